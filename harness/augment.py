@@ -1,0 +1,212 @@
+"""Augmentations by name, owned by the harness.
+
+The random numbers of a sample are the Philox counters of (seed, epoch, sample id, place of the augmentation) and of
+nothing else. Geometry is Pillow's, bilinear; what comes in from outside the image is black, as in torchvision.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from harness.errors import Refused
+from harness.spec import Augmentation
+
+Augment = Callable[[NDArray[np.uint8], int, int, int, int], NDArray[np.uint8]]
+"""(image [side, side, 3], seed, epoch, sample id, image_size) to uint8 [image_size, image_size, 3]; may be a view."""
+
+Uniforms = NDArray[np.float64]
+_Step = Callable[[NDArray[np.uint8], Uniforms, int], NDArray[np.uint8]]
+
+_DRAWS = 40
+"""Numbers in [0, 1) set aside for each augmentation of a sample: ten attempts of four at a random crop."""
+
+
+def compose(augmentations: tuple[Augmentation, ...]) -> Augment:
+    """One function that applies the augmentations in order and ends in the centre crop of `image_size`.
+
+    Raises `Refused` for an unknown name or parameter, or a parameter out of its range.
+    """
+    steps = [_KINDS[a.name].make(complete(a).parameters) for a in augmentations if _known(a)]
+    if all(_KINDS[a.name].draws == 0 for a in augmentations):
+        return lambda image, seed, epoch, sample, size: centre_crop(image, size)
+    total = _DRAWS * len(steps)
+
+    def apply(image: NDArray[np.uint8], seed: int, epoch: int, sample: int, size: int) -> NDArray[np.uint8]:
+        # The second word of the key is 0 for the order of an epoch (see Feed.order), so the streams never meet.
+        raw = np.random.Philox(key=(seed, epoch + 1), counter=(0, 0, 0, sample)).random_raw(total)
+        uniforms: Uniforms = np.ldexp(raw >> np.uint64(11), -53)
+        for place, step in enumerate(steps):
+            image = step(image, uniforms[place * _DRAWS : (place + 1) * _DRAWS], size)
+        return centre_crop(image, size)
+
+    return apply
+
+
+def centre_crop(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The middle of one image [h, w, 3] or of a batch [n, h, w, 3], as a view. Raises `Refused` if they are smaller."""
+    height, width = images.shape[-3:-1]
+    if size > min(height, width):
+        raise Refused(f"images of {width}x{height} are smaller than --image-size {size}; prepare the data at that size")
+    top, left = (height - size) // 2, (width - size) // 2
+    return images[..., top : top + size, left : left + size, :]
+
+
+def complete(augmentation: Augmentation) -> Augmentation:
+    """The same augmentation with every parameter spelled out. Raises `Refused` as `compose` does.
+
+    >>> complete(Augmentation(name="flip")).parameters
+    {'probability': 0.5}
+    """
+    _known(augmentation)
+    limits = _KINDS[augmentation.name].parameters
+    for name, value in augmentation.parameters.items():
+        if name not in limits:
+            has = f"it has {', '.join(limits)}" if limits else "it has none"
+            raise Refused(f"augmentation {augmentation.name} has no parameter {name!r}{_nearest(name, limits)}; {has}")
+        low, high = limits[name].low, limits[name].high
+        if not low <= value <= high:
+            raise Refused(f"augmentation {augmentation.name}: {name}={value:g} is not within {low:g} and {high:g}")
+    values = {name: float(augmentation.parameters.get(name, limit.default)) for name, limit in limits.items()}
+    return Augmentation(name=augmentation.name, parameters=values)
+
+
+def parse_augment(text: str) -> tuple[Augmentation, ...]:
+    """Read `NAME[:PARAMETER=VALUE…][,NAME…]` or `none`; parameters left out get their defaults.
+
+    >>> [a.name for a in parse_augment("random-resized-crop:scale=0.5:ratio=1.5,flip")]
+    ['random-resized-crop', 'flip']
+    >>> format_augment(parse_augment("random-resized-crop:scale=0.5:ratio=1.5,flip"))
+    'random-resized-crop:scale=0.5:ratio=1.5,flip'
+    >>> parse_augment("none")
+    ()
+    """
+    if text.strip() in ("", "none"):
+        return ()
+    return tuple(complete(_parse_one(item)) for item in text.split(","))
+
+
+def _parse_one(item: str) -> Augmentation:
+    name, *pairs = (part.strip() for part in item.split(":"))
+    parameters = {}
+    for pair in pairs:
+        parameter, _, value = pair.partition("=")
+        try:
+            parameters[parameter.strip()] = float(value)
+        except ValueError:
+            raise Refused(
+                f"augmentation {name}: {pair!r} is not PARAMETER=NUMBER, as in flip:probability=0.5"
+            ) from None
+    return Augmentation(name=name, parameters=parameters)
+
+
+def format_augment(augmentations: Iterable[Augmentation]) -> str:
+    """The text that `parse_augment` reads, without parameters that have their default.
+
+    >>> format_augment([]), format_augment([Augmentation(name="rotation", parameters={"degrees": 15.0})])
+    ('none', 'rotation:degrees=15')
+    """
+    items = []
+    for augmentation in augmentations:
+        limits = _KINDS[augmentation.name].parameters if _known(augmentation) else {}
+        values = complete(augmentation).parameters
+        pairs = [f":{k}={repr(v).removesuffix('.0')}" for k, v in values.items() if v != limits[k].default]
+        items.append(augmentation.name + "".join(pairs))
+    return ",".join(items) or "none"
+
+
+def _known(augmentation: Augmentation) -> bool:
+    if augmentation.name not in _KINDS:
+        near = _nearest(augmentation.name, _KINDS)
+        raise Refused(f"no augmentation {augmentation.name!r}{near}; there are {', '.join(_KINDS)} and none")
+    return True
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.4)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _crop(parameters: dict[str, float]) -> _Step:
+    smallest, ratio = parameters["scale"], math.log(parameters["ratio"])
+
+    def random_resized_crop(image: NDArray[np.uint8], uniforms: Uniforms, size: int) -> NDArray[np.uint8]:
+        height, width = image.shape[:2]
+        left, top, w, h = 0, 0, width, height
+        for share, aspect, x, y in uniforms.reshape(-1, 4).tolist():
+            area = (smallest + (1 - smallest) * share) * height * width
+            stretch = math.exp(ratio * (2 * aspect - 1))
+            tried_w, tried_h = round(math.sqrt(area * stretch)), round(math.sqrt(area / stretch))
+            if 0 < tried_w <= width and 0 < tried_h <= height:
+                w, h = tried_w, tried_h
+                left, top = int(x * (width - w + 1)), int(y * (height - h + 1))
+                break
+        box = (left, top, left + w, top + h)
+        return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR, box=box))
+
+    return random_resized_crop
+
+
+def _flip(parameters: dict[str, float]) -> _Step:
+    probability = parameters["probability"]
+    return lambda image, uniforms, size: image[:, ::-1] if uniforms[0] < probability else image
+
+
+def _rotation(parameters: dict[str, float]) -> _Step:
+    degrees = parameters["degrees"]
+
+    def rotation(image: NDArray[np.uint8], uniforms: Uniforms, size: int) -> NDArray[np.uint8]:
+        angle = degrees * (2 * float(uniforms[0]) - 1)
+        return np.asarray(Image.fromarray(image).rotate(angle, Image.Resampling.BILINEAR, fillcolor=(0, 0, 0)))
+
+    return rotation
+
+
+def _shear(parameters: dict[str, float]) -> _Step:
+    degrees = parameters["degrees"]
+
+    def shear(image: NDArray[np.uint8], uniforms: Uniforms, size: int) -> NDArray[np.uint8]:
+        height, width = image.shape[:2]
+        slope = math.tan(math.radians(degrees * (2 * float(uniforms[0]) - 1)))
+        matrix = (1.0, slope, -slope * height / 2, 0.0, 1.0, 0.0)
+        picture = Image.fromarray(image).transform(
+            (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=(0, 0, 0)
+        )
+        return np.asarray(picture)
+
+    return shear
+
+
+class _Limit(NamedTuple):
+    default: float
+    low: float
+    high: float
+
+
+class _Kind(NamedTuple):
+    make: Callable[[dict[str, float]], _Step]
+    parameters: dict[str, _Limit]
+    about: str
+    draws: int = _DRAWS
+
+
+_KINDS = {
+    "random-resized-crop": _Kind(
+        _crop,
+        {"scale": _Limit(0.08, 0.001, 1.0), "ratio": _Limit(4 / 3, 1.0, 10.0)},
+        "a box of `scale` to 1 of the area, 1/`ratio` to `ratio` wide per high, resized to the image size",
+    ),
+    "flip": _Kind(_flip, {"probability": _Limit(0.5, 0.0, 1.0)}, "left and right exchanged with that probability"),
+    "rotation": _Kind(_rotation, {"degrees": _Limit(10.0, 0.0, 180.0)}, "turned by up to `degrees` either way"),
+    "shear": _Kind(_shear, {"degrees": _Limit(10.0, 0.0, 80.0)}, "sheared sideways by up to `degrees` either way"),
+    "centre-crop": _Kind(lambda _: lambda image, uniforms, size: centre_crop(image, size), {}, "the middle", draws=0),
+}
+
+AUGMENTATIONS = {name: kind.about for name, kind in _KINDS.items()}
+"""Every augmentation and what it does, in one line."""

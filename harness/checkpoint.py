@@ -1,0 +1,109 @@
+"""The neutral checkpoint: one safetensors file with canonical names and layout, and what is known about it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from harness.errors import Refused
+
+
+class Normalisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Inputs are (pixel / 255 - mean) / std, per RGB channel."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+NORMALISATIONS = {
+    "imagenet": Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    "minus-one-to-one": Normalisation(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+    "zero-to-one": Normalisation(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+}
+
+
+class CheckpointMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """What a checkpoint carries beside its tensors. `sha256` is over names, shapes, types and values."""
+
+    model: str
+    normalisation: Normalisation
+    origin: str
+    sha256: str
+    classes: tuple[str, ...] = ()
+    head: str = ""
+    image_size: int | None = None
+    recipe: dict[str, Any] = {}
+
+
+class Bare(Refused):
+    """A sound safetensors file that says nothing about itself: somebody else's, to be imported."""
+
+
+class Checkpoint(NamedTuple):
+    """Metadata and tensors by canonical name."""
+
+    meta: CheckpointMeta
+    arrays: dict[str, NDArray[Any]]
+
+
+def tensors_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over the tensors, independent of their order in a file."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def write_checkpoint(path: str | Path, arrays: Mapping[str, NDArray[Any]], **facts: Any) -> CheckpointMeta:
+    """Write a neutral checkpoint whole or not at all; `facts` are CheckpointMeta's fields but `sha256`."""
+    path = Path(path)
+    meta = CheckpointMeta(sha256=tensors_digest(arrays), **facts)
+    partial = path.with_name(path.name + ".partial")
+    tensors = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    save_file(tensors, partial, metadata={"finetune-bench": msgspec.json.encode(meta).decode()})
+    partial.replace(path)
+    return meta
+
+
+def read_meta(path: str | Path) -> CheckpointMeta:
+    """Metadata alone, without reading tensors. Raises `Bare` for a file without any, `Refused` for another bad file."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get("finetune-bench")
+    except (SafetensorError, OSError) as error:
+        raise Refused(f"{path} is no readable safetensors file ({error}); import the original again") from error
+    if text is None:
+        raise Bare(f"{path} carries no finetune-bench metadata; import it with --checkpoint FILE --normalise NAME")
+    try:
+        return msgspec.json.decode(text, type=CheckpointMeta)
+    except msgspec.MsgspecError as error:
+        raise Refused(f"{path} has metadata that cannot be understood ({error}); import the original again") from error
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Everything in a neutral checkpoint. Raises `Refused` if the tensors are not those its digest was made of, or not
+    finite."""
+    meta = read_meta(path)
+    with safe_open(path, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    if tensors_digest(arrays) != meta.sha256:
+        raise Refused(f"{path} was changed after it was written (its SHA-256 differs); import the original again")
+    refuse_not_finite(path, arrays)
+    return Checkpoint(meta, arrays)
+
+
+def refuse_not_finite(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Raise `Refused`, naming the tensor, if there is a NaN or an infinity among the values."""
+    for name, array in arrays.items():
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            raise Refused(f"{path}: {name} has values that are not finite; the training that made it diverged")

@@ -1,0 +1,144 @@
+"""Time. A backend ticks the clock once per optimizer step; the clock decides which steps count for what.
+
+The steps of a stage, in order: the first (tracing, compiling, autotuning), a fixed number of warm-up steps, the
+*throughput* window (the device synchronised at its edges only), the *latency* window (synchronised every step). An
+epoch's end interrupts a window: while the worker evaluates, no time passes for it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+from harness.errors import Refused
+
+Kind = Literal["first", "warmup", "throughput", "latency"]
+MINIMUM_WINDOW_S = 1.0
+LATENCY_STEPS = 20
+
+
+class NotFinite(Exception):
+    """Training diverged; the message names the step."""
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of steps of one kind. Throughput is `images / seconds`: one division, of one window."""
+
+    kind: Kind
+    steps: int
+    images: int
+    seconds: float
+    compile_events: int
+
+
+class Clock:
+    """The clock of one stage.
+
+    `steps` is the number of optimizer steps the stage will take; `sync` returns when the device is idle;
+    `compile_events` counts compilations so far; `on_epoch_end(epoch)` runs with the window closed; `now` is in ns.
+    Raises `Refused` if the stage has no step left after first step and warm-up.
+    """
+
+    def __init__(
+        self,
+        *,
+        steps: int,
+        batch_size: int,
+        warmup_steps: int,
+        sync: Callable[[], None],
+        compile_events: Callable[[], int],
+        on_epoch_end: Callable[[int], None],
+        now: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        counts = _plan(steps, warmup_steps)
+        self._kinds: list[Kind] = [kind for kind, count in counts.items() for _ in range(count)]
+        self._batch_size = batch_size
+        self._sync, self._compile_events, self._on_epoch_end, self._now = (
+            sync,
+            compile_events,
+            on_epoch_end,
+            now,
+        )
+        self._seconds: dict[Kind, int] = dict.fromkeys(counts, 0)
+        self._compiled: dict[Kind, int] = dict.fromkeys(counts, 0)
+        self._losses: list[Any] = []
+        self._last = self._opened = 0
+        self._seen_compiles = 0
+        self.step_ns: list[int] = []
+        self.losses: list[float] = []
+        self.epoch_ns: list[int] = []
+        self.epoch_end_ns = 0
+        """Time spent in `on_epoch_end` so far."""
+
+    def epoch_begin(self) -> None:
+        """Open the window; the epoch's batches are ready, or being made if they are streamed."""
+        self._sync()
+        self._seen_compiles = self._compile_events()
+        self._last = self._opened = self._epoch_opened = self._now()
+
+    def tick(self, loss: Any) -> None:
+        """One optimizer step was given to the device. `loss` is a scalar the clock turns into a float later."""
+        step = len(self.step_ns)
+        kind = self._kinds[step]
+        edge = kind in ("first", "latency") or step + 1 == len(self._kinds) or self._kinds[step + 1] != kind
+        if edge:
+            self._sync()
+        now = self._now()
+        self.step_ns.append(now - self._last)
+        self._losses.append(loss)
+        self._last = now
+        if edge:
+            self._close(kind, now)
+
+    def epoch_end(self) -> None:
+        """Close the window, check the losses, and let the worker evaluate. Raises `NotFinite`."""
+        self._sync()
+        now = self._now()
+        step = len(self.step_ns) - 1
+        self._close(self._kinds[step], now)
+        self.epoch_ns.append(now - self._epoch_opened)
+        first = len(self.losses)
+        self.losses.extend(float(loss) for loss in self._losses)
+        self._losses.clear()
+        for offset, loss in enumerate(self.losses[first:]):
+            if not math.isfinite(loss):
+                raise NotFinite(f"loss is not finite at step {first + offset}; a lower learning rate may help")
+        self._on_epoch_end(len(self.epoch_ns) - 1)
+        self.epoch_end_ns += self._now() - now
+
+    def windows(self) -> list[Window]:
+        """What was measured, one entry per kind of step that occurred."""
+        done = self._kinds[: len(self.step_ns)]
+        return [
+            Window(
+                kind=kind,
+                steps=done.count(kind),
+                images=done.count(kind) * self._batch_size,
+                seconds=self._seconds[kind] / 1e9,
+                compile_events=self._compiled[kind],
+            )
+            for kind in self._seconds
+            if kind in done
+        ]
+
+    def _close(self, kind: Kind, now: int) -> None:
+        self._seconds[kind] += now - self._opened
+        compiled = self._compile_events()
+        self._compiled[kind] += compiled - self._seen_compiles
+        self._seen_compiles = compiled
+        self._last = self._opened = self._now() if kind != "latency" else now
+
+
+def _plan(steps: int, warmup_steps: int) -> dict[Kind, int]:
+    left = steps - 1 - warmup_steps
+    if left < 1:
+        raise Refused(
+            f"a stage of {steps} steps is not longer than its first step and {warmup_steps} of warm-up; "
+            "use more epochs, a smaller batch or --warmup-steps"
+        )
+    latency = min(LATENCY_STEPS, left // 4)
+    return {"first": 1, "warmup": warmup_steps, "throughput": left - latency, "latency": latency}

@@ -1,0 +1,94 @@
+"""A prepared dataset on disk: memory-mapped uint8 arrays, labels, class names, and a digest of all of it.
+
+    FOLDER/meta.json  train.images.npy [n, side, side, 3] uint8  train.labels.npy [n] int64  (val, test likewise)
+
+`side` is at least `image_size`; evaluation takes the centre crop, training augmentations may use the rim. Decoding and
+resizing happened before; nothing that reads this decodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+SPLITS = ("train", "val", "test")
+
+
+class DatasetMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """What `meta.json` says. `counts` are images per split; `skipped` are source files left out, with the reason."""
+
+    name: str
+    sha256: str
+    image_size: int
+    side: int
+    classes: tuple[str, ...]
+    counts: dict[str, int]
+    test_is_val: bool = False
+    origin: str = ""
+    notes: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+class Split(NamedTuple):
+    """One split. `ids` are its samples' numbers in the prepared arrays; `files` are the
+    source files of all of these, so `files[id]` belongs to a sample."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    files: tuple[str, ...] | None = None
+
+
+class Dataset(NamedTuple):
+    """A prepared dataset, opened. Images are memory-mapped and read only where touched."""
+
+    meta: DatasetMeta
+    splits: dict[str, Split]
+
+
+def content_digest(classes: tuple[str, ...], arrays: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> str:
+    """SHA-256 over class names and, per split in the order of SPLITS, shape, labels and pixels."""
+    digest = hashlib.sha256(msgspec.json.encode(classes))
+    for split in SPLITS:
+        if split in arrays:
+            images, labels = arrays[split]
+            digest.update(f"{split}{images.shape}".encode())
+            digest.update(np.ascontiguousarray(labels, dtype="<i8").tobytes())
+            for start in range(0, len(images), 256):
+                digest.update(np.ascontiguousarray(images[start : start + 256]).tobytes())
+    return digest.hexdigest()
+
+
+def open_dataset(folder: str | Path, limit: int | None = None, files: str | None = None) -> Dataset:
+    """Open what `prepare` wrote; `limit` keeps that many images per split, spread evenly over the split.
+
+    `files` is the folder where the names of the source files begin; without it, a split does not name its files.
+    """
+    folder = Path(folder)
+    meta = msgspec.json.decode((folder / "meta.json").read_bytes(), type=DatasetMeta)
+    splits = {}
+    for name in SPLITS:
+        source = "val" if name == "test" and meta.test_is_val else name
+        if meta.counts.get(source):
+            splits[name] = _open_split(folder, source, limit, files)
+    return Dataset(meta, splits)
+
+
+def _open_split(folder: Path, name: str, limit: int | None, files_root: str | None) -> Split:
+    # A plain view of the map: every index of a np.memmap would make another np.memmap, which is slow.
+    images = np.asarray(np.load(folder / f"{name}.images.npy", mmap_mode="r"))
+    labels = np.load(folder / f"{name}.labels.npy")
+    ids = np.arange(len(labels), dtype=np.int64)
+    if limit is not None and limit < len(ids):
+        ids = np.linspace(0, len(ids) - 1, limit).round().astype(np.int64)
+    listing = folder / f"{name}.files.json"
+    if files_root is None or not listing.exists():
+        return Split(images, labels[ids], ids)
+    names = msgspec.json.decode(listing.read_bytes(), type=list[str])
+    return Split(images, labels[ids], ids, tuple(str(Path(files_root) / name) for name in names))

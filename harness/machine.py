@@ -1,0 +1,94 @@
+"""What this machine and environment are. The key is what the machine *is*, not its host name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+import psutil
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """Processor, usable cores, memory and accelerators."""
+
+    cpu: str
+    cores: int
+    memory_gib: int
+    gpus: tuple[str, ...]
+    architecture: str
+
+    @property
+    def key(self) -> str:
+        """Twelve hex digits, equal for equal machines."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:12]
+
+
+def describe_machine() -> Machine:
+    """Look at the machine; takes milliseconds, more where there is an NVIDIA driver to ask."""
+    return Machine(
+        cpu=_cpu_name(),
+        cores=len(usable_cores()),
+        memory_gib=round(psutil.virtual_memory().total / 2**30),
+        gpus=_gpus(),
+        architecture=platform.machine(),
+    )
+
+
+def usable_cores() -> list[int]:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def measuring_threads() -> int:
+    """Default threads of a measured worker on a CPU: one core is left to everything else."""
+    return max(1, len(usable_cores()) - 1)
+
+
+def versions(distributions: tuple[str, ...]) -> dict[str, str]:
+    """Installed versions, of Python and of the distributions named; those not installed are left out."""
+    found = {"python": platform.python_version()}
+    for name in (*distributions, "numpy", "finetune-bench"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def environment() -> dict[str, str]:
+    """Operating system and C library: what versions of packages do not say."""
+    return {
+        "system": platform.platform(),
+        "libc": " ".join(platform.libc_ver()),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+    }
+
+
+def _cpu_name() -> str:
+    for line in _read("/proc/cpuinfo").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpus() -> tuple[str, ...]:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ()
+    listing = subprocess.run(
+        [tool, "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=False, timeout=30
+    )
+    return tuple(line.strip() for line in listing.stdout.splitlines() if line.strip()) if not listing.returncode else ()
+
+
+def _read(path: str) -> str:
+    file = Path(path)
+    return file.read_text(errors="replace").strip() if file.exists() else ""

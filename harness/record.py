@@ -1,0 +1,106 @@
+"""What one process said about one case. Raw figures only: medians, throughputs and spreads are made in `results`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from harness.audit import Audit
+from harness.clock import Window
+from harness.contract import Effective
+from harness.initial import LoadReport
+from harness.spec import Case
+
+Status = Literal["ok", "skipped", "failed", "timeout", "oom", "killed", "interrupted"]
+STATUSES: tuple[Status, ...] = ("ok", "skipped", "failed", "timeout", "oom", "killed", "interrupted")
+
+
+class Epoch(msgspec.Struct, frozen=True, kw_only=True):
+    """One epoch: seconds of training, then loss and accuracy of passes made after it, in inference mode (V30)."""
+
+    seconds: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+
+
+class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage. `step_us` holds every step; `windows`, in order, say how many of them are of which kind.
+
+    A throughput window's steps are the times between dispatches, a latency window's are synchronised. `losses` are the
+    training losses of the steps, as the backend reported them. `kept_epoch` is the epoch whose weights were kept.
+    """
+
+    epochs: tuple[Epoch, ...]
+    step_us: tuple[int, ...]
+    windows: tuple[Window, ...]
+    losses: tuple[float, ...]
+    audit: Audit
+    kept_epoch: int
+    trainable_parameters: int
+    norm_steps: int
+    """Optimizer steps in which batch-norm statistics moved; 0 if they never did."""
+    order_sha256: str
+    pixels_sha256: str | None
+    samples_seen: tuple[int, int]
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """Final quality on one split: fraction right, mean cross-entropy in nats, images judged."""
+
+    accuracy: float
+    loss: float
+    images: int
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes. `process_peak` is resident, `framework` what was resident before the model was built."""
+
+    process_peak: int
+    private_peak: int
+    framework: int
+    device_peak: int | None = None
+
+
+class Sensors(msgspec.Struct, frozen=True, kw_only=True):
+    """How undisturbed the process was while it trained: CPU seconds per wall second, switches it did not ask for."""
+
+    cpu_over_wall: float
+    involuntary_switches: int
+    voluntary_switches: int
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One `process` row. Everything after `reason` is present only as far as the process came.
+
+    `wall_s` splits the process's life into named parts that do not overlap and add up to `total_s`. `logits` names an
+    object with float32 logits and labels of the test set; `artefacts` are paths of what `--save-model` kept.
+    """
+
+    case: Case
+    key: str
+    version: str
+    status: Status
+    reason: str = ""
+    started: str = ""
+    machine: str = ""
+    total_s: float = 0.0
+    wall_s: dict[str, float] = {}
+    stages: tuple[StageRecord, ...] = ()
+    test: Quality | None = None
+    val: Quality | None = None
+    test_is_val: bool = False
+    classes: tuple[str, ...] = ()
+    load: LoadReport | None = None
+    head_sha256: str = ""
+    start_sha256: str = ""
+    parameters: dict[str, int] = {}
+    memory: Memory | None = None
+    sensors: Sensors | None = None
+    effective: Effective | None = None
+    versions: dict[str, str] = {}
+    logits: str | None = None
+    notes: tuple[str, ...] = ()
+    artefacts: dict[str, str] = {}

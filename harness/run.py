@@ -1,0 +1,134 @@
+"""One case, from prepared files to a record. Runs inside a worker; the backend is found by name."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import machine
+from harness.checkpoint import Checkpoint, Normalisation, read_checkpoint, tensors_digest
+from harness.contract import BUFFERS, Model, Session
+from harness.dataset import open_dataset
+from harness.errors import Declined, Refused
+from harness.evaluate import Evaluator
+from harness.initial import LoadReport, head_arrays, overlay, random_arrays
+from harness.kept import keep_model
+from harness.plugins import find_model
+from harness.record import Memory, Record
+from harness.sensors import Disturbance, Wall, peak_memory, private_memory
+from harness.spec import Case, Job, key, version
+from harness.stage import Report, StageRun
+
+WITHOUT_CHECKPOINT = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+"""How inputs are scaled where no checkpoint says it."""
+
+
+def run_case(job: dict[str, Any], folder: str, started: float, report: Report) -> Record:
+    """Run the case of a `spec.Job` and return its record; test logits go to `folder`/logits.npz.
+
+    Raises `Declined` for what cannot be done here, `Refused` for wrong input, `NotFinite` for a training that diverged.
+    """
+    task = msgspec.convert(job, Job)
+    case = task.case
+    wall = Wall(started)
+    dataset = open_dataset(task.dataset_path, case.limit, task.files_path)
+    checkpoint = read_checkpoint(task.checkpoint_path) if task.checkpoint_path else None
+    wall.lap("open files")
+    backend, model = find_model(case.backend, case.model, task.plugins)
+    reason = backend.decline(case)
+    if reason:
+        raise Declined(reason)
+    framework_bytes = private_memory()
+    wall.lap("import")
+    session = backend.open_session(case, model, len(dataset.meta.classes))
+    wall.lap("build")
+    start, load = starting_arrays(session, case, model, checkpoint, dataset.meta.classes)
+    if task.strict and load is not None and not load.complete:
+        raise Refused(f"--strict: the checkpoint does not fit {case.model}: {load.sentence()}")
+    session.load(start)
+    _check_loaded(session, start)
+    wall.lap("load")
+
+    normalisation = checkpoint.meta.normalisation if checkpoint else WITHOUT_CHECKPOINT
+    evaluator = Evaluator(session, dataset, case.image_size, normalisation, task.train_pass)
+    disturbance = Disturbance()
+    stages, private_peak = [], 0
+    for number in range(len(case.scenario.stages)):
+        stage = StageRun(session, case, number, dataset, evaluator)
+        stages.append(stage.run(wall, report))
+        private_peak = max(private_peak, stage.private_peak)
+    sensors = disturbance.read()
+    logits, val = evaluator.logits("test"), evaluator.quality("val")
+    test = dataset.splits["test"]
+    np.savez(Path(folder) / "logits.npz", logits=logits, labels=test.labels, ids=test.ids)
+    wall.lap("evaluation")
+    artefacts = keep_model(session, case, dataset.meta, normalisation, task.save_model) if task.save_model else {}
+    parameters = _count_parameters(session)
+    wall.lap("other")
+    parts = wall.parts()
+    return Record(
+        case=case,
+        key=key(case),
+        version=version(case),
+        status="ok",
+        started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        total_s=sum(parts.values()),
+        wall_s=parts,
+        stages=tuple(stages),
+        test=evaluator.judge(logits, "test"),
+        val=val,
+        test_is_val=dataset.meta.test_is_val,
+        classes=dataset.meta.classes,
+        load=load,
+        head_sha256=tensors_digest({name: array for name, array in start.items() if name.startswith("head.")}),
+        start_sha256=tensors_digest(start),
+        parameters=parameters,
+        memory=Memory(
+            process_peak=peak_memory(),
+            private_peak=private_peak,
+            framework=framework_bytes,
+            device_peak=session.device_memory(),
+        ),
+        sensors=sensors,
+        effective=session.effective(),
+        versions=machine.versions(backend.PACKAGES),
+        notes=dataset.meta.notes,
+        artefacts=artefacts,
+    )
+
+
+def starting_arrays(
+    session: Session, case: Case, model: Model, checkpoint: Checkpoint | None, classes: tuple[str, ...]
+) -> tuple[dict[str, NDArray[Any]], LoadReport | None]:
+    """Every tensor's value before the first step, the same in every backend, and what became of the checkpoint's.
+
+    With `idiom`, what no checkpoint says is left as the framework initialised it.
+    """
+    own = {tensor.name: tensor.array for tensor in session.state()}
+    start = dict(own) if case.idiom else random_arrays(session.state(), model.initialisation, case.seed)
+    if not case.idiom:
+        init = case.scenario.head_init
+        start.update(head_arrays(case.head, session.head_features, len(classes), init, case.seed))
+    if case.scenario.start == "random":
+        return start, None
+    if checkpoint is None:
+        raise Declined(f"{case.scenario.name} starts from a checkpoint and there is none for {case.model}")
+    return start, overlay(start, model, checkpoint, classes if case.reuse_head else ())
+
+
+def _check_loaded(session: Session, start: dict[str, NDArray[Any]]) -> None:
+    for tensor in session.state():
+        if not np.array_equal(tensor.array, start[tensor.name]):
+            raise RuntimeError(f"{tensor.name} is not what was loaded into it")
+
+
+def _count_parameters(session: Session) -> dict[str, int]:
+    counts = {"backbone": 0, "head": 0, "buffers": 0}
+    for tensor in session.state():
+        counts["buffers" if tensor.role in BUFFERS else tensor.part] += tensor.array.size
+    return counts

@@ -1,0 +1,73 @@
+"""Where a process's time went, how much memory it took, and how undisturbed it was."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from harness.record import Sensors
+
+
+class Wall:
+    """Splits the life of a process into parts that do not overlap and add up, beginning at `started` (epoch s)."""
+
+    def __init__(self, started: float) -> None:
+        self._parts: dict[str, float] = {"start": time.time() - started}
+        self._last = time.perf_counter()
+
+    def lap(self, part: str) -> float:
+        """Book the time since the last lap on `part`; returns it in seconds."""
+        now = time.perf_counter()
+        seconds, self._last = now - self._last, now
+        self._parts[part] = self._parts.get(part, 0.0) + seconds
+        return seconds
+
+    def split(self, remainder: str, known: Mapping[str, float]) -> None:
+        """Book the time since the last lap on several parts, in seconds, and what is left of it on `remainder`."""
+        left = self.lap(remainder)
+        for part, seconds in known.items():
+            self._parts[part] = self._parts.get(part, 0.0) + seconds
+        self._parts[remainder] -= sum(known.values())
+        if self._parts[remainder] < -1e-3 * max(1.0, left):
+            raise RuntimeError(f"parts of the wall overlap: {known} in {left:.3f} s")
+
+    def parts(self) -> dict[str, float]:
+        """Seconds by part."""
+        return dict(self._parts)
+
+
+class Disturbance:
+    """CPU time and context switches of this process from construction to `read`."""
+
+    def __init__(self) -> None:
+        self._before = resource.getrusage(resource.RUSAGE_SELF)
+        self._started = time.perf_counter()
+
+    def read(self) -> Sensors:
+        """Figures since construction."""
+        now, before = resource.getrusage(resource.RUSAGE_SELF), self._before
+        cpu = now.ru_utime + now.ru_stime - before.ru_utime - before.ru_stime
+        return Sensors(
+            cpu_over_wall=cpu / (time.perf_counter() - self._started),
+            involuntary_switches=now.ru_nivcsw - before.ru_nivcsw,
+            voluntary_switches=now.ru_nvcsw - before.ru_nvcsw,
+        )
+
+
+def private_memory() -> int:
+    """Bytes of anonymous resident memory now: what mapped files do not count towards; 0 where Linux is not there."""
+    return _status("RssAnon")
+
+
+def peak_memory() -> int:
+    """Peak resident bytes of this process."""
+    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _status(field: str) -> int:
+    file = Path("/proc/self/status")
+    if not file.exists():
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in file.read_text().splitlines() if line.startswith(field)), 0)

@@ -1,0 +1,107 @@
+"""A worker process: one job file in, one function called by name, one result file out. See `launch`."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import inspect
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from harness.errors import Declined, Refused
+
+_OURS = ("harness", "backends", "results", "benchmarks")
+_OUT_OF_MEMORY = ("OutOfMemoryError", "ResourceExhaustedError")
+_OUT_OF_MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "can't allocate memory", "Unable to allocate")
+
+
+def main(folder: Path) -> None:
+    """Run the job in `folder`. Functions get their arguments, and `report` for events if they ask for it by name."""
+    job = msgspec.json.decode((folder / "job.json").read_bytes())
+    _die_with(job["parent"])
+    sys.excepthook = _write_failure(folder)
+    module, _, name = job["call"].partition(":")
+    function = getattr(importlib.import_module(module), name)
+    arguments = job["arguments"]
+    wanted = inspect.signature(function).parameters
+    if "report" in wanted:
+        arguments["report"] = _reporter(job["events"])
+    if "started" in wanted:
+        arguments["started"] = job["started"]
+    if "folder" in wanted:
+        arguments["folder"] = str(folder)
+    _write(folder, "ok", "", function(**arguments))
+
+
+def classify(error: BaseException) -> tuple[str, str]:
+    """Status and one-line reason of an exception that ended a job."""
+    text = " ".join(str(error).split())[:500]
+    kind = type(error).__name__
+    if isinstance(error, Declined):
+        return "skipped", text
+    if isinstance(error, Refused):
+        return "refused", text
+    memory = isinstance(error, MemoryError) or kind in _OUT_OF_MEMORY or any(w in text for w in _OUT_OF_MEMORY_WORDS)
+    if memory:
+        return "oom", f"out of memory: {text[:200]}"
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] not in _OURS:
+        return "skipped", f"{error.name} is not installed"
+    return "failed", text if kind == "NotFinite" else f"{kind}: {text}" if text else kind
+
+
+def _write_failure(folder: Path) -> Callable[[type[BaseException], BaseException, TracebackType | None], None]:
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        traceback.print_exception(kind, error, trace)
+        _write(folder, *classify(error), None)
+        sys.stderr.flush()
+        os._exit(0)  # the result is written; frameworks' threads must not turn it into a crash
+
+    return hook
+
+
+def _write(folder: Path, ending: str, reason: str, value: Any) -> None:
+    partial = folder / "result.json.partial"
+    partial.write_bytes(msgspec.json.encode({"ending": ending, "reason": reason, "value": value}))
+    partial.replace(folder / "result.json")
+
+
+def _reporter(pipe: int) -> Callable[[dict[str, Any]], None]:
+    def report(event: dict[str, Any]) -> None:
+        try:
+            os.write(pipe, msgspec.json.encode(event) + b"\n")
+        except BrokenPipeError:
+            os._exit(1)
+
+    return report
+
+
+def _die_with(parent: int) -> None:
+    # A worker that outlives its parent would disturb the next measurement.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    os._exit(0)
