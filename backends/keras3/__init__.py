@@ -1,0 +1,73 @@
+"""Keras 3 on TensorFlow, JAX or torch. Naming a model imports none of them.
+
+The engine is chosen by KERAS_BACKEND before Keras is imported. Matched mode reproduces torch's batch norm and update
+rules by small subclasses (`layers`, `optimizers`); `idiom` uses Keras' own, with Keras' constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from backends.keras3.models import MODELS
+from backends.keras3.requirements import ENGINES
+from harness.checkpoint import Normalisation
+from harness.contract import Model, Session
+from harness.spec import Case
+
+__all__ = [
+    "ENGINES",
+    "FORMATS",
+    "MODELS",
+    "PACKAGES",
+    "decline",
+    "export_weights",
+    "import_weights",
+    "named_weights",
+    "open_session",
+]
+
+PACKAGES: tuple[str, ...] = ("keras", "tensorflow", "jax", "jaxlib", "torch", "h5py")
+FORMATS: tuple[str, ...] = (".weights.h5", ".keras", ".h5")
+
+
+def decline(case: Case) -> str | None:
+    """Why this case cannot run here, or None. Imports Keras if it is installed."""
+    from backends.keras3 import requirements
+
+    return requirements.missing_package(case.engine or ENGINES[0]) or requirements.decline(case)
+
+
+def open_session(case: Case, model: Model, classes: int) -> Session:
+    """Build and place the model, with any weights. Raises `Declined` if the device is not there."""
+    from backends.keras3 import engine, requirements, session
+    from harness.errors import Declined
+
+    name = requirements.running(case)
+    device = engine.find_device(case.device)
+    if device is None:
+        raise Declined(f"{name} finds no CUDA device")
+    return session.KerasSession(case, model, classes, device)
+
+
+def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Read a Keras file without running anything in it: see `weights.read`."""
+    from backends.keras3 import weights
+
+    return weights.read(path, model)
+
+
+def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
+    """Write a Keras file: see `weights.write`."""
+    from backends.keras3 import weights
+
+    weights.write(arrays, model, path)
+
+
+def named_weights(model: Model) -> tuple[dict[str, NDArray[Any]], Normalisation, tuple[str, ...], str]:
+    """ImageNet weights of keras.applications: see `named.fetch`."""
+    from backends.keras3 import named
+
+    return named.fetch(model)

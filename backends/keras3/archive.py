@@ -1,0 +1,163 @@
+"""The datasets of a Keras file by variable path, `layer/variable`, without building anything from the file."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import Refused
+
+_CODE = frozenset({"Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"})
+LARGEST = 2**31
+"""Bytes of the largest tensor that is read; no supported network has one near it."""
+
+
+class Stored(NamedTuple):
+    """One dataset, not read yet."""
+
+    dataset: Any
+    shape: tuple[int, ...]
+
+    def read(self, path: str) -> NDArray[Any]:
+        """The values. Raises `Refused` if they are not there to be read."""
+        try:
+            return np.asarray(self.dataset)
+        except OSError as error:
+            raise Refused(f"{path}: {self.dataset.name} cannot be read ({error}); fetch the file again") from error
+
+
+@contextmanager
+def open_stored(path: str, backbone: Any) -> Iterator[Mapping[str, Stored]]:
+    """Datasets by `layer/variable` with the names the backbone uses. Raises `Refused` if the file is no Keras file."""
+    try:
+        file = h5py.File(_content(path), "r")
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise Refused(f"{path} is no readable Keras file ({reason}); fetch or save it again") from error
+    with file:
+        yield _find(file, backbone, path)
+
+
+def _content(path: str) -> Any:
+    if not path.endswith(".keras"):
+        return path
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+            code = next(_classes(config, _CODE), None)
+            if code:
+                raise Refused(f"{path} holds a {code} layer, which is code and not run here; export its weights alone")
+            if archive.getinfo("model.weights.h5").file_size > LARGEST:
+                raise Refused(f"{path} unpacks to more than {LARGEST >> 30} GB; it is no network of this backend")
+            return io.BytesIO(archive.read("model.weights.h5"))
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise Refused(f"{path} is no readable .keras file ({error}); fetch or save it again") from error
+
+
+def _classes(config: Any, wanted: frozenset[str]) -> Iterator[str]:
+    if isinstance(config, dict):
+        if config.get("class_name") in wanted:
+            yield config["class_name"]
+        config = list(config.values())
+    if isinstance(config, list):
+        for item in config:
+            yield from _classes(item, wanted)
+
+
+def _find(file: Any, backbone: Any, path: str) -> dict[str, Stored]:
+    group = file.get("model_weights", file)
+    legacy = "layer_names" in group.attrs or "layer_names0" in group.attrs
+    try:
+        found = _legacy(group, backbone) if legacy else _named_groups(file, backbone)
+    except (KeyError, RuntimeError) as error:
+        raise Refused(f"{path} lacks a tensor that it lists ({error}); fetch or save it again") from error
+    if not found:
+        raise Refused(f"{path} holds no Keras layers; save it with model.save or model.save_weights")
+    for name, dataset in found.items():
+        elsewhere = dataset.external or dataset.is_virtual or dataset.file.filename != file.filename
+        if elsewhere or dataset.nbytes > LARGEST:
+            raise Refused(f"{path}: {name} points out of the file or is too large; fetch or save it again")
+    return {name: Stored(dataset, dataset.shape) for name, dataset in found.items()}
+
+
+def _named_groups(file: Any, backbone: Any) -> dict[str, Any]:
+    """Keras 3: groups `…/CLASS_n/vars` that carry the layer's name, with datasets `0`, `1`, … in the layer's order."""
+    containers = _containers(backbone)
+    layers = {layer.name: layer for layer in backbone.layers}
+    found: dict[str, Any] = {}
+
+    # visititems follows no links, so that every dataset lies in this file.
+    def visit(name: str, item: Any) -> None:
+        if not isinstance(item, h5py.Dataset) or "optimizer" in name.split("/"):
+            return
+        group = item.parent
+        container = name.removesuffix("/" + name.rpartition("/")[2]).removesuffix("/vars").rpartition("/")[2]
+        layer = str(group.attrs.get("name", containers.get(container, container)))
+        found[f"{layer}/{_variable(layers.get(layer), item.name)}"] = item
+
+    file.visititems(visit)
+    return found
+
+
+def _variable(layer: Any, name: str) -> str:
+    place = name.rpartition("/")[2]
+    if layer is None:
+        return {"0": "kernel", "1": "bias"}.get(place, place)
+    names = [variable.name for variable in layer.weights]
+    return names[int(place)] if place.isdigit() and int(place) < len(names) else place
+
+
+def _containers(backbone: Any) -> dict[str, str]:
+    """Names that Keras gives to a model's layers inside a file: the class in snake case, numbered."""
+    used: dict[str, int] = {}
+    names = {"dense": "predictions"}
+    for layer in backbone.layers:
+        kind = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
+        kind = re.sub("([a-z])([A-Z])", r"\1_\2", kind).lower()
+        used[kind] = used.get(kind, -1) + 1
+        names[f"{kind}_{used[kind]}" if used[kind] else kind] = layer.name
+    return names
+
+
+def _legacy(group: Any, backbone: Any) -> dict[str, Any]:
+    """Before Keras 3: a group per layer, with an attribute `weight_names`. Layers of unknown names count by order."""
+    named: dict[str, Any] = {}
+    by_layer: list[list[Any]] = []
+    for layer in _attribute(group, "layer_names"):
+        datasets = {name: group[layer][name] for name in _attribute(group[layer], "weight_names")}
+        if datasets:
+            by_layer.append(list(datasets.values()))
+        for name, dataset in datasets.items():
+            *_, owner, variable = ["", layer, *name.split("/")]
+            variable = variable.partition(":")[0].replace("depthwise_kernel", "kernel")
+            named[f"{owner}/{variable}"] = dataset
+    layers = [layer for layer in backbone.layers if layer.weights]
+    if any(f"{layer.name}/{layer.weights[0].name}" in named for layer in layers):
+        return named
+    if len(by_layer) - len(layers) not in (0, 1):
+        return named
+    found: dict[str, Any] = {
+        f"{layer.name}/{variable.name}": dataset
+        for layer, datasets in zip(layers, by_layer, strict=False)
+        for variable, dataset in zip(layer.weights, datasets, strict=False)
+    }
+    for classifier in by_layer[len(layers) :]:
+        found |= {f"predictions/{name}": item for name, item in zip(("kernel", "bias"), classifier, strict=False)}
+    return found
+
+
+def _attribute(group: Any, name: str) -> list[str]:
+    # HDF5 limits an attribute to 64 kB; Keras cuts a longer list into `name0`, `name1`, …
+    parts = (
+        [name] if name in group.attrs else sorted((k for k in group.attrs if re.fullmatch(name + r"\d+", k)), key=len)
+    )
+    return [n.decode() if isinstance(n, bytes) else str(n) for part in parts for n in group.attrs[part]]

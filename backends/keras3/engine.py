@@ -1,0 +1,142 @@
+"""What differs between Keras' engines: threads, devices, waiting, counting compilations, memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Literal, NamedTuple
+
+import keras
+import numpy as np
+from keras.src.utils import module_utils
+from numpy.typing import NDArray
+
+Name = Literal["tensorflow", "jax", "torch"]
+
+
+class Device(NamedTuple):
+    """`cpu` or `cuda`, and what the hardware is called."""
+
+    kind: str
+    name: str
+
+
+class Engine:
+    """The engine that runs in this process, set up for one case."""
+
+    def __init__(self, device: Device, threads: int) -> None:
+        self.name: Name = keras.backend.backend()
+        self.device = device
+        self._pending: Any = None
+        if self.name != "tensorflow":
+            # Keras starts an installed TensorFlow on any engine as soon as it serialises a layer.
+            module_utils.tensorflow._available = False
+        self._compiled = _count_jax_compilations() if self.name == "jax" else lambda: 0
+        _set_threads(self.name, threads)
+        _place(self.name, device.kind)
+
+    def note(self, outcome: Any) -> None:
+        """Remember what the step just given to the device will write."""
+        self._pending = outcome
+
+    def sync(self) -> None:
+        """Return when the device has done all work given to it."""
+        if self.name == "jax":
+            pending, self._pending = self._pending, None
+            import_module("jax").block_until_ready(pending)
+        elif self.device.kind == "cuda":
+            if self.name == "torch":
+                import_module("torch").cuda.synchronize()
+            else:
+                import_module("tensorflow").test.experimental.sync_devices()
+
+    def compile_events(self, traces: int) -> int:
+        """XLA compilations on JAX, traces on TensorFlow, none on torch, where nothing is compiled."""
+        return {"jax": self._compiled(), "tensorflow": traces, "torch": 0}[self.name]
+
+    def threads(self) -> int:
+        """Threads that one operation may use, read back; the cores allowed to it where the engine has no knob."""
+        if self.name == "tensorflow":
+            return int(import_module("tensorflow").config.threading.get_intra_op_parallelism_threads())
+        if self.name == "torch":
+            return int(import_module("torch").get_num_threads())
+        return len(os.sched_getaffinity(0))
+
+    def device_memory(self) -> int | None:
+        """Peak bytes allocated on an accelerator, None on a CPU."""
+        if self.device.kind == "cpu":
+            return None
+        if self.name == "tensorflow":
+            return int(import_module("tensorflow").config.experimental.get_memory_info("GPU:0")["peak"])
+        if self.name == "torch":
+            return int(import_module("torch").cuda.max_memory_allocated())
+        return int(import_module("jax").local_devices()[0].memory_stats()["peak_bytes_in_use"])
+
+
+def find_device(wanted: str) -> Device | None:
+    """The device a case asks for, None if it is not there; `auto` prefers an accelerator."""
+    gpu = None if wanted == "cpu" else _gpu_name(keras.backend.backend())
+    if gpu is not None:
+        return Device("cuda", gpu)
+    return None if wanted == "cuda" else Device("cpu", _processor())
+
+
+def to_numpy(variable: Any) -> NDArray[Any]:
+    """A copy of a Keras variable's value. (ops.convert_to_numpy makes NumPy 2 warn on TensorFlow and torch.)"""
+    value = variable.value
+    if keras.backend.backend() == "torch":
+        value = value.detach().cpu()
+    return np.array(value if keras.backend.backend() == "jax" else value.numpy())
+
+
+def _gpu_name(engine: Name) -> str | None:
+    if engine == "torch":
+        cuda = import_module("torch").cuda
+        return str(cuda.get_device_name(0)) if cuda.is_available() else None
+    if engine == "tensorflow":
+        config = import_module("tensorflow").config
+        found = config.list_physical_devices("GPU")
+        return str(config.experimental.get_device_details(found[0]).get("device_name", "GPU")) if found else None
+    devices = [device for device in import_module("jax").local_devices() if device.platform in ("gpu", "cuda")]
+    return str(devices[0].device_kind) if devices else None
+
+
+def _processor() -> str:
+    with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - not a file in a file system
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return "cpu"
+
+
+def _set_threads(engine: Name, threads: int) -> None:
+    # JAX has no knob: it takes the cores that the launcher's affinity leaves to the process.
+    if engine == "tensorflow":
+        threading = import_module("tensorflow").config.threading
+        threading.set_intra_op_parallelism_threads(threads)
+        threading.set_inter_op_parallelism_threads(1)
+    elif engine == "torch":
+        import_module("torch").set_num_threads(threads)
+
+
+def _place(engine: Name, kind: str) -> None:
+    if engine == "torch":
+        # For the rest of the process: a worker runs one case.
+        keras.device("cuda:0" if kind == "cuda" else "cpu").__enter__()
+    elif kind == "cpu" and engine == "tensorflow":
+        import_module("tensorflow").config.set_visible_devices([], "GPU")
+    elif kind == "cpu":
+        jax = import_module("jax")
+        jax.config.update("jax_default_device", jax.local_devices(backend="cpu")[0])
+
+
+def _count_jax_compilations() -> Callable[[], int]:
+    events = [0]
+
+    def count(event: str, duration: float, **facts: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            events[0] += 1
+
+    import_module("jax").monitoring.register_event_duration_secs_listener(count)
+    return lambda: events[0]

@@ -1,0 +1,126 @@
+"""`model.fit` over the harness's feed, with a clock ticked once per optimizer step and no synchronisation in between.
+
+What fit itself does is untouched: the data come through a Keras data adapter, epochs are seen by a callback list, and
+the clock ticks in a wrapper around the function from `make_train_function`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+
+from harness.clock import Clock
+from harness.feed import Feed
+
+Batches = Callable[[int], Iterator[tuple[Any, Any]]]
+"""Makes the batches (images, labels) of an epoch ready and returns them in order."""
+
+
+class Network(keras.Model):  # type: ignore[misc]
+    """A functional model that counts how often its steps are traced."""
+
+    traces = 0
+
+    def train_step(self, *args: Any) -> Any:
+        """Keras' own step. Under a tracing engine the body runs once per trace."""
+        self.traces += 1
+        return super().train_step(*args)
+
+    def predict_step(self, *args: Any) -> Any:
+        """Keras' own step."""
+        self.traces += 1
+        return super().predict_step(*args)
+
+
+class _LastLoss(keras.metrics.Metric):  # type: ignore[misc]
+    """The loss of the latest step in place of fit's running mean, as a scalar that stays on the device."""
+
+    def __init__(self) -> None:
+        super().__init__(name="loss", dtype="float32")
+        self.last = self.add_variable((), initializer="zeros", name="last")
+
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
+        self.last.assign(ops.cast(values, "float32"))
+
+    def result(self) -> Any:
+        return ops.copy(self.last)
+
+
+class _Epochs(keras.callbacks.CallbackList):  # type: ignore[misc]
+    """Opens and closes the clock's window at the edges of an epoch; per batch it does nothing, so nothing waits."""
+
+    def __init__(self, model: Any, adapter: _FeedAdapter, clock: Clock, batches: Batches) -> None:
+        super().__init__(add_history=True, model=model)
+        self._adapter, self._clock, self._batches_of = adapter, clock, batches
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        self._adapter.ready = self._batches_of(epoch)
+        self._clock.epoch_begin()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._clock.epoch_end()
+        super().on_epoch_end(epoch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None: ...
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None: ...
+
+
+class _FeedAdapter(DataAdapter):  # type: ignore[misc]
+    """The current epoch's batches for each engine. Nothing is drawn before fit asks for the first batch."""
+
+    num_batches = batch_size = None
+    has_partial_batch = False
+    partial_batch_size = None
+
+    def __init__(self, feed: Feed) -> None:
+        self.num_batches, self.batch_size = feed.steps_per_epoch, feed.batch_size
+        side = (feed.image_size, feed.image_size)
+        shape = (*side, 3) if feed.layout == "nhwc" else (3, *side)
+        # Before the first epoch fit draws one batch to learn the shapes.
+        blank = np.zeros((feed.batch_size, *shape), np.float32), np.zeros(feed.batch_size, np.int64)
+        self.ready: Iterator[tuple[Any, Any]] = iter([blank])
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for images, labels in self.ready:
+            yield ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
+
+    # A plain iterator of tensors: fit then calls the compiled step directly, instead of drawing from tf.data inside
+    # another graph around it.
+    def get_tf_dataset(self) -> _FeedAdapter:
+        return self
+
+    def get_jax_iterator(self) -> Iterator[tuple[Any, Any]]:
+        # fit hands NumPy to the compiled step on a CPU and looks one batch ahead on an accelerator.
+        yield from self.ready
+
+    def get_torch_dataloader(self) -> _FeedAdapter:
+        return self
+
+
+def fit(model: Any, epochs: int, feed: Feed, clock: Clock, batches: Batches, note: Callable[[Any], None]) -> None:
+    """Train the compiled model; `note` is given the arrays that each step will have written when it is done."""
+    model._loss_tracker = _LastLoss()
+    # Variables made while TensorFlow traces the first step would have it traced a second time.
+    model.optimizer.build(model.trainable_variables)
+    # fit reads this at an epoch's end: compiled here, it is not compiled in the first window.
+    model.get_metrics_result()
+    model.make_train_function()
+    step = model.train_function
+
+    def tick_after_step(*args: Any) -> Any:
+        outcome = step(*args)
+        logs = outcome[0] if isinstance(outcome, tuple) else outcome
+        note(outcome)
+        clock.tick(logs["loss"])
+        return outcome
+
+    model.train_function = tick_after_step
+    adapter = _FeedAdapter(feed)
+    model.fit(adapter, epochs=epochs, verbose=0, callbacks=_Epochs(model, adapter, clock, batches))

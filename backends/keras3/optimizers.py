@@ -1,0 +1,180 @@
+"""torch's update rules for Keras: coupled decay, velocity without the learning rate, epsilon outside (V18-V20, V22)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from harness.spec import Optimizer
+
+
+class Factors(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """A learning rate, or a factor on it, read from an array: one entry per optimizer step."""
+
+    def __init__(self, values: NDArray[np.float64]) -> None:
+        self.values = np.asarray(values, dtype=np.float64)
+
+    def __call__(self, step: Any) -> Any:
+        """The entry of this step; the last one holds afterwards."""
+        table = ops.convert_to_tensor(self.values, dtype=keras.config.floatx())
+        return ops.take(table, ops.minimum(step, len(self.values) - 1))
+
+    def get_config(self) -> dict[str, Any]:
+        """What Keras needs to make it again."""
+        return {"values": self.values.tolist()}
+
+
+class _PartRates(keras.optimizers.Optimizer):  # type: ignore[misc]
+    """A rule with a base rate per variable; the schedule's value is the factor on all of them."""
+
+    def __init__(self, factors: NDArray[np.float64], rates: Mapping[str, float], constants: Optimizer, decay: float):
+        super().__init__(learning_rate=Factors(factors), name=constants.name)
+        self.constants, self.decay, self._rate_of = constants, decay, dict(rates)
+        self._slots: dict[str, list[Any]] = {}
+
+    def build(self, variables: list[Any]) -> None:
+        """Make one slot of each name per variable, which are the trainable ones."""
+        if self.built:
+            return
+        super().build(variables)
+        self._rates = [self._rate_of[variable.path] for variable in variables]
+        for name in self._slot_names():
+            self._slots[name] = self.add_optimizer_variables(variables, name)
+
+    def _slot_names(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
+        if keras.backend.backend() != "torch":
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+            return
+        import torch
+
+        # One fused call per group of equal rates, as Keras' own optimizers do on torch.
+        order = [self._get_variable_index(variable) for variable in trainable_variables]
+        for rate in dict.fromkeys(self._rates):
+            at = [i for i, index in enumerate(order) if self._rates[index] == rate]
+            slots = {name: [self._slots[name][order[i]].value for i in at] for name in self._slots}
+            values = [trainable_variables[i].value for i in at]
+            with torch.no_grad():
+                self._update_all([grads[i] for i in at], values, slots, learning_rate * rate)
+
+    def _update_all(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
+        raise NotImplementedError
+
+
+class SGD(_PartRates):
+    """torch.optim.SGD: g += decay * p; v = momentum * v + g; p -= rate * v."""
+
+    def _slot_names(self) -> tuple[str, ...]:
+        return ("momentum",) if self.constants.momentum else ()
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Move one variable."""
+        index, dtype = self._get_variable_index(variable), variable.dtype
+        rate = ops.cast(learning_rate, dtype) * self._rates[index]
+        step = ops.cast(gradient, dtype)
+        if self.decay:
+            step = step + self.decay * variable
+        if self.constants.momentum:
+            velocity = self._slots["momentum"][index]
+            step = self.constants.momentum * velocity + step
+            self.assign(velocity, step)
+        self.assign_sub(variable, rate * step)
+
+    def _update_all(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
+        import torch
+
+        if self.decay:
+            grads = torch._foreach_add(grads, values, alpha=self.decay)
+        if self.constants.momentum:
+            torch._foreach_mul_(slots["momentum"], self.constants.momentum)
+            torch._foreach_add_(slots["momentum"], grads)
+            grads = slots["momentum"]
+        torch._foreach_sub_(values, torch._foreach_mul(grads, rate))
+
+
+class Adam(_PartRates):
+    """torch.optim.Adam, or AdamW where the constants say so: p -= rate / c1 * m / (sqrt(v) / sqrt(c2) + eps)."""
+
+    def _slot_names(self) -> tuple[str, ...]:
+        return ("momentum", "velocity")
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Move one variable."""
+        index, dtype = self._get_variable_index(variable), variable.dtype
+        rate = ops.cast(learning_rate, dtype) * self._rates[index]
+        first, second = self.constants.betas
+        step = ops.cast(gradient, dtype)
+        start: Any = variable
+        if self.decay and self.constants.name == "adamw":
+            start = variable * (1.0 - rate * self.decay)
+        elif self.decay:
+            step = step + self.decay * variable
+        mean, square = (self._slots[name][index] for name in ("momentum", "velocity"))
+        new_mean = mean + (step - mean) * (1.0 - first)
+        new_square = square * second + ops.square(step) * (1.0 - second)
+        self.assign(mean, new_mean)
+        self.assign(square, new_square)
+        size, root = self._corrections(dtype)
+        moved = rate / size * new_mean / (ops.sqrt(new_square) / root + self.constants.eps)
+        self.assign(variable, start - moved)
+
+    def _corrections(self, dtype: Any) -> tuple[Any, Any]:
+        # 1 - beta ** t loses digits in float32 for the first steps, where expm1 does not.
+        step = ops.cast(self.iterations + 1, dtype)
+        first, second = (-ops.expm1(step * float(np.log(beta))) for beta in self.constants.betas)
+        return first, ops.sqrt(second)
+
+    def _update_all(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
+        import torch
+
+        first, second = self.constants.betas
+        if self.decay and self.constants.name == "adamw":
+            torch._foreach_mul_(values, 1.0 - rate * self.decay)
+        elif self.decay:
+            grads = torch._foreach_add(grads, values, alpha=self.decay)
+        torch._foreach_lerp_(slots["momentum"], list(grads), 1.0 - first)
+        torch._foreach_mul_(slots["velocity"], second)
+        torch._foreach_addcmul_(slots["velocity"], grads, grads, 1.0 - second)
+        size, root = self._corrections(values[0].dtype)
+        scale = torch._foreach_sqrt(slots["velocity"])
+        torch._foreach_div_(scale, root)
+        torch._foreach_add_(scale, self.constants.eps)
+        moved = torch._foreach_div(slots["momentum"], scale)
+        torch._foreach_mul_(moved, rate / size)
+        torch._foreach_sub_(values, moved)
+
+
+def matched(
+    constants: Optimizer, decay: float, factors: NDArray[np.float64], rates: Mapping[str, float]
+) -> keras.optimizers.Optimizer:
+    """torch's rule with a base rate per variable path."""
+    return (SGD if constants.name == "sgd" else Adam)(factors, rates, constants, decay)
+
+
+def idiomatic(
+    constants: Optimizer, decay: float, factors: NDArray[np.float64], rates: Mapping[str, float]
+) -> keras.optimizers.Optimizer:
+    """Keras' own rule with its own defaults; parts with different rates get one optimizer each, in a MultiOptimizer."""
+    made = {rate: _own(constants, decay, factors * rate) for rate in dict.fromkeys(rates.values())}
+    if len(made) == 1:
+        return next(iter(made.values()))
+    return keras.optimizers.MultiOptimizer(lambda variable: made[rates[variable.path]])
+
+
+def _own(constants: Optimizer, decay: float, rate: NDArray[np.float64]) -> keras.optimizers.Optimizer:
+    kind = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[constants.name]
+    facts: dict[str, Any] = {"learning_rate": Factors(rate), "weight_decay": decay or None}
+    if constants.name == "sgd":
+        facts["momentum"] = constants.momentum
+    else:
+        facts["beta_1"], facts["beta_2"] = constants.betas
+    if constants.name == "adamw":
+        facts["weight_decay"] = decay
+    return kind(**facts)

@@ -1,0 +1,58 @@
+"""What a case needs of this machine and of Keras."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from harness.spec import Case
+
+ENGINES: tuple[str, ...] = ("tensorflow", "jax", "torch")
+
+
+def missing_package(engine: str) -> str | None:
+    """A sentence naming what to install, or None. Imports nothing."""
+    extra = "jax" if engine == "jax" else "keras"
+    for module in ("keras", "h5py", engine):
+        if importlib.util.find_spec(module) is None:
+            wanted = "pip install torch" if module == "torch" else f"pip install 'finetune-bench[{extra}]'"
+            return f"{module} is not installed; {wanted}"
+    return None
+
+
+def decline(case: Case) -> str | None:
+    """Why Keras cannot run this case here, or None. Imports Keras on the case's engine."""
+    from backends.keras3 import engine
+
+    name = running(case)
+    device = engine.find_device(case.device)
+    if device is None:
+        return f"{name} finds no CUDA device"
+    if case.layout == "channels-first" and name == "tensorflow" and device.kind == "cpu":
+        return "TensorFlow has no channels-first convolutions on a CPU; use --layout channels-last"
+    if case.compile and name == "torch":
+        return "Keras on torch runs eagerly; use --engine tensorflow or jax to compile"
+    if case.input == "native" and name != "tensorflow":
+        return f"Keras' native pipeline is tf.data, which needs --engine tensorflow, not {name}"
+    return _idiom(case) if case.idiom else None
+
+
+def running(case: Case) -> str:
+    """The engine that Keras runs on in this process. Raises RuntimeError if it is not the one of the case."""
+    import keras
+
+    wanted, name = case.engine or ENGINES[0], str(keras.backend.backend())
+    if name != wanted:
+        raise RuntimeError(f"Keras runs on {name}, not {wanted}; KERAS_BACKEND must be set before it is imported")
+    return name
+
+
+def _idiom(case: Case) -> str | None:
+    import keras
+
+    for stage in case.scenario.stages:
+        if stage.norm == "frozen" and stage.frozen != "backbone":
+            return "Keras itself cannot train a layer and keep its batch norm in inference mode; leave out --idiom"
+        two_rates = stage.head_lr != stage.backbone_lr and stage.frozen != "backbone"
+        if two_rates and not hasattr(keras.optimizers, "MultiOptimizer"):
+            return f"Keras {keras.__version__} has no MultiOptimizer for two learning rates; leave out --idiom"
+    return None

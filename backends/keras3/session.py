@@ -1,0 +1,219 @@
+"""One Keras model on one device: stages, logits, and tensors under canonical names."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from backends.keras3 import arithmetic, fitting, heads, layers, maps, optimizers
+from backends.keras3.engine import Device, Engine, to_numpy
+from harness.clock import Clock
+from harness.contract import Effective, Layer, Model, Tensor
+from harness.errors import Refused
+from harness.feed import Feed
+from harness.schedule import factors
+from harness.spec import Case, Part, Stage
+
+NATIVE_FILE = "model.keras"
+
+
+class KerasSession:
+    """See `harness.contract.Session`."""
+
+    wall_part = "fetch+transfer+step"
+
+    def __init__(self, case: Case, model: Model, classes: int, device: Device) -> None:
+        self._case = case
+        self._engine = Engine(device, case.threads)
+        # Layers draw their seeds from here. keras.utils.set_random_seed would start an installed TensorFlow as well.
+        random.seed(case.seed)
+        keras.config.set_dtype_policy("mixed_bfloat16" if case.precision == "bf16" else "float32")
+        keras.config.set_image_data_format(case.layout.replace("-", "_"))
+        self.batch_layout: Literal["nhwc", "nchw"] = "nchw" if case.layout == "channels-first" else "nhwc"
+        network = model.build(case.image_size)
+        maps.check((variable.path for variable in network.backbone.weights), network.table)
+        if not case.idiom:
+            network = layers.matched(network)
+        self.head_features = int(network.backbone.output.shape[-1])
+        head = heads.build(case.head, network.backbone.output, classes)
+        self._model = fitting.Network(network.backbone.input, head.logits)
+        if not case.dropout:
+            for layer in self._model.layers:
+                if isinstance(layer, keras.layers.Dropout):
+                    layer.rate = 0.0
+        # Never compiled, so that a stage does not throw away its traced function.
+        self._predictor = fitting.Network(network.backbone.input, head.logits)
+        self._predictor.jit_compile = self._jit
+        self._optimizer: Any = None
+        self._blocks = _blocks(network)
+        self._table = (*network.table, *head.table)
+        self._parts: dict[str, Part] = {row.variable: "backbone" for row in network.table}
+        self._parts |= {row.variable: "head" for row in head.table}
+        self._variables = {v.path: v for v in self._model.weights if v.path in self._parts}
+        maps.check(self._variables, self._table)
+
+    @property
+    def _jit(self) -> bool:
+        return self._engine.name == "jax" or self._case.compile
+
+    def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
+        """Compile anew, with fresh optimizer state, and fit the feed's epochs in one call."""
+        self._freeze(stage)
+        rates = {path: stage.learning_rate(self._parts[path]) for path, v in self._variables.items() if v.trainable}
+        make = optimizers.idiomatic if self._case.idiom else optimizers.matched
+        steps = factors(stage.schedule, stage.epochs, feed.steps_per_epoch)
+        self._optimizer = make(stage.optimizer, stage.weight_decay, steps, rates)
+        self._model.compile(self._optimizer, _loss(stage.label_smoothing), jit_compile=self._jit)
+        batches = partial(_native if feed.input == "native" else _fed, feed)
+        fitting.fit(self._model, stage.epochs, feed, clock, batches, self._engine.note)
+
+    def _freeze(self, stage: Stage) -> None:
+        for layer, block in self._blocks.items():
+            frozen = stage.is_frozen("backbone", block)
+            layer.trainable = not frozen
+            if isinstance(layer, layers.BatchNormalization):
+                layer.batch_statistics = stage.uses_batch_statistics("backbone", block)
+                layer.momentum = 1.0 - stage.bn_momentum
+            elif isinstance(layer, keras.layers.BatchNormalization) and frozen and stage.norm == "batch":
+                # Keras' own layer follows its statistics only while it is trainable itself.
+                layer.trainable = True
+                layer.gamma.trainable = layer.beta.trainable = False
+            elif isinstance(layer, layers.Dropout):
+                layer.active = not frozen
+
+    def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits from a compiled function that is traced once, since n is always the same."""
+        return np.asarray(self._predictor.predict_on_batch(images), dtype=np.float32)
+
+    def state(self) -> Iterator[Tensor]:
+        """Backbone in the map's order, then the head."""
+        for row in self._table:
+            array = _array(self._variables[row.variable], row.layout)
+            yield Tensor(row.name, array, self._parts[row.variable], row.block, row.role)
+
+    def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Overwrite the tensors named; raises KeyError for an unknown name, ValueError for another shape."""
+        table = {row.name: row for row in self._table}
+        for name, array in arrays.items():
+            row = table[name]
+            variable = self._variables[row.variable]
+            wanted = maps.canonical_shape(variable.shape, row.layout)
+            if array.shape != wanted:
+                raise ValueError(f"{name} has shape {list(wanted)}, not {list(array.shape)}")
+            variable.assign(maps.to_keras(array, row.layout, variable.shape[-2] if len(variable.shape) > 1 else None))
+
+    def slots(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
+        """Momentum and velocity of the stage just trained, in canonical layout."""
+        kept: dict[str, dict[str, NDArray[Any]]] = {}
+        owners = {row.variable.replace("/", "_"): row for row in self._table}
+        for variable in self._optimizer.variables if self._optimizer else ():
+            owner, _, slot = variable.name.rpartition("_")
+            if owner in owners:
+                row = owners[owner]
+                kept.setdefault(row.name, {})[slot] = _array(variable, row.layout)
+        return kept
+
+    def sync(self) -> None:
+        """Return when the device has done all work given to it."""
+        self._engine.sync()
+
+    def compile_events(self) -> int:
+        """Traces on TensorFlow, XLA compilations on JAX, 0 on torch."""
+        return self._engine.compile_events(self._model.traces + self._predictor.traces)
+
+    def device_memory(self) -> int | None:
+        """Peak bytes allocated on an accelerator so far, or None on a CPU."""
+        return self._engine.device_memory()
+
+    def effective(self) -> Effective:
+        """What really ran, read back from Keras and its engine."""
+        policy = keras.config.dtype_policy()
+        eager = "eager" if self._engine.name == "torch" else "graph"
+        norms = {type(layer) for layer in self._blocks if isinstance(layer, keras.layers.BatchNormalization)}
+        settings: dict[str, str | int | float | bool] = {
+            "engine": self._engine.name,
+            "mode": "idiom: Keras' own layers, optimizers and constants" if self._case.idiom else "matched",
+            "batch_norm": ", ".join(sorted(f"{kind.__module__}.{kind.__name__}" for kind in norms)) or "none",
+            "epsilon": keras.config.epsilon(),
+            "loss_passed_to_clock": "raw loss of the step, on the device",
+        }
+        if self._optimizer:
+            kind = type(self._optimizer)
+            settings["optimizer"] = f"{kind.__module__}.{kind.__name__}"
+        return Effective(
+            device=self._engine.device.kind,
+            device_name=self._engine.device.name,
+            precision={"mixed_bfloat16": "bf16", "float32": "fp32"}.get(policy.name, policy.name),
+            layout=keras.config.image_data_format().replace("_", "-"),
+            compile="xla" if self._predictor.jit_compile else eager,
+            threads=self._engine.threads(),
+            settings=settings,
+        )
+
+    def layers(self) -> list[Layer]:
+        """The layers that hold parameters or do arithmetic, in the order of computation."""
+        return arithmetic.layers(self._model)
+
+    def save_native(self, folder: str) -> str:
+        """Write `model.keras`, made of Keras' own layers, so that it loads where this package is absent."""
+        layers.stock(self._model).save(Path(folder) / NATIVE_FILE)
+        return NATIVE_FILE
+
+    def load_native(self, path: str) -> None:
+        """Load what `save_native` wrote, running no code from it. Raises `Refused` for a network of other tensors."""
+        try:
+            saved = keras.saving.load_model(path, compile=False, safe_mode=True)
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise Refused(f"{path} cannot be loaded by Keras ({str(error).splitlines()[0]}); save it again") from error
+        found = {variable.path: variable for variable in saved.variables}
+        for path_in_model, variable in self._variables.items():
+            if path_in_model not in found or found[path_in_model].shape != variable.shape:
+                raise Refused(f"{path} has no {path_in_model} of shape {list(variable.shape)}; it is another model's")
+            variable.assign(found[path_in_model].value)
+
+
+def _array(variable: Any, layout: maps.Layout) -> NDArray[Any]:
+    return maps.to_canonical(to_numpy(variable), layout)
+
+
+def _fed(feed: Feed, epoch: int) -> Iterator[tuple[Any, Any]]:
+    ready = feed.epoch(epoch)
+    return ((batch.images, batch.labels) for batch in ready)
+
+
+def _native(feed: Feed, epoch: int) -> Iterator[tuple[Any, Any]]:
+    # Imported here only: it imports TensorFlow, which another engine's worker must not start.
+    from backends.keras3 import native
+
+    return native.batches(feed, epoch)
+
+
+def _blocks(network: Any) -> dict[Any, int]:
+    of_layer = {row.variable.rpartition("/")[0]: row.block for row in network.table}
+    blocks: dict[Any, int] = {}
+    block = 0
+    for layer in network.backbone.layers:
+        block = of_layer.get(layer.name, block)
+        blocks[layer] = block
+    return blocks
+
+
+def _loss(label_smoothing: float) -> Any:
+    if not label_smoothing:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def smoothed_cross_entropy(labels: Any, logits: Any) -> Any:
+        classes = logits.shape[-1]
+        target = ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), classes, dtype=logits.dtype)
+        target = target * (1.0 - label_smoothing) + label_smoothing / classes
+        return ops.categorical_crossentropy(target, logits, from_logits=True)
+
+    return smoothed_cross_entropy

@@ -1,0 +1,69 @@
+"""PyTorch with torchvision and efficientnet_pytorch. Naming a model imports none of them.
+
+Matched mode is nearly torch's own: its semantics are the canonical ones. `idiom` differs in what a plain script would
+leave alone: each layer's own batch-norm momentum, contiguous (channels-first) memory whatever the case says, TF32 and
+cuDNN autotuning as torch ships them, and denormals kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from backends.pytorch.models import MODELS
+from harness.checkpoint import Normalisation
+from harness.contract import Model, Session
+from harness.spec import Case
+
+__all__ = [
+    "ENGINES",
+    "FORMATS",
+    "MODELS",
+    "PACKAGES",
+    "decline",
+    "export_weights",
+    "import_weights",
+    "named_weights",
+    "open_session",
+]
+
+PACKAGES: tuple[str, ...] = ("torch", "torchvision", "efficientnet-pytorch")
+ENGINES: tuple[str, ...] = ()
+FORMATS: tuple[str, ...] = (".pth", ".pt", ".bin", ".safetensors")
+
+
+def decline(case: Case) -> str | None:
+    """Why this case cannot run here, or None. Imports torch if it is installed."""
+    from backends.pytorch import requirements
+
+    return requirements.missing_package() or requirements.decline(case)
+
+
+def open_session(case: Case, model: Model, classes: int) -> Session:
+    """Build and place the model, with any weights. Raises `Refused` for a model whose parts do not fit together."""
+    from backends.pytorch.session import TorchSession
+
+    return TorchSession(case, model, classes)
+
+
+def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Read a state dict: see `weights.import_weights`."""
+    from backends.pytorch import weights
+
+    return weights.import_weights(path, model)
+
+
+def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
+    """Write a state dict: see `weights.export_weights`."""
+    from backends.pytorch import weights
+
+    weights.export_weights(arrays, model, path)
+
+
+def named_weights(model: Model) -> tuple[dict[str, NDArray[Any]], Normalisation, tuple[str, ...], str]:
+    """ImageNet weights of torchvision or efficientnet_pytorch: see `named.named_weights`."""
+    from backends.pytorch import named
+
+    return named.named_weights(model)

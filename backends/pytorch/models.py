@@ -1,0 +1,186 @@
+"""The models, one builder each. A builder imports its library when called and returns the parts as objects.
+
+A user's own network comes in the same way, from a plugin file:
+
+    import torch, torchvision
+    from backends.pytorch.models import resnet_parts
+    from harness.contract import Model
+
+    def build(image_size):
+        network = torchvision.models.resnet34()
+        network.layer2[0].conv1 = torch.nn.Conv2d(64, 128, 5, stride=2, padding=2, bias=False)
+        return resnet_parts(network)
+
+    MODELS = {"pytorch": [Model(name="my-resnet34", build=build, classifier="fc.", blocks=5)]}
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from harness.contract import Model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a builder returns. The backbone maps images [n, 3, h, w] to features [n, `features`].
+
+    Every tensor of the backbone lies in one of `blocks`, groups of modules in the order of computation: the unit of
+    `frozen = k`. `pretrained_head` stands between features and new head, comes from the checkpoint and trains as head.
+    Names of tensors within backbone and `pretrained_head` are the canonical ones.
+    """
+
+    backbone: nn.Module
+    features: int
+    blocks: tuple[tuple[nn.Module, ...], ...]
+    pretrained_head: nn.Module | None = None
+
+
+def resnet_parts(network: nn.Module) -> Parts:
+    """Take apart a torchvision ResNet, changed or not; blocks are the stem and `layer1` to `layer4`."""
+    from torch import nn
+
+    features = network.fc.in_features
+    network.fc = nn.Identity()
+    stem = (network.conv1, network.bn1)
+    layers = ((layer,) for layer in (network.layer1, network.layer2, network.layer3, network.layer4))
+    return Parts(backbone=network, features=features, blocks=(stem, *layers))
+
+
+def alexnet_parts(network: nn.Module) -> Parts:
+    """Take apart a torchvision AlexNet; its two wide classifier layers, dropout included, are a pretrained head."""
+    from torch import nn
+
+    pretrained = nn.Sequential(OrderedDict(classifier=network.classifier[:6]))
+    network.classifier = nn.Identity()
+    blocks = tuple((layer,) for layer in network.features if isinstance(layer, nn.Conv2d))
+    features = pretrained.classifier[4].out_features
+    return Parts(backbone=network, features=features, blocks=blocks, pretrained_head=pretrained)
+
+
+def efficientnet_parts(network: nn.Module) -> Parts:
+    """Take apart an efficientnet_pytorch EfficientNet; the dropout before its classifier goes with the classifier."""
+    from torch import nn
+
+    features = network._fc.in_features
+    network._fc, network._dropout = nn.Identity(), nn.Identity()
+    stem, last = (network._conv_stem, network._bn0), (network._conv_head, network._bn1)
+    return Parts(backbone=network, features=features, blocks=(stem, *((block,) for block in network._blocks), last))
+
+
+def mobilenet_parts(network: nn.Module) -> Parts:
+    """Take apart a torchvision MobileNetV2; blocks are the entries of `features`."""
+    from torch import nn
+
+    network.classifier = nn.Identity()
+    return Parts(backbone=network, features=network.last_channel, blocks=tuple((block,) for block in network.features))
+
+
+def _resnet(name: str, image_size: int) -> Parts:
+    import torchvision
+
+    return resnet_parts(torchvision.models.get_model(name))
+
+
+def _alexnet(image_size: int) -> Parts:
+    import torchvision
+
+    return alexnet_parts(torchvision.models.alexnet())
+
+
+def _efficientnet(name: str, image_size: int) -> Parts:
+    # Its convolutions pad for one image size, fixed when they are made.
+    from efficientnet_pytorch import EfficientNet
+
+    return efficientnet_parts(EfficientNet.from_name(name, image_size=image_size))
+
+
+def _mobilenet(width: float, image_size: int) -> Parts:
+    import torchvision
+
+    network = torchvision.models.mobilenet_v2(width_mult=width)
+    _pad_like_tensorflow(network, image_size)
+    return mobilenet_parts(network)
+
+
+def _pad_like_tensorflow(network: nn.Module, image_size: int) -> None:
+    # Keras pads (0, 1) where torchvision pads (1, 1), and adds 1e-3 to variances: shapes agree, outputs do not (V06).
+    from efficientnet_pytorch.utils import Conv2dStaticSamePadding
+    from torch import nn
+
+    size = image_size
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eps = 1e-3
+        elif isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
+            padded = Conv2dStaticSamePadding(
+                layer.in_channels, layer.out_channels, 3, stride=2, image_size=size, groups=layer.groups, bias=False
+            )
+            padded.weight = layer.weight
+            owner, _, own = name.rpartition(".")
+            setattr(network.get_submodule(owner), own, padded)
+            size = (size + 1) // 2
+
+
+_MOBILENET = "torchvision's MobileNetV2 made exact to keras.applications': TensorFlow's padding, epsilon 1e-3"
+
+
+def _mobilenet_model(width: float, gmacs: float) -> Model:
+    build: Callable[[int], Parts] = partial(_mobilenet, width)
+    return Model(
+        name="mobilenet-v2" if width == 1.0 else f"mobilenet-v2-{width:g}",
+        build=build,
+        classifier="classifier.1.",
+        blocks=19,
+        gmacs=gmacs,
+        about=f"{_MOBILENET}; width {width:g}",
+    )
+
+
+MOBILENET_GMACS = {0.35: 0.059, 0.5: 0.097, 0.75: 0.209, 1.0: 0.3, 1.3: 0.509, 1.4: 0.582}
+_ALL = (
+    Model(
+        name="resnet18", build=partial(_resnet, "resnet18"), classifier="fc.", blocks=5, gmacs=1.82, about="torchvision"
+    ),
+    Model(
+        name="resnet34", build=partial(_resnet, "resnet34"), classifier="fc.", blocks=5, gmacs=3.67, about="torchvision"
+    ),
+    Model(
+        name="alexnet",
+        build=_alexnet,
+        classifier="classifier.6.",
+        initialisation="torch-default",
+        blocks=5,
+        minimum_size=63,
+        gmacs=0.71,
+        about="torchvision; freeze-conv fixes `features` and trains the whole classifier",
+    ),
+    Model(
+        name="efficientnet-b0",
+        build=partial(_efficientnet, "efficientnet-b0"),
+        classifier="_fc.",
+        initialisation="torch-default",
+        blocks=18,
+        gmacs=0.39,
+        about="efficientnet_pytorch",
+    ),
+    Model(
+        name="efficientnet-b3",
+        build=partial(_efficientnet, "efficientnet-b3"),
+        classifier="_fc.",
+        initialisation="torch-default",
+        blocks=28,
+        gmacs=0.96,
+        about="efficientnet_pytorch",
+    ),
+    *(_mobilenet_model(*facts) for facts in MOBILENET_GMACS.items()),
+)
+
+MODELS: dict[str, Model] = {model.name: model for model in _ALL}

@@ -1,0 +1,87 @@
+"""torchvision's transforms and torch's DataLoader: what a user of PyTorch gets end to end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torchvision.transforms import v2
+
+from harness.augment import complete
+from harness.dataset import Split
+from harness.feed import Feed
+from harness.spec import Augmentation
+
+Transform = Callable[[Any], torch.Tensor]
+
+
+def pipeline(feed: Feed, *, pin: bool) -> torch.utils.data.DataLoader[Any]:
+    """A shuffling loader of (images [n, 3, h, w] float32, labels [n], positions [n]), whole batches only."""
+    return torch.utils.data.DataLoader(
+        _Samples(feed.split, _transform(feed)),
+        batch_size=feed.batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=feed.workers,
+        persistent_workers=feed.workers > 0,
+        pin_memory=pin,
+        generator=torch.Generator().manual_seed(feed.seed),
+    )
+
+
+def epoch(loader: torch.utils.data.DataLoader[Any], feed: Feed) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """One pass; tells the feed how long it was waited for and which samples came."""
+    start = time.perf_counter_ns()
+    for images, labels, positions in loader:
+        feed.waited_ns += time.perf_counter_ns() - start
+        feed.saw(positions.numpy())
+        yield images, labels
+        start = time.perf_counter_ns()
+
+
+class _Samples:
+    """Source files where there are any, decoded each time; prepared arrays otherwise."""
+
+    def __init__(self, split: Split, transform: Transform) -> None:
+        self._split, self._transform = split, transform
+        side = split.images.shape[1]
+        self._fit = v2.Compose([v2.Resize(side), v2.CenterCrop(side)])
+
+    def __len__(self) -> int:
+        return len(self._split.labels)
+
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, int, int]:
+        number = int(self._split.ids[position])
+        if self._split.files is None:
+            image: Any = Image.fromarray(np.asarray(self._split.images[number]))
+        else:
+            with Image.open(self._split.files[number]) as file:
+                image = self._fit(ImageOps.exif_transpose(file).convert("RGB"))
+        return self._transform(image), int(self._split.labels[position]), position
+
+
+def _transform(feed: Feed) -> Transform:
+    size, constants = feed.image_size, feed.normalisation
+    steps = [v2.ToImage(), *(_step(complete(a), size) for a in feed.augmentations), v2.CenterCrop(size)]
+    steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(constants.mean), list(constants.std))]
+    composed: Transform = v2.Compose(steps)
+    return composed
+
+
+def _step(augmentation: Augmentation, size: int) -> Any:
+    p = augmentation.parameters
+    bilinear = v2.InterpolationMode.BILINEAR
+    steps: dict[str, Callable[[], Any]] = {
+        "random-resized-crop": lambda: v2.RandomResizedCrop(
+            size, scale=(p["scale"], 1.0), ratio=(1 / p["ratio"], p["ratio"]), antialias=True
+        ),
+        "flip": lambda: v2.RandomHorizontalFlip(p["probability"]),
+        "rotation": lambda: v2.RandomRotation(p["degrees"], interpolation=bilinear),
+        "shear": lambda: v2.RandomAffine(0, shear=p["degrees"], interpolation=bilinear),
+        "centre-crop": lambda: v2.CenterCrop(size),
+    }
+    return steps[augmentation.name]()

@@ -1,0 +1,118 @@
+"""One built network: backbone, pretrained head if any, new head; and what each of its tensors is."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from backends.pytorch.models import Parts
+from harness.contract import Role
+from harness.errors import Refused
+from harness.initial import MLP_DROPOUT, MLP_WIDTHS
+from harness.spec import Part
+
+
+class Entry(NamedTuple):
+    """A parameter or buffer, the module that owns it, and its place."""
+
+    name: str
+    tensor: torch.Tensor
+    owner: nn.Module
+    part: Part
+    block: int
+    role: Role
+
+
+class Network:
+    """Backbone and head as one module, and its tensors under canonical names, backbone first.
+
+    Placement comes with the constructor, since moving a module to a device replaces its buffers.
+    Raises `Refused` for parts that do not fit together.
+    """
+
+    def __init__(
+        self, name: str, parts: Parts, head: nn.Module, device: torch.device, memory_format: torch.memory_format
+    ) -> None:
+        sections: OrderedDict[str, nn.Module] = OrderedDict(backbone=parts.backbone)
+        if parts.pretrained_head is not None:
+            sections["pretrained_head"] = parts.pretrained_head
+        sections["head"] = head
+        self.name, self.parts = name, parts
+        self.module = nn.Sequential(sections).to(device=device, memory_format=memory_format)
+        self.entries = self._entries()
+        self.by_name = {entry.name: entry for entry in self.entries}
+
+    @property
+    def parameters(self) -> list[Entry]:
+        """The entries that an optimizer could move."""
+        return [entry for entry in self.entries if isinstance(entry.tensor, nn.Parameter)]
+
+    @property
+    def norms(self) -> list[Entry]:
+        """One entry, its mean, for each batch-norm layer."""
+        return [entry for entry in self.entries if entry.role == "norm_mean"]
+
+    def _entries(self) -> list[Entry]:
+        blocks = {
+            module: block
+            for block, group in enumerate(self.parts.blocks)
+            for member in group
+            for module in member.modules()
+        }
+        found = []
+        for section, root in self.module.named_children():
+            part: Part = "backbone" if section == "backbone" else "head"
+            for path, tensor in root.state_dict(keep_vars=True).items():
+                owner_path, _, own = path.rpartition(".")
+                owner = root.get_submodule(owner_path)
+                name = f"head.{path}" if section == "head" else path
+                if part == "backbone" and owner not in blocks:
+                    raise Refused(
+                        f"{self.name}: {name} lies in none of the backbone's blocks; add its module to `blocks`"
+                    )
+                role = _role(self.name, name, owner, own, tensor)
+                found.append(Entry(name, tensor, owner, part, blocks[owner] if part == "backbone" else -1, role))
+        return found
+
+
+_STATISTICS: dict[str, Role] = {
+    "running_mean": "norm_mean",
+    "running_var": "norm_var",
+    "num_batches_tracked": "counter",
+}
+
+
+def _role(model: str, name: str, owner: nn.Module, own: str, tensor: torch.Tensor) -> Role:
+    if isinstance(owner, _BatchNorm) and own in _STATISTICS:
+        return _STATISTICS[own]
+    if not isinstance(tensor, nn.Parameter):
+        raise Refused(f"{model}: buffer {name} is no batch-norm statistic; register it with persistent=False")
+    if isinstance(owner, (_BatchNorm, nn.GroupNorm, nn.LayerNorm)):
+        return "norm_scale" if own == "weight" else "norm_bias"
+    return "bias" if own == "bias" else "weight"
+
+
+def new_head(kind: Literal["linear", "mlp"], features: int, classes: int) -> nn.Module:
+    """The new classifier; its layers are named as `harness.initial.HEAD_LAYERS` says."""
+    if kind == "linear":
+        return nn.Linear(features, classes)
+    first, second = MLP_WIDTHS
+    layers: OrderedDict[str, Any] = OrderedDict()
+    layers["0"], layers["relu0"] = nn.Linear(features, first), nn.ReLU()
+    layers["dropout"] = nn.Dropout(MLP_DROPOUT)
+    layers["1"], layers["relu1"] = nn.Linear(first, second), nn.ReLU()
+    layers["2"] = nn.Linear(second, classes)
+    return nn.Sequential(layers)
+
+
+def drop_nothing(module: nn.Module) -> None:
+    """Set the rate of every stochastic layer to 0: dropout, and efficientnet_pytorch's drop-connect."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+        elif hasattr(layer, "_global_params"):
+            layer._global_params = layer._global_params._replace(drop_connect_rate=0.0)

@@ -1,0 +1,55 @@
+"""A stage's declarations put onto a network: what is fixed, which mode each layer is in, and the optimizer."""
+
+from __future__ import annotations
+
+import torch
+
+from backends.pytorch.network import Network
+from harness.errors import Refused
+from harness.spec import Stage
+
+
+def fix(network: Network, stage: Stage, *, own_momentum: bool) -> None:
+    """Say what gets gradients and how fast statistics move; once per stage. Frozen leading blocks build no graph."""
+    blocks = len(network.parts.blocks)
+    if isinstance(stage.frozen, int) and stage.frozen > blocks:
+        raise Refused(f"{network.name} has {blocks} blocks, so frozen = {stage.frozen} is too many")
+    for entry in network.parameters:
+        entry.tensor.requires_grad_(not stage.is_frozen(entry.part, entry.block))
+        entry.tensor.grad = None
+    if not own_momentum:
+        for entry in network.norms:
+            entry.owner.momentum = stage.bn_momentum
+
+
+def set_modes(network: Network, stage: Stage) -> None:
+    """Training mode, but frozen blocks in inference mode and batch norm as the stage says; once per epoch."""
+    network.module.train()
+    if stage.frozen == "backbone":
+        network.parts.backbone.eval()
+    for block, group in enumerate(network.parts.blocks):
+        if stage.is_frozen("backbone", block):
+            for module in group:
+                module.eval()
+    for entry in network.norms:
+        entry.owner.train(stage.uses_batch_statistics(entry.part, entry.block))
+
+
+def make_optimizer(network: Network, stage: Stage) -> torch.optim.Optimizer:
+    """Fresh optimizer over the trainable tensors alone, a group for each part; rate 0 is in it and is paid for.
+
+    Each group keeps its base learning rate as `base_lr`.
+    """
+    groups = []
+    for part in ("backbone", "head"):
+        tensors = [e.tensor for e in network.parameters if e.part == part and e.tensor.requires_grad]
+        if tensors:
+            rate = stage.learning_rate(part)
+            groups.append({"params": tensors, "lr": rate, "base_lr": rate})
+    rule, decay = stage.optimizer, stage.weight_decay
+    if rule.name == "sgd":
+        return torch.optim.SGD(
+            groups, lr=stage.head_lr, momentum=rule.momentum, dampening=0, weight_decay=decay, nesterov=False
+        )
+    kind = torch.optim.Adam if rule.name == "adam" else torch.optim.AdamW
+    return kind(groups, lr=stage.head_lr, betas=rule.betas, eps=rule.eps, weight_decay=decay, amsgrad=False)

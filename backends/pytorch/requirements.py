@@ -1,0 +1,104 @@
+"""What a case needs of this machine, and what torch is told before anything is built."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.spec import Case
+
+
+def missing_package() -> str | None:
+    """A sentence naming the distribution to install, or None. Imports nothing."""
+    for module, distribution in (
+        ("torch",) * 2,
+        ("torchvision",) * 2,
+        ("efficientnet_pytorch", "efficientnet-pytorch"),
+    ):
+        if importlib.util.find_spec(module) is None:
+            return f"{distribution} is not installed; pip install 'finetune-bench[torch]'"
+    return None
+
+
+def decline(case: Case) -> str | None:
+    """Why torch cannot run this case here, or None."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    if case.device == "cuda" and not cuda:
+        built = torch.version.cuda or "no CUDA"
+        return f"torch {torch.__version__} (built for {built}) finds no CUDA device"
+    on_cuda = cuda and case.device != "cpu"
+    if case.precision == "bf16" and not (_cuda_has_bf16() if on_cuda else torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return f"this {'GPU' if on_cuda else 'CPU'} has no bfloat16 arithmetic that torch can use"
+    return _no_compiler(on_cuda) if case.compile else None
+
+
+def _cuda_has_bf16() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def _no_compiler(on_cuda: bool) -> str | None:
+    if on_cuda and importlib.util.find_spec("triton") is None:
+        return "torch.compile needs triton on CUDA, and it is not installed"
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
+        return "torch.compile needs a C++ compiler (g++ or clang++, or CXX)"
+    if not on_cuda and not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
+        return "torch.compile needs Python's headers (Python.h)"
+    return None
+
+
+def configure(case: Case) -> None:
+    """Threads, and in matched mode every switch that changes numbers or speed, set both ways (V32)."""
+    import torch
+
+    torch.set_num_threads(case.threads)
+    if torch.get_num_interop_threads() != 1:
+        torch.set_num_interop_threads(1)
+    if not case.idiom:
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True  # one shape per stage; TensorFlow autotunes too
+
+
+@contextmanager
+def denormals_flushed(wanted: bool) -> Iterator[None]:
+    """Denormals are zero on this thread and those it starts, as in TensorFlow's kernels (V38); then as they were.
+
+    Confined, since with the mode left on NumPy and hypothesis in the same process would see it. Nests.
+    """
+    import torch
+
+    before = _flushes_denormals()
+    torch.set_flush_denormal(wanted)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+def _flushes_denormals() -> bool:
+    # torch tells no one the mode, so see what becomes of a product below the smallest normal float32.
+    import torch
+
+    return not (torch.full((1,), 1.2e-38) * 0.1).view(torch.int32).item()
+
+
+def settings_read_back() -> dict[str, str | int | float | bool]:
+    """The switches as torch reports them now."""
+    import torch
+
+    return {
+        "interop_threads": torch.get_num_interop_threads(),
+        "cudnn_benchmark": bool(torch.backends.cudnn.benchmark),
+        "tf32_convolution": bool(torch.backends.cudnn.allow_tf32),
+        "tf32_matmul": bool(torch.backends.cuda.matmul.allow_tf32),
+        "flush_denormals": _flushes_denormals(),
+    }

@@ -1,0 +1,214 @@
+"""One model on one device, trained by the loop that any PyTorch tutorial shows."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from backends.pytorch import layers, native, recipe, requirements
+from backends.pytorch.network import Network, drop_nothing, new_head
+from backends.pytorch.weights import read_state, write_state
+from harness.clock import Clock
+from harness.contract import Effective, Layer, Model, Tensor
+from harness.errors import Refused
+from harness.feed import Batch, Feed
+from harness.schedule import factors
+from harness.spec import Case, Stage
+
+NATIVE_FILE = "model.pt"
+_PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+class TorchSession:
+    """See `harness.contract.Session`. With `compile`, training steps are compiled and `predict` runs eagerly."""
+
+    batch_layout: Literal["nhwc", "nchw"]
+
+    def __init__(self, case: Case, model: Model, classes: int) -> None:
+        requirements.configure(case)
+        self._case = case
+        cuda = case.device == "cuda" or (case.device == "auto" and torch.cuda.is_available())
+        self._device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
+        channels_last = case.layout == "channels-last" and not case.idiom
+        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.batch_layout = "nhwc" if channels_last else "nchw"
+        self.wall_part = "transfer+step" if cuda else "step"
+        with self._arithmetic():  # threads that start here keep its mode
+            parts = model.build(case.image_size)
+            head = new_head(case.head, parts.features, classes)
+            self._network = Network(model.name, parts, head, self._device, self._memory_format)
+            if not case.dropout:
+                drop_nothing(self._network.module)
+            torch.manual_seed(case.seed)  # after the builder, whose draws are replaced: dropout does not depend on them
+        self.head_features = parts.features
+        self._forward: Callable[[torch.Tensor], torch.Tensor] = self._network.module
+        if case.compile:
+            self._forward = torch.compile(self._network.module, dynamic=False)
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._ran: torch.dtype | None = None
+
+    def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
+        """Raises `Refused` if the stage freezes more blocks than there are; `NotFinite` comes from the clock."""
+        recipe.fix(self._network, stage, own_momentum=self._case.idiom)
+        self._optimizer = optimizer = recipe.make_optimizer(self._network, stage)
+        factor = iter(factors(stage.schedule, stage.epochs, feed.steps_per_epoch).tolist())
+        epochs = self._epochs(feed)
+        logits = None
+        with self._arithmetic():
+            for _ in range(stage.epochs):
+                recipe.set_modes(self._network, stage)
+                batches = next(epochs)
+                clock.epoch_begin()
+                for images, labels in batches:
+                    now = next(factor)
+                    for group in optimizer.param_groups:
+                        group["lr"] = group["base_lr"] * now
+                    optimizer.zero_grad(set_to_none=True)
+                    with self._autocast():
+                        logits = self._forward(images)
+                        loss = functional.cross_entropy(logits, labels, label_smoothing=stage.label_smoothing)
+                    loss.backward()
+                    optimizer.step()
+                    clock.tick(loss.detach())
+                clock.epoch_end()
+        optimizer.zero_grad(set_to_none=True)
+        self._ran = None if logits is None else logits.dtype
+
+    def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits in inference mode; the next epoch of `train` sets its own modes again."""
+        if self._network.module.training:
+            self._network.module.eval()
+        with self._arithmetic(), torch.inference_mode(), self._autocast():
+            logits = self._network.module(self._move(self._channels_second(torch.from_numpy(images))))
+        self._ran = logits.dtype
+        found: NDArray[np.float32] = logits.float().cpu().numpy()
+        return found
+
+    def state(self) -> Iterator[Tensor]:
+        """Copies, made one at a time."""
+        for entry in self._network.entries:
+            array = np.array(entry.tensor.detach().cpu().numpy(), order="C", copy=True)
+            yield Tensor(entry.name, array, entry.part, entry.block, entry.role)
+
+    def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """In place; types stay those of the network."""
+        with torch.no_grad():
+            for name, array in arrays.items():
+                tensor = self._network.by_name[name].tensor
+                if tuple(tensor.shape) != array.shape:
+                    raise ValueError(f"{name}: {list(array.shape)} instead of {list(tensor.shape)}")
+                tensor.copy_(torch.tensor(array))
+
+    def slots(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
+        """Momentum and the like, without the step counts; empty before the first stage."""
+        if self._optimizer is None:
+            return {}
+        state = self._optimizer.state
+        return {
+            entry.name: {
+                slot: np.array(value.detach().cpu().numpy(), order="C", copy=True)
+                for slot, value in state[entry.tensor].items()
+                if isinstance(value, torch.Tensor) and value.shape == entry.tensor.shape
+            }
+            for entry in self._network.parameters
+            if entry.tensor in state
+        }
+
+    def sync(self) -> None:
+        """A CPU works while it is asked, so only an accelerator is waited for."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def compile_events(self) -> int:
+        """Graphs that torch.compile made; 0 without `compile`."""
+        if not self._case.compile:
+            return 0
+        from torch._dynamo.utils import counters
+
+        return int(counters["stats"]["unique_graphs"])
+
+    def device_memory(self) -> int | None:
+        """The allocator's peak, which leaves out the CUDA context (V39)."""
+        return int(torch.cuda.max_memory_allocated(self._device)) if self._device.type == "cuda" else None
+
+    def effective(self) -> Effective:
+        """Precision is that of the last logits; layout is that of the first convolution's weights."""
+        cuda = self._device.type == "cuda"
+        capability = torch.backends.cpu.get_cpu_capability()
+        kernels = [e.tensor for e in self._network.parameters if e.tensor.dim() == 4]
+        last = any(k.is_contiguous(memory_format=torch.channels_last) and not k.is_contiguous() for k in kernels)
+        with self._arithmetic():
+            settings = requirements.settings_read_back()
+        return Effective(
+            device=self._device.type,
+            device_name=torch.cuda.get_device_name(self._device) if cuda else f"{platform.machine()} {capability}",
+            precision="not run" if self._ran is None else _PRECISIONS.get(self._ran, str(self._ran)),
+            layout="channels-last" if last else "channels-first",
+            compile="inductor" if self.compile_events() else "none",
+            threads=torch.get_num_threads(),
+            settings=settings,
+        )
+
+    def layers(self) -> list[Layer]:
+        """From one forward pass over a black image."""
+        image = torch.zeros(1, 3, self._case.image_size, self._case.image_size, device=self._device)
+        return layers.trace(self._network.module, image.contiguous(memory_format=self._memory_format))
+
+    def save_native(self, folder: str) -> str:
+        """A state dict under canonical names, head included; no code in it."""
+        write_state({tensor.name: tensor.array for tensor in self.state()}, Path(folder) / NATIVE_FILE)
+        return NATIVE_FILE
+
+    def load_native(self, path: str) -> None:
+        """Raises `Refused` if the file is not a state dict of exactly this network."""
+        arrays = read_state(path)
+        if set(arrays) != set(self._network.by_name):
+            odd = sorted(set(arrays) ^ set(self._network.by_name))
+            raise Refused(f"{path} is not a {self._network.name} with this head: {odd[0]} is in one of them only")
+        try:
+            self.load(arrays)
+        except ValueError as error:
+            raise Refused(f"{path} does not fit {self._network.name}: {error}") from error
+
+    def _arithmetic(self) -> AbstractContextManager[None]:
+        return requirements.denormals_flushed(not self._case.idiom)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self._case.precision == "fp32":
+            return nullcontext()
+        autocast: AbstractContextManager[Any] = torch.autocast(self._device.type, dtype=torch.bfloat16)
+        return autocast
+
+    def _epochs(self, feed: Feed) -> Iterator[Iterator[Pair]]:
+        """For each epoch the iterator of its batches, on the device when they come out."""
+        loader = native.pipeline(feed, pin=self._device.type == "cuda") if feed.input == "native" else None
+        for epoch in range(feed.epochs):
+            if loader is not None:
+                found = native.epoch(loader, feed)
+                pairs = ((images.contiguous(memory_format=self._memory_format), labels) for images, labels in found)
+            else:
+                pairs = (self._host(batch) for batch in feed.epoch(epoch))
+            # Ready batches are pinned before the window opens, streamed ones as they come.
+            ready = iter(list(pairs)) if feed.input == "arrays" else pairs
+            yield ((self._move(images), self._move(labels)) for images, labels in ready)
+
+    def _host(self, batch: Batch) -> Pair:
+        images, labels = torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
+        if self._device.type == "cuda":
+            images, labels = images.pin_memory(), labels.pin_memory()
+        return self._channels_second(images), labels
+
+    def _channels_second(self, images: torch.Tensor) -> torch.Tensor:
+        return images.permute(0, 3, 1, 2) if self.batch_layout == "nhwc" else images
+
+    def _move(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(self._device, non_blocking=True)

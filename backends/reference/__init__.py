@@ -1,0 +1,55 @@
+"""The reference backend: a small network in NumPy, always installed, bitwise repeatable, and short enough to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from backends.reference.network import tiny_cnn
+from backends.reference.session import ReferenceSession
+from backends.reference.weights import FORMATS, export_weights, import_weights, named_weights
+from harness.contract import Model, Session
+from harness.spec import Case
+
+__all__ = [
+    "ENGINES",
+    "FORMATS",
+    "MODELS",
+    "PACKAGES",
+    "decline",
+    "export_weights",
+    "import_weights",
+    "named_weights",
+    "open_session",
+]
+
+PACKAGES: tuple[str, ...] = ("numpy",)
+ENGINES: tuple[str, ...] = ()
+MODELS: Mapping[str, Model] = {
+    "tiny-cnn": Model(
+        name="tiny-cnn",
+        build=tiny_cnn,
+        classifier="classifier.",
+        blocks=3,
+        minimum_size=16,
+        gmacs=0.01,
+        about="three strided 3x3 convolutions with batch norm, 6 088 parameters without the head",
+    )
+}
+
+
+def decline(case: Case) -> str | None:
+    """See `harness.contract.Backend`."""
+    reasons = {
+        "the reference backend runs on the CPU only": case.device == "cuda",
+        "the reference backend computes in fp32 only": case.precision != "fp32",
+        "the reference backend keeps its activations channels-last": case.layout != "channels-last",
+        "the reference backend has nothing to compile with": case.compile,
+        "the reference backend has no input pipeline of its own; use arrays or stream": case.input == "native",
+        "the reference backend has no idiom of its own; it follows torch's semantics": case.idiom,
+    }
+    return next((reason for reason, applies in reasons.items() if applies), None)
+
+
+def open_session(case: Case, model: Model, classes: int) -> Session:
+    """See `harness.contract.Backend`."""
+    return ReferenceSession(case, model, classes)

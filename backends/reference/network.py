@@ -1,0 +1,110 @@
+"""The network of layers, what a stage freezes in it, its one model, the heads and the loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from backends.reference.layers import (
+    Array,
+    BatchNorm,
+    Conv,
+    Dropout,
+    GlobalAveragePool,
+    Linear,
+    Operation,
+    ReLU,
+    Variable,
+)
+from harness.contract import BUFFERS
+from harness.initial import HEAD_LAYERS, MLP_DROPOUT, MLP_WIDTHS
+from harness.spec import Stage
+
+TINY_WIDTHS = (8, 16, 32)
+Tape = list[tuple[Operation, Any]]
+
+
+@dataclass(eq=False)
+class Network:
+    """Layers in order, backbone then head. What a stage freezes is a prefix, and no backward work is done there."""
+
+    layers: list[Operation]
+    trained_from: int = 0
+
+    @property
+    def variables(self) -> list[Variable]:
+        return [variable for layer in self.layers for variable in layer.variables]
+
+    def declare(self, stage: Stage, seed: int) -> list[Variable]:
+        """Set what the stage freezes, how batch norm behaves and dropout's seed; returns the trainable parameters."""
+        parameters = [v for v in self.variables if v.role not in BUFFERS]
+        trainable = [v for v in parameters if not stage.is_frozen(v.part, v.block)]
+        self.trained_from = next(i for i, layer in enumerate(self.layers) if trainable[0] in layer.variables)
+        for layer in self.layers:
+            if isinstance(layer, BatchNorm):
+                layer.batch_statistics = stage.uses_batch_statistics(layer.mean.part, layer.mean.block)
+                layer.momentum = stage.bn_momentum
+            elif isinstance(layer, Dropout):
+                layer.seed(seed)
+        return trainable
+
+    def drop_nothing(self) -> None:
+        """Set the rate of every stochastic layer to 0."""
+        for layer in self.layers:
+            if isinstance(layer, Dropout):
+                layer.rate = 0.0
+
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Tape]:
+        """Logits [n, classes] and, when training, what `backward` needs: nothing of the frozen prefix."""
+        tape: Tape = []
+        for position, layer in enumerate(self.layers):
+            x, saved = layer.forward(x, training)
+            if training and position >= self.trained_from:
+                tape.append((layer, saved))
+        return x, tape
+
+    def backward(self, dy: Array, tape: Tape) -> None:
+        """Fill the trainable parameters' gradients from that of the logits."""
+        for position, (layer, saved) in reversed(list(enumerate(tape))):
+            dy = layer.backward(dy, saved, to_input=position > 0)
+
+
+def tiny_cnn(dtype: DTypeLike) -> tuple[list[Operation], int]:
+    """The backbone of `tiny-cnn`, three blocks of Conv, BatchNorm and ReLU, then a mean; and its features' width."""
+    backbone: list[Operation] = []
+    for block, (inputs, outputs) in enumerate(zip((3, *TINY_WIDTHS), TINY_WIDTHS, strict=False)):
+        name = f"features.{block}"
+        conv, norm = Conv(f"{name}.0", inputs, outputs, dtype), BatchNorm(f"{name}.1", outputs, dtype)
+        for variable in (*conv.variables, *norm.variables):
+            variable.block = block
+        backbone += [conv, norm, ReLU(f"{name}.2")]
+    return [*backbone, GlobalAveragePool("pool")], TINY_WIDTHS[-1]
+
+
+def new_head(kind: Literal["linear", "mlp"], features: int, classes: int, dtype: DTypeLike) -> list[Operation]:
+    """The head of `harness.initial`: one linear layer, or three with ReLU after two of them and one dropout."""
+    if kind == "linear":
+        return [Linear(HEAD_LAYERS[kind][0], features, classes, dtype)]
+    first, second, last = HEAD_LAYERS[kind]
+    wide, narrow = MLP_WIDTHS
+    return [
+        Linear(first, features, wide, dtype),
+        ReLU(f"{first}.relu"),
+        Dropout(f"{first}.dropout", MLP_DROPOUT),
+        Linear(second, wide, narrow, dtype),
+        ReLU(f"{second}.relu"),
+        Linear(last, narrow, classes, dtype),
+    ]
+
+
+def cross_entropy(logits: Array, labels: NDArray[np.int64], smoothing: float) -> tuple[float, Array]:
+    """Mean loss of a batch, with torch's label smoothing, and its gradient with respect to the logits."""
+    n, classes = logits.shape
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_probability = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    target = np.full_like(logits, smoothing / classes)
+    target[np.arange(n), labels] += 1 - smoothing
+    return float(-(target * log_probability).sum() / n), (np.exp(log_probability) - target) / n

@@ -1,0 +1,126 @@
+"""One network on the CPU, trained by a plain loop."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from backends.reference.network import Network, cross_entropy, new_head
+from backends.reference.optimizers import Updates
+from backends.reference.weights import read_npz, write_npz
+from harness.clock import Clock
+from harness.contract import BUFFERS, Effective, Layer, Model, Tensor
+from harness.feed import Batch, Feed
+from harness.schedule import factors
+from harness.spec import Case, Stage
+
+NATIVE_FILE = "model.npz"
+
+
+class ReferenceSession:
+    """See `harness.contract.Session`. Computes in `dtype` throughout; float64 serves certificates."""
+
+    batch_layout: Literal["nhwc", "nchw"] = "nhwc"
+    wall_part: str = "step"
+
+    def __init__(self, case: Case, model: Model, classes: int, dtype: DTypeLike = np.float32) -> None:
+        backbone, self.head_features = model.build(dtype)
+        self.network = Network([*backbone, *new_head(case.head, self.head_features, classes, dtype)])
+        if not case.dropout:
+            self.network.drop_nothing()
+        self.dtype = np.dtype(dtype)
+        self._case = case
+        self._updates: Updates | None = None
+
+    def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
+        self._updates = Updates(stage, self.network.declare(stage, self._case.seed))
+        factor = iter(factors(stage.schedule, stage.epochs, feed.steps_per_epoch).tolist())
+        for epoch in range(stage.epochs):
+            batches = feed.epoch(epoch)
+            clock.epoch_begin()
+            for batch in batches:
+                clock.tick(self._step(batch, stage.label_smoothing, self._updates, next(factor)))
+            clock.epoch_end()
+
+    def _step(self, batch: Batch, smoothing: float, updates: Updates, factor: float) -> float:
+        logits, tape = self.network.forward(batch.images.astype(self.dtype, copy=False), training=True)
+        loss, gradient = cross_entropy(logits, batch.labels, smoothing)
+        self.network.backward(gradient, tape)
+        updates.step(factor)
+        return loss
+
+    def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits, _ = self.network.forward(images.astype(self.dtype, copy=False))
+        return logits.astype(np.float32, copy=False)
+
+    def state(self) -> Iterator[Tensor]:
+        """Copies: what was yielded stays as it was while training goes on."""
+        for v in self.network.variables:
+            yield Tensor(v.name, v.array.copy(), v.part, v.block, v.role)
+
+    def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        own = {v.name: v for v in self.network.variables}
+        for name, array in arrays.items():
+            if own[name].array.shape != array.shape:
+                raise ValueError(f"{name} has shape {list(own[name].array.shape)}, not {list(array.shape)}")
+        for name, array in arrays.items():
+            own[name].array[...] = array
+
+    def slots(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
+        if self._updates is None:
+            return {}
+        return {name: {k: v.copy() for k, v in slots.items()} for name, slots in self._updates.slots.items()}
+
+    def sync(self) -> None:
+        """NumPy has finished when it returns."""
+
+    def compile_events(self) -> int:
+        return 0
+
+    def device_memory(self) -> int | None:
+        return None
+
+    def effective(self) -> Effective:
+        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        return Effective(
+            device="cpu",
+            device_name=platform.processor() or platform.machine(),
+            precision={"float32": "fp32", "float64": "fp64"}[self.dtype.name],
+            layout="channels-last",
+            compile="none",
+            threads=_blas_threads(),
+            settings={"blas": f"{blas['name']} {blas['version']}"},
+        )
+
+    def layers(self) -> list[Layer]:
+        size = self._case.image_size
+        x = np.zeros((1, size, size, 3), self.dtype)
+        found = []
+        for layer in self.network.layers:
+            x, _ = layer.forward(x, training=False)
+            _, *spatial, features = x.shape
+            parameters = sum(v.array.size for v in layer.variables if v.role not in BUFFERS)
+            macs = math.prod(spatial) * sum(v.array.size for v in layer.variables if v.role == "weight")
+            found.append(Layer(layer.name, type(layer).__name__, (features, *spatial), parameters, macs))
+        return found
+
+    def save_native(self, folder: str) -> str:
+        write_npz({v.name: v.array for v in self.network.variables}, Path(folder) / NATIVE_FILE)
+        return NATIVE_FILE
+
+    def load_native(self, path: str) -> None:
+        self.load(read_npz(path))
+
+
+def _blas_threads() -> int:
+    """What OpenBLAS started with: its environment, read when NumPy was imported, capped by the affinity."""
+    usable = len(os.sched_getaffinity(0))
+    wanted = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
+    return min(int(wanted), usable) if wanted else usable

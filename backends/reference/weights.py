@@ -1,0 +1,60 @@
+"""NumPy's own file format for weights: an `.npz` archive of arrays under their canonical names, without pickles."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from harness.checkpoint import Normalisation
+from harness.contract import Model
+from harness.errors import Declined, Refused
+
+FORMATS: tuple[str, ...] = (".npz",)
+
+
+def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """See `harness.contract.Backend`."""
+    layers, _ = model.build(np.float32)
+    own = {variable.name for layer in layers for variable in layer.variables}
+    arrays = read_npz(path)
+    classifiers = (model.classifier, "head.")
+    mapped = {name: array for name, array in arrays.items() if name in own or name.startswith(classifiers)}
+    if not own & mapped.keys():
+        raise Refused(f"{path} holds no tensor of {model.name}; give the --model it was made of")
+    return mapped, tuple(name for name in arrays if name not in mapped)
+
+
+def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
+    """See `harness.contract.Backend`."""
+    write_npz(arrays, path)
+
+
+def named_weights(model: Model) -> tuple[dict[str, NDArray[Any]], Normalisation, tuple[str, ...], str]:
+    """See `harness.contract.Backend`; nobody has published any."""
+    raise Declined(f"{model.name} has no published weights; pretrain it on the embedded task or use --checkpoint FILE")
+
+
+def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:
+    """Every array of an archive. Raises `Refused` for anything else, pickled objects included."""
+    try:
+        with Path(path).open("rb") as file, NpzFile(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+        raise Refused(f"{path} is no readable .npz archive of plain arrays ({error}); save it again") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise Refused(f"{path} holds {name}, which is no array; save it again")
+    return arrays
+
+
+def write_npz(arrays: Mapping[str, NDArray[Any]], path: str | Path) -> None:
+    """Write an archive that `numpy.load` reads."""
+    with Path(path).open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
