@@ -1,0 +1,173 @@
+"""Stored runs to one typed DataFrame, a row per process. What cannot be read is counted and told, never raised."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from harness.errors import Declined, Refused
+from harness.spec import Case
+from results.figures import measure
+from results.rows import EndRow, Fault, ProcessRow, RunRow, scan
+
+
+class NothingMeasured(Declined):
+    """There is no record to read: nothing measured is never green (V50). The message says what was found instead."""
+
+
+TYPES: dict[str, str] = {
+    **dict.fromkeys(("run", "started", "key", "version", "machine", "environment"), "string"),
+    "protocol": "int64",
+    **dict.fromkeys(("backend", "engine", "backend_name", "model", "scenario", "dataset", "dataset_sha256"), "string"),
+    **dict.fromkeys(("checkpoint", "checkpoint_sha256", "head", "augment", "device", "device_name"), "string"),
+    **dict.fromkeys(("precision", "layout", "input", "status", "reason", "wall_parts", "logits", "file"), "string"),
+    **dict.fromkeys(("image_size", "threads", "workers", "warmup_steps", "seed", "epochs", "offset"), "int64"),
+    **dict.fromkeys(("limit", "test_images", "backbone_parameters"), "Int64"),
+    **dict.fromkeys(("compile", "idiom", "reuse_head"), "bool"),
+    **dict.fromkeys(("throughput", "window_s", "latency_ms", "latency_p95_ms", "latency_max_ms"), "float64"),
+    **dict.fromkeys(("first_step_s", "epoch_s", "train_s", "total_s", "accuracy", "loss", "val_accuracy"), "float64"),
+    **dict.fromkeys(("process_memory_mb", "device_memory_mb", "peak_memory_mb"), "float64"),
+    **dict.fromkeys(("step_us", "epoch_seconds", "epoch_val_accuracy", "wall_s", "versions"), "object"),
+    **dict.fromkeys(("marks", "notes"), "object"),
+}
+"""Columns of `load`, with their types. `offset` is where in `file` the row begins (see `results.rows.record_at`)."""
+
+
+SENTENCES: dict[Fault, str] = {
+    "cut": "cut off while it was written",
+    "unreadable": "damaged",
+    "foreign": "not written by this program",
+    "future": "written by a newer version of this program; upgrade to read it",
+}
+
+
+def load(path: str | Path) -> pd.DataFrame:
+    """Read a results folder, a folder of runs or one run's file: a row per process, in the order of writing.
+
+    `step_us` holds all raw step times of the row as one int64 array; `attrs["unread"]` counts the lines that are none
+    of ours by fault, `attrs["missing"]` the planned cases that a run lacks, and `attrs["warnings"]` says both in
+    sentences. A row that is in two files of one run (folders that were merged) counts once. Raises `Refused` for a path
+    that does not exist, `NothingMeasured` if there is no record in it.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise Refused(f"{path} does not exist; name a results folder, as given to `run` with --results")
+    reading = _Reading()
+    for file in _files(path):
+        reading.add(file)
+    rows, warnings = reading.rows, [*reading.lacking(), *reading.told()]
+    if not rows:
+        raise NothingMeasured("; ".join([f"{path} holds no record", *warnings]))
+    frame = pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
+    frame.attrs.update(unread=dict(reading.unread), missing=reading.missing(), warnings=warnings)
+    return frame
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    else:
+        root = path / "runs" if (path / "runs").is_dir() else path
+        yield from sorted(root.rglob("*.jsonl"), key=lambda file: (file.stem, file))
+
+
+class _Reading:
+    """What was gathered from the files so far."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.unread: Counter[Fault] = Counter()
+        self._home: dict[tuple[str, bytes], Path] = {}
+        self._plans: dict[str, RunRow] = {}
+        self._ended: set[str] = set()
+        self._keys: dict[str, set[str]] = defaultdict(set)
+
+    def add(self, file: Path) -> None:
+        """Take in one file; a row that another file has given already is the same row."""
+        for line in scan(file):
+            row = line.row
+            if isinstance(row, ProcessRow):
+                if self._home.setdefault((row.run, line.digest), file) == file:
+                    self.rows.append(_flat(row, str(file), line.offset))
+                self._keys[row.run].add(row.record.key)
+            elif isinstance(row, RunRow):
+                self._plans[row.run] = row
+            elif isinstance(row, EndRow):
+                if row.status != "interrupted":
+                    self._ended.add(row.run)
+            elif line.fault is not None:
+                self.unread[line.fault] += 1
+
+    def missing(self) -> dict[str, int]:
+        """How many planned cases each run lacks that lacks any."""
+        lacking = {run: len(set(plan.planned) - self._keys[run]) for run, plan in self._plans.items()}
+        return {run: count for run, count in lacking.items() if count}
+
+    def lacking(self) -> Iterator[str]:
+        """A sentence for each of those runs."""
+        for run, count in self.missing().items():
+            remedy = "" if run in self._ended else "; --resume runs what is missing"
+            yield f"run {run} planned {len(set(self._plans[run].planned))} cases and lacks {count} of them{remedy}"
+
+    def told(self) -> Iterator[str]:
+        """A sentence for each kind of line that is no row."""
+        for fault, count in self.unread.items():
+            yield f"{count} line{'s' if count > 1 else ''} not read: {SENTENCES[fault]}"
+
+
+def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:
+    record = row.record
+    steps = [np.asarray(stage.step_us, dtype=np.int64) for stage in record.stages]
+    return {
+        **_identity(record.case),
+        **measure(record),
+        "run": row.run,
+        "protocol": row.protocol,
+        "started": record.started,
+        "key": record.key,
+        "version": record.version,
+        "machine": record.machine,
+        "environment": _environment(row),
+        "status": record.status,
+        "reason": record.reason,
+        "device": record.effective.device if record.effective else record.case.device,
+        "device_name": record.effective.device_name if record.effective else None,
+        "backbone_parameters": record.parameters.get("backbone"),
+        "wall_parts": "|".join(sorted(record.wall_s)),
+        "wall_s": record.wall_s,
+        "versions": record.versions,
+        "step_us": np.concatenate(steps) if steps else np.zeros(0, dtype=np.int64),
+        "logits": record.logits,
+        "notes": list(record.notes),
+        "file": file,
+        "offset": offset,
+    }
+
+
+def _identity(case: Case) -> dict[str, Any]:
+    names = (
+        "backend", "engine", "backend_name", "model", "dataset", "dataset_sha256", "image_size", "checkpoint",
+        "checkpoint_sha256", "head", "reuse_head", "limit", "seed", "precision", "layout", "compile", "input",
+        "workers", "threads", "warmup_steps", "idiom",
+    )  # fmt: skip
+    return {
+        **{name: getattr(case, name) for name in names},
+        "scenario": case.scenario.name,
+        "epochs": sum(stage.epochs for stage in case.scenario.stages),
+        "augment": ", ".join(augmentation.name for augmentation in case.augment) or "none",
+    }
+
+
+def _environment(row: ProcessRow) -> str:
+    """Twelve hex digits of what was installed in the worker and what started it; empty where it never came so far."""
+    if not row.record.versions:
+        return ""
+    known = msgspec.json.encode([row.environment, row.record.versions], order="deterministic")
+    return hashlib.sha256(known).hexdigest()[:12]

@@ -1,0 +1,127 @@
+"""The lines of a run's file: their types, and the one reader that decides which lines count."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from harness.record import Record
+
+SCHEMA = 1
+"""Number of the rows' format. A reader takes its own and older ones; newer rows are counted, not guessed at."""
+
+CUT = b" #cut\n"
+"""Ends a line that a crash had cut, so that it can never parse later on."""
+
+Fault = Literal["cut", "unreadable", "foreign", "future"]
+RunStatus = Literal["done", "failed", "interrupted"]
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="row"):
+    """First row of a file. `planned` are case keys in order; `machine` and `environment` name JSON objects."""
+
+    schema: int
+    run: str
+    protocol: int
+    command: tuple[str, ...]
+    started: str
+    machine: str
+    environment: str
+    planned: tuple[str, ...] = ()
+
+
+class ProcessRow(msgspec.Struct, frozen=True, kw_only=True, tag="process", tag_field="row"):
+    """One process. `environment` names the JSON object of the environment it was started from."""
+
+    schema: int
+    run: str
+    protocol: int
+    environment: str
+    record: Record
+
+
+class EndRow(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="row"):
+    """Last row of a file; a resumed run has one more, and the last one holds."""
+
+    schema: int
+    run: str
+    ended: str
+    status: RunStatus
+
+
+Row = RunRow | ProcessRow | EndRow
+
+
+class Line(NamedTuple):
+    """One line of a file from byte `offset`: its row, or why it is none. `digest` is of the line's bytes."""
+
+    offset: int
+    row: Row | None
+    fault: Fault | None = None
+    digest: bytes = b""
+
+
+def scan(path: Path) -> Iterator[Line]:
+    """Every line of a file in order. A line counts only if it ends in a newline and parses; none is raised for."""
+    offset = 0
+    with path.open("rb") as file:
+        for raw in file:
+            if raw != b"\n":
+                yield _line(offset, raw)
+            offset += len(raw)
+
+
+def record_at(path: Path, offset: int) -> Record:
+    """The whole record of the process row that begins at byte `offset`, as `load` gives it in `file` and `offset`."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        row = _decoder.decode(file.readline())
+    if not isinstance(row, ProcessRow):
+        raise ValueError(f"{path} holds no process row at byte {offset}")
+    return row.record
+
+
+def check(line: bytes) -> None:
+    """Raise ValueError, with the place, if the line would not count when read again."""
+    try:
+        _decoder.decode(line)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"a row could not be read back: {error}; are all its figures finite?") from error
+
+
+class _Peek(msgspec.Struct):
+    row: str
+    schema: int
+
+
+_decoder: msgspec.json.Decoder[Row] = msgspec.json.Decoder(RunRow | ProcessRow | EndRow)
+_peek = msgspec.json.Decoder(_Peek)
+_any = msgspec.json.Decoder()
+
+
+def _line(offset: int, raw: bytes) -> Line:
+    if not raw.endswith(b"\n") or raw.endswith(CUT):
+        return Line(offset, None, "cut")
+    try:
+        row = _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Line(offset, None, _fault(raw))
+    if row.schema > SCHEMA:
+        return Line(offset, None, "future")
+    return Line(offset, row, digest=hashlib.blake2b(raw, digest_size=16).digest())
+
+
+def _fault(raw: bytes) -> Fault:
+    try:
+        return "future" if _peek.decode(raw).schema > SCHEMA else "unreadable"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        _any.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "unreadable"
+    return "foreign"
