@@ -1,0 +1,121 @@
+"""`run`: prepare, measure, store, and print the table."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from msgspec.structs import replace
+from rich.console import Console
+
+from benchmarks.catalogue import Catalogue, read_catalogue
+from benchmarks.execute import execute, exit_code
+from benchmarks.forecast import forecast
+from benchmarks.names import unknown
+from benchmarks.options import given, results_option, selection_options
+from benchmarks.plan import Planned, Preparation
+from benchmarks.progress import RunProgress
+from benchmarks.selection import Draft, Selection, expand, read_suite
+from benchmarks.suites import SUITES
+from harness.errors import Refused
+from harness.machine import describe_machine, environment
+from harness.record import Record
+from harness.spec import key
+from results.store import open_run, unfinished
+
+CHOOSING = ("backend", "engine", "model", "scenario", "data")
+"""Options that say which cases; without any of them, and without --suite, the default suite is run."""
+NAMED_BY_HAND = ("backend", "engine", "model", "device", "precision", "layout", "compile", "input", "checkpoint")
+"""Options after which a skipped case is a failure: it was asked for by name."""
+
+
+@click.command
+@click.option("--suite", help=f"{', '.join(SUITES)}, or a TOML file; default: default, unless cases are named")
+@selection_options
+@click.option("--strict", is_flag=True, help="fail a case whose checkpoint does not fit completely")
+@click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
+@click.option("--save-model", type=click.Path(file_okay=False), help="keep the fine-tuned networks in this folder")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1800.0,
+    show_default=True,
+    help="seconds that a case may take",
+)
+@click.option("--target", type=click.FloatRange(0, 1), help="validation accuracy for the table's time to accuracy")
+@click.option("--resume", is_flag=True, help="go on with the last unfinished run: only what is missing")
+@click.option("--dry-run", is_flag=True, help="print the cases with expected time and disk, and stop")
+@click.option("--quiet", is_flag=True, help="no progress, only the table")
+@results_option
+def command(suite: str | None, results: Path, **options: Any) -> None:
+    """Run fine-tune scenarios, each case in a fresh process, and tabulate what they said.
+
+    Without options: the default suite on the embedded task; no network needed. Options that can be given several times
+    are combined as a product.
+    """
+    selections, catalogue = _what(suite, options)
+    drafts = [draft for selection in selections for draft in expand(selection, catalogue)]
+    if options["dry_run"]:
+        click.echo(forecast([draft.case for draft in drafts], results, catalogue))
+        return
+    file, records = _run(drafts, catalogue, results, options)
+    _print_table(file, options["target"])
+    sys.exit(exit_code(records, any(options[name] for name in NAMED_BY_HAND)))
+
+
+def _what(suite: str | None, options: dict[str, Any]) -> tuple[list[Selection], Catalogue]:
+    wanted = given(options)
+    if suite is None and any(name in wanted for name in CHOOSING):
+        return [Selection(**wanted)], read_catalogue(options["plugin"])
+    name = suite or "default"
+    if name in SUITES:
+        return [replace(one, **wanted) for one in SUITES[name].selections], read_catalogue(options["plugin"])
+    if not Path(name).is_file():
+        raise Refused(unknown("suite", name, SUITES))
+    selections, scenarios = read_suite(Path(name))
+    return [replace(one, **wanted) for one in selections], read_catalogue(options["plugin"], scenarios)
+
+
+def _run(
+    drafts: list[Draft], catalogue: Catalogue, results: Path, options: dict[str, Any]
+) -> tuple[Path, list[Record]]:
+    machine = describe_machine()
+    earlier = unfinished(results, machine) if options["resume"] else None
+    if options["resume"] and earlier is None:
+        raise Refused(f"--resume: no unfinished run of this machine in {results}")
+    with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
+        plan = _prepare(drafts, Preparation(catalogue, progress.on_event), options)
+        done = earlier.done if earlier else frozenset()
+        plan = [planned for planned in plan if key(planned.case) not in done]
+        planned_keys = [key(planned.case) for planned in plan]
+        with open_run(
+            results,
+            command=sys.argv[1:],
+            planned=planned_keys,
+            machine=machine,
+            environment=environment(),
+            resume=earlier,
+        ) as writer:
+            progress.expect(len(plan))
+            try:
+                records = execute(plan, writer, machine, options["timeout"], progress.on_event)
+            except KeyboardInterrupt:
+                writer.finish("interrupted")
+                click.echo(f"{writer.path} keeps what was measured; --resume goes on", err=True)
+                raise
+            writer.finish()
+    return writer.path, records
+
+
+def _prepare(drafts: list[Draft], preparation: Preparation, options: dict[str, Any]) -> list[Planned]:
+    keep = str(Path(options["save_model"]).resolve()) if options["save_model"] else None
+    return [preparation.plan(draft, keep, strict=options["strict"]) for draft in drafts]
+
+
+def _print_table(file: Path, target: float | None) -> None:
+    # pandas is imported only now: while workers measure, the parent stays small.
+    from benchmarks.commands.table import print_table
+
+    print_table(file, target)

@@ -1,0 +1,50 @@
+"""`pytest benchmarks --backend NAME`: one training step and one prediction step per model, by pytest-benchmark.
+
+One backend per process, since frameworks do not share one. Results are stored under `results/steps` in the format of
+pytest-benchmark; compare them with `pytest-benchmark --storage results/steps compare`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from harness.contract import Backend
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Which backend, and which of its models."""
+    group = parser.getgroup("finetune-bench")
+    group.addoption("--backend", default="reference", help="backend whose steps are timed (default: reference)")
+    group.addoption("--engine", default=None, help="engine of keras3")
+    group.addoption("--model", action="append", default=None, help="model to time; default: all of the backend")
+    group.addoption("--image-size", type=int, default=64)
+    group.addoption("--batch-size", type=int, default=16)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Store what is measured, unless told where; choose Keras's engine before anything imports Keras."""
+    if config.option.benchmark_storage == "file://./.benchmarks":
+        config.option.benchmark_storage = f"file://{Path('results/steps').absolute()}"
+    if config.option.benchmark_save is None:
+        config.option.benchmark_save = config.getoption("backend")
+    engine = config.getoption("engine") or next(iter(_backend(config).ENGINES), None)
+    if engine:
+        os.environ["KERAS_BACKEND"] = engine
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test per model of the backend."""
+    if "model" in metafunc.fixturenames:
+        offered = _backend(metafunc.config).MODELS
+        names = metafunc.config.getoption("model") or list(offered)
+        metafunc.parametrize("model", [offered[name] for name in names], ids=names, scope="module")
+
+
+def _backend(config: pytest.Config) -> Backend:
+    return cast(Backend, importlib.import_module(f"backends.{config.getoption('backend')}"))

@@ -1,0 +1,113 @@
+"""Datasets that exist as arrays: generated ones, those of plugins, those of tests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks.datasets.writing import Prepared, entry, finish, recipe_key
+from harness.dataset import SPLITS, content_digest
+from harness.errors import Refused
+
+Arrays = Mapping[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]
+
+
+class ArraySet(NamedTuple):
+    """A dataset as arrays: class names, and per split images uint8 [n, side, side, 3] with labels [n]."""
+
+    classes: tuple[str, ...]
+    splits: Arrays
+    origin: str = ""
+
+
+def prepare_arrays(
+    name: str,
+    arrays: ArraySet,
+    *,
+    image_size: int | None = None,
+    cache: str | Path | None = None,
+) -> Prepared:
+    """Write arrays that exist already: a plugin's, a test's. Resized only if `image_size` is another than theirs.
+
+    Raises `Refused` for arrays of another type or shape, labels out of range, a class without training images, fewer
+    than two classes, or an image that is in two splits.
+    """
+    _refuse_arrays(name, arrays)
+    own = {split: arrays.splits[split] for split in SPLITS if split in arrays.splits}
+    return prepare_made(name, content_digest(arrays.classes, own), lambda: arrays, image_size=image_size, cache=cache)
+
+
+def prepare_made(
+    name: str,
+    recipe: str,
+    make_arrays: Callable[[], ArraySet],
+    *,
+    image_size: int | None = None,
+    cache: str | Path | None = None,
+) -> Prepared:
+    """Like `prepare_arrays` for arrays that follow from a recipe: they are made only if the cache has none for it."""
+
+    def make(place: Path) -> None:
+        arrays = make_arrays()
+        _refuse_arrays(name, arrays)
+        own = arrays.splits["train"][0].shape[1]
+        side = own if image_size is None else image_size
+        place.mkdir()
+        for split in SPLITS:
+            if split in arrays.splits:
+                images, labels = arrays.splits[split]
+                np.save(place / f"{split}.images.npy", images if side == own else _resized(images, side))
+                np.save(place / f"{split}.labels.npy", labels.astype(np.int64))
+        finish(
+            place,
+            name=name,
+            image_size=side,
+            side=side,
+            classes=arrays.classes,
+            test_is_val="test" not in arrays.splits,
+            origin=arrays.origin,
+            notes=() if side == own else (f"resized from {own} to {side} pixels",),
+        )
+
+    resized = (image_size, PIL.__version__) if image_size is not None else None
+    return entry(name, recipe_key(name, recipe, resized), cache, make)
+
+
+def _resized(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    return np.stack([np.asarray(Image.fromarray(i).resize((side, side), Image.Resampling.BILINEAR)) for i in images])
+
+
+def _refuse_arrays(name: str, arrays: ArraySet) -> None:
+    classes, seen = len(arrays.classes), dict[bytes, tuple[str, int]]()
+    if classes < 2:
+        raise Refused(f"dataset {name} has {classes} class; at least two are needed")
+    if not {"train", "val"} <= arrays.splits.keys() <= set(SPLITS):
+        raise Refused(
+            f"dataset {name} has the splits {', '.join(arrays.splits)}; train and val are needed, test may be"
+        )
+    for split, (images, labels) in arrays.splits.items():
+        shape = images.shape
+        if images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
+            raise Refused(
+                f"dataset {name}, {split}: images are {images.dtype} {shape}; uint8 [n, side, side, 3] is needed"
+            )
+        if shape[1] != arrays.splits["train"][0].shape[1]:
+            raise Refused(f"dataset {name}: images of {split} are {shape[1]} pixels wide, those of train are not")
+        if len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer):
+            raise Refused(f"dataset {name}, {split}: {len(labels)} labels of {labels.dtype} for {len(images)} images")
+        if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
+            raise Refused(f"dataset {name}, {split}: labels must be there and lie within 0 and {classes - 1}")
+        absent = sorted(set(range(classes)) - set(labels.tolist()))
+        if split == "train" and absent:
+            raise Refused(f"dataset {name}: no training images of class {arrays.classes[absent[0]]!r}")
+        for place, image in enumerate(images):
+            other, first = seen.setdefault(hashlib.sha256(image.tobytes()).digest(), (split, place))
+            if other != split:
+                raise Refused(f"dataset {name}: the same image is in {other} ({first}) and in {split} ({place})")

@@ -1,0 +1,119 @@
+"""The cache on disk: datasets, downloads and checkpoints, each made once, whole or not at all, by one process."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from harness.errors import Refused
+
+ENVIRONMENT = "FINETUNE_BENCH_CACHE"
+KINDS = ("datasets", "downloads", "checkpoints")
+_MARKS = (".lock", ".partial", ".sha256.json")
+
+
+class CacheEntry(NamedTuple):
+    """One thing in the cache: what it is, where, how large, and when it was last asked for."""
+
+    kind: str
+    name: str
+    path: Path
+    size_bytes: int
+    last_used: datetime
+
+
+def cache_folder(cache: str | Path | None = None) -> Path:
+    """The folder given, or that of FINETUNE_BENCH_CACHE, or the user's cache folder; not created."""
+    chosen = cache or os.environ.get(ENVIRONMENT) or platformdirs.user_cache_dir("finetune-bench")
+    return Path(chosen).expanduser().absolute()
+
+
+def made_once(entry: Path, make: Callable[[Path], None]) -> Path:
+    """The entry, made by `make(temporary place)` unless it is there. Other processes wait for the one that makes it.
+
+    Nothing is left behind if `make` raises. Raises `Refused` if the cache cannot be written or the disk is full.
+    """
+    if not entry.exists():
+        with writable(entry.parent), FileLock(_beside(entry, ".lock")):
+            if not entry.exists():
+                partial = _beside(entry, ".partial")
+                _remove(partial)
+                try:
+                    make(partial)
+                    partial.rename(entry)
+                finally:
+                    _remove(partial)
+    with contextlib.suppress(PermissionError):
+        os.utime(entry)
+    return entry
+
+
+@contextlib.contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Create the folder; what goes wrong with it or with its disk inside the block becomes `Refused`."""
+    remedies = {
+        errno.ENOSPC: "the disk is full; free some space",
+        errno.EDQUOT: "the disk quota is used up; free some space",
+        errno.EACCES: f"it cannot be written; set {ENVIRONMENT} to another folder",
+        errno.EPERM: f"it cannot be written; set {ENVIRONMENT} to another folder",
+        errno.EROFS: f"it cannot be written; set {ENVIRONMENT} to another folder",
+        errno.ENOTDIR: f"it is no folder; set {ENVIRONMENT} to another one",
+        errno.EEXIST: f"it is no folder; set {ENVIRONMENT} to another one",
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if error.errno not in remedies:
+            raise
+        raise Refused(f"cache folder {folder}: {remedies[error.errno]}") from error
+
+
+def cache_entries(cache: str | Path | None = None) -> list[CacheEntry]:
+    """Everything in the cache, by kind and name."""
+    entries = []
+    for kind in KINDS:
+        folder = cache_folder(cache) / kind
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if not path.name.endswith(_MARKS):
+                used = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                entries.append(CacheEntry(kind, path.name, path, _size(path), used))
+    return entries
+
+
+def clear_cache(cache: str | Path | None = None, kinds: Collection[str] = KINDS) -> list[CacheEntry]:
+    """Remove what is in the cache, except what another process is making now; returns what was removed.
+
+    The recorded digests of first downloads stay.
+    """
+    removed = []
+    for entry in cache_entries(cache):
+        if entry.kind in kinds:
+            with contextlib.suppress(Timeout), FileLock(_beside(entry.path, ".lock"), blocking=False):
+                _remove(entry.path)
+                removed.append(entry)
+    return removed
+
+
+def _beside(entry: Path, mark: str) -> Path:
+    return entry.with_name(entry.name + mark)
+
+
+def _size(path: Path) -> int:
+    return sum(p.lstat().st_size for p in (path, *path.rglob("*")) if not p.is_dir())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

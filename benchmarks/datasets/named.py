@@ -1,0 +1,138 @@
+"""Datasets by name, and `prepare`, which takes a name or a folder."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from benchmarks.datasets.archive import Archive, fetch
+from benchmarks.datasets.arrays import ArraySet, prepare_arrays, prepare_made
+from benchmarks.datasets.folder import shown
+from benchmarks.datasets.prepare import Progress, prepare_folder
+from benchmarks.datasets.writing import Prepared
+from harness.errors import Refused
+from harness.plugins import dataset
+
+
+class Generated(NamedTuple):
+    """A dataset that is made, not fetched: the function that makes it, and one line for people."""
+
+    make: Callable[[], ArraySet]
+    about: str
+
+
+def _embedded() -> ArraySet:
+    from benchmarks import embedded
+
+    return ArraySet(tuple(c.name for c in embedded.TARGET), _plain(embedded.target()), "generated")
+
+
+def _embedded_source() -> ArraySet:
+    from benchmarks import embedded
+
+    return ArraySet(tuple(c.name for c in embedded.SOURCE), _plain(embedded.source()), "generated")
+
+
+def _plain(splits: Any) -> dict[str, Any]:
+    return dict(splits)
+
+
+DATASETS = {
+    "embedded": Generated(_embedded, "textured shapes, 8 classes, 64 px: what pretrained networks are fine-tuned on"),
+    "embedded-source": Generated(_embedded_source, "40 other classes of the same kind: what they are pretrained on"),
+}
+
+ARCHIVES = {
+    "hymenoptera": Archive(
+        "https://download.pytorch.org/tutorial/hymenoptera_data.zip",
+        about="ants and bees, 397 photographs: the set of the transfer-learning tutorials",
+    ),
+    "hotdog": Archive(
+        "http://d2l-data.s3-accelerate.amazonaws.com/hotdog.zip",
+        sha1="fba480ffa8aa7e0febbb511d181409f899b9baa5",
+        about="hot dogs and other things: the set of the book Dive into Deep Learning",
+    ),
+}
+
+
+def described() -> dict[str, str]:
+    """Every named dataset with one line on what it is."""
+    return {name: entry.about for name, entry in (DATASETS | ARCHIVES).items()}
+
+
+def prepare(
+    *,
+    data: str,
+    image_size: int | None = None,
+    validation_split: float | None = None,
+    seed: int = 0,
+    cache: str | None = None,
+    plugin: str | None = None,
+    report: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Prepare `--data`: a name, or a folder. Plain values in and out, so that a worker can be asked for it.
+
+    Returns `folder` (what `open_dataset` opens), `files` (where the names in `files.json` start, or None) and `meta`.
+    `plugin` is the file or module whose function `data` is. `seed` chooses the validation images where the data has
+    none. Image size 224 for folders unless given; arrays have their own. Raises `Refused` for bad input and `Declined`
+    where a download is impossible.
+    """
+    if validation_split is not None and (plugin is not None or data in DATASETS):
+        raise Refused(f"dataset {data} has validation images of its own; leave out --validation-split")
+    if plugin is not None:
+        classes, splits = dataset(plugin, data)
+        arrays = ArraySet(tuple(classes), splits, f"plugin {Path(plugin).name}")
+        return _answer(prepare_arrays(data, arrays, image_size=image_size, cache=cache))
+    if data in DATASETS:
+        made = prepare_made(data, _source_digest(), DATASETS[data].make, image_size=image_size, cache=cache)
+        return _answer(made)
+    if data in ARCHIVES:
+        fetched = fetch(data, ARCHIVES[data], cache)
+        source, name, origin = fetched.folder, data, fetched.origin
+    elif Path(data).expanduser().is_dir():
+        source, origin = Path(data).expanduser(), ""
+        name = shown(source.absolute().resolve().name)
+    else:
+        names = [*DATASETS, *ARCHIVES]
+        close = difflib.get_close_matches(data, names, n=1)
+        near = f" (did you mean {close[0]}?)" if close else ""
+        raise Refused(f"no folder and no dataset {data!r}{near}; named ones are {', '.join(names)}")
+    return _answer(
+        prepare_folder(
+            source,
+            name=name,
+            image_size=image_size or 224,
+            validation_split=validation_split,
+            seed=seed,
+            cache=cache,
+            origin=origin,
+            progress=_every_hundredth(data, report) if report else None,
+        )
+    )
+
+
+def _every_hundredth(data: str, report: Callable[[dict[str, Any]], None]) -> Progress:
+    def progress(done: int, of: int) -> None:
+        if done % 100 == 0:
+            report({"preparing": data, "detail": f"{done} of {of} images"})
+
+    return progress
+
+
+def _answer(prepared: Prepared) -> dict[str, Any]:
+    return {
+        "folder": str(prepared.folder),
+        "files": None if prepared.files is None else str(prepared.files),
+        "meta": msgspec.to_builtins(prepared.meta),
+    }
+
+
+def _source_digest() -> str:
+    from benchmarks import embedded
+
+    return hashlib.sha256(Path(embedded.__file__).read_bytes()).hexdigest()

@@ -1,0 +1,129 @@
+"""Decode an image folder once into the cache.
+
+The cache entry is named by a digest of the files' content and of the recipe, so that neither a changed file nor a
+changed recipe meets an old result. Images are streamed: a large folder needs no more memory than a small one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import PIL
+
+from benchmarks.datasets.decode import Decoded, Unreadable, decode
+from benchmarks.datasets.folder import ImageFile, Listing, list_folder
+from benchmarks.datasets.writing import Prepared, Rows, entry, finish, recipe_key
+from harness.errors import Refused
+
+Progress = Callable[[int, int], None]
+
+
+def prepare_folder(
+    source: Path,
+    *,
+    name: str,
+    image_size: int,
+    validation_split: float | None = None,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    origin: str = "",
+    progress: Progress | None = None,
+) -> Prepared:
+    """Decode an image folder to squares of 8/7 of the image size (256 for 224). `progress` gets (done, of).
+
+    Files that cannot be decoded are skipped, counted and listed with the reason. Raises `Refused` as `list_folder`
+    does, and when more than half of a class is unreadable.
+    """
+    listing = list_folder(source, validation_split, seed)
+    side = round(image_size * 8 / 7)
+    files = [(split, f.name, f.label, f.size, f.sha256) for split in listing.splits for f in listing.splits[split]]
+    key = recipe_key(
+        name, side, image_size, origin, PIL.__version__, listing.classes, listing.skipped, listing.notes, files
+    )
+
+    def make(place: Path) -> None:
+        place.mkdir()
+        written = _decode_all(place, listing, side, progress)
+        finish(
+            place,
+            name=name,
+            image_size=image_size,
+            side=side,
+            classes=listing.classes,
+            test_is_val=listing.test_is_val,
+            origin=origin or f"image folder {name}",
+            notes=(*listing.notes, *written.notes),
+            skipped=(*listing.skipped, *written.skipped),
+        )
+
+    return entry(name, key, cache, make)._replace(files=source.absolute())
+
+
+class _Written(NamedTuple):
+    skipped: list[tuple[str, str]]
+    notes: list[str]
+
+
+def _decode_all(place: Path, listing: Listing, side: int, progress: Progress | None) -> _Written:
+    total, done, animated = sum(map(len, listing.splits.values())), 0, 0
+    skipped: list[tuple[str, str]] = []
+    given: Counter[int] = Counter()
+    lost: dict[int, list[str]] = defaultdict(list)
+    for split, files in listing.splits.items():
+        labels, names = [], []
+        with Rows(place / f"{split}.images.npy", side) as rows:
+            for file, result in _decoded(files, side):
+                given[file.label] += 1
+                if isinstance(result, Unreadable):
+                    skipped.append((file.name, str(result)))
+                    lost[file.label].append(f"{file.name!r} ({result})")
+                else:
+                    rows.append(result.pixels)
+                    labels.append(file.label)
+                    names.append(file.name)
+                    animated += result.animated
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+        for label in sorted(set(range(len(listing.classes))) - set(labels)):
+            gone, why = listing.classes[label], ", ".join(lost[label][:3])
+            raise Refused(f"no readable image of class {gone!r} is left in {split}; skipped were {why}")
+        np.save(place / f"{split}.labels.npy", np.array(labels, dtype=np.int64))
+        (place / f"{split}.files.json").write_bytes(msgspec.json.encode(names))
+    for label, examples in lost.items():
+        if len(examples) * 2 > given[label]:
+            raise Refused(
+                f"{len(examples)} of {given[label]} images of class {listing.classes[label]!r} are unreadable, "
+                f"such as {examples[0]}; repair or remove them"
+            )
+    notes = [f"{len(skipped)} images skipped as unreadable"] if skipped else []
+    notes += [f"{animated} animated images: the first frame of each was taken"] if animated else []
+    return _Written(skipped, notes)
+
+
+def _decoded(files: Sequence[ImageFile], side: int) -> Iterator[tuple[ImageFile, Decoded | Unreadable]]:
+    """In order, a few ahead: Pillow decodes outside Python's lock, so threads use every core."""
+
+    def one(file: ImageFile) -> Decoded | Unreadable:
+        try:
+            return decode(file.path, side)
+        except Unreadable as reason:
+            return reason
+
+    cores = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(cores) as pool:
+        ahead: deque[tuple[ImageFile, Future[Decoded | Unreadable]]] = deque()
+        for file in files:
+            ahead.append((file, pool.submit(one, file)))
+            if len(ahead) > 4 * cores:
+                first, result = ahead.popleft()
+                yield first, result.result()
+        for first, result in ahead:
+            yield first, result.result()

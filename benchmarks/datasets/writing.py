@@ -1,0 +1,81 @@
+"""A prepared folder in the cache: its name, its rows, its meta.json."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.datasets.cache import cache_folder, made_once
+from harness.dataset import SPLITS, DatasetMeta, content_digest
+
+RECIPE = 1
+"""Raise it when the same input would give other arrays."""
+
+
+class Prepared(NamedTuple):
+    """The prepared folder, what its meta.json says, and the folder that the names of its files start from, if any."""
+
+    folder: Path
+    meta: DatasetMeta
+    files: Path | None = None
+
+
+def entry(name: str, key: str, cache: str | Path | None, make: Callable[[Path], None]) -> Prepared:
+    """The prepared folder of that key, written by `make(temporary place)` unless the cache has it."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:60]
+    folder = made_once(cache_folder(cache) / "datasets" / f"{plain}-{key}", make)
+    return Prepared(folder, msgspec.json.decode((folder / "meta.json").read_bytes(), type=DatasetMeta))
+
+
+def recipe_key(*recipe: Any) -> str:
+    """Sixteen hex digits over everything that decides what the arrays will hold."""
+    return hashlib.sha256(msgspec.json.encode((RECIPE, recipe))).hexdigest()[:16]
+
+
+class Rows:
+    """A .npy file of images that grows; NumPy leaves room in the header for the final length."""
+
+    def __init__(self, path: Path, side: int) -> None:
+        self._file: IO[bytes] = path.open("wb")
+        self._side, self._count = side, 0
+
+    def __enter__(self) -> Rows:
+        self._header()
+        return self
+
+    def append(self, pixels: NDArray[np.uint8]) -> None:
+        self._file.write(pixels.tobytes())
+        self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._file.seek(0)
+        self._header()
+        self._file.close()
+
+    def _header(self) -> None:
+        shape = (self._count, self._side, self._side, 3)
+        np.lib.format.write_array_header_1_0(self._file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def finish(place: Path, **facts: Any) -> None:
+    """Write meta.json; `facts` are DatasetMeta's fields but the digest and the counts.
+
+    The digest is taken from what was written, so that it covers the writing too.
+    """
+    arrays = {
+        split: (
+            np.load(place / f"{split}.images.npy", mmap_mode="r"),
+            np.load(place / f"{split}.labels.npy"),
+        )
+        for split in SPLITS
+        if (place / f"{split}.labels.npy").exists()
+    }
+    counts = {split: len(labels) for split, (_, labels) in arrays.items()}
+    meta = DatasetMeta(sha256=content_digest(facts["classes"], arrays), counts=counts, **facts)
+    (place / "meta.json").write_bytes(msgspec.json.format(msgspec.json.encode(meta)))

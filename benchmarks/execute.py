@@ -1,0 +1,107 @@
+"""Run planned cases one after the other, each in a fresh process, and store what each said before the next begins."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+
+from benchmarks.plan import Planned
+from harness.launch import Event, Outcome, launch
+from harness.machine import Machine
+from harness.record import Record, Status
+from harness.spec import Case, Job, key, version
+from results.objects import Unwritable
+from results.store import RunWriter
+
+
+def execute(
+    plan: Iterable[Planned],
+    writer: RunWriter,
+    machine: Machine,
+    timeout_s: float,
+    on_event: Callable[[Event], None],
+) -> list[Record]:
+    """Run every planned case and append its record; returns the records.
+
+    On an interrupt the case in flight is recorded as `interrupted`, the worker is gone, and KeyboardInterrupt goes on.
+    """
+    records = []
+    for planned in plan:
+        on_event({"begin": planned.case.label})
+        if planned.job is None:
+            record = _without_figures(planned.case, "skipped", planned.skip)
+        else:
+            try:
+                record = _run(planned.job, writer, timeout_s, on_event)
+            except KeyboardInterrupt:
+                writer.append(replace(_without_figures(planned.case, "interrupted", "Ctrl-C"), machine=machine.key))
+                raise
+        record = replace(record, machine=machine.key)
+        writer.append(record)
+        records.append(record)
+        on_event({"end": record})
+    return records
+
+
+def _run(job: Job, writer: RunWriter, timeout_s: float, on_event: Callable[[Event], None]) -> Record:
+    case = job.case
+    with tempfile.TemporaryDirectory(prefix="finetune-bench-") as name:
+        folder = Path(name)
+        outcome = launch(
+            "harness.run:run_case",
+            {"job": msgspec.to_builtins(job)},
+            folder=folder,
+            cores=case.threads,
+            engine=case.engine,
+            timeout_s=timeout_s,
+            on_event=on_event,
+        )
+        if outcome.ending == "ok":
+            record = msgspec.json.decode(outcome.value, type=Record)
+            with np.load(folder / "logits.npz", allow_pickle=False) as arrays:
+                return replace(record, logits=writer.put_arrays(dict(arrays)))
+        return _of_failure(case, outcome, writer.results_dir)
+
+
+def _of_failure(case: Case, outcome: Outcome, results_dir: Path) -> Record:
+    status: Status = "failed" if outcome.ending == "refused" else outcome.ending
+    record = _without_figures(case, status, outcome.reason, outcome.seconds)
+    if status == "skipped":
+        return record
+    log = results_dir / "logs" / f"{key(case)}-{datetime.now(UTC):%Y%m%dT%H%M%S}.txt"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(outcome.folder / "log.txt", log)
+    except OSError as error:
+        raise Unwritable(results_dir, error) from error
+    return replace(record, artefacts={"log": str(log)})
+
+
+def _without_figures(case: Case, status: Status, reason: str, seconds: float = 0.0) -> Record:
+    return Record(
+        case=case,
+        key=key(case),
+        version=version(case),
+        status=status,
+        reason=reason,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        total_s=seconds,
+    )
+
+
+def exit_code(records: list[Record], wanted_by_name: bool) -> int:
+    """0 if everything was measured; 3 if something failed, nothing was measured, or a case named by hand was skipped.
+
+    In a suite, a backend that is not installed is skipped without being a failure.
+    """
+    measured = any(record.status == "ok" for record in records)
+    failed = any(record.status not in ("ok", "skipped") for record in records)
+    skipped = any(record.status == "skipped" for record in records)
+    return 3 if failed or not measured or (skipped and wanted_by_name) else 0

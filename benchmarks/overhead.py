@@ -1,0 +1,148 @@
+"""What the harness costs: its own loop and the plain one of a tutorial, in turns, in one process.
+
+    python -m benchmarks.overhead --backend pytorch --model resnet18 --scenario full
+
+Both loops live in threads of one worker and take turns of half a second, ABBA; a pair of turns gives one ratio of
+throughputs, harness over plain. The plain loop stands in `backends/<name>/plain.py`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import statistics
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from scipy import stats
+
+from benchmarks.scenarios import RECIPES, SCENARIOS
+from benchmarks.stepping import Turn, TurnClock
+from harness.checkpoint import NORMALISATIONS
+from harness.dataset import Split
+from harness.feed import Feed, normalise
+from harness.launch import launch
+from harness.machine import measuring_threads
+from harness.plugins import find_model
+from harness.spec import Case, Stage
+
+CLASSES, IMAGES, EPOCHS = 8, 480, 2_000
+TURN_S, WARM_UP_TURNS = 0.5, 2
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """Images per second of each turn, by arm, in the order of the pairs."""
+
+    harness: tuple[float, ...]
+    plain: tuple[float, ...]
+
+    def ratio(self) -> tuple[float, float, float]:
+        """Geometric mean of the pairs' ratios, harness over plain, with its 95 % t interval."""
+        logs = np.log(np.array(self.harness) / np.array(self.plain))
+        half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+        return float(np.exp(logs.mean())), float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
+
+
+def measure(case: dict[str, Any], turns: int) -> Measured:
+    """Let the two loops take turns; runs in a worker."""
+    wanted = msgspec.convert(case, Case)
+    harness, plain = Turn(), Turn()
+    threading.Thread(target=_harness_loop, args=(wanted, harness), daemon=True).start()
+    harness.run(TURN_S)
+    threading.Thread(target=_plain_loop, args=(wanted, plain), daemon=True).start()
+    plain.run(TURN_S)
+    speeds: dict[str, list[float]] = {"harness": [], "plain": []}
+    arms = {"harness": harness, "plain": plain}
+    for number in range(-WARM_UP_TURNS, turns):
+        for name in ("harness", "plain") if number % 2 == 0 else ("plain", "harness"):
+            steps, seconds = arms[name].run(TURN_S)
+            if number >= 0:
+                speeds[name].append(steps * wanted.scenario.stages[0].batch_size / seconds)
+    return Measured(harness=tuple(speeds["harness"]), plain=tuple(speeds["plain"]))
+
+
+def _harness_loop(case: Case, turn: Turn) -> None:
+    backend, model = find_model(case.backend, case.model, ())
+    session = backend.open_session(case, model, CLASSES)
+    stage = case.scenario.stages[0]
+    feed = Feed(
+        _pixels(case),
+        batch_size=stage.batch_size,
+        epochs=stage.epochs,
+        seed=0,
+        image_size=case.image_size,
+        normalisation=NORMALISATIONS["imagenet"],
+        augmentations=(),
+        layout=session.batch_layout,
+    )
+    session.train(stage, feed, TurnClock(turn, stage, feed, session))
+
+
+def _plain_loop(case: Case, turn: Turn) -> None:
+    stage, split = case.scenario.stages[0], _pixels(case)
+    facts = {
+        "classes": CLASSES,
+        "batch_size": stage.batch_size,
+        "lr": stage.head_lr,
+        "momentum": stage.optimizer.momentum,
+        "frozen": stage.frozen == "backbone",
+        "live_norm": stage.norm == "batch",
+    }
+    plain = importlib.import_module(f"backends.{case.backend}.plain")
+    images = normalise(split.images, NORMALISATIONS["imagenet"], "nhwc")
+    plain.train(case.model, images, split.labels, facts, turn.step_done)
+
+
+def _pixels(case: Case) -> Split:
+    side = case.image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, side, side, 3), dtype=np.uint8)
+    return Split(pixels, np.arange(IMAGES) % CLASSES, np.arange(IMAGES))
+
+
+@click.command
+@click.option("--backend", default="pytorch", show_default=True)
+@click.option("--engine")
+@click.option("--model", default="resnet18", show_default=True)
+@click.option("--scenario", multiple=True, default=("full", "freeze-conv", "freeze-conv-live-norm"), show_default=True)
+@click.option("--image-size", default=96, show_default=True)
+@click.option("--turns", default=40, show_default=True, help="pairs of turns")
+def main(backend: str, engine: str | None, model: str, scenario: tuple[str, ...], image_size: int, turns: int) -> None:
+    """Print the throughput of the harness's loop over that of the plain one, with its 95 % interval."""
+    for name in scenario:
+        case = _case(backend, engine, model, name, image_size)
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = {"case": msgspec.to_builtins(case), "turns": turns}
+            call = "benchmarks.overhead:measure"
+            outcome = launch(call, arguments, folder=Path(folder), cores=case.threads, engine=engine)
+        if outcome.ending != "ok":
+            raise click.ClickException(outcome.reason)
+        said = msgspec.json.decode(outcome.value, type=Measured)
+        ratio, low, high = said.ratio()
+        middle = statistics.median(said.harness)
+        click.echo(
+            f"{case.label}: {ratio:.3f} of the plain loop ({low:.3f} to {high:.3f}, {turns} pairs, {middle:.0f} img/s)"
+        )
+
+
+def _case(backend: str, engine: str | None, model: str, scenario: str, image_size: int) -> Case:
+    made = SCENARIOS[scenario](RECIPES["tutorial"])
+    stage: Stage = replace(made.stages[0], epochs=EPOCHS)
+    return Case(
+        backend=backend,
+        engine=engine,
+        model=model,
+        scenario=replace(made, stages=(stage,)),
+        dataset="random pixels",
+        dataset_sha256="",
+        image_size=image_size,
+        threads=measuring_threads(),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""From what was asked for to jobs: data and checkpoints are prepared once, in workers, outside every measurement."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from benchmarks.catalogue import Catalogue
+from benchmarks.checkpoints import Found, find_checkpoint
+from benchmarks.selection import Draft
+from harness.dataset import DatasetMeta
+from harness.errors import Declined, Refused
+from harness.launch import Event, launch
+from harness.spec import Case, Job, Stage
+
+
+class Planned(NamedTuple):
+    """A case to run, or why it cannot be."""
+
+    case: Case
+    job: Job | None
+    skip: str = ""
+
+
+class PreparedData(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset in the cache; `files` is where its source files' names begin."""
+
+    folder: str
+    files: str | None
+    meta: DatasetMeta
+
+
+class Preparation:
+    """Prepares what drafts need, each thing once. `on_event` hears what is being done."""
+
+    def __init__(self, catalogue: Catalogue, on_event: Callable[[Event], None]) -> None:
+        self._catalogue, self._on_event = catalogue, on_event
+        self._datasets: dict[tuple[object, ...], PreparedData | Declined] = {}
+        self._checkpoints: dict[tuple[object, ...], Found | Declined] = {}
+
+    def plan(self, draft: Draft, save_model: str | None = None, *, strict: bool = False) -> Planned:
+        """The job of a draft, or the reason why it is skipped. Raises `Refused` for bad input."""
+        case = draft.case
+        try:
+            data = self.dataset(draft.data, case.image_size, draft.validation_split)
+            case = replace(case, dataset=data.meta.name, dataset_sha256=data.meta.sha256)
+            _refuse_short(case, data.meta)
+            found = self._checkpoint_if_needed(draft)
+        except Declined as reason:
+            return Planned(case, None, str(reason))
+        if found:
+            case = replace(case, checkpoint=found.name, checkpoint_sha256=found.sha256)
+        job = Job(
+            case=case,
+            dataset_path=data.folder,
+            files_path=data.files,
+            checkpoint_path=str(found.path) if found else None,
+            save_model=save_model,
+            plugins=self._catalogue.plugins,
+            strict=strict,
+        )
+        return Planned(case, job)
+
+    def dataset(self, data: str, image_size: int, validation_split: float | None) -> PreparedData:
+        """A dataset, prepared if it is not in the cache. Raises `Declined` or `Refused`."""
+        key = (data, image_size, validation_split)
+        if key not in self._datasets:
+            try:
+                self._datasets[key] = self._prepare(data, image_size, validation_split)
+            except Declined as reason:
+                self._datasets[key] = reason
+        return _or_raise(self._datasets[key])
+
+    def _prepare(self, data: str, image_size: int, validation_split: float | None) -> PreparedData:
+        self._on_event({"preparing": data})
+        arguments: dict[str, Any] = {
+            "data": data,
+            "image_size": image_size,
+            "validation_split": validation_split,
+            "plugin": self._catalogue.datasets.get(data),
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = launch("benchmarks.datasets.named:prepare", arguments, folder=Path(folder))
+        if outcome.ending == "skipped":
+            raise Declined(outcome.reason)
+        if outcome.ending != "ok":
+            raise Refused(f"{data}: {outcome.reason}" if outcome.ending != "refused" else outcome.reason)
+        return msgspec.json.decode(outcome.value, type=PreparedData)
+
+    def _checkpoint_if_needed(self, draft: Draft) -> Found | None:
+        # From random initialisation only the normalisation of a checkpoint matters, and the embedded one's is default.
+        if draft.case.scenario.start == "checkpoint":
+            return self.checkpoint(draft)
+        if draft.checkpoint == "embedded":
+            return None
+        try:
+            return self.checkpoint(draft)
+        except Declined:
+            return None
+
+    def checkpoint(self, draft: Draft) -> Found:
+        """The neutral checkpoint of a draft, made or imported if need be. Raises `Declined` or `Refused`."""
+        source, model = draft.checkpoint, draft.case.model
+        # The framework's own weights may differ between backends; a file and the embedded one do not.
+        key = (source, model, draft.normalise, draft.case.backend if source == "imagenet" else None)
+        if key not in self._checkpoints:
+            try:
+                self._checkpoints[key] = find_checkpoint(
+                    source, draft.case, draft.normalise, self._catalogue, self._embedded_source, self._on_event
+                )
+            except Declined as reason:
+                self._checkpoints[key] = reason
+        return _or_raise(self._checkpoints[key])
+
+    def _embedded_source(self) -> tuple[str, str]:
+        data = self.dataset("embedded-source", 64, None)
+        return data.folder, data.meta.sha256
+
+
+def steps_of(stage: Stage, train_images: int) -> int:
+    """Optimizer steps a stage takes over that many training images.
+
+    >>> steps_of(Stage(epochs=2, head_lr=0.1, backbone_lr=0.1, batch_size=16), 40)
+    4
+    """
+    return stage.epochs * (train_images // stage.batch_size)
+
+
+def _refuse_short(case: Case, meta: DatasetMeta) -> None:
+    images = min(meta.counts["train"], case.limit or meta.counts["train"])
+    for number, stage in enumerate(case.scenario.stages, 1):
+        where = f"{case.scenario.name}, stage {number} on {meta.name}"
+        if stage.batch_size > images:
+            raise Refused(f"{where}: a batch of {stage.batch_size} is larger than the training set of {images} images")
+        if (steps := steps_of(stage, images)) < case.warmup_steps + 2:
+            raise Refused(
+                f"{where}: {steps} steps are not longer than the first step and {case.warmup_steps} of warm-up; "
+                "use more --epochs, a smaller --batch-size or fewer --warmup-steps"
+            )
+
+
+T = TypeVar("T")
+
+
+def _or_raise(value: T | Declined) -> T:
+    if isinstance(value, Declined):
+        raise value
+    return value

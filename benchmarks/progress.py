@@ -1,0 +1,98 @@
+"""What a person sees while it runs: a live line on a terminal, one plain line per finished case elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from harness.launch import Event
+from harness.record import Record
+
+
+class RunProgress:
+    """A context manager whose `on_event` hears preparation and cases. Draws when an event comes, never on a timer."""
+
+    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+        self._console, self._quiet = console, quiet
+        self._live = console.is_terminal and not quiet
+        self._bar = Progress(
+            TextColumn("{task.description}", justify="left"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}"),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task: TaskID | None = None
+        self._total = self._done = 0
+        self._started = time.monotonic()
+
+    def expect(self, cases: int) -> None:
+        """Say how many cases there will be; the time left is told from now on."""
+        self._total, self._started = cases, time.monotonic()
+        self._task = self._bar.add_task("", total=cases, detail="")
+
+    def on_event(self, event: Event) -> None:
+        """Hear an event; see `execute` and `plan` for what they send."""
+        if "end" in event:
+            self._ended(event["end"])
+        elif "preparing" in event:
+            self._show(f"preparing {event['preparing']}", "")
+        elif "pretraining" in event:
+            self._show(f"pretraining {event['pretraining']} (once, then cached)", _epoch(event))
+        elif "begin" in event:
+            self._show(event["begin"], f"starting{self._left()}")
+        else:
+            self._show(None, _epoch(event) + self._left())
+
+    def __enter__(self) -> RunProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def _show(self, description: str | None, detail: str) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task("", total=None, detail="")
+        if description is not None:
+            self._bar.update(self._task, description=description)
+        self._bar.update(self._task, detail=detail, refresh=True)
+
+    def _ended(self, record: Record) -> None:
+        self._done += 1
+        if self._task is not None:
+            self._bar.update(self._task, completed=self._done, refresh=True)
+        if not self._quiet:
+            count = f"[{self._done}/{self._total}]"
+            self._console.print(
+                f"{count} {record.case.label}: {_ending(record)}", highlight=False, markup=False, soft_wrap=True
+            )
+
+    def _left(self) -> str:
+        if not self._done:
+            return ""
+        left = (time.monotonic() - self._started) / self._done * (self._total - self._done)
+        return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
+
+
+def _epoch(event: Event) -> str:
+    if "epoch" not in event:
+        return str(event.get("detail", ""))
+    stage = f"stage {event['stage']}/{event['stages']}, " if event["stages"] > 1 else ""
+    accuracy = f"{event['val_accuracy']:.1%}"
+    return f"{stage}epoch {event['epoch']}/{event['epochs']}, {event['images_per_s']:.0f} images/s, {accuracy}"
+
+
+def _ending(record: Record) -> str:
+    if record.status != "ok" or record.test is None:
+        log = record.artefacts.get("log")
+        return f"{record.status} – {record.reason}" + (f" (log: {log})" if log else "")
+    return f"{record.test.accuracy:.1%} in {record.total_s:.0f} s"

@@ -1,0 +1,49 @@
+"""The suites that come with the project. A user's own is a TOML file with the same fields (see `selection`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from benchmarks.scenarios import FIVE, SCENARIOS
+from benchmarks.selection import Selection
+
+
+class Suite(NamedTuple):
+    """A named list of selections."""
+
+    name: str
+    explanation: str
+    selections: tuple[Selection, ...]
+
+
+SUITES: Mapping[str, Suite] = {
+    suite.name: suite
+    for suite in (
+        Suite(
+            "smoke",
+            "one short case each of reference, PyTorch and Keras on TensorFlow, without pretraining: does it run here?",
+            (
+                Selection(backend=("reference",), model=("tiny-cnn",), scenario=("scratch",), epochs=2),
+                Selection(backend=("pytorch",), model=("resnet18",), scenario=("scratch",), epochs=2),
+                Selection(backend=("keras3",), model=("mobilenet-v2-0.35",), scenario=("scratch",), epochs=2),
+            ),
+        ),
+        Suite(
+            "default",
+            "resnet18 and efficientnet-b0 on PyTorch, mobilenet-v2-0.35 on Keras, five scenarios, embedded task",
+            (
+                Selection(backend=("pytorch",), model=("resnet18", "efficientnet-b0"), scenario=FIVE),
+                Selection(backend=("keras3",), model=("mobilenet-v2-0.35",), scenario=FIVE),
+            ),
+        ),
+        Suite(
+            "full",
+            "every scenario, every backend and its default models, three seeds, embedded task",
+            (
+                Selection(backend=("pytorch",), scenario=tuple(SCENARIOS), seeds=3),
+                Selection(backend=("keras3",), scenario=tuple(SCENARIOS), seeds=3),
+            ),
+        ),
+    )
+}

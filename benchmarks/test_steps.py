@@ -1,0 +1,80 @@
+"""One training step and one prediction step per model of the chosen backend (see conftest)."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks.stepping import Stepper
+from harness.checkpoint import NORMALISATIONS
+from harness.contract import Backend, Model, Session
+from harness.dataset import Split
+from harness.feed import Feed, normalise
+from harness.machine import measuring_threads
+from harness.spec import Case, Scenario, Stage
+
+CLASSES = 8
+ROUNDS, WARMUP_ROUNDS = 20, 3
+NORMALISATION = NORMALISATIONS["imagenet"]
+
+
+@pytest.fixture(scope="module")
+def session(model: Model, pytestconfig: pytest.Config) -> Iterator[Session]:
+    """The model on a CPU, with whatever weights its framework gives it."""
+    backend = cast(Backend, importlib.import_module(f"backends.{pytestconfig.getoption('backend')}"))
+    case = Case(
+        backend=pytestconfig.getoption("backend"),
+        engine=pytestconfig.getoption("engine") or next(iter(backend.ENGINES), None),
+        model=model.name,
+        scenario=Scenario(name="full", explanation="", stages=(_stage(pytestconfig),)),
+        dataset="random pixels",
+        dataset_sha256="",
+        image_size=pytestconfig.getoption("image_size"),
+        threads=measuring_threads(),
+    )
+    reason = backend.decline(case)
+    if reason:
+        pytest.skip(reason)
+    yield backend.open_session(case, model, CLASSES)
+
+
+def test_training_step(session: Session, pytestconfig: pytest.Config, benchmark: BenchmarkFixture) -> None:
+    stage, pixels = _stage(pytestconfig), _pixels(pytestconfig)
+    feed = Feed(
+        pixels,
+        batch_size=stage.batch_size,
+        epochs=stage.epochs,
+        seed=0,
+        image_size=pytestconfig.getoption("image_size"),
+        normalisation=NORMALISATION,
+        augmentations=(),
+        layout=session.batch_layout,
+    )
+    with Stepper(session, stage, feed) as stepper:
+        benchmark.pedantic(stepper.step, rounds=ROUNDS, warmup_rounds=WARMUP_ROUNDS)
+    benchmark.extra_info["images"] = stage.batch_size
+
+
+def test_prediction_step(session: Session, pytestconfig: pytest.Config, benchmark: BenchmarkFixture) -> None:
+    images = normalise(
+        _pixels(pytestconfig).images[: pytestconfig.getoption("batch_size")], NORMALISATION, session.batch_layout
+    )
+    logits = benchmark.pedantic(session.predict, args=(images,), rounds=ROUNDS, warmup_rounds=WARMUP_ROUNDS)
+    benchmark.extra_info["images"] = len(images)
+    assert logits.shape == (len(images), CLASSES)
+
+
+def _stage(config: pytest.Config) -> Stage:
+    return Stage(epochs=1, head_lr=1e-4, backbone_lr=1e-4, batch_size=config.getoption("batch_size"))
+
+
+def _pixels(config: pytest.Config) -> Split:
+    count, side = config.getoption("batch_size") * (ROUNDS + WARMUP_ROUNDS + 2), config.getoption("image_size")
+    pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    labels = np.arange(count) % CLASSES
+    return Split(pixels, labels, np.arange(count))
