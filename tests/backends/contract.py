@@ -1,0 +1,157 @@
+"""What every backend must do, run inside a worker: many cases in one process, so that a framework starts once."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+
+from benchmarks.datasets.arrays import ArraySet, prepare_arrays
+from benchmarks.scenarios import RECIPES, SCENARIOS, Recipe
+from harness.checkpoint import NORMALISATIONS, write_checkpoint
+from harness.contract import Session
+from harness.dataset import open_dataset
+from harness.feed import evaluation_batches
+from harness.plugins import find_model
+from harness.record import Record
+from harness.run import run_case, starting_arrays
+from harness.spec import Case, Job, Scenario, Stage
+
+CLASSES = ("red", "green", "blue")
+SHORT = {"epochs": 2, "batch_size": 8}
+
+
+def short(name: str) -> Scenario:
+    """A scenario of the project with two epochs of few steps in every stage."""
+    recipe = Recipe(
+        name="short",
+        explanation="",
+        stage=msgspec.structs.replace(RECIPES["embedded"].stage, **SHORT),
+        two_stage_epochs=(2, 2),
+    )
+    made = SCENARIOS[name](recipe)
+    return replace(made, stages=tuple(replace(stage, **SHORT) for stage in made.stages))
+
+
+def check_cases(backend: str, engine: str | None, pairs: list[list[str]], folder: str) -> dict[str, list[str]]:
+    """Problems of each (model, scenario) pair, by `model/scenario`; an empty list means that the contract holds."""
+    return {
+        f"{model}/{name}": list(_problems(backend, engine, model, short(name), Path(folder))) for model, name in pairs
+    }
+
+
+def _problems(backend: str, engine: str | None, model: str, scenario: Scenario, folder: Path) -> list[str]:
+    module, offered = find_model(backend, model, ())
+    size = max(32, offered.minimum_size)
+    prepared = prepare_arrays("coloured", coloured(size), cache=folder / "cache")
+    case = Case(
+        backend=backend,
+        engine=engine,
+        model=model,
+        scenario=scenario,
+        dataset="coloured",
+        dataset_sha256=prepared.meta.sha256,
+        image_size=size,
+    )
+    if reason := module.decline(case):
+        return [f"declined: {reason}"]
+    session = module.open_session(case, offered, len(CLASSES))
+    problems = [*_of_state(session), *_of_predict(session, prepared.folder, size)]
+    checkpoint = folder / f"{model}.safetensors"
+    untrained = replace(case, seed=1, scenario=replace(scenario, start="random"))
+    arrays, _ = starting_arrays(session, untrained, offered, None, CLASSES)
+    backbone = {name: array for name, array in arrays.items() if not name.startswith("head.")}
+    write_checkpoint(
+        checkpoint, backbone, model=model, normalisation=NORMALISATIONS["imagenet"], origin="contract", classes=()
+    )
+    del session
+    job = Job(case=case, dataset_path=str(prepared.folder), checkpoint_path=str(checkpoint), strict=True)
+    record = run_case(msgspec.to_builtins(job), str(folder), time.time(), lambda event: None)
+    return problems + _of_record(record, scenario)
+
+
+def coloured(size: int) -> ArraySet:
+    """Noise with a tint per class: learnable in a few steps, 48 / 12 / 12 images."""
+    draw = np.random.default_rng(0)
+    splits = {}
+    for split, count in (("train", 48), ("val", 12), ("test", 12)):
+        labels = np.arange(count, dtype=np.int64) % 3
+        pixels = draw.integers(0, 160, (count, size, size, 3), dtype=np.uint8)
+        pixels[np.arange(count), :, :, labels] += 90
+        splits[split] = (pixels, labels)
+    return ArraySet(CLASSES, splits, "contract")
+
+
+def _of_state(session: Session) -> list[str]:
+    tensors = list(session.state())
+    names = [tensor.name for tensor in tensors]
+    problems = []
+    if len(set(names)) != len(names):
+        problems.append("state() repeats a name")
+    if names != [tensor.name for tensor in session.state()]:
+        problems.append("state() has no fixed order")
+    parts = [tensor.part for tensor in tensors]
+    if parts != sorted(parts):
+        problems.append("state() does not give the backbone first")
+    problems += [f"{t.name}: block {t.block} of the head" for t in tensors if t.part == "head" and t.block != -1]
+    problems += [f"{t.name}: no block" for t in tensors if t.part == "backbone" and t.block < 0]
+    changed = {t.name: t.array + np.ones((), t.array.dtype) for t in tensors}
+    kept = {t.name: t.array.copy() for t in tensors}
+    session.load(changed)
+    problems += [
+        f"{t.name} did not take what was loaded" for t in session.state() if not _same(t.array, changed[t.name])
+    ]
+    session.load(kept)
+    return problems
+
+
+def _of_predict(session: Session, folder: Path, size: int) -> list[str]:
+    split = open_dataset(folder).splits["val"]
+    images, _ = next(evaluation_batches(split, 8, size, NORMALISATIONS["imagenet"], session.batch_layout))
+    before = {tensor.name: tensor.array.copy() for tensor in session.state()}
+    first, second = session.predict(images), session.predict(images)
+    problems = []
+    if first.shape != (8, len(CLASSES)) or first.dtype != np.float32:
+        problems.append(f"predict gave {first.dtype} {first.shape}")
+    if not _same(first, second):
+        problems.append("predict gives other logits for the same images")
+    problems += [f"predict moved {t.name}" for t in session.state() if not _same(t.array, before[t.name])]
+    return problems
+
+
+def _of_record(record: Record, scenario: Scenario) -> list[str]:
+    problems = []
+    for number, (said, stage) in enumerate(zip(record.stages, scenario.stages, strict=True), 1):
+        where = f"stage {number}"
+        problems += [f"{where}: {breach}" for breach in said.audit.breaches]
+        problems += _of_steps(where, said, stage)
+    if record.load is not None and not record.load.complete:
+        problems.append(f"own checkpoint does not fit: {record.load.sentence()}")
+    if abs(sum(record.wall_s.values()) - record.total_s) > 1e-6 or min(record.wall_s.values()) < 0:
+        problems.append(f"parts of the wall do not add up: {record.wall_s}")
+    if record.effective is None or record.effective.threads != 1 or record.effective.precision != "fp32":
+        problems.append(f"not what was asked for: {record.effective}")
+    if record.memory is None or record.test is None or not record.parameters["head"]:
+        problems.append("no memory, quality or head")
+    return problems
+
+
+def _of_steps(where: str, said: Any, stage: Stage) -> list[str]:
+    steps = stage.epochs * (48 // stage.batch_size)
+    problems = []
+    if len(said.step_us) != steps or len(said.losses) != steps or len(said.epochs) != stage.epochs:
+        problems.append(f"{where}: {len(said.step_us)} steps in {len(said.epochs)} epochs")
+    compiled = [w.kind for w in said.windows if w.compile_events and w.kind in ("throughput", "latency")]
+    if compiled:
+        problems.append(f"{where}: compiled in the {compiled[0]} window")
+    if said.samples_seen != (stage.epochs, stage.epochs):
+        problems.append(f"{where}: samples were seen {said.samples_seen} times in {stage.epochs} epochs")
+    return problems
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(np.array_equal(one, other))

@@ -1,0 +1,77 @@
+"""Every backend, engine, model and scenario keeps the contract; a new one is picked up unasked."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from benchmarks.catalogue import read_catalogue
+from benchmarks.scenarios import SCENARIOS
+from harness.launch import launch
+
+CATALOGUE = read_catalogue()
+ARMS = [(name, engine) for name, facts in CATALOGUE.backends.items() for engine in facts.engines or (None,)]
+
+
+def _once_each(backend: str, engine: str | None) -> list[tuple[str, str]]:
+    """Each model once and each scenario once; engines but the first run three scenarios on the smallest model."""
+    models = CATALOGUE.backends[backend].models
+    smallest = min(models, key=lambda name: models[name])
+    names = list(SCENARIOS)
+    if engine is not None and engine != CATALOGUE.engine(backend):
+        return [(smallest, name) for name in ("full", "freeze-conv", "two-stage")]
+    others = [name for name in models if name != smallest]
+    return [(smallest, name) for name in names] + [(model, names[i % len(names)]) for i, model in enumerate(others, 1)]
+
+
+def _product(backend: str) -> list[tuple[str, str]]:
+    return [(model, name) for model in CATALOGUE.backends[backend].models for name in SCENARIOS]
+
+
+SHORT = [(*arm, *pair) for arm in ARMS for pair in _once_each(*arm)]
+LONG = [(*arm, *pair) for arm in ARMS for pair in _product(arm[0])]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("contract")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("backend", "engine", "model", "scenario"), SHORT)
+def test_contract_holds(folder: Path, backend: str, engine: str | None, model: str, scenario: str) -> None:
+    _judge(_run(folder, backend, engine, long=False)[f"{model}/{scenario}"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("backend", "engine", "model", "scenario"), LONG)
+def test_contract_holds_for_the_whole_product(
+    folder: Path, backend: str, engine: str | None, model: str, scenario: str
+) -> None:
+    _judge(_run(folder, backend, engine, long=True)[f"{model}/{scenario}"])
+
+
+@cache
+def _run(folder: Path, backend: str, engine: str | None, *, long: bool) -> dict[str, list[str]]:
+    pairs = _product(backend) if long else _once_each(backend, engine)
+    place = folder / f"{backend}-{engine}-{long}"
+    place.mkdir()
+    outcome = launch(
+        "tests.backends.contract:check_cases",
+        {"backend": backend, "engine": engine, "pairs": pairs, "folder": str(place)},
+        folder=place / "worker",
+        cores=1,
+        engine=engine,
+        timeout_s=7000 if long else 850,
+    )
+    assert outcome.ending == "ok", f"{outcome.reason}\n{(place / 'worker' / 'log.txt').read_text()[-3000:]}"
+    return msgspec.json.decode(outcome.value, type=dict[str, list[str]])
+
+
+def _judge(problems: list[str]) -> None:
+    if problems and problems[0].startswith("declined"):
+        pytest.skip(problems[0])
+    assert problems == []

@@ -1,0 +1,416 @@
+"""Each engine is run once, in a process of its own (this file as a program), and answers with JSON for many tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends import keras3
+from backends.keras3 import maps
+from backends.keras3.models import Network
+from harness import audit
+from harness.checkpoint import NORMALISATIONS
+from harness.clock import Clock
+from harness.contract import Model
+from harness.dataset import Split
+from harness.feed import Feed
+from harness.metrics import quality
+from harness.spec import Augmentation, Case, Optimizer, Scenario, Stage
+
+SIDE, IMAGES, BATCH, CLASSES = 32, 24, 8, 4
+STAGES = {
+    "full": Stage(epochs=2, head_lr=0.01, backbone_lr=0.01, batch_size=BATCH, weight_decay=1e-3),
+    "freeze-conv": Stage(epochs=2, head_lr=0.01, backbone_lr=0.0, frozen="backbone", batch_size=BATCH),
+    "live-norm": Stage(epochs=2, head_lr=0.01, backbone_lr=0.0, frozen="backbone", norm="batch", batch_size=BATCH),
+    "first-block": Stage(
+        epochs=2, head_lr=0.01, backbone_lr=0.01, frozen=1, batch_size=BATCH, optimizer=Optimizer(name="adamw")
+    ),
+    "small-lr": Stage(epochs=2, head_lr=0.01, backbone_lr=0.001, batch_size=BATCH, label_smoothing=0.1),
+    "lr0": Stage(epochs=2, head_lr=0.01, backbone_lr=0.0, batch_size=BATCH),
+    "norm-frozen": Stage(epochs=2, head_lr=0.01, backbone_lr=0.01, norm="frozen", batch_size=BATCH),
+}
+ENGINES = [
+    pytest.param(name, marks=pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed"))
+    for name in keras3.ENGINES
+]
+
+
+@cache
+def probed(engine: str) -> dict[str, Any]:
+    environment = {**os.environ, "KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, __file__, engine], capture_output=True, text=True, env=environment, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("stage", STAGES)
+def test_exactly_what_a_stage_declares_moves(engine: str, stage: str) -> None:
+    assert probed(engine)["breaches"][stage] == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_clock_ticks_once_per_step_and_the_worker_may_evaluate_between_epochs(engine: str) -> None:
+    assert probed(engine)["ticks"] == dict.fromkeys(STAGES, 6)
+    assert probed(engine)["evaluations"] == {stage: [[5, CLASSES], [5, CLASSES]] for stage in STAGES}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nothing_is_compiled_after_the_first_step_of_a_stage(engine: str) -> None:
+    assert set(probed(engine)["late_compilations"].values()) == {0}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_batch_is_trained_on_in_the_feeds_order_and_arrays_loaded_between_epochs_count(engine: str) -> None:
+    for seen, expected in probed(engine)["losses"]:
+        assert seen == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_running_variance_follows_the_unbiased_one(engine: str) -> None:
+    assert probed(engine)["variance_error"] < 1e-5
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("rule", ["sgd", "sgd-decay", "adam-decay", "adamw-decay"])
+def test_twenty_steps_of_an_optimizer_agree_with_torchs_formulas(engine: str, rule: str) -> None:
+    assert probed(engine)["optimizers"][rule] < 1e-5
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_slots_exist_for_trainable_tensors_only(engine: str) -> None:
+    assert probed(engine)["slots"] == ["head.bias", "head.weight"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_saved_network_loads_without_this_package_and_back_into_a_session(engine: str) -> None:
+    assert probed(engine)["native_file"] == "model.keras"
+    assert probed(engine)["stock_difference"] < 1e-5
+    assert probed(engine)["reload_difference"] == 0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_unknown_names_and_other_shapes_are_not_loaded(engine: str) -> None:
+    assert probed(engine)["unknown"] == "KeyError"
+    assert probed(engine)["reshaped"] == "head.weight has shape [4, 12], not [4, 11]"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_bf16_the_mlp_head_and_the_idiom_run_and_say_so(engine: str) -> None:
+    other = probed(engine)["other"]
+    assert (other["precision"], other["bf16_moved"]) == ("bf16", True)
+    assert other["mlp"] == [f"head.{i}.{end}" for i in range(3) for end in ("weight", "bias")]
+    assert other["idiom"].startswith("idiom")
+    assert other["idiom_breaches"] == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_only_the_chosen_engine_is_executed(engine: str) -> None:
+    # Importing Keras imports an installed jax, without starting it.
+    assert set(probed(engine)["imported"]) | {"jax"} == {engine, "jax"}
+
+
+def test_tf_data_delivers_every_sample_at_most_once_per_epoch_and_is_counted() -> None:
+    found = probed("tensorflow")["pipeline"]
+    assert found["seen"] == found["seen_files"] == [2, 2]
+    assert found["decoded_difference"] < 2 / 255 * 2
+
+
+def test_mobilenet_v2_has_the_published_macs_and_moves_as_declared() -> None:
+    found = probed("torch")["mobilenet"]
+    assert 0.30e9 < found["macs"] < 0.31e9
+    assert found["tensors"] == 262
+    assert found["breaches"] == []
+
+
+def _tiny(size: int) -> Network:
+    import keras
+
+    image = keras.Input((size, size, 3))
+    x = keras.layers.Conv2D(8, 3, strides=4, padding="same", name="stem")(image)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization(name="stem_norm", epsilon=1e-5)(x))
+    x = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="depth")(x)
+    x = keras.layers.BatchNormalization(name="depth_norm")(x)
+    x = keras.layers.Conv2D(12, 1, name="point")(keras.layers.Dropout(0.1)(x))
+    table = (
+        *maps.rows("stem", "stem", "conv", 0),
+        *maps.rows("stem_norm", "stem_norm", "norm", 0),
+        *maps.rows("depth", "depth", "depthwise", 1, bias=False),
+        *maps.rows("depth_norm", "depth_norm", "norm", 1),
+        *maps.rows("point", "point", "conv", 2),
+    )
+    return Network(keras.Model(image, keras.layers.GlobalAveragePooling2D()(x)), table)
+
+
+TINY = Model(name="tiny", build=_tiny, classifier="fc.", blocks=3)
+
+
+def _case(engine: str, *stages: Stage, **fields: Any) -> Case:
+    scenario = Scenario(name="probe", explanation="", stages=stages)
+    case = {"backend": "keras3", "model": "tiny", "dataset": "noise", "dataset_sha256": "0", "image_size": SIDE}
+    return Case(**{**case, "engine": engine, "scenario": scenario, **fields})
+
+
+def _split(files: tuple[str, ...] | None = None) -> Split:
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 255, (IMAGES, SIDE, SIDE, 3)).astype(np.uint8)
+    return Split(images, draw.integers(0, CLASSES, IMAGES), np.arange(IMAGES), files)
+
+
+def _feed(session: Any, stage: Stage, files: tuple[str, ...] | None = None, **fields: Any) -> Feed:
+    facts = {"normalisation": NORMALISATIONS["minus-one-to-one"], "augmentations": (), "seed": 3, **fields}
+    return Feed(
+        _split(files),
+        batch_size=BATCH,
+        epochs=stage.epochs,
+        image_size=SIDE,
+        layout=session.batch_layout,
+        **facts,
+    )
+
+
+def _train(session: Any, stage: Stage, feed: Feed, end: Callable[[int], None] = lambda epoch: None) -> Clock:
+    clock = Clock(
+        steps=feed.steps_per_epoch * stage.epochs,
+        batch_size=BATCH,
+        warmup_steps=1,
+        sync=session.sync,
+        compile_events=session.compile_events,
+        on_epoch_end=end,
+    )
+    session.train(stage, feed, clock)
+    return clock
+
+
+def _stages(session: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"breaches": {}, "ticks": {}, "evaluations": {}, "late_compilations": {}}
+    start = {tensor.name: tensor.array for tensor in session.state()}
+    session.predict(np.zeros((5, SIDE, SIDE, 3), np.float32))
+    for name, stage in STAGES.items():
+        session.load(start)
+        before, evaluations = audit.mark(session.state()), []
+
+        def evaluate(epoch: int, shapes: list[Any] = evaluations) -> None:
+            shapes.append(session.predict(np.zeros((5, SIDE, SIDE, 3), np.float32)).shape)
+            session.load({tensor.name: tensor.array for tensor in session.state()})
+
+        clock = _train(session, stage, _feed(session, stage), evaluate)
+        judged = audit.judge(before, session.state(), stage, session.slots())
+        found["breaches"][name] = list(judged.breaches)
+        found["ticks"][name] = len(clock.step_ns)
+        found["evaluations"][name] = evaluations
+        found["late_compilations"][name] = sum(w.compile_events for w in clock.windows() if w.kind == "throughput")
+        if name == "freeze-conv":
+            found["slots"] = sorted(session.slots())
+    return found
+
+
+def _losses(session: Any) -> list[Any]:
+    pairs = []
+    for smoothing in (0.0, 0.2):
+        stage = Stage(
+            epochs=2, head_lr=0.0, backbone_lr=0.0, frozen="backbone", batch_size=BATCH, label_smoothing=smoothing
+        )
+        expected: list[float] = []
+
+        def expect(
+            epoch: int, stage: Stage = stage, smoothing: float = smoothing, expected: list[float] = expected
+        ) -> None:
+            for batch in _feed(session, stage).epoch(epoch):
+                logits = np.concatenate([session.predict(batch.images[i : i + 4]) for i in (0, 4)])
+                uniform = np.mean([quality(logits, np.full(BATCH, c)).loss for c in range(CLASSES)])
+                right = quality(logits, batch.labels).loss
+                expected.append(float((1 - smoothing) * right + smoothing * uniform))
+
+        def shift_the_head(epoch: int, expect: Callable[[int], None] = expect) -> None:
+            session.load({"head.bias": np.arange(CLASSES, dtype=np.float32) * (epoch + 1)})
+            if epoch == 0:
+                expect(1)
+
+        expect(0)
+        clock = _train(session, stage, _feed(session, stage), shift_the_head)
+        pairs.append([clock.losses, expected])
+    return pairs
+
+
+def _variance_error() -> float:
+    from keras import ops
+
+    from backends.keras3.engine import to_numpy
+    from backends.keras3.layers import BatchNormalization
+
+    layer = BatchNormalization(momentum=0.9)
+    x = np.random.default_rng(1).normal(3, 2, (4, 2, 2, 5)).astype(np.float32)
+    layer(ops.convert_to_tensor(x), training=True)
+    return float(np.abs(to_numpy(layer.moving_variance) - (0.9 + 0.1 * x.var(axis=(0, 1, 2), ddof=1))).max())
+
+
+def _optimizers() -> dict[str, float]:
+    rules = {
+        "sgd": (Optimizer(), 0.0),
+        "sgd-decay": (Optimizer(), 0.1),
+        "adam-decay": (Optimizer(name="adam"), 0.1),
+        "adamw-decay": (Optimizer(name="adamw"), 0.1),
+    }
+    return {name: _tape(*rule) for name, rule in rules.items()}
+
+
+def _tape(rule: Optimizer, decay: float) -> float:
+    """Largest relative difference after 20 steps on a fixed tape, with small gradients and a drop of the rate."""
+    import keras
+    from keras import ops
+
+    from backends.keras3.engine import to_numpy
+    from backends.keras3.optimizers import matched
+
+    draw = np.random.default_rng(2)
+    starts = [draw.normal(size=6) for _ in range(2)]
+    rates, factors = [0.1, 0.01], np.where(np.arange(20) < 9, 1.0, 0.1)
+    scale = np.array([1, 1e-1, 1e-3, 1e-5, 1e-6, 1e-7])
+    gradients = [[draw.normal(size=6) * scale for _ in starts] for _ in range(20)]
+    variables = [keras.Variable(s.astype(np.float32), name=f"v{i}") for i, s in enumerate(starts)]
+    optimizer = matched(rule, decay, factors, {v.path: r for v, r in zip(variables, rates, strict=True)})
+    optimizer.build(variables)
+    for step in gradients:
+        optimizer.apply([ops.convert_to_tensor(g.astype(np.float32)) for g in step], variables)
+    worst = 0.0
+    for i, variable in enumerate(variables):
+        expected = _torchs(rule, decay, starts[i], [g[i] for g in gradients], rates[i] * factors)
+        worst = max(worst, float(np.abs((to_numpy(variable) - expected) / np.abs(expected).max()).max()))
+    return worst
+
+
+def _torchs(rule: Optimizer, decay: float, p: Any, gradients: list[Any], rates: Any) -> Any:
+    p, momentum, velocity = p.copy(), np.zeros_like(p), np.zeros_like(p)
+    first, second = rule.betas
+    for t, (g, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+        if rule.name == "adamw":
+            p = p * (1 - rate * decay)
+        else:
+            g = g + decay * p  # noqa: PLW2901
+        if rule.name == "sgd":
+            momentum = rule.momentum * momentum + g
+            p = p - rate * momentum
+        else:
+            momentum = first * momentum + (1 - first) * g
+            velocity = second * velocity + (1 - second) * g**2
+            denominator = np.sqrt(velocity) / np.sqrt(1 - second**t) + rule.eps
+            p = p - rate / (1 - first**t) * momentum / denominator
+    return p
+
+
+def _files(session: Any, engine: str, folder: Path) -> dict[str, Any]:
+    import keras
+
+    images = np.random.default_rng(4).normal(size=(5, SIDE, SIDE, 3)).astype(np.float32)
+    logits = session.predict(images)
+    name = session.save_native(str(folder))
+    stock = keras.saving.load_model(folder / name, compile=False)
+    found: dict[str, Any] = {
+        "native_file": name,
+        "stock_difference": float(np.abs(np.asarray(stock.predict_on_batch(images)) - logits).max()),
+    }
+    session.load({"head.bias": np.ones(CLASSES, np.float32)})
+    session.load_native(str(folder / name))
+    found["reload_difference"] = float(np.abs(session.predict(images) - logits).max())
+    try:
+        session.load({"nowhere": np.zeros(1)})
+    except KeyError:
+        found["unknown"] = "KeyError"
+    try:
+        session.load({"head.weight": np.zeros((CLASSES, 11), np.float32)})
+    except ValueError as error:
+        found["reshaped"] = str(error)
+    return found
+
+
+def _pipeline(session: Any, folder: Path) -> dict[str, Any]:
+    from PIL import Image
+
+    from backends.keras3 import native
+
+    files = tuple(str(folder / f"{i}.png") for i in range(IMAGES))
+    for file, image in zip(files, _split().images, strict=True):
+        Image.fromarray(image).save(file)
+    names = ("random-resized-crop", "flip", "rotation", "shear", "centre-crop")
+    augmentations = tuple(Augmentation(name=name) for name in names)
+    stage, found = STAGES["freeze-conv"], {}
+    for key, listed in (("seen", None), ("seen_files", files)):
+        feed = _feed(session, stage, listed, input="native", augmentations=augmentations)
+        _train(session, stage, feed)
+        found[key] = feed.samples_seen
+    plain = _feed(session, stage, files, input="native")
+    decoded = sorted(float(np.mean(image)) for images, _ in native.batches(plain, 0) for image in images.numpy())
+    arrays = sorted(float(np.mean(i)) for batch in _feed(session, stage).epoch(0) for i in batch.images)
+    found["decoded_difference"] = float(np.abs(np.array(decoded) - arrays).max())
+    return found
+
+
+def _other(engine: str) -> dict[str, Any]:
+    two_rates = STAGES["small-lr"]
+    idiom = keras3.open_session(_case(engine, two_rates, idiom=True), TINY, CLASSES)
+    before = audit.mark(idiom.state())
+    _train(idiom, two_rates, _feed(idiom, two_rates))
+    breaches = list(audit.judge(before, idiom.state(), two_rates, idiom.slots()).breaches)
+    half = keras3.open_session(_case(engine, two_rates, precision="bf16", head="mlp"), TINY, CLASSES)
+    before = audit.mark(half.state())
+    _train(half, two_rates, _feed(half, two_rates))
+    return {
+        "idiom": idiom.effective().settings["mode"],
+        "idiom_breaches": breaches,
+        "precision": half.effective().precision,
+        "bf16_moved": audit.judge(before, half.state(), two_rates, half.slots()).moved > 10,
+        "mlp": [tensor.name for tensor in half.state() if tensor.part == "head"],
+    }
+
+
+def _mobilenet(engine: str) -> dict[str, Any]:
+    stage = Stage(epochs=1, head_lr=0.01, backbone_lr=0.01, frozen=7, batch_size=BATCH)
+    session = keras3.open_session(_case(engine, stage), keras3.MODELS["mobilenet-v2-0.35"], CLASSES)
+    before = audit.mark(session.state())
+    _train(session, stage, _feed(session, stage))
+    judged = audit.judge(before, session.state(), stage, session.slots())
+    full = keras3.open_session(_case(engine, stage, image_size=224), keras3.MODELS["mobilenet-v2"], 1000)
+    macs = sum(layer.macs for layer in full.layers())
+    return {"breaches": list(judged.breaches), "macs": macs, "tensors": judged.moved + judged.fixed}
+
+
+def _probe(engine: str) -> dict[str, Any]:
+    import tempfile
+
+    warnings.simplefilter("error")
+    # Keras itself hands TensorFlow's and torch's tensors to numpy.array.
+    warnings.filterwarnings("ignore", message="__array__ implementation doesn't accept a copy keyword")
+    case = _case(engine, STAGES["full"])
+    assert keras3.decline(case) is None
+    session = keras3.open_session(case, TINY, CLASSES)
+    found = {**_stages(session), "losses": _losses(session), "variance_error": _variance_error()}
+    found["optimizers"] = _optimizers()
+    with tempfile.TemporaryDirectory() as folder:
+        found |= _files(session, engine, Path(folder))
+        if engine == "tensorflow":
+            found["pipeline"] = _pipeline(session, Path(folder))
+    found["other"] = _other(engine)
+    found["imported"] = [name for name in keras3.ENGINES if name in sys.modules]
+    if engine == "torch":
+        found["mobilenet"] = _mobilenet(engine)
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(_probe(sys.argv[1])))  # noqa: T201

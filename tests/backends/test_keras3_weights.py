@@ -1,0 +1,215 @@
+"""Keras' files: one process (this file as a program, on JAX, the quickest to import) answers for all tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends import keras3
+from backends.keras3 import maps
+from harness.errors import Declined, Refused
+
+REAL = Path(__file__).parents[2].parent / "shared" / "weights" / "mobilenet_v2_0.35_224_imagenet_notop.weights.h5"
+MODEL = keras3.MODELS["mobilenet-v2-0.35"]
+needs_real = pytest.mark.skipif(not REAL.exists(), reason="../shared/weights is not here")
+ENGINE = "jax" if find_spec("jax") else "tensorflow"
+pytestmark = pytest.mark.skipif(not find_spec("keras") or not find_spec(ENGINE), reason="keras is not installed")
+
+
+@cache
+def probed() -> dict[str, Any]:
+    environment = {**os.environ, "KERAS_BACKEND": ENGINE, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
+    with tempfile.TemporaryDirectory() as folder:
+        environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "KERAS_HOME": folder}
+        environment |= {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+        done = subprocess.run(
+            [sys.executable, __file__, folder],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=280,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@needs_real
+def test_the_real_file_gives_the_260_tensors_that_keras_itself_loads() -> None:
+    assert probed()["real"] == {"tensors": 260, "unmapped": [], "equal": 260}
+
+
+@pytest.mark.parametrize("ending", keras3.FORMATS)
+@pytest.mark.parametrize("content", ["backbone", "classifier", "head"])
+def test_writing_and_reading_give_identical_arrays_also_under_keras_own_loader(content: str, ending: str) -> None:
+    assert probed()["formats"][content + ending] == {"read": True, "unmapped": [], "keras": True}
+
+
+@pytest.mark.parametrize("ending", keras3.FORMATS)
+def test_a_backbone_inside_another_network_is_found(ending: str) -> None:
+    assert probed()["nested"][ending] == [260, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("empty.weights.h5", "empty.weights.h5 is no readable Keras file"),
+        ("truncated.weights.h5", "truncated.weights.h5 is no readable Keras file"),
+        ("truncated.keras", "truncated.keras is no readable .keras file"),
+        ("absent.h5", "absent.h5 is no readable Keras file"),
+        ("other.weights.h5", "is not mobilenet-v2-0.35: it has no features.0.0.weight"),
+        ("wider.weights.h5", "its features.0.0.weight is [24, 3, 3, 3] instead of [16, 3, 3, 3]"),
+        ("nan.weights.h5", "features.3.conv.2.weight has values that are not finite"),
+        ("lambda.keras", "holds a Lambda layer, which is code and not run here"),
+        ("linked.h5", "points out of the file"),
+        ("incomplete export", "features.3.conv.2.weight must have shape [8, 48, 1, 1] and is missing"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line_that_names_it(name: str, said: str) -> None:
+    message = probed()["refused"][name]
+    assert said in message
+    assert "\n" not in message
+
+
+def test_named_weights_without_a_network_name_the_address_and_the_place() -> None:
+    message = probed()["named"]
+    file = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224.h5"
+    assert f"https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/{file}" in message
+    assert message.endswith(f"models/{file}")
+
+
+def _arrays(content: str) -> dict[str, Any]:
+    draw = np.random.default_rng(0)
+    shapes = {}
+    table = {row.variable: row for row in maps.MOBILENET_V2}
+    for variable in MODEL.build(32).backbone.weights:
+        row = table[variable.path]
+        shapes[row.name] = maps.canonical_shape(variable.shape, row.layout)
+    if content != "backbone":
+        prefix = MODEL.classifier if content == "classifier" else "head."
+        shapes |= {f"{prefix}weight": (10, 1280), f"{prefix}bias": (10,)}
+    return {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def _same(network: Any, arrays: dict[str, Any]) -> bool:
+    rows = (
+        *maps.MOBILENET_V2,
+        *maps.rows("predictions", "classifier.1", "dense", -1),
+        *maps.rows("head", "head", "dense", -1),
+    )
+    table = {row.variable: row for row in rows}
+    found = {table[v.path].name: maps.to_canonical(v.numpy(), table[v.path].layout) for v in network.weights}
+    return found.keys() == arrays.keys() and all(np.array_equal(found[name], arrays[name]) for name in arrays)
+
+
+def _formats(folder: Path) -> dict[str, Any]:
+    import keras
+
+    found = {}
+    for content in ("backbone", "classifier", "head"):
+        arrays = _arrays(content)
+        for ending in keras3.FORMATS:
+            path = str(folder / f"{content}{ending}")
+            keras3.export_weights(arrays, MODEL, path)
+            back, unmapped = keras3.import_weights(path, MODEL)
+            own = keras.applications.MobileNetV2(
+                (224, 224, 3), 0.35, content == "classifier", None, pooling="avg", classes=10
+            )
+            if content == "head":
+                own = keras.Model(own.input, keras.layers.Dense(10, name="head")(own.output))
+            own.load_weights(path)
+            found[content + ending] = {
+                "read": back.keys() == arrays.keys() and all(np.array_equal(back[n], arrays[n]) for n in arrays),
+                "unmapped": list(unmapped),
+                "keras": _same(own, arrays),
+            }
+    return found
+
+
+def _nested(folder: Path) -> dict[str, Any]:
+    import keras
+
+    arrays = _arrays("backbone")
+    keras3.export_weights(arrays, MODEL, str(folder / "inner.weights.h5"))
+    inner = keras.applications.MobileNetV2((96, 96, 3), 0.35, False, None)
+    inner.load_weights(folder / "inner.weights.h5")
+    image = keras.Input((96, 96, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(inner(image))
+    whole = keras.Model(image, keras.layers.Dense(3, name="top")(pooled))
+    found = {}
+    for ending in keras3.FORMATS:
+        path = folder / f"nested{ending}"
+        (whole.save_weights if ending == ".weights.h5" else whole.save)(path)
+        back, _ = keras3.import_weights(str(path), MODEL)
+        found[ending] = [len(back), all(np.array_equal(back[name], arrays[name]) for name in arrays)]
+    return found
+
+
+def _bad(folder: Path) -> dict[str, str]:
+    import h5py
+    import keras
+
+    arrays = _arrays("backbone")
+    small = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x), keras.layers.Dense(2)])
+    small.save(folder / "lambda.keras")
+    small.save_weights(folder / "other.weights.h5")
+    keras.applications.MobileNetV2((32, 32, 3), 0.75, False, None).save_weights(folder / "wider.weights.h5")
+    (folder / "empty.weights.h5").touch()
+    for whole in ("backbone.weights.h5", "backbone.keras"):
+        cut = (folder / whole).read_bytes()
+        (folder / whole.replace("backbone", "truncated")).write_bytes(cut[: len(cut) // 2])
+    with h5py.File(folder / "linked.h5", "w") as file:
+        file.attrs["layer_names"] = ["Conv1"]
+        file.create_group("Conv1").attrs["weight_names"] = ["Conv1/kernel"]
+        file["Conv1/Conv1/kernel"] = h5py.ExternalLink(str(folder / "backbone.h5"), "model_weights/Conv1/Conv1/kernel")
+    poisoned = {**arrays, "features.3.conv.2.weight": np.full((8, 48, 1, 1), np.nan, np.float32)}
+    keras3.export_weights(poisoned, MODEL, str(folder / "nan.weights.h5"))
+    names = ["empty.weights.h5", "truncated.weights.h5", "truncated.keras", "absent.h5", "other.weights.h5"]
+    names += ["wider.weights.h5", "nan.weights.h5", "lambda.keras", "linked.h5"]
+    said = {name: _refusal(lambda name=name: keras3.import_weights(str(folder / name), MODEL)) for name in names}
+    del arrays["features.3.conv.2.weight"]
+    said["incomplete export"] = _refusal(lambda: keras3.export_weights(arrays, MODEL, str(folder / "x.weights.h5")))
+    return said
+
+
+def _refusal(attempt: Any) -> str:
+    try:
+        attempt()
+    except (Refused, Declined) as error:
+        return str(error)
+    return "accepted"
+
+
+def _real() -> dict[str, Any]:
+    arrays, unmapped = keras3.import_weights(str(REAL), MODEL)
+    network = MODEL.build(224).backbone
+    network.load_weights(REAL)
+    table = {row.variable: row for row in maps.MOBILENET_V2}
+    equal = [
+        np.array_equal(arrays[table[v.path].name], maps.to_canonical(v.numpy(), table[v.path].layout))
+        for v in network.weights
+    ]
+    return {"tensors": len(arrays), "unmapped": unmapped, "equal": sum(equal)}
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", message="__array__ implementation doesn't accept a copy keyword")
+    place = Path(sys.argv[1])
+    answers = {"formats": _formats(place), "nested": _nested(place), "refused": _bad(place)}
+    answers["named"] = _refusal(lambda: keras3.named_weights(MODEL))
+    if REAL.exists():
+        answers["real"] = _real()
+    print(json.dumps(answers))  # noqa: T201

@@ -1,0 +1,70 @@
+"""The command line as tests use it: in this process, or as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from benchmarks.cli import main
+from harness.record import Record
+from results.rows import EndRow, ProcessRow, Row, scan
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = Path(__file__).parent / "examples"
+QUICK = ("--backend", "reference", "--image-size", "32", "--augment", "none", "--batch-size", "8", "--epochs", "1")
+"""One case of six steps on 48 training images takes a tenth of a second, beside starting its worker."""
+SMALL = (*QUICK, "--model", "tiny-cnn")
+
+
+def invoke(*arguments: str | Path) -> Result:
+    """Run a command here; an exception that is no exit goes on to the test."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def refused(*arguments: str | Path) -> str:
+    """The one line on stderr of a command that must be refused with 2, printing nothing else."""
+    result = invoke(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if not line.startswith(("Usage:", "Try ", "\n")) and line]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def start(*arguments: str | Path, **options: str) -> subprocess.Popen[str]:
+    """Begin `python -m benchmarks` in a process group of its own, as a terminal would."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, **options},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell that runs the tests in the background has told them to ignore Ctrl-C, and a child inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
+    )
+
+
+def rows(results: Path) -> list[Row]:
+    """Every row under a results folder, in order."""
+    files = sorted(results.rglob("*.jsonl"))
+    return [line.row for file in files for line in scan(file) if line.row is not None]
+
+
+def records(results: Path) -> list[Record]:
+    """Every record under a results folder, in order."""
+    return [row.record for row in rows(results) if isinstance(row, ProcessRow)]
+
+
+def endings(results: Path) -> list[str]:
+    """How the runs under a results folder ended."""
+    return [row.status for row in rows(results) if isinstance(row, EndRow)]

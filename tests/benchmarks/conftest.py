@@ -1,0 +1,63 @@
+"""An image folder, a checkpoint, and one finished run of the reference backend that many tests look at."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from PIL import Image
+
+from harness.record import Record
+from tests.benchmarks.commanding import SMALL, invoke, records
+from tests.conftest import coloured
+from tests.harness.cases import write_tiny
+
+CLASSES = ("blue", "green", "red")
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image folder of 48 training, 12 validation and 24 test images, 32 px, three classes."""
+    home = tmp_path_factory.mktemp("data") / "three colours"
+    for split, count in (("train", 48), ("val", 12), ("test", 24)):
+        pixels, labels = coloured(f"folder {split}", count)
+        for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+            file = home / split / CLASSES[label] / f"{number:02}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(file)
+    return home
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A neutral checkpoint of tiny-cnn with random weights."""
+    return write_tiny(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+
+
+class Finished(NamedTuple):
+    """What a run left behind."""
+
+    results: Path
+    models: Path
+    output: str
+    exit_code: int
+    records: list[Record]
+
+
+@pytest.fixture(scope="session")
+def finished(images: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A run of two scenarios and two seeds that kept its networks."""
+    home = tmp_path_factory.mktemp("finished")
+    result = invoke(
+        "run", *SMALL, "--data", images, "--checkpoint", checkpoint, "--scenario", "full", "--scenario", "freeze-conv",
+        "--seeds", "2", "--save-model", home / "models", "--results", home / "results",
+    )  # fmt: skip
+    return Finished(home / "results", home / "models", result.output, result.exit_code, records(home / "results"))
+
+
+@pytest.fixture
+def finished_copy(finished: Finished, tmp_path: Path) -> Path:
+    """The results of `finished`, to be spoilt."""
+    return Path(shutil.copytree(finished.results, tmp_path / "copy"))

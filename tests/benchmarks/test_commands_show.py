@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.benchmarks.commanding import EXAMPLES, invoke, refused
+from tests.harness.cases import tiny_arrays, write_tiny
+
+
+@pytest.fixture(scope="module")
+def shown() -> str:
+    result = invoke("show", "tiny-cnn", "--image-size", "32")
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_model_shows_its_layers_shapes_parameters_and_macs(shown: str) -> None:
+    assert "tiny-cnn at 32 px" in shown
+    (first,) = [line for line in shown.splitlines() if line.strip().startswith("features.0.0 ")]
+    assert first.split() == ["features.0.0", "Conv", "8×16×16", "216", "0.1"]
+    assert "backbone 6,088 parameters, head 66, buffers 112" in shown
+
+
+def test_a_model_shows_what_every_scenario_trains(shown: str) -> None:
+    _, _, listed = shown.partition("blocks fixed")
+    rows = {line.split()[0]: line.split()[1:] for line in listed.splitlines() if line.strip()}
+    assert rows["full"] == ["1", "6,154", "100%", "0", "of", "3"]
+    assert rows["freeze-conv"] == ["1", "66", "1%", "3", "of", "3"]
+    assert rows["freeze-blocks"][-3:] == ["2", "of", "3"]
+    assert {"scratch", "small-lr-conv", "head-10x", "freeze-conv-lr0", "freeze-conv-live-norm"} <= rows.keys()
+    assert shown.count("two-stage") == 2
+
+
+def test_a_model_shows_what_became_of_a_checkpoint(tmp_path: Path) -> None:
+    arrays = tiny_arrays()
+    del arrays["features.1.0.weight"]
+    path = write_tiny(tmp_path / "partial.safetensors", arrays)
+    for scenario in ((), ("--scenario", "full")):
+        result = invoke("show", "tiny-cnn", "--image-size", "32", "--checkpoint", path, *scenario)
+        assert "checkpoint: 14 loaded, 1 missing (features.1.0.weight)" in result.stdout
+
+
+def test_a_tensor_shows_its_values_of_the_checkpoint_if_one_is_named(checkpoint: Path) -> None:
+    name = "features.0.0.weight"
+    result = invoke("show", "tiny-cnn", "--tensor", name, "--checkpoint", checkpoint)
+    array = tiny_arrays()[name]
+    assert f"{name} [8, 3, 3, 3] float32, weight of the backbone" in result.stdout
+    assert f"mean {array.mean():.6g}" in result.stdout
+    assert f"from {array.min():.6g} to {array.max():.6g}" in result.stdout
+    assert f"mean {array.mean():.6g}" not in invoke("show", "tiny-cnn", "--tensor", name).stdout
+
+
+def test_a_plugin_s_model_is_shown_too() -> None:
+    result = invoke("show", "two-blocks", "--plugin", EXAMPLES / "model.py", "--image-size", "32")
+    assert result.exit_code == 0
+    assert "backbone 420 parameters" in result.stdout
+
+
+def test_a_dataset_shows_its_counts_classes_digest_and_a_contact_sheet(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    result = invoke("show", images, "--image-size", "32", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "three colours: 48 train, 12 val, 24 test; 3 classes: 'blue', 'green', 'red'" in result.stdout
+    assert "SHA-256 " in result.stdout
+    assert str(out) in result.stdout
+    with Image.open(out) as sheet:
+        pixels = np.asarray(sheet.convert("RGB"))
+    assert min(pixels.shape[:2]) > 100
+    assert pixels.std() > 10
+
+
+def test_a_sheet_that_cannot_be_written_is_refused(images: Path, tmp_path: Path) -> None:
+    assert "sheet.png" in refused("show", images, "--image-size", "32", "--out", tmp_path / "nowhere" / "sheet.png")

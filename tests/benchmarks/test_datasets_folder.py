@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks.datasets.folder import Listing, list_folder
+from harness.errors import Refused
+
+
+def image(path: Path, shade: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (16, 16), (shade % 256, shade // 256, 7)).save(path, format="PNG")
+    return path
+
+
+def made(folder: Path, layout: dict[str, int]) -> Path:
+    shade = 0
+    for place, count in layout.items():
+        (folder / place).mkdir(parents=True)
+        for number in range(count):
+            shade += 1
+            image(folder / place / f"{number}.png", shade)
+    return folder
+
+
+def counts(listing: Listing) -> dict[str, list[int]]:
+    return {
+        split: [sum(f.label == label for f in files) for label in range(len(listing.classes))]
+        for split, files in listing.splits.items()
+    }
+
+
+FLAT = {"b": 10, "a": 20}
+
+
+def test_train_and_val_are_taken_as_they_are(tmp_path: Path) -> None:
+    listing = list_folder(made(tmp_path, {"train/b": 3, "train/a": 4, "val/a": 2, "val/b": 1}))
+    assert listing.classes == ("a", "b")
+    assert counts(listing) == {"train": [4, 3], "val": [2, 1]}
+    assert listing.test_is_val
+    assert [f.name for f in listing.splits["val"]] == ["val/a/0.png", "val/a/1.png", "val/b/0.png"]
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_the_validation_folder_may_have_any_of_its_usual_names(tmp_path: Path, name: str) -> None:
+    listing = list_folder(made(tmp_path, {"train/a": 2, "train/b": 2, f"{name}/a": 1, f"{name}/b": 1}))
+    assert counts(listing)["val"] == [1, 1]
+
+
+def test_with_train_and_test_alone_validation_images_come_from_train(tmp_path: Path) -> None:
+    listing = list_folder(made(tmp_path, {"train/a": 10, "train/b": 20, "test/a": 5, "test/b": 5}))
+    assert counts(listing) == {"train": [8, 16], "test": [5, 5], "val": [2, 4]}
+    assert not listing.test_is_val
+    assert any("0.2 of each class" in note for note in listing.notes)
+
+
+def test_one_folder_is_divided_by_class_and_by_seed_and_always_alike(tmp_path: Path) -> None:
+    made(tmp_path, FLAT)
+
+    def chosen(seed: int, share: float | None = 0.3) -> list[str]:
+        listing = list_folder(tmp_path, share, seed)
+        names = [f.name for files in listing.splits.values() for f in files]
+        assert len(names) == len(set(names)) == 30
+        return [f.name for f in listing.splits["val"]]
+
+    assert counts(list_folder(tmp_path, 0.3)) == {"train": [14, 7], "val": [6, 3]}
+    assert counts(list_folder(tmp_path)) == {"train": [16, 8], "val": [4, 2]}
+    assert chosen(0) == chosen(0) != chosen(1)
+
+
+def test_copies_never_end_on_both_sides_of_a_split(tmp_path: Path) -> None:
+    made(tmp_path, {"a": 6, "b": 6})
+    for number in range(3):
+        image(tmp_path / "a" / f"copy{number}.png", number + 1)
+    for seed in range(10):
+        listing = list_folder(tmp_path, 0.3, seed)
+        sides = [{f.sha256 for f in files} for files in listing.splits.values()]
+        assert not sides[0] & sides[1]
+    assert "6 files have a copy among the others; they stay in the training images" in listing.notes
+
+
+def test_endings_are_torchvisions_in_either_case(tmp_path: Path) -> None:
+    made(tmp_path, {"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1})
+    for number, name in enumerate(["x.JPG", "x.jpeg", "x.WebP", "x.bmp", "x.tiff", "none.gif", "read.txt", "noending"]):
+        image(tmp_path / "train/a" / name, 100 + number)
+    listing = list_folder(tmp_path)
+    assert counts(listing)["train"] == [6, 1]
+    assert sorted(name for name, _ in listing.skipped) == ["train/a/noending", "train/a/none.gif", "train/a/read.txt"]
+    assert any(note.startswith("1 .gif skipped") for note in listing.notes)
+    assert any(note.startswith("1 .jpeg taken") for note in listing.notes)
+
+
+def test_hidden_files_are_ignored_and_others_outside_a_class_are_counted(tmp_path: Path) -> None:
+    made(tmp_path, {"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 1, "extra/a": 1})
+    image(tmp_path / "train/a/.hidden.png", 200)
+    image(tmp_path / "train/.ipynb_checkpoints/x.png", 201)
+    image(tmp_path / "train/loose.png", 202)
+    listing = list_folder(tmp_path)
+    assert listing.classes == ("a", "b")
+    assert listing.skipped == [("train/loose.png", "outside the folder of any class")]
+    assert "not used, beside train: extra" in listing.notes
+
+
+def test_folders_inside_a_class_belong_to_it(tmp_path: Path) -> None:
+    made(tmp_path, {"train/a": 1, "train/b": 1, "train/a/more/deep": 2, "val/a": 1, "val/b": 1})
+    assert counts(list_folder(tmp_path))["train"] == [3, 1]
+
+
+def test_looping_links_are_skipped_and_counted_and_other_links_followed(tmp_path: Path) -> None:
+    made(tmp_path / "data", {"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 1})
+    made(tmp_path / "else", {"where": 0})
+    image(tmp_path / "else/where/far.png", 300)
+    train = tmp_path / "data/train"
+    (train / "a/up").symlink_to(train)
+    (train / "a/self.png").symlink_to(train / "a/self.png")
+    (train / "a/gone.png").symlink_to(train / "a/nowhere.png")
+    (train / "loop").symlink_to(tmp_path / "data")
+    (train / "b/else").symlink_to(tmp_path / "else/where")
+    listing = list_folder(tmp_path / "data")
+    assert listing.classes == ("a", "b")
+    assert counts(listing)["train"] == [2, 3]
+    assert {name for name, _ in listing.skipped} == {"train/a/up", "train/a/self.png", "train/a/gone.png", "train/loop"}
+    assert {reason for _, reason in listing.skipped} == {"a symbolic link that loops or leads nowhere"}
+
+
+@pytest.mark.parametrize("name", ["two words", "Käfer", "蚂蚁", "line\nbreak", "quote'\"", "-dash", "50%"])
+def test_names_are_kept_as_they_are(tmp_path: Path, name: str) -> None:
+    made(tmp_path, {"a": 5, name: 5})
+    image(tmp_path / "a" / f"{name}.png", 500)
+    listing = list_folder(tmp_path)
+    assert set(listing.classes) == {"a", name}
+    assert f"a/{name}.png" in [f.name for files in listing.splits.values() for f in files]
+
+
+def test_names_that_are_no_utf8_are_escaped(tmp_path: Path) -> None:
+    made(tmp_path, {"a": 5})
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    for number in range(5):
+        image(odd / f"{number}.png", 600 + number)
+    assert list_folder(tmp_path).classes == ("a", "caf\\xe9")
+
+
+@pytest.mark.parametrize(
+    ("layout", "words"),
+    [
+        ({}, "has no folders in it"),
+        ({"only": 3}, "has one class, 'only'; at least two"),
+        ({"train": 3}, "has no class folders; at least two"),
+        ({"a": 3, "b": 0}, r"no images in class 'b' \(train\)"),
+        ({"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 0}, r"no images in class 'b' \(val\)"),
+        ({"val/a": 2, "val/b": 2}, "has val but no folder train"),
+        (
+            {"train/a": 2, "train/b": 2, "val/a": 2, "val/c": 2},
+            r"train and val have different classes \(only in val: c; only in train: b\)",
+        ),
+        ({"train/a": 2, "train/b": 2, "test/a": 2}, r"train and test have different classes \(only in train: b\)"),
+        ({"train/a": 1, "train/b": 1, "val/a": 1, "valid/a": 1}, "has val and valid; keep one of them"),
+        ({"a": 1, "b": 5}, r"class 'a' has too few images \(1\)"),
+    ],
+)
+def test_unusable_folders_are_refused(tmp_path: Path, layout: dict[str, int], words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        list_folder(made(tmp_path, layout))
+
+
+def test_V24_the_same_file_in_two_splits_is_refused_with_both_names(tmp_path: Path) -> None:
+    made(tmp_path, {"train/a": 2, "train/b": 2, "val/a": 2, "val/b": 2})
+    (tmp_path / "val/b/again.png").write_bytes((tmp_path / "train/a/1.png").read_bytes())
+    with pytest.raises(Refused, match=r"in train and in val: 'train/a/1.png' and 'val/b/again.png'"):
+        list_folder(tmp_path)
+
+
+def test_a_missing_folder_and_an_impossible_share_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="is not a folder"):
+        list_folder(tmp_path / "none")
+    with pytest.raises(Refused, match="not between 0 and 1"):
+        list_folder(made(tmp_path / "d", FLAT), 1.5)
+    with pytest.raises(Refused, match="leave out --validation-split"):
+        list_folder(made(tmp_path / "e", {"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1}), 0.2)
+
+
+@pytest.mark.parametrize("closed", ["a/0.png", "a", "."])
+def test_what_may_not_be_read_is_refused(closed: str) -> None:
+    with tempfile.TemporaryDirectory() as place, as_nobody(Path(place)):
+        folder = made(Path(place) / "data", FLAT)
+        (folder / closed).chmod(0)
+        try:
+            with pytest.raises(Refused, match=r"cannot be read; change its permissions"):
+                list_folder(folder)
+        finally:
+            (folder / closed).chmod(0o700)
+
+
+@contextlib.contextmanager
+def as_nobody(place: Path) -> Iterator[None]:
+    """Root may read everything, so the test gives that up for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    place.chmod(0o777)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

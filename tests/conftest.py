@@ -1,0 +1,112 @@
+"""What every test shares: quiet thread pools, a cache of its own, and `--no-unexpected-skips` for CI."""
+
+from __future__ import annotations
+
+import os
+import re
+
+os.environ.update({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"})  # read when NumPy is imported
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.datasets.arrays import ArraySet, prepare_arrays
+from benchmarks.datasets.cache import ENVIRONMENT
+from benchmarks.datasets.writing import Prepared
+
+EXPECTED_SKIPS = {"CUDA": re.compile(r"\bcuda\b", re.IGNORECASE), "../shared": re.compile(re.escape("../shared"))}
+"""Reasons for which a test may be skipped in CI, by name. Everything else that is skipped fails the run."""
+
+_skipped: dict[str, str] = {}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let CI insist on every test."""
+    names = ", ".join(EXPECTED_SKIPS)
+    parser.addoption(
+        "--no-unexpected-skips", action="store_true", help=f"fail if a test is skipped for another reason than {names}"
+    )
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note every skipped test with its reason."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _skipped[report.nodeid] = _reason(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Note files that were skipped as a whole."""
+    if report.skipped:
+        _skipped[report.nodeid] = _reason(report)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Turn a green run into a failed one if a test was skipped unasked."""
+    if session.config.getoption("--no-unexpected-skips") and _unexpected():
+        session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the tests that should not have been skipped."""
+    if config.getoption("--no-unexpected-skips") and _unexpected():
+        terminalreporter.section("skipped without leave", red=True)
+        for name, reason in _unexpected().items():
+            terminalreporter.line(f"{name}: {reason}")
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    return str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
+
+
+def _unexpected() -> dict[str, str]:
+    known = EXPECTED_SKIPS.values()
+    return {name: why for name, why in _skipped.items() if not any(pattern.search(why) for pattern in known)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes the user's cache, unless FINETUNE_BENCH_TEST_CACHE names one to be kept."""
+    before = os.environ.get(ENVIRONMENT)
+    kept = os.environ.get("FINETUNE_BENCH_TEST_CACHE")
+    os.environ[ENVIRONMENT] = kept or str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ[ENVIRONMENT]
+    else:
+        os.environ[ENVIRONMENT] = before
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder `../shared` with real data and weights; tests that ask for it are skipped where it is absent."""
+    folder = Path(os.environ.get("FINETUNE_BENCH_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+    if not (folder / "data").is_dir():
+        pytest.skip("../shared is not here; set FINETUNE_BENCH_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_arrays() -> ArraySet:
+    """Three classes told apart by their colour: 48 training, 12 validation and 24 test images of 32 px."""
+    return ArraySet(("red", "green", "blue"), {split: coloured(split, n) for split, n in COUNTS.items()}, "test")
+
+
+COUNTS = {"train": 48, "val": 12, "test": 24}
+
+
+def coloured(split: str, count: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Noise whose channel number `label` is brighter; the same in every process."""
+    draw = np.random.Generator(np.random.PCG64([*split.encode()]))
+    labels = np.arange(count) % classes
+    images = draw.integers(0, 160, (count, 32, 32, 3)).astype(np.uint8)
+    images[np.arange(count), :, :, labels] += 60
+    return images, labels.astype(np.int64)
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tiny_arrays: ArraySet, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """`tiny_arrays`, prepared."""
+    return prepare_arrays("tiny", tiny_arrays, cache=tmp_path_factory.mktemp("tiny"))

@@ -1,0 +1,163 @@
+"""The layout of DESIGN 3, read from the syntax tree of every file: which package may import which."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BELOW = {
+    "harness": (),
+    "backends": ("harness",),
+    "results": ("backends", "harness"),
+    "benchmarks": ("results", "backends", "harness"),
+}
+FRAMEWORKS = {"torch", "torchvision", "efficientnet_pytorch", "tensorflow", "keras", "jax", "jaxlib", "tf_keras"}
+LONGEST = 250
+BY_NAME = {"import_module", "__import__", "find_spec", "import_string"}
+
+FILES = sorted(path for package in BELOW for path in (ROOT / package).rglob("*.py"))
+
+
+def imports(tree: ast.Module, module: str) -> Iterator[tuple[str, int]]:
+    """Every module that a file imports, in full, at whatever depth, by statement or by a literal name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*module.split(".")[: -node.level], *([base] if base else [])])
+            yield base, node.lineno
+            yield from ((f"{base}.{alias.name}", node.lineno) for alias in node.names)
+        elif isinstance(node, ast.Call) and _called(node) in BY_NAME and node.args and _literal_start(node.args[0]):
+            yield _literal_start(node.args[0]), node.lineno
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def _literal_start(node: ast.expr) -> str:
+    """The name, or the part of an f-string before its first variable, or nothing."""
+    if isinstance(node, ast.JoinedStr) and node.values:
+        node = node.values[0]
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_by(path: Path) -> list[tuple[str, int]]:
+    # A package's __init__ counts as a module of that name inside it, so that relative imports resolve.
+    name = module_of(path) + (".__init__" if path.name == "__init__.py" else "")
+    return list(imports(ast.parse(path.read_text()), name))
+
+
+def wrong_arrows(package: str, found: list[tuple[str, int]]) -> list[str]:
+    forbidden = {*BELOW, "tests"} - {package, *BELOW[package]}
+    # The worker finds a backend by name: f"backends.{name}" is the one arrow that is data.
+    by_data = [("harness", "backends.")]
+    return [
+        f"line {n}: {name}" for name, n in found if name.split(".")[0] in forbidden and (package, name) not in by_data
+    ]
+
+
+def test_there_is_something_to_check() -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(BELOW)
+    assert len(FILES) > 50
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_package_imports_only_what_stands_below_it(path: Path) -> None:
+    assert wrong_arrows(path.relative_to(ROOT).parts[0], imported_by(path)) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_frameworks_are_imported_nowhere_but_in_backends(path: Path) -> None:
+    if path.relative_to(ROOT).parts[0] != "backends":
+        assert [found for found in imported_by(path) if found[0].split(".")[0] in FRAMEWORKS] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_can_be_read_in_one_sitting(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize(
+    "backend", sorted(p.name for p in (ROOT / "backends").iterdir() if (p / "__init__.py").exists())
+)
+def test_naming_a_backend_imports_no_framework(backend: str) -> None:
+    tree = ast.parse((ROOT / "backends" / backend / "__init__.py").read_text())
+    at_the_top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    found = {name.split(".")[0] for name, _ in imports(at_the_top, f"backends.{backend}.__init__")}
+    assert not found & FRAMEWORKS
+
+
+def test_backends_do_not_know_each_other() -> None:
+    own = {path.parent for path in (ROOT / "backends").glob("*/__init__.py")}
+    for path in (path for path in FILES if any(home in path.parents for home in own)):
+        backend = path.relative_to(ROOT).parts[1]
+        others = [name for name, _ in imported_by(path) if name.startswith("backends.") and name.count(".") >= 1]
+        assert [name for name in others if name.split(".")[1] != backend] == [], path
+
+
+@pytest.mark.parametrize("package", BELOW)
+def test_no_circle_of_imports_inside_a_package(package: str) -> None:
+    graph = import_graph(package)
+    assert circle(graph) == []
+
+
+def import_graph(package: str) -> dict[str, set[str]]:
+    """Modules of a package and which of its modules each imports; importing a module imports its parents too."""
+    modules = {module_of(path): path for path in FILES if path.relative_to(ROOT).parts[0] == package}
+    return {
+        module: {name for name, _ in imported_by(path) if name in modules} - {module, *parents(module)}
+        for module, path in modules.items()
+    }
+
+
+def parents(module: str) -> list[str]:
+    return list(itertools.accumulate(module.split(".")[:-1], lambda left, right: f"{left}.{right}"))
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle, or nothing."""
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> list[str]:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in done:
+            return []
+        for imported in sorted(graph[module]):
+            if found := visit(imported, [*path, module]):
+                return found
+        done.add(module)
+        return []
+
+    return next((found for module in graph if (found := visit(module, []))), [])
+
+
+def test_the_checks_see_what_they_look_for() -> None:
+    code = """
+from importlib import import_module
+import torch.nn as nn
+def late():
+    from results import tabulate
+    import_module("backends.pytorch")
+    import_module(f"backends.{name}")
+"""
+    found = list(imports(ast.parse(code), "harness.run"))
+    assert wrong_arrows("harness", found) == [
+        "line 5: results", "line 5: results.tabulate", "line 6: backends.pytorch"]  # fmt: skip
+    assert "torch.nn" in [name for name, _ in found]
+    assert ("harness.spec", 1) in list(imports(ast.parse("from . import spec"), "harness.run"))
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []

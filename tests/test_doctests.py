@@ -1,0 +1,25 @@
+"""The examples in docstrings are true."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import benchmarks
+import harness
+import results
+
+FREE_OF_FRAMEWORKS = [
+    module.name
+    for package in (harness, results, benchmarks)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    if not module.name.endswith(("__main__", "conftest", "test_steps"))
+]
+
+
+@pytest.mark.parametrize("name", FREE_OF_FRAMEWORKS)
+def test_examples_in_docstrings_are_true(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
