@@ -61,7 +61,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     keep: Annotated[Literal["last", "best"] | None, _says("which epoch's weights a stage ends with")] = None
     seeds: Annotated[int, _says("how many seeds: 0, 1, …")] = 1
     device: tuple[Literal["auto", "cpu", "cuda"], ...] = ("cpu",)
-    precision: tuple[Literal["fp32", "bf16"], ...] = ("fp32",)
+    precision: tuple[Literal["fp32", "bf16", "fp64"], ...] = ("fp32",)
     layout: tuple[Literal["channels-last", "channels-first"], ...] = ("channels-last",)
     compile: Annotated[bool, _says("torch.compile, or XLA for Keras on TensorFlow")] = False
     no_dropout: Annotated[bool, _says("dropout and drop-connect at rate 0 everywhere, not at the model's rates")] = (

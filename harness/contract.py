@@ -7,7 +7,7 @@ hands out is NumPy, under canonical names (torchvision's, or efficientnet_pytorc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -90,7 +90,9 @@ class Session(Protocol):
         ...
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits [n, classes] of normalised images in `batch_layout`, in inference mode. n is always the same."""
+        """Logits [n, classes] of normalised images in `batch_layout`, in inference mode. n is always the same.
+
+        float32, or float64 in a case of precision `fp64`."""
         ...
 
     def state(self) -> Iterator[Tensor]:
@@ -134,8 +136,73 @@ class Session(Protocol):
         ...
 
 
+class Norm(NamedTuple):
+    """Constants of one normalisation layer; `momentum` is torch's convention, None for a cumulative mean."""
+
+    name: str
+    eps: float
+    momentum: float | None
+
+
+class Stochastic(NamedTuple):
+    """A layer that drops: its declared rate, whether it is on in the stage asked for, and what it made of ones.
+
+    `draws` [n, 3, 2, 2] are its own outputs for ones in training mode, so that rate, scaling and granularity can be read
+    from them. `name` is its place in the network: the tensors' prefix of what it follows, or of the block it closes.
+    """
+
+    name: str
+    part: Part
+    block: int
+    rate: float
+    active: bool
+    draws: NDArray[Any]
+
+
+class Probe(Protocol):
+    """What a certificate asks of a session and training does not: everything by canonical name, in the case's precision.
+
+    Probing changes the session: weights, statistics and modes are afterwards whatever the last question left. Load
+    again before asking the next.
+    """
+
+    def features(self, images: NDArray[np.float32]) -> list[NDArray[Any]]:
+        """Activations after each block of the backbone, [n, c, h, w] or [n, c], then logits, in inference mode."""
+        ...
+
+    def gradients(
+        self, stage: Stage, images: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> tuple[float, dict[str, NDArray[Any]]]:
+        """Loss and the gradient of every tensor that the stage trains, from one backward pass in training mode.
+
+        The stage's freezing, norm mode and label smoothing hold as in `Session.train`; nothing is updated but batch
+        statistics."""
+        ...
+
+    def play(
+        self, stage: Stage, factors: Sequence[float], tape: Sequence[Mapping[str, NDArray[Any]]]
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Feed given gradients to the very optimizer that `Session.train` makes for the stage.
+
+        Step i uses `factors[i]` on the learning rates and `tape[i]`, which names every tensor that the stage trains;
+        yields the values of these tensors after each step."""
+        ...
+
+    def rates(self) -> dict[Part, float]:
+        """Learning rate of each part that trains, as the optimizer applied it in its latest step."""
+        ...
+
+    def norms(self) -> list[Norm]:
+        """Every normalisation layer, in the order of `state`, named by its tensors' prefix."""
+        ...
+
+    def stochastic(self, stage: Stage, draws: int) -> list[Stochastic]:
+        """Every layer that drops, in the order of computation, at the model's own rate."""
+        ...
+
+
 class Backend(Protocol):
-    """The names a backend module must have."""
+    """The names a backend module must have. `open_probe(session)` is wanted for certificates and may be missing."""
 
     MODELS: Mapping[str, Model]
     PACKAGES: tuple[str, ...]
