@@ -23,12 +23,17 @@ results_option = click.option(
 )
 
 
-def selection_options(command: F) -> F:
-    """One option per field of `Selection`. Options not given are None or empty; see `given`."""
+def selection_options(*without: str) -> Callable[[F], F]:
+    """One option per field of `Selection` but those named. Options not given are None or empty; see `given`."""
     hints = get_type_hints(Selection, include_extras=True)
-    for name in reversed(Selection.__struct_fields__):
-        command = _option(name, hints[name])(command)
-    return command
+
+    def decorate(command: F) -> F:
+        for name in reversed(Selection.__struct_fields__):
+            if name not in without:
+                command = _option(name, hints[name])(command)
+        return command
+
+    return decorate
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class RunProgress:
             self._show(f"preparing {event['preparing']}", "")
         elif "pretraining" in event:
             self._show(f"pretraining {event['pretraining']} (once, then cached)", _epoch(event))
+        elif "certifying" in event:
+            self._show(f"certifying {event['certifying']}", event.get("asking") or _epoch(event))
         elif "begin" in event:
             self._show(event["begin"], f"starting{self._left()}")
         else:

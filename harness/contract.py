@@ -78,7 +78,7 @@ class Session(Protocol):
     head_features: int
     """Width of the features that the head receives."""
     wall_part: str
-    """Name of what one timed step holds: `step`, `transfer+step` or `fetch+transfer+step` (V43)."""
+    """What lies between two ticks: `fetch+transfer+step` where a ready batch is drawn and placed there too (V43)."""
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
         """Run the framework's idiomatic loop over `stage.epochs` epochs of the feed.
@@ -147,8 +147,8 @@ class Norm(NamedTuple):
 class Stochastic(NamedTuple):
     """A layer that drops: its declared rate, whether it is on in the stage asked for, and what it made of ones.
 
-    `draws` [n, 3, 2, 2] are its own outputs for ones in training mode, so that rate, scaling and granularity can be read
-    from them. `name` is its place in the network: the tensors' prefix of what it follows, or of the block it closes.
+    `draws` [n, 3, 2, 2] are its own outputs for ones in training mode: rate, scaling and granularity can be read from
+    them. `name` is its place in the network: the tensors' prefix of what it follows, or of the block it closes.
     """
 
     name: str
@@ -160,7 +160,7 @@ class Stochastic(NamedTuple):
 
 
 class Probe(Protocol):
-    """What a certificate asks of a session and training does not: everything by canonical name, in the case's precision.
+    """What a certificate asks of a session and training does not; by canonical name, in the case's precision.
 
     Probing changes the session: weights, statistics and modes are afterwards whatever the last question left. Load
     again before asking the next.

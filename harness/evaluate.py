@@ -25,8 +25,9 @@ class Evaluator:
         image_size: int,
         normalisation: Normalisation,
         train_pass: int | None = None,
+        batch_size: int = BATCH_SIZE,
     ) -> None:
-        self._session, self._splits = session, dict(dataset.splits)
+        self._session, self._splits, self._batch_size = session, dict(dataset.splits), batch_size
         if train_pass is not None:
             train = dataset.splits["train"]
             chosen = np.linspace(0, len(train.ids) - 1, min(train_pass, len(train.ids))).round().astype(np.int64)
@@ -35,7 +36,8 @@ class Evaluator:
 
     def logits(self, split: str) -> NDArray[np.float32]:
         """Logits [n, classes] of a split, in its order."""
-        return split_logits(self._session, self._splits[split], self._image_size, self.normalisation)
+        chosen = self._splits[split]
+        return split_logits(self._session, chosen, self._image_size, self.normalisation, self._batch_size)
 
     def quality(self, split: str) -> Quality:
         """Loss and accuracy of a split."""
@@ -46,7 +48,9 @@ class Evaluator:
         return metrics.quality(logits, self._splits[split].labels)
 
 
-def split_logits(session: Session, split: Split, image_size: int, normalisation: Normalisation) -> NDArray[np.float32]:
+def split_logits(
+    session: Session, split: Split, image_size: int, normalisation: Normalisation, batch_size: int = BATCH_SIZE
+) -> NDArray[np.float32]:
     """Logits [n, classes] of any images, in order; the same images give the same logits in every call and process."""
-    batches = evaluation_batches(split, BATCH_SIZE, image_size, normalisation, session.batch_layout)
+    batches = evaluation_batches(split, batch_size, image_size, normalisation, session.batch_layout)
     return np.concatenate([session.predict(images)[:real] for images, real in batches])

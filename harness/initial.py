@@ -73,7 +73,8 @@ def random_arrays(state: Iterable[Tensor], rule: str, seed: int) -> dict[str, ND
             value = draw.uniform(-1, 1, shape) * bound
         else:
             value = np.full(shape, 1.0 if tensor.role in ("norm_scale", "norm_var") else 0.0)
-        arrays[tensor.name] = value.astype(tensor.array.dtype)
+        # Rounded once, so that a float64 network starts where its float32 twin does.
+        arrays[tensor.name] = value.astype(np.float32).astype(tensor.array.dtype)
     return arrays
 
 

@@ -10,6 +10,7 @@ import msgspec
 from harness import PROTOCOL
 
 Part = Literal["backbone", "head"]
+Precision = Literal["fp32", "bf16", "fp64"]
 
 
 class Optimizer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,7 +102,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     limit: int | None = None
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "cpu"
-    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    precision: Precision = "fp32"
     layout: Literal["channels-last", "channels-first"] = "channels-last"
     compile: bool = False
     dropout: bool = True

@@ -14,6 +14,7 @@ import pandas as pd
 
 from harness.errors import Declined, Refused
 from harness.spec import Case
+from results.certificate import essence, packages
 from results.figures import measure
 from results.rows import EndRow, Fault, ProcessRow, RunRow, scan
 
@@ -27,6 +28,7 @@ TYPES: dict[str, str] = {
     "protocol": "int64",
     **dict.fromkeys(("backend", "engine", "backend_name", "model", "scenario", "dataset", "dataset_sha256"), "string"),
     **dict.fromkeys(("checkpoint", "checkpoint_sha256", "head", "augment", "device", "device_name"), "string"),
+    **dict.fromkeys(("recipe", "start", "packages"), "string"),
     **dict.fromkeys(("precision", "layout", "input", "status", "reason", "wall_parts", "logits", "file"), "string"),
     **dict.fromkeys(("image_size", "threads", "workers", "warmup_steps", "seed", "epochs", "offset"), "int64"),
     **dict.fromkeys(("limit", "test_images", "backbone_parameters"), "Int64"),
@@ -143,6 +145,7 @@ def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:
         "wall_parts": "|".join(sorted(record.wall_s)),
         "wall_s": record.wall_s,
         "versions": record.versions,
+        "packages": packages(record.versions),
         "step_us": np.concatenate(steps) if steps else np.zeros(0, dtype=np.int64),
         "logits": record.logits,
         "notes": list(record.notes),
@@ -160,6 +163,8 @@ def _identity(case: Case) -> dict[str, Any]:
     return {
         **{name: getattr(case, name) for name in names},
         "scenario": case.scenario.name,
+        "recipe": essence(case.scenario),
+        "start": case.scenario.start,
         "epochs": sum(stage.epochs for stage in case.scenario.stages),
         "augment": ", ".join(augmentation.name for augmentation in case.augment) or "none",
     }

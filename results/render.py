@@ -10,6 +10,7 @@ import msgspec
 import pandas as pd
 
 from harness.errors import Refused
+from results.certificate import NO_CERTIFICATES, Certificates
 from results.sheet import Block, Sheet, compose
 from results.text import as_text
 
@@ -17,16 +18,24 @@ Format = Literal["text", "markdown", "csv", "json", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
-def render(table: pd.DataFrame, format: Format = "text", *, width: int = 100, colour: bool = False) -> bytes:
+def render(
+    table: pd.DataFrame,
+    format: Format = "text",
+    *,
+    certificates: Certificates = NO_CERTIFICATES,
+    width: int = 100,
+    colour: bool = False,
+) -> bytes:
     """What `results.table` returned, as UTF-8 text or, for `parquet`, as the bytes of a file.
 
+    Ratios between backends stand in `text` and `markdown`, where `certificates` allow them.
     `csv`, `json` and `parquet` hold every column with full precision; lists are joined with `; ` in `csv`. Raises
     `Refused` for another format.
     """
     if format == "text":
-        return as_text(compose(table), width, colour=colour).encode()
+        return as_text(compose(table, certificates), width, colour=colour).encode()
     if format == "markdown":
-        return as_markdown(compose(table)).encode()
+        return as_markdown(compose(table, certificates)).encode()
     if format == "csv":
         joined = table.assign(**{name: table[name].map("; ".join) for name in ("marks", "notes")})
         return joined.to_csv(index=False, lineterminator="\n").encode()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from results.certificate import NO_CERTIFICATES, Certificates
 from results.figures import MARKS
 from results.metric import METRICS
-from results.side_by_side import Line, backends, side_by_side
+from results.side_by_side import Line, Ratio, backends, side_by_side
 
 Row = Mapping[Hashable, Any]
 SUPERSCRIPTS = "¹²³⁴⁵⁶⁷⁸⁹"
@@ -60,26 +62,27 @@ class Sheet(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def compose(table: pd.DataFrame) -> Sheet:
-    """The sheet of what `results.table` returned."""
+def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES) -> Sheet:
+    """The sheet of what `results.table` returned; ratios cite `certificates`."""
     good = table[table["status"] == "ok"]
     extra = _extra_columns(good)
     used = [code for code in MARKS if any(code in marks for marks in good["marks"])]
     signs = dict(zip(used, SUPERSCRIPTS, strict=False))
     varying = [name for name in SETTINGS if len(table[name].unique()) > 1]
     blocks = [] if good.empty else [_detail(good, extra, signs)]
-    if len(backends(table)) > 1:
-        blocks.append(_beside(table))
+    lines = side_by_side(table, "throughput", certificates.all) if len(backends(table)) > 1 else []
+    if lines:
+        blocks.append(_beside(lines, backends(table)))
     return Sheet(
         caption=plain(_caption(table, extra)),
         blocks=tuple(blocks),
         footnotes=tuple(f"{sign} {MARKS[code].sentence}" for code, sign in signs.items()),
-        legend=() if good.empty else _legend(good),
+        legend=() if good.empty else (*_legend(good), *_cited(lines)),
         problems=tuple(
             Problem(row["status"], _where(row, varying), row["runs"], plain(row["reason"]) or "no reason given")
             for row in table[table["status"] != "ok"].to_dict("records")
         ),
-        warnings=tuple(plain(sentence) for sentence in table.attrs.get("warnings", ())),
+        warnings=tuple(plain(said) for said in (*table.attrs.get("warnings", ()), *certificates.problems)),
     )
 
 
@@ -128,29 +131,48 @@ def figure(row: Row, name: str, signs: Mapping[str, str] | None = None, *, brief
     return text + "".join(here)
 
 
-def _beside(table: pd.DataFrame) -> Block:
-    names = backends(table)
+def _beside(lines: Sequence[Line], names: Sequence[str]) -> Block:
     columns = [Column("scenario", False)]
     for name in names:
         columns += [Column(f"{name}\nimages/s"), Column(f"{name}\naccuracy %")]
     columns.append(Column("ratio of\nimages/s", False))
     groups: dict[str, list[tuple[str, ...]]] = {}
-    for line in side_by_side(table, "throughput"):
-        cells = [plain(line.shared["scenario"])]
-        for name in names:
-            row = line.cells.get(name)
-            cells += [figure(row, metric, brief=True) if row else "–" for metric in ("throughput", "accuracy")]
-        groups.setdefault(plain(line.shared["model"]), []).append((*cells, _ratio(line, names)))
+    for model, own in groupby(lines, lambda line: plain(line.shared["model"])):
+        group = list(own)
+        lone = {tuple(line.cells) for line in group}
+        if len(group) > 1 and len(lone) == 1 and all(len(line.cells) == 1 for line in group):
+            # Nothing stands beside these, and their figures are in the block above.
+            groups[model] = [(f"all {len(group)}", *["–"] * (2 * len(names)), _ratio(group[0], names))]
+            continue
+        groups[model] = [(plain(line.shared["scenario"]), *_cells(line, names), _ratio(line, names)) for line in group]
     return Block("Side by side", tuple(columns), tuple((title, tuple(rows)) for title, rows in groups.items()))
+
+
+def _cells(line: Line, names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        row = line.cells.get(name)
+        yield from (figure(row, metric, brief=True) if row else "–" for metric in ("throughput", "accuracy"))
 
 
 def _ratio(line: Line, names: Sequence[str]) -> str:
     several = len(names) > 2 and len(line.ratios) > 1
     texts = []
     for name, ratio in line.ratios.items():
-        text = ratio if isinstance(ratio, str) else f"× {ratio:.2f}"
+        text = ratio if isinstance(ratio, str) else _proved(ratio)
         texts.append(f"{name}: {text}" if several else text)
     return ", ".join(dict.fromkeys(texts))
+
+
+def _proved(ratio: Ratio) -> str:
+    spread = "" if pd.isna(ratio.low) else f" ({ratio.low:.2f}–{ratio.high:.2f})"
+    return f"× {ratio.value:.2f}{spread} P{ratio.level}"
+
+
+def _cited(lines: Iterable[Line]) -> Iterator[str]:
+    ratios = [ratio for line in lines for ratio in line.ratios.values() if not isinstance(ratio, str)]
+    for one in {ratio.certificate.sha256: ratio.certificate for ratio in ratios}.values():
+        arms = " and ".join(arm.backend for arm in one.arms)
+        yield f"P3, P4: proved by certificate {one.sha256[:8]}, {one.model} in {arms}, made {one.made[:10]}"
 
 
 def _extra_columns(good: pd.DataFrame) -> list[str]:

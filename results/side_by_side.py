@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from results.certificate import Certificate, standing
 from results.metric import METRICS
 
 ROW = ("dataset", "model", "scenario", "image_size", "device", "precision", "layout", "compile", "input", "threads",
@@ -14,11 +15,14 @@ ROW = ("dataset", "model", "scenario", "image_size", "device", "precision", "lay
 """What two cells of one line agree in."""
 
 
-class Permission(NamedTuple):
-    """Whether two figures may be divided by each other; if not, `reason` is one or two words behind a `≠`."""
+class Ratio(NamedTuple):
+    """A backend's figure over that of the first one of its line, the range that both spreads leave, and the proof."""
 
-    allowed: bool
-    reason: str = ""
+    value: float
+    low: float
+    high: float
+    certificate: Certificate
+    level: int
 
 
 class Line(NamedTuple):
@@ -29,27 +33,37 @@ class Line(NamedTuple):
 
     shared: dict[str, Any]
     cells: dict[str, Mapping[Hashable, Any]]
-    ratios: dict[str, float | str]
+    ratios: dict[str, Ratio | str]
 
 
-def may_compare(one: Mapping[Hashable, Any], other: Mapping[Hashable, Any], metric: str) -> Permission:
-    """Whether `metric` of two rows of `table` may be shown as a ratio (V01, V02, V43, V52).
+def may_compare(
+    one: Mapping[Hashable, Any],
+    other: Mapping[Hashable, Any],
+    metric: str,
+    certificates: Sequence[Certificate] = (),
+) -> Certificate | str:
+    """The certificate that lets `metric` of two rows of `table` be shown as a ratio, or why not (V01, V02, V43, V52).
 
-    There are no certificates yet, so nothing is allowed: what `certify` proves will be looked up here alone.
+    A reason is a few words that stand behind a `≠`.
     """
-    for field, word in (("protocol", "protocol"), ("dataset_sha256", "data"), ("idiom", "idiom")):
+    for field, word in (("protocol", "protocol"), ("dataset_sha256", "data")):
         if _differs(one, other, field):
-            return Permission(False, word)
+            return word
+    if one["idiom"] or other["idiom"]:
+        return "idiom"
     if _differs(one, other, "backbone_parameters"):
-        return Permission(False, "architecture")
+        return "architecture"
     if _differs(one, other, "checkpoint_sha256"):
-        return Permission(False, "checkpoint")
+        return "checkpoint"
     if METRICS[metric].unit in ("s", "ms", "images/s") and _differs(one, other, "wall_parts"):
-        return Permission(False, "parts of time")
-    return Permission(False, "no certificate")
+        return "parts of time"
+    found = standing(one, other, certificates)
+    return found.certificate or found.reason
 
 
-def side_by_side(table: pd.DataFrame, metric: str = "throughput") -> list[Line]:
+def side_by_side(
+    table: pd.DataFrame, metric: str = "throughput", certificates: Sequence[Certificate] = ()
+) -> list[Line]:
     """Lines by model and scenario with a cell per backend; cases of one backend that differ have a line each.
 
     Only `ok` rows stand here. The backends are `backends(table)`, in that order.
@@ -64,8 +78,18 @@ def side_by_side(table: pd.DataFrame, metric: str = "throughput") -> list[Line]:
         turn = taken[(*agreed, backend)] = taken.get((*agreed, backend), -1) + 1
         lines.setdefault((*agreed, turn), Line(shared, {}, {})).cells[backend] = row
     for line in lines.values():
-        line.ratios.update(_ratios(line, backends(table), metric))
+        line.ratios.update(_ratios(line, backends(table), metric, certificates))
     return list(lines.values())
+
+
+def unproved(table: pd.DataFrame, certificates: Sequence[Certificate]) -> list[str]:
+    """A sentence for each pair of figures that stands side by side without a ratio."""
+    return [
+        f"{line.shared['model']} {line.shared['scenario']}: {ratio} ({name})"
+        for line in side_by_side(table, "throughput", certificates)
+        for name, ratio in line.ratios.items()
+        if isinstance(ratio, str) and len(line.cells) > 1
+    ]
 
 
 def backends(table: pd.DataFrame) -> list[str]:
@@ -73,17 +97,32 @@ def backends(table: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(table.loc[table["status"] == "ok", "backend_name"]))
 
 
-def _ratios(line: Line, names: Sequence[str], metric: str) -> dict[str, float | str]:
+def _ratios(
+    line: Line, names: Sequence[str], metric: str, certificates: Sequence[Certificate]
+) -> dict[str, Ratio | str]:
     present = [name for name in names if name in line.cells]
     if len(present) < 2:
         return {present[0]: f"≠ only {present[0]}"} if len(names) > 1 else {}
     reference = line.cells[present[0]]
-    ratios: dict[str, float | str] = {}
+    ratios: dict[str, Ratio | str] = {}
     for name in present[1:]:
-        permission = may_compare(reference, line.cells[name], metric)
-        allowed, reason = permission
-        ratios[name] = line.cells[name][metric] / reference[metric] if allowed else f"≠ {reason}"
+        allowed = may_compare(reference, line.cells[name], metric, certificates)
+        ratios[name] = (
+            f"≠ {allowed}" if isinstance(allowed, str) else _ratio(line.cells[name], reference, metric, allowed)
+        )
     return ratios
+
+
+def _ratio(
+    row: Mapping[Hashable, Any], reference: Mapping[Hashable, Any], metric: str, certificate: Certificate
+) -> Ratio:
+    return Ratio(
+        value=row[metric] / reference[metric],
+        low=row[f"{metric}_low"] / reference[f"{metric}_high"],
+        high=row[f"{metric}_high"] / reference[f"{metric}_low"],
+        certificate=certificate,
+        level=certificate.level(row["scenario"]),
+    )
 
 
 def _differs(one: Mapping[Hashable, Any], other: Mapping[Hashable, Any], field: str) -> bool:

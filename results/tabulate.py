@@ -22,7 +22,8 @@ IDENTITY = (
     "compile", "input", "threads", "head", "idiom", "augment", "epochs", "checkpoint", "limit", "workers",
     "warmup_steps",
 )  # fmt: skip
-FACTS = ("dataset_sha256", "checkpoint_sha256", "backbone_parameters", "wall_parts", "device_name")
+FACTS = ("dataset_sha256", "checkpoint_sha256", "backbone_parameters", "wall_parts", "device_name", "recipe", "start",
+         "packages")  # fmt: skip
 
 _FIRST = ("backend", "engine", "model", "scenario", "dataset", "device", "precision", "status", "reason", "runs")
 _SHOWN = ("throughput", "epoch_s", "train_s", "accuracy", "peak_memory_mb")
@@ -43,6 +44,7 @@ TYPES: dict[str, str] = {
     **dict.fromkeys(("image_size", "threads", "epochs", "workers", "warmup_steps"), "int64"),
     **dict.fromkeys(("limit", "test_images", "backbone_parameters"), "Int64"),
     **dict.fromkeys(("dataset_sha256", "checkpoint_sha256", "wall_parts", "device_name"), "string"),
+    **dict.fromkeys(("recipe", "start", "packages"), "string"),
     **dict.fromkeys(("version", "machine", "environment"), "string"),
     "protocol": "int64",
 }

@@ -8,13 +8,13 @@ cuDNN autotuning as torch ships them, and denormals kept.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from numpy.typing import NDArray
 
 from backends.pytorch.models import MODELS
 from harness.checkpoint import Normalisation
-from harness.contract import Model, Session
+from harness.contract import Model, Probe, Session
 from harness.spec import Case
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "export_weights",
     "import_weights",
     "named_weights",
+    "open_probe",
     "open_session",
 ]
 
@@ -46,6 +47,14 @@ def open_session(case: Case, model: Model, classes: int) -> Session:
     from backends.pytorch.session import TorchSession
 
     return TorchSession(case, model, classes)
+
+
+def open_probe(session: Session) -> Probe:
+    """Answers of a session of this backend to what certificates ask."""
+    from backends.pytorch.probe import TorchProbe
+    from backends.pytorch.session import TorchSession
+
+    return TorchProbe(cast(TorchSession, session))
 
 
 def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:

@@ -22,7 +22,7 @@ def trace(module: nn.Module, image: torch.Tensor) -> list[Layer]:
     found: list[Layer] = []
     modes = {layer: layer.training for layer in module.modules()}
     handles = [
-        layer.register_forward_hook(_record(_canonical(name), found))
+        layer.register_forward_hook(_record(canonical(name), found))
         for name, layer in module.named_modules()
         if _is_listed(layer)
     ]
@@ -44,7 +44,8 @@ def _is_listed(layer: nn.Module) -> bool:
     return holds or (leaf and not isinstance(layer, _NO_ARITHMETIC))
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
+    """A module's path in the whole network as its tensors are prefixed."""
     for section in _SECTIONS:
         name = name.removeprefix(section)
     return name

@@ -8,12 +8,17 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torchvision.ops import StochasticDepth
 
 from backends.pytorch.models import Parts
 from harness.contract import Role
 from harness.errors import Refused
 from harness.initial import MLP_DROPOUT, MLP_WIDTHS
 from harness.spec import Part
+
+DROPPING = (_DropoutNd, StochasticDepth)
+"""Modules that drop in training, at the rate in their `p`."""
 
 
 class Entry(NamedTuple):
@@ -35,14 +40,23 @@ class Network:
     """
 
     def __init__(
-        self, name: str, parts: Parts, head: nn.Module, device: torch.device, memory_format: torch.memory_format
+        self,
+        name: str,
+        parts: Parts,
+        head: nn.Module,
+        device: torch.device,
+        memory_format: torch.memory_format,
+        dtype: torch.dtype | None = None,
     ) -> None:
         sections: OrderedDict[str, nn.Module] = OrderedDict(backbone=parts.backbone)
         if parts.pretrained_head is not None:
             sections["pretrained_head"] = parts.pretrained_head
         sections["head"] = head
         self.name, self.parts = name, parts
-        self.module = nn.Sequential(sections).to(device=device, memory_format=memory_format)
+        self.module = nn.Sequential(sections).to(device=device, dtype=dtype, memory_format=memory_format)
+        self.blocks = {
+            module: block for block, group in enumerate(parts.blocks) for member in group for module in member.modules()
+        }
         self.entries = self._entries()
         self.by_name = {entry.name: entry for entry in self.entries}
 
@@ -57,12 +71,6 @@ class Network:
         return [entry for entry in self.entries if entry.role == "norm_mean"]
 
     def _entries(self) -> list[Entry]:
-        blocks = {
-            module: block
-            for block, group in enumerate(self.parts.blocks)
-            for member in group
-            for module in member.modules()
-        }
         found = []
         for section, root in self.module.named_children():
             part: Part = "backbone" if section == "backbone" else "head"
@@ -70,12 +78,13 @@ class Network:
                 owner_path, _, own = path.rpartition(".")
                 owner = root.get_submodule(owner_path)
                 name = f"head.{path}" if section == "head" else path
-                if part == "backbone" and owner not in blocks:
+                if part == "backbone" and owner not in self.blocks:
                     raise Refused(
                         f"{self.name}: {name} lies in none of the backbone's blocks; add its module to `blocks`"
                     )
                 role = _role(self.name, name, owner, own, tensor)
-                found.append(Entry(name, tensor, owner, part, blocks[owner] if part == "backbone" else -1, role))
+                block = self.blocks[owner] if part == "backbone" else -1
+                found.append(Entry(name, tensor, owner, part, block, role))
         return found
 
 
@@ -110,9 +119,9 @@ def new_head(kind: Literal["linear", "mlp"], features: int, classes: int) -> nn.
 
 
 def drop_nothing(module: nn.Module) -> None:
-    """Set the rate of every stochastic layer to 0: dropout, and efficientnet_pytorch's drop-connect."""
+    """Set the rate of every stochastic layer to 0: dropout, stochastic depth, efficientnet_pytorch's drop-connect."""
     for layer in module.modules():
-        if isinstance(layer, nn.Dropout):
+        if isinstance(layer, DROPPING):
             layer.p = 0.0
         elif hasattr(layer, "_global_params"):
             layer._global_params = layer._global_params._replace(drop_connect_rate=0.0)

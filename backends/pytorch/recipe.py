@@ -53,3 +53,9 @@ def make_optimizer(network: Network, stage: Stage) -> torch.optim.Optimizer:
         )
     kind = torch.optim.Adam if rule.name == "adam" else torch.optim.AdamW
     return kind(groups, lr=stage.head_lr, betas=rule.betas, eps=rule.eps, weight_decay=decay, amsgrad=False)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Put the schedule's factor on every group's base learning rate; before each step."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor

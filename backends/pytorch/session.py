@@ -24,7 +24,7 @@ from harness.schedule import factors
 from harness.spec import Case, Stage
 
 NATIVE_FILE = "model.pt"
-_PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+_PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -32,6 +32,7 @@ class TorchSession:
     """See `harness.contract.Session`. With `compile`, training steps are compiled and `predict` runs eagerly."""
 
     batch_layout: Literal["nhwc", "nchw"]
+    wall_part = "fetch+transfer+step"
 
     def __init__(self, case: Case, model: Model, classes: int) -> None:
         requirements.configure(case)
@@ -40,12 +41,12 @@ class TorchSession:
         self._device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
         channels_last = case.layout == "channels-last" and not case.idiom
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self._dtype = torch.float64 if case.precision == "fp64" else torch.float32
         self.batch_layout = "nhwc" if channels_last else "nchw"
-        self.wall_part = "transfer+step" if cuda else "step"
         with self._arithmetic():  # threads that start here keep its mode
             parts = model.build(case.image_size)
             head = new_head(case.head, parts.features, classes)
-            self._network = Network(model.name, parts, head, self._device, self._memory_format)
+            self._network = Network(model.name, parts, head, self._device, self._memory_format, self._dtype)
             if not case.dropout:
                 drop_nothing(self._network.module)
             torch.manual_seed(case.seed)  # after the builder, whose draws are replaced: dropout does not depend on them
@@ -62,35 +63,36 @@ class TorchSession:
         self._optimizer = optimizer = recipe.make_optimizer(self._network, stage)
         factor = iter(factors(stage.schedule, stage.epochs, feed.steps_per_epoch).tolist())
         epochs = self._epochs(feed)
-        logits = None
         with self._arithmetic():
             for _ in range(stage.epochs):
                 recipe.set_modes(self._network, stage)
                 batches = next(epochs)
                 clock.epoch_begin()
                 for images, labels in batches:
-                    now = next(factor)
-                    for group in optimizer.param_groups:
-                        group["lr"] = group["base_lr"] * now
+                    recipe.set_rates(optimizer, next(factor))
                     optimizer.zero_grad(set_to_none=True)
-                    with self._autocast():
-                        logits = self._forward(images)
-                        loss = functional.cross_entropy(logits, labels, label_smoothing=stage.label_smoothing)
+                    loss = self.loss(images, labels, stage.label_smoothing)
                     loss.backward()
                     optimizer.step()
                     clock.tick(loss.detach())
                 clock.epoch_end()
         optimizer.zero_grad(set_to_none=True)
-        self._ran = None if logits is None else logits.dtype
+
+    def loss(self, images: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+        """Mean loss of a batch on the device: the forward pass of a training step."""
+        with self._autocast():
+            logits = self._forward(images)
+            self._ran = logits.dtype
+            return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits in inference mode; the next epoch of `train` sets its own modes again."""
         if self._network.module.training:
             self._network.module.eval()
         with self._arithmetic(), torch.inference_mode(), self._autocast():
-            logits = self._network.module(self._move(self._channels_second(torch.from_numpy(images))))
+            logits = self._network.module(self.place(images))
         self._ran = logits.dtype
-        found: NDArray[np.float32] = logits.float().cpu().numpy()
+        found: NDArray[np.float32] = logits.to(self._dtype).cpu().numpy()
         return found
 
     def state(self) -> Iterator[Tensor]:
@@ -160,8 +162,7 @@ class TorchSession:
 
     def layers(self) -> list[Layer]:
         """From one forward pass over a black image."""
-        image = torch.zeros(1, 3, self._case.image_size, self._case.image_size, device=self._device)
-        return layers.trace(self._network.module, image.contiguous(memory_format=self._memory_format))
+        return layers.trace(self._network.module, self.black_image())
 
     def save_native(self, folder: str) -> str:
         """A state dict under canonical names, head included; no code in it."""
@@ -179,11 +180,21 @@ class TorchSession:
         except ValueError as error:
             raise Refused(f"{path} does not fit {self._network.name}: {error}") from error
 
+    def place(self, images: NDArray[np.float32]) -> torch.Tensor:
+        """Normalised images in `batch_layout` as the network takes them, [n, 3, h, w] on the device."""
+        return self._move(self._channels_second(torch.from_numpy(images)), self._dtype)
+
+    def black_image(self) -> torch.Tensor:
+        """One image [1, 3, h, w] of the case's size, as the network takes them."""
+        size = self._case.image_size
+        image = torch.zeros(1, 3, size, size, device=self._device, dtype=self._dtype)
+        return image.contiguous(memory_format=self._memory_format)
+
     def _arithmetic(self) -> AbstractContextManager[None]:
         return requirements.denormals_flushed(not self._case.idiom)
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self._case.precision == "fp32":
+        if self._case.precision != "bf16":
             return nullcontext()
         autocast: AbstractContextManager[Any] = torch.autocast(self._device.type, dtype=torch.bfloat16)
         return autocast
@@ -199,7 +210,7 @@ class TorchSession:
                 pairs = (self._host(batch) for batch in feed.epoch(epoch))
             # Ready batches are pinned before the window opens, streamed ones as they come.
             ready = iter(list(pairs)) if feed.input == "arrays" else pairs
-            yield ((self._move(images), self._move(labels)) for images, labels in ready)
+            yield ((self._move(images, self._dtype), self._move(labels)) for images, labels in ready)
 
     def _host(self, batch: Batch) -> Pair:
         images, labels = torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
@@ -210,5 +221,5 @@ class TorchSession:
     def _channels_second(self, images: torch.Tensor) -> torch.Tensor:
         return images.permute(0, 3, 1, 2) if self.batch_layout == "nhwc" else images
 
-    def _move(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(self._device, non_blocking=True)
+    def _move(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+        return tensor.to(self._device, dtype, non_blocking=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from backends.reference.network import tiny_cnn
+from backends.reference.probe import ReferenceProbe
 from backends.reference.session import ReferenceSession
 from backends.reference.weights import FORMATS, export_weights, import_weights, named_weights
-from harness.contract import Model, Session
+from harness.contract import Model, Probe, Session
 from harness.spec import Case
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "export_weights",
     "import_weights",
     "named_weights",
+    "open_probe",
     "open_session",
 ]
 
@@ -41,7 +44,7 @@ def decline(case: Case) -> str | None:
     """See `harness.contract.Backend`."""
     reasons = {
         "the reference backend runs on the CPU only": case.device == "cuda",
-        "the reference backend computes in fp32 only": case.precision != "fp32",
+        "the reference backend has no bfloat16 arithmetic": case.precision == "bf16",
         "the reference backend keeps its activations channels-last": case.layout != "channels-last",
         "the reference backend has nothing to compile with": case.compile,
         "the reference backend has no input pipeline of its own; use arrays or stream": case.input == "native",
@@ -53,3 +56,8 @@ def decline(case: Case) -> str | None:
 def open_session(case: Case, model: Model, classes: int) -> Session:
     """See `harness.contract.Backend`."""
     return ReferenceSession(case, model, classes)
+
+
+def open_probe(session: Session) -> Probe:
+    """Answers of a session of this backend to what certificates ask."""
+    return ReferenceProbe(cast(ReferenceSession, session))

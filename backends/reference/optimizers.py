@@ -5,16 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from backends.reference.layers import Array, Variable
-from harness.spec import Stage
+from harness.spec import Part, Stage
 
 SLOTS = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq"), "adamw": ("exp_avg", "exp_avg_sq")}
 
 
 class Updates:
-    """The optimizer of one stage. `slots` holds its state by parameter and slot name, for `variables` alone."""
+    """The optimizer of one stage. `slots` holds its state by parameter and slot name, for `variables` alone.
+
+    `rates` are those of the latest step, by part.
+    """
 
     def __init__(self, stage: Stage, variables: list[Variable]) -> None:
         self.stage, self.variables, self.steps = stage, variables, 0
+        self.rates: dict[Part, float] = {}
         names = SLOTS[stage.optimizer.name]
         self.slots = {v.name: {slot: np.zeros_like(v.array) for slot in names} for v in variables}
 
@@ -26,6 +30,7 @@ class Updates:
             if variable.gradient is None:
                 raise RuntimeError(f"{variable.name} is trainable but no backward pass reached it")
             rate = self.stage.learning_rate(variable.part) * factor
+            self.rates[variable.part] = rate
             apply(variable.array, variable.gradient, self.slots[variable.name], rate)
 
     def _sgd(self, weight: Array, gradient: Array, slots: dict[str, Array], rate: float) -> None:

@@ -25,12 +25,14 @@ NATIVE_FILE = "model.npz"
 
 
 class ReferenceSession:
-    """See `harness.contract.Session`. Computes in `dtype` throughout; float64 serves certificates."""
+    """See `harness.contract.Session`. Computes throughout in `dtype`, by default the case's precision."""
 
     batch_layout: Literal["nhwc", "nchw"] = "nhwc"
     wall_part: str = "step"
 
-    def __init__(self, case: Case, model: Model, classes: int, dtype: DTypeLike = np.float32) -> None:
+    def __init__(self, case: Case, model: Model, classes: int, dtype: DTypeLike | None = None) -> None:
+        if dtype is None:
+            dtype = np.float64 if case.precision == "fp64" else np.float32
         backbone, self.head_features = model.build(dtype)
         self.network = Network([*backbone, *new_head(case.head, self.head_features, classes, dtype)])
         if not case.dropout:
@@ -58,7 +60,7 @@ class ReferenceSession:
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         logits, _ = self.network.forward(images.astype(self.dtype, copy=False))
-        return logits.astype(np.float32, copy=False)
+        return logits
 
     def state(self) -> Iterator[Tensor]:
         """Copies: what was yielded stays as it was while training goes on."""

@@ -15,7 +15,7 @@ from benchmarks.selection import Selection, expand
 
 
 @click.command
-@selection_options
+@selection_options()
 @click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
 def command(**options: Any) -> None:
     """Prepare what a `run` with the same options would need, and say where it is."""

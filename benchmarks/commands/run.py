@@ -33,7 +33,7 @@ NAMED_BY_HAND = ("backend", "engine", "model", "device", "precision", "layout", 
 
 @click.command
 @click.option("--suite", help=f"{', '.join(SUITES)}, or a TOML file; default: default, unless cases are named")
-@selection_options
+@selection_options()
 @click.option("--strict", is_flag=True, help="fail a case whose checkpoint does not fit completely")
 @click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
 @click.option("--save-model", type=click.Path(file_okay=False), help="keep the fine-tuned networks in this folder")
@@ -45,6 +45,7 @@ NAMED_BY_HAND = ("backend", "engine", "model", "device", "precision", "layout", 
     help="seconds that a case may take",
 )
 @click.option("--target", type=click.FloatRange(0, 1), help="validation accuracy for the table's time to accuracy")
+@click.option("--require-certificate", is_flag=True, help="end with 3 if backends stand side by side without a ratio")
 @click.option("--resume", is_flag=True, help="go on with the last unfinished run: only what is missing")
 @click.option("--dry-run", is_flag=True, help="print the cases with expected time and disk, and stop")
 @click.option("--quiet", is_flag=True, help="no progress, only the table")
@@ -61,8 +62,8 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
         click.echo(forecast([draft.case for draft in drafts], results, catalogue))
         return
     file, records = _run(drafts, catalogue, results, options)
-    _print_table(file, options["target"])
-    sys.exit(exit_code(records, any(options[name] for name in NAMED_BY_HAND)))
+    unproved = _print_table(file, results, options["target"], require=options["require_certificate"])
+    sys.exit(exit_code(records, any(options[name] for name in NAMED_BY_HAND)) or unproved)
 
 
 def _what(suite: str | None, options: dict[str, Any]) -> tuple[list[Selection], Catalogue]:
@@ -114,8 +115,8 @@ def _prepare(drafts: list[Draft], preparation: Preparation, options: dict[str, A
     return [preparation.plan(draft, keep, strict=options["strict"]) for draft in drafts]
 
 
-def _print_table(file: Path, target: float | None) -> None:
+def _print_table(file: Path, results: Path, target: float | None, *, require: bool) -> int:
     # pandas is imported only now: while workers measure, the parent stays small.
     from benchmarks.commands.table import print_table
 
-    print_table(file, target)
+    return print_table(file, results, target, require=require)

@@ -25,7 +25,7 @@ from harness.launch import launch
 
 @click.command
 @click.argument("what")
-@selection_options
+@selection_options()
 @click.option("--tensor", help="print the values of this tensor, of the checkpoint if one is named")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("contact-sheet.png"))
 @click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")

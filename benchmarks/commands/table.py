@@ -9,26 +9,52 @@ from pathlib import Path
 import click
 
 from harness.errors import Refused
+from results.certificate import read_certificates
 from results.render import FORMATS, Format, render
+from results.side_by_side import unproved
 
 
 @click.command
 @click.argument("path", type=click.Path(path_type=Path), default=Path("results"))
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--target", type=click.FloatRange(0, 1), help="validation accuracy for the time to accuracy")
+@click.option("--require-certificate", is_flag=True, help="end with 3 if backends stand side by side without a ratio")
+@click.option(
+    "--certificates", type=click.Path(file_okay=False, path_type=Path), help="results folder that holds certificates"
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="file to write instead of the terminal")
-def command(path: Path, format_: Format, target: float | None, out: Path | None) -> None:
+def command(
+    path: Path,
+    format_: Format,
+    target: float | None,
+    require_certificate: bool,
+    certificates: Path | None,
+    out: Path | None,
+) -> None:
     """Tabulate the records of PATH: a results folder, or the file of one run."""
-    print_table(path, target, format_, out)
+    folder = certificates or (path if path.is_dir() else _results_folder(path))
+    sys.exit(print_table(path, folder, target, format_, out, require=require_certificate))
 
 
-def print_table(path: Path, target: float | None, format_: Format = "text", out: Path | None = None) -> None:
-    """Print or write the table of the records under `path`."""
-    from results import load, table  # pandas takes a second and 100 MB: only when there is a table to make
+def print_table(
+    path: Path,
+    certificates: Path,
+    target: float | None,
+    format_: Format = "text",
+    out: Path | None = None,
+    *,
+    require: bool = False,
+) -> int:
+    """Print or write the table of the records under `path`; ratios need the certificates of a results folder.
+
+    Returns the exit code: 3 if `require` and figures of two backends stand side by side without a certificate.
+    """
+    from results import load, table
 
     terminal = sys.stdout.isatty() and out is None
     width = shutil.get_terminal_size((100, 24)).columns if terminal else 100
-    content = render(table(load(path), target), format_, width=width, colour=terminal)
+    rows, proofs = table(load(path), target), read_certificates(certificates)
+    content = render(rows, format_, certificates=proofs, width=width, colour=terminal)
     if out is not None:
         try:
             out.write_bytes(content)
@@ -37,3 +63,12 @@ def print_table(path: Path, target: float | None, format_: Format = "text", out:
     else:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
+    missing = unproved(rows, proofs.all) if require else []
+    for sentence in missing:
+        click.echo(f"--require-certificate: {sentence}", err=True)
+    return 3 if missing else 0
+
+
+def _results_folder(file: Path) -> Path:
+    """Where the certificates of a run's file lie: beside its `runs` folder."""
+    return next((parent.parent for parent in file.resolve().parents if parent.name == "runs"), file.parent)

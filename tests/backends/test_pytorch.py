@@ -269,7 +269,9 @@ def test_what_ran_is_read_back() -> None:
     assert (found.device, found.precision, found.compile, found.threads) == ("cpu", "fp32", "none", 1)
     assert found.settings["tf32_convolution"] is False and found.settings["tf32_matmul"] is False
     assert found.settings["flush_denormals"] is True and found.settings["interop_threads"] == 1
-    assert session.device_memory() is None and session.wall_part == "step" and session.compile_events() == 0
+    assert (
+        session.device_memory() is None and session.wall_part == "fetch+transfer+step" and session.compile_events() == 0
+    )
 
 
 def test_denormals_are_kept_again_after_the_session_worked() -> None:

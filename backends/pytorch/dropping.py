@@ -1,0 +1,95 @@
+"""The layers of a network that drop in training, found by watching one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from efficientnet_pytorch.model import MBConvBlock, drop_connect
+from numpy.typing import NDArray
+from torch import nn
+
+from backends.pytorch.layers import canonical
+from backends.pytorch.network import DROPPING, Network
+from harness.contract import Stochastic
+
+Call = Callable[[torch.Tensor], torch.Tensor]
+
+
+class _Found(NamedTuple):
+    """`flat`: the layer sees [n, features] there; `on`: whether it was in training mode when it was looked for."""
+
+    name: str
+    module: nn.Module
+    rate: float
+    flat: bool
+    on: bool
+    call: Call
+
+
+def stochastic(network: Network, image: torch.Tensor, draws: int) -> list[Stochastic]:
+    """See `harness.contract.Probe`; each layer drops, or does not, in the mode in which it is now."""
+    found = _watch(network, image)
+    return [
+        Stochastic(one.name, *_place(network, one), one.rate, one.on, _draw(one, draws, image.dtype, image.device))
+        for one in found
+    ]
+
+
+def _watch(network: Network, image: torch.Tensor) -> list[_Found]:
+    owners = {entry.owner: entry.name.rpartition(".")[0] for entry in network.entries}
+    modes = {module: module.training for module in network.module.modules()}
+    found: list[_Found] = []
+    latest = ""
+
+    def follow(module: nn.Module, inputs: Any) -> None:
+        nonlocal latest
+        latest = owners[module]
+
+    def note(module: nn.Module, inputs: Any) -> None:
+        found.append(_Found(latest, module, float(module.p), inputs[0].dim() == 2, modes[module], module))
+
+    def close(name: str, block: nn.Module, inputs: Any, options: dict[str, Any], output: Any) -> None:
+        # The block calls a function, and only where it has a skip connection.
+        rate = float(options.get("drop_connect_rate") or 0.0)
+        call = partial(drop_connect, p=rate, training=modes[block])
+        if _has_skip(block):
+            found.append(_Found(name, block, rate, False, modes[block], call))
+
+    handles = [owner.register_forward_pre_hook(follow) for owner in owners]
+    for name, module in network.module.named_modules():
+        if isinstance(module, DROPPING):
+            handles.append(module.register_forward_pre_hook(note))
+        elif isinstance(module, MBConvBlock):
+            handles.append(module.register_forward_hook(partial(close, canonical(name)), with_kwargs=True))
+    try:
+        network.module.eval()
+        with torch.inference_mode():
+            network.module(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, training in modes.items():
+            module.training = training
+    return found
+
+
+def _has_skip(block: Any) -> bool:
+    facts = block._block_args
+    return bool(block.id_skip and facts.stride == 1 and facts.input_filters == facts.output_filters)
+
+
+def _place(network: Network, found: _Found) -> tuple[Any, int]:
+    if found.module not in set(network.parts.backbone.modules()):
+        return "head", -1
+    before = (entry.block for entry in network.entries if entry.name.startswith(f"{found.name}."))
+    return "backbone", network.blocks.get(found.module, next(before, 0))
+
+
+def _draw(found: _Found, draws: int, dtype: torch.dtype, device: torch.device) -> NDArray[Any]:
+    ones = torch.ones((draws, 12) if found.flat else (draws, 3, 2, 2), dtype=dtype, device=device)
+    with torch.no_grad():
+        outcome: NDArray[Any] = found.call(ones).cpu().numpy()
+    return outcome.reshape(draws, 3, 2, 2)

@@ -1,0 +1,110 @@
+"""What a certificate asks of a session: the training step's own code, one piece at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from backends.pytorch import dropping, recipe
+from backends.pytorch.network import Entry
+from backends.pytorch.session import TorchSession
+from harness.contract import Norm, Stochastic
+from harness.spec import Part, Stage
+
+
+class TorchProbe:
+    """See `harness.contract.Probe`. With bf16, features are given as float32."""
+
+    def __init__(self, session: TorchSession) -> None:
+        self._session, self._network = session, session._network
+
+    def features(self, images: NDArray[np.float32]) -> list[NDArray[Any]]:
+        """What enters the next block's first module, so that activation and pooling in between count to the block."""
+        section = list(self._network.module.children())[1]
+        entrances = (*(group[0] for group in self._network.parts.blocks[1:]), section)
+        found: dict[int, NDArray[Any]] = {}
+        handles = [module.register_forward_pre_hook(_keep(found, i)) for i, module in enumerate(entrances)]
+        try:
+            logits = self._session.predict(images)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [*(found[block] for block in range(len(entrances))), logits]
+
+    def gradients(
+        self, stage: Stage, images: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> tuple[float, dict[str, NDArray[Any]]]:
+        """By `backward` through the loss that `train` computes; gradients are cleared afterwards."""
+        session, network = self._session, self._network
+        recipe.fix(network, stage, own_momentum=session._case.idiom)
+        recipe.set_modes(network, stage)
+        with session._arithmetic():
+            targets = torch.from_numpy(labels).to(session._device)
+            loss = session.loss(session.place(images), targets, stage.label_smoothing)
+            loss.backward()
+        found = {}
+        for entry in self._trained():
+            if entry.tensor.grad is None:
+                raise RuntimeError(f"{entry.name} is trainable but no backward pass reached it")
+            found[entry.name] = _array(entry.tensor.grad)
+            entry.tensor.grad = None
+        return float(loss), found
+
+    def play(
+        self, stage: Stage, factors: Sequence[float], tape: Sequence[Mapping[str, NDArray[Any]]]
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Gradients are put where `backward` would have put them."""
+        session = self._session
+        recipe.fix(self._network, stage, own_momentum=session._case.idiom)
+        session._optimizer = optimizer = recipe.make_optimizer(self._network, stage)
+        for factor, gradients in zip(factors, tape, strict=True):
+            recipe.set_rates(optimizer, factor)
+            for entry in self._trained():
+                entry.tensor.grad = torch.empty_like(entry.tensor).copy_(torch.from_numpy(gradients[entry.name]))
+            with session._arithmetic():
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            yield {entry.name: _array(entry.tensor) for entry in self._trained()}
+
+    def rates(self) -> dict[Part, float]:
+        """Each parameter group's own figure; empty before the first step."""
+        if self._session._optimizer is None:
+            return {}
+        parts = {entry.tensor: entry.part for entry in self._network.parameters}
+        return {parts[group["params"][0]]: float(group["lr"]) for group in self._session._optimizer.param_groups}
+
+    def norms(self) -> list[Norm]:
+        """As each layer holds them now: the stage's momentum is there after the stage."""
+        owners = {
+            entry.owner: entry.name.rpartition(".")[0]
+            for entry in self._network.entries
+            if entry.role in ("norm_scale", "norm_mean")
+        }
+        return [Norm(name, float(owner.eps), getattr(owner, "momentum", None)) for owner, name in owners.items()]
+
+    def stochastic(self, stage: Stage, draws: int) -> list[Stochastic]:
+        """Drawn as the stage has each layer: one in a frozen block leaves ones alone."""
+        recipe.fix(self._network, stage, own_momentum=self._session._case.idiom)
+        recipe.set_modes(self._network, stage)
+        return dropping.stochastic(self._network, self._session.black_image(), draws)
+
+    def _trained(self) -> list[Entry]:
+        return [entry for entry in self._network.parameters if entry.tensor.requires_grad]
+
+
+def _keep(found: dict[int, NDArray[Any]], block: int) -> Callable[[nn.Module, Any], None]:
+    def hook(module: nn.Module, inputs: Any) -> None:
+        found[block] = _array(inputs[0])
+
+    return hook
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    """A copy, since what is looked at may be overwritten by the next operation."""
+    plain = tensor.detach().cpu()
+    return np.array((plain.float() if plain.dtype == torch.bfloat16 else plain).numpy(), order="C", copy=True)

@@ -1,0 +1,92 @@
+"""What a certificate asks of a session, answered with the parts that `train` is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.reference.layers import BatchNorm, Dropout, Variable
+from backends.reference.network import cross_entropy
+from backends.reference.optimizers import Updates
+from backends.reference.session import ReferenceSession
+from harness.contract import Norm, Stochastic
+from harness.spec import Part, Stage
+
+
+class ReferenceProbe:
+    """See `harness.contract.Probe`."""
+
+    def __init__(self, session: ReferenceSession) -> None:
+        self._session, self._network = session, session.network
+
+    def features(self, images: NDArray[np.float32]) -> list[NDArray[Any]]:
+        """What enters the next block's first layer with tensors."""
+        x, block = images.astype(self._session.dtype), 0
+        found: list[NDArray[Any]] = []
+        for layer in self._network.layers:
+            entered = layer.variables[0].block if layer.variables else block
+            if entered != block:
+                found.append(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
+                block = entered
+            x, _ = layer.forward(x, training=False)
+        return [*found, x]
+
+    def gradients(
+        self, stage: Stage, images: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> tuple[float, dict[str, NDArray[Any]]]:
+        """By the network's own backward pass."""
+        trained = self._declare(stage)
+        logits, tape = self._network.forward(images.astype(self._session.dtype), training=True)
+        loss, gradient = cross_entropy(logits, labels, stage.label_smoothing)
+        self._network.backward(gradient, tape)
+        return loss, {variable.name: _gradient(variable) for variable in trained}
+
+    def play(
+        self, stage: Stage, factors: Sequence[float], tape: Sequence[Mapping[str, NDArray[Any]]]
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Gradients are put where the backward pass would have put them."""
+        trained = self._declare(stage)
+        self._session._updates = updates = Updates(stage, trained)
+        for factor, gradients in zip(factors, tape, strict=True):
+            for variable in trained:
+                variable.gradient = gradients[variable.name].astype(self._session.dtype)
+            updates.step(factor)
+            yield {variable.name: variable.array.copy() for variable in trained}
+
+    def rates(self) -> dict[Part, float]:
+        """As the update rule noted them; empty before the first step."""
+        return {} if self._session._updates is None else dict(self._session._updates.rates)
+
+    def norms(self) -> list[Norm]:
+        """As each layer holds them now."""
+        norms = (layer for layer in self._network.layers if isinstance(layer, BatchNorm))
+        return [Norm(layer.name, layer.EPS, layer.momentum) for layer in norms]
+
+    def stochastic(self, stage: Stage, draws: int) -> list[Stochastic]:
+        """Only the MLP head has one."""
+        self._declare(stage)
+        found = []
+        before = self._network.variables[0]
+        for layer in self._network.layers:
+            before = layer.variables[0] if layer.variables else before
+            if isinstance(layer, Dropout):
+                drawn, _ = layer.forward(np.ones((draws, 12), self._session.dtype), training=True)
+                name = before.name.rpartition(".")[0]
+                drawn = drawn.reshape(draws, 3, 2, 2)
+                found.append(Stochastic(name, before.part, before.block, layer.rate, True, drawn))
+        return found
+
+    def _declare(self, stage: Stage) -> list[Variable]:
+        trained = self._network.declare(stage, self._session._case.seed)
+        for variable in self._network.variables:
+            variable.gradient = None
+        return trained
+
+
+def _gradient(variable: Variable) -> NDArray[Any]:
+    if variable.gradient is None:
+        raise RuntimeError(f"{variable.name} is trainable but no backward pass reached it")
+    return np.ascontiguousarray(variable.gradient)

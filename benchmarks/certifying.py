@@ -1,0 +1,175 @@
+"""Make a certificate: both arms, each precision in a process of its own, and their answers held against each other."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import psutil
+from msgspec.structs import replace
+
+import backends
+import harness
+from benchmarks.catalogue import Catalogue
+from benchmarks.plan import Preparation
+from benchmarks.selection import Draft
+from harness import PROTOCOL, machine
+from harness.arm import ArmFacts
+from harness.errors import Declined, Refused
+from harness.launch import Event, launch
+from harness.rehearsal import IMAGES, STEPS
+from harness.spec import Job, Precision, Scenario
+from results.answers import Answers, Pair, open_answers
+from results.certificate import Arm, Certificate, essence, packages, seal
+from results.proof import prove
+
+LONG_SIZES = (224, 75)
+"""Further image sizes of a long certificate: the usual one, and an odd one."""
+
+
+class Request(NamedTuple):
+    """A certificate to be made: per arm one draft for each scenario, and the sides of the images for P0 to P2."""
+
+    arms: tuple[list[Draft], list[Draft]]
+    sizes: tuple[int, ...]
+    with_checkpoint: bool
+
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """As they were asked for."""
+        return tuple(draft.case.scenario for draft in self.arms[0])
+
+
+class Prepared(NamedTuple):
+    """The jobs of both arms, and sixteen hex digits of everything that an answer could depend on."""
+
+    arms: tuple[list[Job], list[Job]]
+    key: str
+
+
+def prepare(request: Request, catalogue: Catalogue, on_event: Callable[[Event], None]) -> Prepared:
+    """Data and checkpoint once, then the jobs. Raises `Refused` or `Declined` where there is nothing to certify."""
+    preparation = Preparation(catalogue, on_event)
+    one, other = (
+        [_job(_rehearsed(draft, request.with_checkpoint), preparation) for draft in drafts] for drafts in request.arms
+    )
+    content = [PROTOCOL, one, other, request.sizes, _code(), *(_packages(jobs[0], catalogue) for jobs in (one, other))]
+    return Prepared((one, other), _digest(content)[:16])
+
+
+def certify(
+    request: Request, prepared: Prepared, catalogue: Catalogue, on_event: Callable[[Event], None]
+) -> Certificate:
+    """Run both arms in float64 and in their own precision, two processes at a time, and judge. Takes minutes."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="finetune-bench-") as scratch, ThreadPoolExecutor(2) as pool:
+        asked = [
+            pool.submit(_ask, jobs, precision, request.sizes, Path(scratch) / f"{precision}-{number}", on_event)
+            for precision in ("fp64", prepared.arms[0][0].case.precision)
+            for number, jobs in enumerate(prepared.arms)
+        ]
+        answers = _all_of(asked, pool)
+        pair = Pair((answers[0], answers[1]), (answers[2], answers[3]))
+        scenarios = [replace(job.case.scenario) for job in prepared.arms[0]]
+        checks = prove(pair, scenarios)
+        arms = tuple(_arm(jobs[0], answer, catalogue) for jobs, answer in zip(prepared.arms, pair.narrow, strict=True))
+    case = prepared.arms[0][0].case
+    return seal(
+        Certificate(
+            model=case.model,
+            precision=case.precision,
+            layout=case.layout,
+            head=case.head,
+            compile=case.compile,
+            idiom=case.idiom,
+            checkpoint=case.checkpoint if request.with_checkpoint else None,
+            checkpoint_sha256=case.checkpoint_sha256 if request.with_checkpoint else None,
+            dataset_sha256=case.dataset_sha256,
+            image_sizes=request.sizes,
+            arms=(arms[0], arms[1]),
+            scenarios={scenario.name: essence(scenario) for scenario in request.scenarios},
+            checks=tuple(checks),
+            made=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - started, 1),
+        )
+    )
+
+
+def _all_of(asked: Sequence[Future[Answers]], pool: ThreadPoolExecutor) -> list[Answers]:
+    try:
+        return [future.result() for future in asked]
+    except BaseException:
+        # What the threads wait for must end before they can.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in psutil.Process().children():
+            worker.kill()
+        raise
+
+
+def _rehearsed(draft: Draft, with_checkpoint: bool) -> Draft:
+    scenario = draft.case.scenario
+    stages = tuple(replace(stage, epochs=STEPS, batch_size=IMAGES) for stage in scenario.stages)
+    start = scenario.start if with_checkpoint else "random"
+    scenario = replace(scenario, stages=stages, start=start)
+    return draft._replace(case=replace(draft.case, scenario=scenario, dropout=False))
+
+
+def _job(draft: Draft, preparation: Preparation) -> Job:
+    planned = preparation.plan(draft)
+    if planned.job is None:
+        raise Declined(planned.skip)
+    return planned.job
+
+
+def _ask(
+    jobs: Sequence[Job], precision: Precision, sizes: Sequence[int], folder: Path, on_event: Callable[[Event], None]
+) -> Answers:
+    case = jobs[0].case
+    arguments: dict[str, Any] = {
+        "jobs": [msgspec.to_builtins(replace(job, case=replace(job.case, precision=precision))) for job in jobs],
+        "sizes": list(sizes),
+    }
+    outcome = launch(
+        "harness.rehearsal:rehearse",
+        arguments,
+        folder=folder,
+        engine=case.engine,
+        on_event=lambda event: on_event({"certifying": f"{case.backend_name} in {precision}", **event}),
+    )
+    if outcome.ending not in ("ok", "skipped", "refused"):
+        raise Refused(f"{case.backend_name} in {precision}: {outcome.reason}")
+    return open_answers(msgspec.json.decode(outcome.require(), type=ArmFacts), folder)
+
+
+def _arm(job: Job, answers: Answers, catalogue: Catalogue) -> Arm:
+    return Arm(
+        backend=job.case.backend_name,
+        packages=_packages(job, catalogue),
+        device=answers.facts.device,
+        settings=answers.facts.settings,
+        digests={place: _digest(found) for place, found in answers.facts.start.items()},
+    )
+
+
+def _packages(job: Job, catalogue: Catalogue) -> str:
+    return packages(machine.versions(catalogue.backends[job.case.backend].packages))
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
+
+
+def _code() -> str:
+    """Digest of the code that answers: a certificate is made again when it changes."""
+    digest = hashlib.sha256()
+    for package in (harness, backends):
+        for file in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()

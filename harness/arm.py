@@ -1,0 +1,59 @@
+"""What one arm of a certificate said, as data. See `harness.rehearsal`, which asks."""
+
+from __future__ import annotations
+
+import msgspec
+
+from harness.contract import Norm
+from harness.spec import Part
+from harness.stochastic import Dropping
+
+
+class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What one rehearsed stage said besides its arrays; one entry per step where there are several."""
+
+    losses: tuple[float, ...]
+    val_losses: tuple[float, ...]
+    rates: tuple[dict[Part, float], ...]
+    norms: tuple[Norm, ...]
+    order_sha256: str
+    pixels_sha256: str | None
+    kept_epoch: int
+    breaches: tuple[str, ...]
+
+
+class TensorFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A parameter or buffer without its values."""
+
+    name: str
+    shape: tuple[int, ...]
+    part: Part
+    block: int
+    role: str
+
+
+class LayerFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A layer that holds parameters: its tensors' prefix, its output as (c, h, w), parameters, MACs of one image."""
+
+    name: str
+    output: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+class ArmFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process of an arm said; its arrays lie beside it. Scenarios and sizes in the order they were asked."""
+
+    versions: dict[str, str]
+    settings: dict[str, str | int | float | bool]
+    device: str
+    precision: str
+    start: dict[str, dict[str, str]]
+    """Digest of each tensor before the first step, per place."""
+    images: dict[str, str] = {}
+    """Digest of the normalised images of each place."""
+    tensors: tuple[TensorFacts, ...] = ()
+    layers: tuple[LayerFacts, ...] = ()
+    dropping: tuple[Dropping, ...] = ()
+    losses: dict[str, float] = {}
+    stages: dict[str, tuple[StageFacts, ...]] = {}

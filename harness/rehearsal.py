@@ -1,0 +1,250 @@
+"""One arm of a certificate: what a backend makes of given weights and batches, as arrays. Runs in a worker.
+
+Everything asked is asked in the same order with the same inputs in both arms; `results.proof` holds the answers against
+each other. Training is rehearsed by the very code that is timed (`harness.stage`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from harness import machine, tape
+from harness.arm import ArmFacts, LayerFacts, StageFacts, TensorFacts
+from harness.checkpoint import read_checkpoint, tensors_digest
+from harness.contract import BUFFERS, Model, Norm, Probe, Session, Tensor
+from harness.dataset import Dataset, open_dataset
+from harness.errors import Declined
+from harness.evaluate import Evaluator
+from harness.feed import normalise
+from harness.initial import random_arrays
+from harness.plugins import find_model
+from harness.record import StageRecord
+from harness.run import WITHOUT_CHECKPOINT, starting_arrays
+from harness.sensors import Wall
+from harness.spec import Case, Job, Optimizer, Part, Stage
+from harness.stage import Report, StageRun
+from harness.stochastic import Dropping, watch
+
+IMAGES = 8
+TRAIN_IMAGES = 2 * IMAGES - 1
+"""One batch an epoch, and another one each epoch, so that a session can be looked at after every step."""
+STEPS = 10
+DRAWS = 10_000
+Start = Literal["random", "checkpoint"]
+
+
+def rehearse(jobs: list[dict[str, Any]], sizes: list[int], folder: str, report: Report) -> ArmFacts:
+    """Answer for one arm in one precision. `jobs` differ in the scenario alone; `sizes` are the images' sides for P1.
+
+    Writes `folder`/arrays.npz. In `fp64` everything is asked; in another precision logits and training only.
+    """
+    tasks = [msgspec.convert(job, Job) for job in jobs]
+    backend, model = find_model(tasks[0].case.backend, tasks[0].case.model, tasks[0].plugins)
+    if not hasattr(backend, "open_probe"):
+        raise Declined(f"{tasks[0].case.backend} has no probe, so nothing of it can be certified")
+    if reason := backend.decline(tasks[0].case):
+        raise Declined(reason)
+    arm = _Arm(backend, model, tasks, report)
+    for size in sizes:
+        arm.look(size, whole=size == tasks[0].case.image_size)
+    if tasks[0].case.precision == "fp64":
+        arm.conform()
+    for task in tasks:
+        arm.train(task)
+    np.savez(Path(folder) / "arrays.npz", **arm.arrays)  # type: ignore[arg-type]
+    return arm.facts()
+
+
+class _Arm:
+    """Gathers answers. Each question opens a session of its own."""
+
+    def __init__(self, backend: Any, model: Model, tasks: list[Job], report: Report) -> None:
+        self._backend, self._model, self._report = backend, model, report
+        self._case = tasks[0].case
+        self._checkpoint = read_checkpoint(tasks[0].checkpoint_path) if tasks[0].checkpoint_path else None
+        self._dataset = _tail(open_dataset(tasks[0].dataset_path, TRAIN_IMAGES))
+        self._normalisation = self._checkpoint.meta.normalisation if self._checkpoint else WITHOUT_CHECKPOINT
+        self._wide = self._case.precision == "fp64"
+        self._settings: dict[str, Any] = {}
+        self._device = ""
+        self.arrays: dict[str, NDArray[Any]] = {}
+        self._answers: dict[str, Any] = {"start": {}, "images": {}, "losses": {}, "stages": {}}
+
+    def facts(self) -> ArmFacts:
+        """What was said so far."""
+        return ArmFacts(
+            versions=machine.versions(self._backend.PACKAGES),
+            settings=self._settings,
+            device=self._device,
+            precision=self._case.precision,
+            **self._answers,
+        )
+
+    def look(self, size: int, *, whole: bool) -> None:
+        """P0 to P2 for one image size: tensors, layers, features, logits; with `whole` gradients too."""
+        case = replace(self._case, image_size=size, dropout=False)
+        session, probe = self._open(case)
+        images, labels = self._images(case, session.batch_layout)
+        if whole:
+            self._answers["tensors"] = tuple(_tensor(tensor) for tensor in session.state())
+            named = {tensor.name.rpartition(".")[0] for tensor in session.state()}
+            self._answers["layers"] = tuple(
+                LayerFacts(name=one.name, output=one.output, parameters=one.parameters, macs=one.macs)
+                for one in session.layers()
+                if one.name in named
+            )
+        for start in self._starts():
+            where = f"{start}, {size} px"
+            self._report({"asking": f"features, {where}"})
+            self._load(session, case, start)
+            pixels = images if session.batch_layout == "nhwc" else images.transpose(0, 2, 3, 1)
+            self._answers["images"][where] = tensors_digest({"images": pixels})
+            # torch counts its batches and Keras does not; nothing depends on it.
+            self._answers["start"][where] = {
+                t.name: tensors_digest({t.name: t.array})[:16] for t in session.state() if t.role != "counter"
+            }
+            if not self._wide:
+                self.arrays[f"logits/{where}"] = session.predict(images)
+                continue
+            *features, logits = probe.features(images)
+            for block, feature in enumerate(features):
+                self.arrays[f"features/{where}/{block}"] = feature
+            self.arrays[f"logits/{where}"] = logits
+            if whole or size % 2:
+                stage = Stage(epochs=1, head_lr=1e-3, backbone_lr=1e-3)
+                loss, gradients = probe.gradients(stage, images, labels)
+                self._answers["losses"][where] = loss
+                self.arrays |= {f"gradients/{where}/{name}": array for name, array in gradients.items()}
+
+    def conform(self) -> None:
+        """P4: the optimizers on given gradients, and the layers that drop."""
+        session, probe = self._open(replace(self._case, dropout=False))
+        head = Stage(epochs=1, head_lr=0.01, backbone_lr=0.001, frozen="backbone", weight_decay=0.01)
+        names = {t.name: t.array.shape for t in session.state() if t.part == "head" and t.role not in BUFFERS}
+        for kind, rule in tape.RULES.items():
+            self._report({"asking": f"updates of {kind}"})
+            self._load(session, self._case, "random")
+            values = probe.play(replace(head, optimizer=rule), tape.factors(), tape.gradients(names))
+            for step, tensors in enumerate(values):
+                self.arrays |= {f"tape/{kind}/{step}/{name}": array for name, array in tensors.items()}
+        self._load(session, self._case, "random")
+        both = Stage(epochs=1, head_lr=0.01, backbone_lr=0.001, optimizer=Optimizer(name="sgd", momentum=0.0))
+        before = {t.name: t.array for t in session.state()}
+        ones = {t.name: np.ones(t.array.shape) for t in session.state() if t.role not in BUFFERS}
+        for part, moved in _movement(session, before, next(iter(probe.play(both, [1.0], [ones])))).items():
+            self.arrays[f"ratio/{part}"] = moved
+        dropping_session, dropping_probe = self._open(replace(self._case, dropout=True))
+        found: list[Dropping] = []
+        for name, stage in (("full", Stage(epochs=1, head_lr=1e-3, backbone_lr=1e-3)), ("freeze-conv", head)):
+            self._load(dropping_session, self._case, "random")
+            found += [watch(name, layer) for layer in dropping_probe.stochastic(stage, DRAWS)]
+        self._answers["dropping"] = tuple(found)
+
+    def train(self, task: Job) -> None:
+        """P3: the scenario itself through the code that is timed, looked at after every step."""
+        case, name = task.case, task.case.scenario.name
+        session, probe = self._open(case)
+        self._load(session, case, case.scenario.start)
+        evaluator = Evaluator(session, self._dataset, case.image_size, self._normalisation, IMAGES, IMAGES)
+        stages = []
+        for number in range(len(case.scenario.stages)):
+            place = f"{name}/{number}"
+            self._report({"asking": f"{name}, stage {number + 1}"})
+            before = {t.name: t.array for t in session.state()}
+            rates: list[dict[Part, float]] = []
+
+            def note(event: Mapping[str, Any], place: str = place, rates: list[dict[Part, float]] = rates) -> None:
+                rates.append(probe.rates())
+                for tensor in session.state():
+                    if tensor.role in BUFFERS - {"counter"}:
+                        self.arrays[f"buffers/{place}/{event['epoch'] - 1}/{tensor.name}"] = tensor.array
+
+            run = StageRun(session, case, number, self._dataset, evaluator)
+            record = run.run(Wall(0.0), note)
+            stages.append(_stage_facts(record, rates, probe.norms()))
+            for tensor in session.state():
+                if tensor.role != "counter":
+                    self.arrays[f"weights/{place}/{tensor.name}"] = tensor.array
+                    self.arrays[f"moved/{place}/{tensor.name}"] = np.abs(tensor.array - before[tensor.name]).max()
+        self._answers["stages"][name] = tuple(stages)
+
+    def _open(self, case: Case) -> tuple[Session, Probe]:
+        session: Session = self._backend.open_session(case, self._model, len(self._dataset.meta.classes))
+        effective = session.effective()
+        self._settings, self._device = effective.settings, effective.device
+        return session, self._backend.open_probe(session)
+
+    def _starts(self) -> tuple[Start, ...]:
+        return ("random", "checkpoint") if self._checkpoint else ("random",)
+
+    def _load(self, session: Session, case: Case, start: Start) -> None:
+        scenario = replace(case.scenario, start=start)
+        arrays, _ = starting_arrays(
+            session, replace(case, scenario=scenario), self._model, self._checkpoint, self._dataset.meta.classes
+        )
+        if start == "random":
+            arrays |= _unsettled(session, case.seed)
+        session.load(arrays)
+
+    def _images(self, case: Case, layout: Literal["nhwc", "nchw"]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Real images, cut or repeated to size; the first is one lit pixel, which shows how edges are padded (V06)."""
+        split = self._dataset.splits["val"]
+        pixels = split.images[split.ids[:IMAGES]]
+        repeats = -(-case.image_size // pixels.shape[1])
+        pixels = np.tile(pixels, (1, repeats, repeats, 1))[:, : case.image_size, : case.image_size]
+        pixels[0] = 0
+        pixels[0, case.image_size // 2, case.image_size // 2] = 255
+        return normalise(pixels, self._normalisation, layout), split.labels[:IMAGES]
+
+
+def _tail(dataset: Dataset) -> Dataset:
+    splits = {
+        name: split if name == "train" else split._replace(ids=split.ids[:IMAGES], labels=split.labels[:IMAGES])
+        for name, split in dataset.splits.items()
+    }
+    return dataset._replace(splits=splits)
+
+
+def _unsettled(session: Session, seed: int) -> dict[str, NDArray[Any]]:
+    """Norm layers with values of their own: fresh ones (0 and 1) would hide an epsilon or a swap."""
+    kinds = ("norm_scale", "norm_bias", "norm_mean", "norm_var")
+    norms = [tensor for tensor in session.state() if tensor.role in kinds]
+    drawn = random_arrays((t._replace(role="weight", array=t.array[:, None]) for t in norms), "torch-default", seed)
+    base = {"norm_scale": 1.0, "norm_bias": 0.0, "norm_mean": 0.0, "norm_var": 1.0}
+    return {t.name: (base[t.role] + np.float32(0.2) * drawn[t.name][:, 0]).astype(np.float32) for t in norms}
+
+
+def _tensor(tensor: Tensor) -> TensorFacts:
+    return TensorFacts(
+        name=tensor.name, shape=tensor.array.shape, part=tensor.part, block=tensor.block, role=tensor.role
+    )
+
+
+def _movement(
+    session: Session, before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]
+) -> dict[Part, NDArray[Any]]:
+    parts = {tensor.name: tensor.part for tensor in session.state()}
+    sizes: dict[Part, list[float]] = {"backbone": [], "head": []}
+    for name, array in after.items():
+        sizes[parts[name]].append(float(np.abs(array - before[name]).mean()))
+    return {part: np.array(values) for part, values in sizes.items()}
+
+
+def _stage_facts(record: StageRecord, rates: list[dict[Part, float]], norms: list[Norm]) -> StageFacts:
+    return StageFacts(
+        losses=record.losses,
+        val_losses=tuple(epoch.val_loss for epoch in record.epochs),
+        rates=tuple(rates),
+        norms=tuple(norms),
+        order_sha256=record.order_sha256,
+        pixels_sha256=record.pixels_sha256,
+        kept_epoch=record.kept_epoch,
+        breaches=record.audit.breaches,
+    )

@@ -1,0 +1,198 @@
+"""What was proved about a pair of twins: its form, its file, and whether it speaks for two rows of a table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from harness import PROTOCOL
+from harness.spec import Scenario
+
+SCHEMA = 1
+FOLDER = "certificates"
+Level = Literal[-1, 0, 1, 2, 3, 4]
+RATIO_LEVEL = 3
+"""The level from which on a ratio between two backends may be printed."""
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One question, its worst answer and where that was. `scenario` is None for what concerns the networks alone."""
+
+    level: int
+    rule: str
+    what: str
+    worst: float
+    limit: float
+    passed: bool
+    where: str = ""
+    scenario: str | None = None
+    note: str = ""
+
+
+class Arm(msgspec.Struct, frozen=True, kw_only=True):
+    """One side: which backend, what was installed, how it computed, what stands in for the framework's own parts."""
+
+    backend: str
+    packages: str
+    device: str
+    settings: dict[str, str | int | float | bool]
+    digests: dict[str, str]
+
+
+class Certificate(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was compared, and how it came out. `scenarios` maps a name to what of its recipe was proved.
+
+    `checks` are in the order of their levels; stochastic rates were 0 in all of them but P4's. `sha256` is of all other
+    fields.
+    """
+
+    schema: int = SCHEMA
+    protocol: int = PROTOCOL
+    model: str
+    precision: str
+    layout: str
+    head: str
+    compile: bool
+    idiom: bool
+    checkpoint: str | None
+    checkpoint_sha256: str | None
+    dataset_sha256: str
+    image_sizes: tuple[int, ...]
+    arms: tuple[Arm, Arm]
+    scenarios: dict[str, str]
+    checks: tuple[Check, ...]
+    made: str
+    seconds: float
+    sha256: str = ""
+
+    def level(self, scenario: str | None = None) -> Level:
+        """Highest level up to which every check passed: for one scenario, or for all of them; -1 if not even P0."""
+        reached: Level = -1
+        level: Level
+        for level in (0, 1, 2, 3, 4):
+            asked = [
+                c for c in self.checks if c.level == level and (scenario is None or c.scenario in (None, scenario))
+            ]
+            if not asked or not all(check.passed for check in asked):
+                return reached
+            reached = level
+        return reached
+
+    def failures(self) -> list[Check]:
+        """The checks that did not pass, lowest level first."""
+        return [check for check in self.checks if not check.passed]
+
+
+class Certificates(NamedTuple):
+    """Those of a results folder that count, and a sentence for each file that does not."""
+
+    all: tuple[Certificate, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+NO_CERTIFICATES = Certificates()
+
+
+def essence(scenario: Scenario) -> str:
+    """Sixteen hex digits of what a proof for a scenario covers: all of its recipe but epochs and batch size."""
+    stages = [replace(stage, epochs=1, batch_size=1) for stage in scenario.stages]
+    fields = [scenario.start, scenario.head_init, stages]
+    return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()[:16]
+
+
+def packages(versions: Mapping[str, str]) -> str:
+    """Installed packages as one comparable line.
+
+    >>> packages({"torch": "2.9.0", "numpy": "2.3.0"})
+    'numpy 2.3.0, torch 2.9.0'
+    """
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+
+
+def seal(certificate: Certificate) -> Certificate:
+    """The certificate with the digest of its own content."""
+    return replace(certificate, sha256=_digest(certificate))
+
+
+def write_certificate(results_dir: Path, certificate: Certificate, key: str) -> Path:
+    """Write a sealed certificate under a folder of results; returns its file."""
+    path = place(results_dir, certificate.model, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(certificate), indent=1) + b"\n")
+    partial.replace(path)
+    return path
+
+
+def place(results_dir: Path, model: str, key: str) -> Path:
+    """Where the certificate of a model with this key lies."""
+    return results_dir / FOLDER / f"{model}-{key}.json"
+
+
+def read_certificate(path: Path) -> Certificate:
+    """Raises ValueError with a sentence for a file that is none, of another schema, or changed since it was written."""
+    try:
+        certificate = msgspec.json.decode(path.read_bytes(), type=Certificate)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path} is no certificate ({error}); make it again with `certify --fresh`") from error
+    if certificate.schema != SCHEMA:
+        raise ValueError(f"{path} has schema {certificate.schema}, not {SCHEMA}; make it again with `certify --fresh`")
+    if certificate.sha256 != _digest(certificate):
+        raise ValueError(f"{path} was changed after it was written and does not count; make it again with `certify`")
+    return certificate
+
+
+def read_certificates(results_dir: Path) -> Certificates:
+    """All certificates of a results folder, newest first."""
+    found, problems = [], []
+    for path in sorted((results_dir / FOLDER).glob("*.json")):
+        try:
+            found.append(read_certificate(path))
+        except ValueError as error:
+            problems.append(str(error))
+    return Certificates(tuple(sorted(found, key=lambda one: one.made, reverse=True)), tuple(problems))
+
+
+class Standing(NamedTuple):
+    """The certificate that speaks for two rows, or in a few words why there is none."""
+
+    certificate: Certificate | None
+    reason: str = ""
+
+
+def standing(
+    one: Mapping[Hashable, Any], other: Mapping[Hashable, Any], certificates: Iterable[Certificate]
+) -> Standing:
+    """Look up the certificate for two rows of `results.table` that agree in model and scenario."""
+    arms = {row["backend_name"]: row["packages"] for row in (one, other)}
+    reason = "no certificate"
+    for certificate in certificates:
+        if {arm.backend for arm in certificate.arms} != set(arms) or certificate.model != one["model"]:
+            continue
+        covered = certificate.scenarios.get(one["scenario"]) == one["recipe"]
+        if not covered or any(getattr(certificate, f) != one[f] for f in ("precision", "layout", "head", "compile")):
+            continue
+        reason = _refusal(certificate, arms, one)
+        if not reason:
+            return Standing(certificate)
+    return Standing(None, reason)
+
+
+def _refusal(certificate: Certificate, arms: Mapping[str, str], row: Mapping[Hashable, Any]) -> str:
+    if certificate.protocol != row["protocol"]:
+        return "certificate of another protocol"
+    if any(arms[arm.backend] != arm.packages for arm in certificate.arms):
+        return "certificate of other versions"
+    if row["start"] == "checkpoint" and certificate.checkpoint_sha256 != row["checkpoint_sha256"]:
+        return "certificate of another checkpoint"
+    level = certificate.level(row["scenario"])
+    return "" if level >= RATIO_LEVEL else f"P{level} only" if level >= 0 else "not even P0"
+
+
+def _digest(certificate: Certificate) -> str:
+    return hashlib.sha256(msgspec.json.encode(replace(certificate, sha256=""), order="deterministic")).hexdigest()
