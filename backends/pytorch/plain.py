@@ -22,6 +22,7 @@ def train(
 
     `stage` holds classes, batch_size, lr, momentum, frozen and live_norm.
     """
+    torch.set_flush_denormal(True)  # as the harness has it: slow subnormal numbers are nobody's own cost
     network = getattr(torchvision.models, model)(num_classes=stage["classes"]).to(memory_format=torch.channels_last)
     if stage["frozen"]:
         for parameter in network.parameters():
