@@ -110,23 +110,41 @@ def _pixels(case: Case) -> Split:
 @click.option("--model", default="resnet18", show_default=True)
 @click.option("--scenario", multiple=True, default=("full", "freeze-conv", "freeze-conv-live-norm"), show_default=True)
 @click.option("--image-size", default=96, show_default=True)
-@click.option("--turns", default=40, show_default=True, help="pairs of turns")
-def main(backend: str, engine: str | None, model: str, scenario: tuple[str, ...], image_size: int, turns: int) -> None:
+@click.option("--turns", default=40, show_default=True, help="pairs of turns in a process")
+@click.option("--processes", default=3, show_default=True, help="fresh processes; one alone has its own luck")
+def main(
+    backend: str,
+    engine: str | None,
+    model: str,
+    scenario: tuple[str, ...],
+    image_size: int,
+    turns: int,
+    processes: int,
+) -> None:
     """Print the throughput of the harness's loop over that of the plain one, with its 95 % interval."""
     for name in scenario:
         case = _case(backend, engine, model, name, image_size)
-        with tempfile.TemporaryDirectory() as folder:
-            arguments = {"case": msgspec.to_builtins(case), "turns": turns}
-            call = "benchmarks.overhead:measure"
-            outcome = launch(call, arguments, folder=Path(folder), cores=case.threads, engine=engine)
-        if outcome.ending != "ok":
-            raise click.ClickException(outcome.reason)
-        said = msgspec.json.decode(outcome.value, type=Measured)
-        ratio, low, high = said.ratio()
-        middle = statistics.median(said.harness)
-        click.echo(
-            f"{case.label}: {ratio:.3f} of the plain loop ({low:.3f} to {high:.3f}, {turns} pairs, {middle:.0f} img/s)"
+        said = [_one_process(case, turns) for _ in range(processes)]
+        each = ", ".join(f"{one.ratio()[0]:.3f}" for one in said)
+        whole = Measured(
+            harness=tuple(speed for one in said for speed in one.harness),
+            plain=tuple(speed for one in said for speed in one.plain),
         )
+        ratio, low, high = whole.ratio()
+        click.echo(
+            f"{case.label}: {ratio:.3f} of the plain loop ({low:.3f} to {high:.3f}; {len(whole.harness)} pairs; "
+            f"by process {each}; {statistics.median(whole.harness):.0f} images/s)"
+        )
+
+
+def _one_process(case: Case, turns: int) -> Measured:
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = {"case": msgspec.to_builtins(case), "turns": turns}
+        call = "benchmarks.overhead:measure"
+        outcome = launch(call, arguments, folder=Path(folder), cores=case.threads, engine=case.engine)
+    if outcome.ending != "ok":
+        raise click.ClickException(outcome.reason)
+    return msgspec.json.decode(outcome.value, type=Measured)
 
 
 def _case(backend: str, engine: str | None, model: str, scenario: str, image_size: int) -> Case:
