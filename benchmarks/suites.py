@@ -31,9 +31,11 @@ SUITES: Mapping[str, Suite] = {
         ),
         Suite(
             "default",
-            "resnet18 and efficientnet-b0 on PyTorch, mobilenet-v2-0.35 on Keras, five scenarios, embedded task",
+            "resnet18 and efficientnet-b0 on PyTorch, mobilenet-v2-0.35 on both, five scenarios, embedded task",
             (
-                Selection(backend=("pytorch",), model=("resnet18", "efficientnet-b0"), scenario=FIVE),
+                Selection(
+                    backend=("pytorch",), model=("resnet18", "efficientnet-b0", "mobilenet-v2-0.35"), scenario=FIVE
+                ),
                 Selection(backend=("keras3",), model=("mobilenet-v2-0.35",), scenario=FIVE),
             ),
         ),

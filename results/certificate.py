@@ -15,6 +15,8 @@ from harness.spec import Scenario
 
 SCHEMA = 1
 FOLDER = "certificates"
+NONE_MADE = "no certificate"
+"""Why there is no ratio where nobody has asked for a proof."""
 Level = Literal[-1, 0, 1, 2, 3, 4]
 RATIO_LEVEL = 3
 """The level from which on a ratio between two backends may be printed."""
@@ -170,7 +172,7 @@ def standing(
 ) -> Standing:
     """Look up the certificate for two rows of `results.table` that agree in model and scenario."""
     arms = {row["backend_name"]: row["packages"] for row in (one, other)}
-    reason = "no certificate"
+    reason = NONE_MADE
     for certificate in certificates:
         if {arm.backend for arm in certificate.arms} != set(arms) or certificate.model != one["model"]:
             continue

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from results.certificate import NO_CERTIFICATES, Certificates
+from results.certificate import NO_CERTIFICATES, NONE_MADE, Certificates
 from results.figures import MARKS
 from results.metric import METRICS
 from results.side_by_side import Line, Ratio, backends, side_by_side
@@ -77,7 +77,7 @@ def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES) -
         caption=plain(_caption(table, extra)),
         blocks=tuple(blocks),
         footnotes=tuple(f"{sign} {MARKS[code].sentence}" for code, sign in signs.items()),
-        legend=() if good.empty else (*_legend(good), *_cited(lines)),
+        legend=() if good.empty else (*_legend(good), *_cited(lines), *_data_notes(good)),
         problems=tuple(
             Problem(row["status"], _where(row, varying), row["runs"], plain(row["reason"]) or "no reason given")
             for row in table[table["status"] != "ok"].to_dict("records")
@@ -169,10 +169,18 @@ def _proved(ratio: Ratio) -> str:
 
 
 def _cited(lines: Iterable[Line]) -> Iterator[str]:
+    if any(ratio == f"≠ {NONE_MADE}" for line in lines for ratio in line.ratios.values()):
+        yield f"≠ {NONE_MADE}: nobody has proved that both do the same work; `python -m benchmarks certify` can"
     ratios = [ratio for line in lines for ratio in line.ratios.values() if not isinstance(ratio, str)]
     for one in {ratio.certificate.sha256: ratio.certificate for ratio in ratios}.values():
         arms = " and ".join(arm.backend for arm in one.arms)
         yield f"P3, P4: proved by certificate {one.sha256[:8]}, {one.model} in {arms}, made {one.made[:10]}"
+
+
+def _data_notes(good: pd.DataFrame) -> Iterator[str]:
+    for dataset, rows in good.groupby("dataset", sort=False):
+        if notes := dict.fromkeys(plain(note) for own in rows["notes"] for note in own):
+            yield f"{plain(str(dataset))}: {'; '.join(notes)}"
 
 
 def _extra_columns(good: pd.DataFrame) -> list[str]:

@@ -31,8 +31,9 @@ def test_smoke_is_one_case_each_that_needs_no_pretraining() -> None:
     assert {scenario for _, _, scenario in labels("smoke")} == {"scratch"}
 
 
-def test_the_default_suite_is_three_models_in_five_ways() -> None:
-    models = [("pytorch", "resnet18"), ("pytorch", "efficientnet-b0"), ("keras3", "mobilenet-v2-0.35")]
+def test_the_default_suite_is_three_models_in_five_ways_one_of_them_in_two_backends() -> None:
+    models = [("pytorch", name) for name in ("resnet18", "efficientnet-b0", "mobilenet-v2-0.35")]
+    models.append(("keras3", "mobilenet-v2-0.35"))
     assert labels("default") == {(*model, scenario) for model in models for scenario in FIVE}
 
 
