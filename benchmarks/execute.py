@@ -13,11 +13,14 @@ import numpy as np
 from msgspec.structs import replace
 
 from benchmarks.plan import Planned
+from harness.dataset import open_dataset
 from harness.launch import Event, Outcome, launch
 from harness.machine import Machine
 from harness.record import Record, Status
 from harness.spec import Case, Job, key, version
+from results.file_rules import Files, file_breaches
 from results.objects import Unwritable
+from results.rules import judged
 from results.store import RunWriter
 
 
@@ -43,7 +46,7 @@ def execute(
             except KeyboardInterrupt:
                 writer.append(replace(_without_figures(planned.case, "interrupted", "Ctrl-C"), machine=machine.key))
                 raise
-        record = replace(record, machine=machine.key)
+        record = replace(judged(record), machine=machine.key)
         writer.append(record)
         records.append(record)
         on_event({"end": record})
@@ -65,8 +68,10 @@ def _run(job: Job, writer: RunWriter, timeout_s: float, on_event: Callable[[Even
         )
         if outcome.ending == "ok":
             record = msgspec.json.decode(outcome.value, type=Record)
-            with np.load(folder / "logits.npz", allow_pickle=False) as arrays:
-                return replace(record, logits=writer.put_arrays(dict(arrays)))
+            with np.load(folder / "logits.npz", allow_pickle=False) as archive:
+                arrays = dict(archive)
+            files = Files(dataset=open_dataset(job.dataset_path, case.limit), **arrays)
+            return replace(judged(record, file_breaches(record, files)), logits=writer.put_arrays(arrays))
         return _of_failure(case, outcome, writer.results_dir)
 
 

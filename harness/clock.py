@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -21,25 +21,40 @@ MINIMUM_WINDOW_S = 1.0
 LATENCY_STEPS = 20
 
 
+class TimeSource(NamedTuple):
+    """Where time comes from, in ns: that on the wall, and that of the CPU which this process used."""
+
+    now: Callable[[], int] = time.perf_counter_ns
+    cpu: Callable[[], int] = time.process_time_ns
+
+
+REAL_TIME = TimeSource()
+
+
 class NotFinite(Exception):
     """Training diverged; the message names the step."""
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of steps of one kind. Throughput is `images / seconds`: one division, of one window."""
+    """A stretch of steps of one kind. Throughput is `images / seconds`: one division, of one window.
+
+    `tail_s` is what of `seconds` belongs to no step: the wait for the device at the end of an epoch.
+    """
 
     kind: Kind
     steps: int
     images: int
     seconds: float
     compile_events: int
+    tail_s: float | None = None
 
 
 class Clock:
     """The clock of one stage.
 
     `steps` is the number of optimizer steps the stage will take; `sync` returns when the device is idle;
-    `compile_events` counts compilations so far; `on_epoch_end(epoch)` runs with the window closed; `now` is in ns.
+    `compile_events` counts compilations so far; `on_epoch_begin(epoch)` and `on_epoch_end(epoch)` run with the window
+    closed; `now` is in ns.
     Raises `Refused` if the stage has no step left after first step and warm-up.
     """
 
@@ -52,18 +67,16 @@ class Clock:
         sync: Callable[[], None],
         compile_events: Callable[[], int],
         on_epoch_end: Callable[[int], None],
+        on_epoch_begin: Callable[[int], None] = lambda epoch: None,
         now: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        counts = _plan(steps, warmup_steps)
+        counts = plan(steps, warmup_steps)
         self._kinds: list[Kind] = [kind for kind, count in counts.items() for _ in range(count)]
         self._batch_size = batch_size
-        self._sync, self._compile_events, self._on_epoch_end, self._now = (
-            sync,
-            compile_events,
-            on_epoch_end,
-            now,
-        )
+        self._sync, self._compile_events, self._now = sync, compile_events, now
+        self._on_epoch_begin, self._on_epoch_end = on_epoch_begin, on_epoch_end
         self._seconds: dict[Kind, int] = dict.fromkeys(counts, 0)
+        self._tails: dict[Kind, int] = dict.fromkeys(counts, 0)
         self._compiled: dict[Kind, int] = dict.fromkeys(counts, 0)
         self._losses: list[Any] = []
         self._last = self._opened = 0
@@ -73,9 +86,12 @@ class Clock:
         self.epoch_ns: list[int] = []
         self.epoch_end_ns = 0
         """Time spent in `on_epoch_end` so far."""
+        self.drained_ns = 0
+        """Time that losses took to arrive after the device had said that it was done; next to none if it was (V40)."""
 
     def epoch_begin(self) -> None:
         """Open the window; the epoch's batches are ready, or being made if they are streamed."""
+        self._on_epoch_begin(len(self.epoch_ns))
         self._sync()
         self._seen_compiles = self._compile_events()
         self._last = self._opened = self._epoch_opened = self._now()
@@ -98,11 +114,15 @@ class Clock:
         """Close the window, check the losses, and let the worker evaluate. Raises `NotFinite`."""
         self._sync()
         now = self._now()
-        step = len(self.step_ns) - 1
-        self._close(self._kinds[step], now)
+        kind = self._kinds[len(self.step_ns) - 1]
+        self._tails[kind] += now - self._last
+        self._close(kind, now)
         self.epoch_ns.append(now - self._epoch_opened)
         first = len(self.losses)
-        self.losses.extend(float(loss) for loss in self._losses)
+        closed = self._now()
+        last = [float(loss) for loss in self._losses[-1:]]
+        self.drained_ns += self._now() - closed
+        self.losses.extend([*map(float, self._losses[:-1]), *last])
         self._losses.clear()
         for offset, loss in enumerate(self.losses[first:]):
             if not math.isfinite(loss):
@@ -120,6 +140,7 @@ class Clock:
                 images=done.count(kind) * self._batch_size,
                 seconds=self._seconds[kind] / 1e9,
                 compile_events=self._compiled[kind],
+                tail_s=self._tails[kind] / 1e9,
             )
             for kind in self._seconds
             if kind in done
@@ -133,7 +154,29 @@ class Clock:
         self._last = self._opened = self._now() if kind != "latency" else now
 
 
-def _plan(steps: int, warmup_steps: int) -> dict[Kind, int]:
+def empty_step_us(source: TimeSource = REAL_TIME, steps: int = 200) -> float:
+    """What a step costs in which nothing is done, in microseconds: the least of five tries (V44)."""
+    spent = []
+    for _ in range(5):
+        clock = Clock(
+            steps=steps,
+            batch_size=1,
+            warmup_steps=0,
+            sync=lambda: None,
+            compile_events=lambda: 0,
+            on_epoch_end=lambda epoch: None,
+            now=source.now,
+        )
+        clock.epoch_begin()
+        started = source.now()
+        for _ in range(steps):
+            clock.tick(0.0)
+        spent.append((source.now() - started) / steps / 1e3)
+    return min(spent)
+
+
+def plan(steps: int, warmup_steps: int) -> dict[Kind, int]:
+    """How many steps of a stage are of which kind, in order. Raises `Refused` if none is left after warm-up."""
     left = steps - 1 - warmup_steps
     if left < 1:
         raise Refused(

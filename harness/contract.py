@@ -71,7 +71,11 @@ class Effective(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(Protocol):
-    """One built model on one device. Made by `open_session`; used by one thread."""
+    """One built model on one device. Made by `open_session`; used by one thread.
+
+    `observed(stage)`, a `harness.audit.Observed` of the stage just trained, is wanted for the audit and may be missing.
+    So may `work()`, a `harness.witness.Work` of everything done so far, which shows that a step is one step (V07).
+    """
 
     batch_layout: Literal["nhwc", "nchw"]
     """Memory layout in which the session wants its float32 batches."""
@@ -104,7 +108,9 @@ class Session(Protocol):
         ...
 
     def slots(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
-        """Optimizer state of the stage just trained: canonical parameter name to slot name to array."""
+        """Optimizer state of the stage just trained: canonical parameter name to slot name to array.
+
+        From a stage's first `epoch_begin` on it is that stage's own, all zeros or nothing (V17)."""
         ...
 
     def sync(self) -> None:
@@ -202,7 +208,10 @@ class Probe(Protocol):
 
 
 class Backend(Protocol):
-    """The names a backend module must have. `open_probe(session)` is wanted for certificates and may be missing."""
+    """The names a backend module must have. `open_probe(session)` is wanted for certificates and may be missing.
+
+    So may `probe_numerics(session)`, a `harness.numerics.Numerics`: how exactly its operations really compute (V32).
+    """
 
     MODELS: Mapping[str, Model]
     PACKAGES: tuple[str, ...]

@@ -34,6 +34,16 @@ class Evaluator:
             self._splits["train"] = train._replace(ids=train.ids[chosen], labels=train.labels[chosen])
         self._image_size, self.normalisation = image_size, normalisation
 
+    def split(self, name: str) -> Split:
+        """What is judged under that name."""
+        return self._splits[name]
+
+    def images(self, split: str) -> NDArray[np.float32]:
+        """The first batch of a split as the session gets it."""
+        chosen, layout = self._splits[split], self._session.batch_layout
+        batches = evaluation_batches(chosen, self._batch_size, self._image_size, self.normalisation, layout)
+        return next(images for images, _ in batches)
+
     def logits(self, split: str) -> NDArray[np.float32]:
         """Logits [n, classes] of a split, in its order."""
         chosen = self._splits[split]

@@ -6,10 +6,9 @@ Randomness is counter-based: a sample's augmentation depends on (seed, epoch, sa
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
@@ -19,7 +18,9 @@ from numpy.typing import NDArray
 from harness.augment import centre_crop, compose
 from harness.checkpoint import Normalisation
 from harness.dataset import Split
+from harness.delivered import Delivered
 from harness.errors import Declined, Refused
+from harness.order import epoch_order
 from harness.spec import Augmentation
 
 READY_BYTES = 512 * 2**20
@@ -50,6 +51,7 @@ class Feed:
         layout: Literal["nhwc", "nchw"],
         input: Literal["arrays", "stream", "native"] = "arrays",
         workers: int = 0,
+        now: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         if batch_size > len(split.labels):
             raise Refused(
@@ -60,52 +62,33 @@ class Feed:
         self.image_size, self.normalisation, self.augmentations = image_size, normalisation, augmentations
         self.layout, self.input, self.workers = layout, input, workers
         self.steps_per_epoch = len(split.labels) // batch_size
-        self._augment = compose(augmentations)
+        self._augment, self._now = compose(augmentations), now
         self.waited_ns = self.first_wait_ns = 0
         self.prepared_ns = 0
-        self._order = hashlib.sha256()
-        self._pixels = hashlib.sha256()
-        self._seen = np.zeros(len(split.labels), dtype=np.int64)
+        self.delivered = Delivered(split)
         ready = self.steps_per_epoch * batch_size * image_size * image_size * 3 * 4
         if input == "arrays" and ready > READY_BYTES:
             raise Declined(f"an epoch of ready batches takes {ready >> 20} MB, more than 512; use --input stream")
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Positions within the split in the order of that epoch, whole batches only, int64 [steps * batch]."""
-        shuffle = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, epoch]))
-        return shuffle.permutation(len(self.split.labels))[: self.steps_per_epoch * self.batch_size]
+        return epoch_order(len(self.split.labels), self.batch_size, self.seed, epoch)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch; `arrays` makes them all before it returns, `stream` a few ahead."""
         chunks = self.order(epoch).reshape(self.steps_per_epoch, self.batch_size)
         if self.input == "stream":
             return self._stream(epoch, chunks)
-        start = time.perf_counter_ns()
+        start = self._now()
         batches = [self._batch(epoch, chunk) for chunk in chunks]
-        self.prepared_ns += time.perf_counter_ns() - start
+        self.prepared_ns += self._now() - start
         for batch in batches:
             self._note(batch)
         return iter(batches)
 
     def saw(self, positions: NDArray[np.int64]) -> None:
         """Count samples that a native pipeline delivered (V31)."""
-        np.add.at(self._seen, positions, 1)
-        self._order.update(np.ascontiguousarray(self.split.ids[positions]).tobytes())
-
-    @property
-    def order_sha256(self) -> str:
-        """Digest of the sequence of sample ids delivered so far (V24)."""
-        return self._order.hexdigest()
-
-    @property
-    def pixels_sha256(self) -> str | None:
-        """Digest of the batches delivered so far (V28); None where the harness does not hold the pixels."""
-        return self._pixels.hexdigest() if self.input == "arrays" else None
-
-    @property
-    def samples_seen(self) -> tuple[int, int]:
-        """Fewest and most times that one sample was delivered so far."""
-        return int(self._seen.min()), int(self._seen.max())
+        self.delivered.saw(positions)
 
     def _stream(self, epoch: int, chunks: NDArray[np.int64]) -> Iterator[Batch]:
         with ThreadPoolExecutor(max_workers=max(1, self.workers)) as pool:
@@ -118,19 +101,17 @@ class Feed:
                 yield self._wait(ahead.popleft())
 
     def _wait(self, batch: Future[Batch]) -> Batch:
-        start = time.perf_counter_ns()
+        start = self._now()
         ready = batch.result()
-        waited = time.perf_counter_ns() - start
+        waited = self._now() - start
         self.first_wait_ns = self.first_wait_ns or waited
         self.waited_ns += waited
-        self._note(ready, pixels=False)
+        self._note(ready, whole=False)
         return ready
 
-    def _note(self, batch: Batch, *, pixels: bool = True) -> None:
-        self._order.update(batch.ids.tobytes())
-        np.add.at(self._seen, np.searchsorted(self.split.ids, batch.ids), 1)
-        if pixels:
-            self._pixels.update(batch.images.data)
+    def _note(self, batch: Batch, *, whole: bool = True) -> None:
+        self.delivered.note(batch.ids, batch.labels)
+        self.delivered.picture(batch.images, self.layout, whole=whole)
 
     def _batch(self, epoch: int, positions: NDArray[np.int64]) -> Batch:
         ids = self.split.ids[positions]

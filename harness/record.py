@@ -10,7 +10,9 @@ from harness.audit import Audit
 from harness.clock import Window
 from harness.contract import Effective
 from harness.initial import LoadReport
+from harness.numerics import Numerics
 from harness.spec import Case
+from harness.witness import Seen
 
 Status = Literal["ok", "skipped", "failed", "timeout", "oom", "killed", "interrupted"]
 STATUSES: tuple[Status, ...] = ("ok", "skipped", "failed", "timeout", "oom", "killed", "interrupted")
@@ -31,6 +33,8 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     A throughput window's steps are the times between dispatches, a latency window's are synchronised. `losses` are the
     training losses of the steps, as the backend reported them. `kept_epoch` is the epoch whose weights were kept.
+    `colours` are means and standard deviations of the channels of the first batch; `drained_s` is for how long losses
+    were waited for after the device had said that it was done.
     """
 
     epochs: tuple[Epoch, ...]
@@ -45,6 +49,10 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
     order_sha256: str
     pixels_sha256: str | None
     samples_seen: tuple[int, int]
+    labels_sha256: str | None = None
+    colours: tuple[float, ...] | None = None
+    drained_s: float = 0.0
+    seen: Seen | None = None
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +84,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One `process` row. Everything after `reason` is present only as far as the process came.
 
     `wall_s` splits the process's life into named parts that do not overlap and add up to `total_s`. `logits` names an
-    object with float32 logits and labels of the test set; `artefacts` are paths of what `--save-model` kept.
+    object with float32 logits and labels of the test set; `artefacts` are paths of what `--save-model` kept. `images`
+    are those of each split; `subnormals` are weights too small to be normal numbers; `empty_step_us` is what the clock
+    itself costs per step.
     """
 
     case: Case
@@ -93,6 +103,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     val: Quality | None = None
     test_is_val: bool = False
     classes: tuple[str, ...] = ()
+    images: dict[str, int] = {}
     load: LoadReport | None = None
     head_sha256: str = ""
     start_sha256: str = ""
@@ -100,6 +111,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     memory: Memory | None = None
     sensors: Sensors | None = None
     effective: Effective | None = None
+    numerics: Numerics | None = None
+    subnormals: int | None = None
+    empty_step_us: float | None = None
     versions: dict[str, str] = {}
     logits: str | None = None
     notes: tuple[str, ...] = ()

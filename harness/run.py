@@ -10,14 +10,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import machine
+from harness import checks, machine
 from harness.checkpoint import Checkpoint, Normalisation, read_checkpoint, tensors_digest
+from harness.clock import REAL_TIME, TimeSource, empty_step_us
 from harness.contract import BUFFERS, Model, Session
 from harness.dataset import open_dataset
 from harness.errors import Declined, Refused
 from harness.evaluate import Evaluator
 from harness.initial import LoadReport, head_arrays, overlay, random_arrays
 from harness.kept import keep_model
+from harness.numerics import Examined
 from harness.plugins import find_model
 from harness.record import Memory, Record
 from harness.sensors import Disturbance, Wall, peak_memory, private_memory
@@ -28,14 +30,16 @@ WITHOUT_CHECKPOINT = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 """How inputs are scaled where no checkpoint says it."""
 
 
-def run_case(job: dict[str, Any], folder: str, started: float, report: Report) -> Record:
+def run_case(
+    job: dict[str, Any], folder: str, started: float, report: Report, source: TimeSource = REAL_TIME
+) -> Record:
     """Run the case of a `spec.Job` and return its record; test logits go to `folder`/logits.npz.
 
     Raises `Declined` for what cannot be done here, `Refused` for wrong input, `NotFinite` for a training that diverged.
     """
     task = msgspec.convert(job, Job)
     case = task.case
-    wall = Wall(started)
+    wall = Wall(started, source)
     dataset = open_dataset(task.dataset_path, case.limit, task.files_path)
     checkpoint = read_checkpoint(task.checkpoint_path) if task.checkpoint_path else None
     wall.lap("open files")
@@ -51,24 +55,33 @@ def run_case(job: dict[str, Any], folder: str, started: float, report: Report) -
     if task.strict and load is not None and not load.complete:
         raise Refused(f"--strict: the checkpoint does not fit {case.model}: {load.sentence()}")
     session.load(start)
-    _check_loaded(session, start)
+    checks.v02_everything_loaded(session, start)
     wall.lap("load")
 
     normalisation = checkpoint.meta.normalisation if checkpoint else WITHOUT_CHECKPOINT
     evaluator = Evaluator(session, dataset, case.image_size, normalisation, task.train_pass)
-    disturbance = Disturbance()
+    disturbance = Disturbance(source)
     stages, private_peak = [], 0
     for number in range(len(case.scenario.stages)):
-        stage = StageRun(session, case, number, dataset, evaluator)
+        stage = StageRun(session, case, number, dataset, evaluator, source)
         stages.append(stage.run(wall, report))
         private_peak = max(private_peak, stage.private_peak)
     sensors = disturbance.read()
     logits, val = evaluator.logits("test"), evaluator.quality("val")
-    test = dataset.splits["test"]
+    test = evaluator.split("test")
     np.savez(Path(folder) / "logits.npz", logits=logits, labels=test.labels, ids=test.ids)
     wall.lap("evaluation")
     artefacts = keep_model(session, case, dataset.meta, normalisation, task.save_model) if task.save_model else {}
-    parameters = _count_parameters(session)
+    parameters, subnormals = _count(session)
+    memory = Memory(
+        process_peak=peak_memory(),
+        private_peak=private_peak,
+        framework=framework_bytes,
+        device_peak=session.device_memory(),
+    )
+    effective = session.effective()
+    numerics = backend.probe_numerics(session) if isinstance(backend, Examined) else None
+    checks.v08_head_answers(session, case, len(dataset.meta.classes), evaluator.images("test"))
     wall.lap("other")
     parts = wall.parts()
     return Record(
@@ -84,18 +97,17 @@ def run_case(job: dict[str, Any], folder: str, started: float, report: Report) -
         val=val,
         test_is_val=dataset.meta.test_is_val,
         classes=dataset.meta.classes,
+        images={name: len(split.ids) for name, split in dataset.splits.items()},
         load=load,
         head_sha256=tensors_digest({name: array for name, array in start.items() if name.startswith("head.")}),
         start_sha256=tensors_digest(start),
         parameters=parameters,
-        memory=Memory(
-            process_peak=peak_memory(),
-            private_peak=private_peak,
-            framework=framework_bytes,
-            device_peak=session.device_memory(),
-        ),
+        memory=memory,
         sensors=sensors,
-        effective=session.effective(),
+        effective=effective,
+        numerics=numerics,
+        subnormals=subnormals,
+        empty_step_us=empty_step_us(source),
         versions=machine.versions(backend.PACKAGES),
         notes=dataset.meta.notes,
         artefacts=artefacts,
@@ -121,14 +133,12 @@ def starting_arrays(
     return start, overlay(start, model, checkpoint, classes if case.reuse_head else ())
 
 
-def _check_loaded(session: Session, start: dict[str, NDArray[Any]]) -> None:
-    for tensor in session.state():
-        if not np.array_equal(tensor.array, start[tensor.name]):
-            raise RuntimeError(f"{tensor.name} is not what was loaded into it")
-
-
-def _count_parameters(session: Session) -> dict[str, int]:
-    counts = {"backbone": 0, "head": 0, "buffers": 0}
+def _count(session: Session) -> tuple[dict[str, int], int]:
+    """Elements by part, buffers apart, and how many parameters are too small for a normal number of their type."""
+    counts, subnormals = {"backbone": 0, "head": 0, "buffers": 0}, 0
     for tensor in session.state():
         counts["buffers" if tensor.role in BUFFERS else tensor.part] += tensor.array.size
-    return counts
+        if tensor.role not in BUFFERS:
+            size = np.abs(tensor.array)
+            subnormals += int(np.count_nonzero((size > 0) & (size < np.finfo(tensor.array.dtype).tiny)))
+    return counts, subnormals

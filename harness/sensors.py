@@ -7,20 +7,22 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness.clock import REAL_TIME, TimeSource
 from harness.record import Sensors
 
 
 class Wall:
     """Splits the life of a process into parts that do not overlap and add up, beginning at `started` (epoch s)."""
 
-    def __init__(self, started: float) -> None:
+    def __init__(self, started: float, source: TimeSource = REAL_TIME) -> None:
         self._parts: dict[str, float] = {"start": time.time() - started}
-        self._last = time.perf_counter()
+        self._now = source.now
+        self._last = self._now()
 
     def lap(self, part: str) -> float:
         """Book the time since the last lap on `part`; returns it in seconds."""
-        now = time.perf_counter()
-        seconds, self._last = now - self._last, now
+        now = self._now()
+        seconds, self._last = (now - self._last) / 1e9, now
         self._parts[part] = self._parts.get(part, 0.0) + seconds
         return seconds
 
@@ -41,16 +43,17 @@ class Wall:
 class Disturbance:
     """CPU time and context switches of this process from construction to `read`."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: TimeSource = REAL_TIME) -> None:
         self._before = resource.getrusage(resource.RUSAGE_SELF)
-        self._started = time.perf_counter()
+        self._source = source
+        self._started, self._cpu = source.now(), source.cpu()
 
     def read(self) -> Sensors:
         """Figures since construction."""
         now, before = resource.getrusage(resource.RUSAGE_SELF), self._before
-        cpu = now.ru_utime + now.ru_stime - before.ru_utime - before.ru_stime
+        cpu, wall = self._source.cpu() - self._cpu, self._source.now() - self._started
         return Sensors(
-            cpu_over_wall=cpu / (time.perf_counter() - self._started),
+            cpu_over_wall=cpu / wall if wall else 0.0,
             involuntary_switches=now.ru_nivcsw - before.ru_nivcsw,
             voluntary_switches=now.ru_nvcsw - before.ru_nvcsw,
         )

@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import audit
-from harness.clock import Clock, NotFinite
+from harness.clock import REAL_TIME, Clock, NotFinite, TimeSource
 from harness.contract import BUFFERS, Session
 from harness.dataset import Dataset
 from harness.evaluate import Evaluator
 from harness.feed import Feed
+from harness.order import stage_seed
 from harness.record import Epoch, Quality, StageRecord
 from harness.sensors import Wall, private_memory
 from harness.spec import Case, Stage
+from harness.witness import Witness
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -25,8 +27,16 @@ Report = Callable[[dict[str, Any]], None]
 class StageRun:
     """Trains one stage of a case on a session. Made, run once, and thrown away."""
 
-    def __init__(self, session: Session, case: Case, number: int, dataset: Dataset, evaluator: Evaluator) -> None:
-        self._session, self._case, self._evaluator = session, case, evaluator
+    def __init__(
+        self,
+        session: Session,
+        case: Case,
+        number: int,
+        dataset: Dataset,
+        evaluator: Evaluator,
+        source: TimeSource = REAL_TIME,
+    ) -> None:
+        self._session, self._case, self._evaluator, self._source = session, case, evaluator, source
         self._number, self._stage = number, case.scenario.stages[number]
         self._qualities: list[tuple[Quality, Quality]] = []
         self._best: tuple[float, int, dict[str, NDArray[Any]]] | None = None
@@ -35,19 +45,21 @@ class StageRun:
             dataset.splits["train"],
             batch_size=self._stage.batch_size,
             epochs=self._stage.epochs,
-            seed=case.seed * 1000 + number,
+            seed=stage_seed(case, number),
             image_size=case.image_size,
             normalisation=evaluator.normalisation,
             augmentations=case.augment,
             layout=session.batch_layout,
             input=case.input,
             workers=case.workers,
+            now=source.now,
         )
+        self._witness = Witness(session, self._stage, self.feed)
 
     def run(self, wall: Wall, report: Report) -> StageRecord:
         """Train, keep what the stage says, and hold what moved against what it declared."""
-        session, stage, feed = self._session, self._stage, self.feed
-        before = audit.mark(session.state())
+        session, stage, feed, witness = self._session, self._stage, self.feed, self._witness
+        before = audit.mark(witness.passing(session.state()))
         clock = Clock(
             steps=stage.epochs * feed.steps_per_epoch,
             batch_size=stage.batch_size,
@@ -55,13 +67,17 @@ class StageRun:
             sync=session.sync,
             compile_events=session.compile_events,
             on_epoch_end=lambda epoch: self._after_epoch(epoch, clock, report),
+            on_epoch_begin=witness.epoch_begins,
+            now=self._source.now,
         )
         wall.lap("audit")
         session.train(stage, feed, clock)
         if len(clock.step_ns) != stage.epochs * feed.steps_per_epoch:
             raise RuntimeError(f"{len(clock.step_ns)} steps were made of {stage.epochs * feed.steps_per_epoch}")
         self._book(wall, clock)
-        verdict = audit.judge(before, session.state(), stage, session.slots())
+        observe = getattr(session, "observed", None)
+        observed = audit.NOT_LOOKED if observe is None else observe(stage)
+        verdict = audit.judge(before, witness.passing(session.state()), stage, session.slots(), observed)
         kept = stage.epochs - 1
         if stage.keep == "best" and self._best is not None:
             _, kept, arrays = self._best
@@ -70,6 +86,7 @@ class StageRun:
         return self._record(clock, verdict, kept)
 
     def _after_epoch(self, epoch: int, clock: Clock, report: Report) -> None:
+        self._witness.epoch_ends()
         train, val = self._evaluator.quality("train"), self._evaluator.quality("val")
         if not math.isfinite(train.loss + val.loss):
             raise NotFinite(f"loss is not finite after epoch {epoch + 1}; a lower learning rate may help")
@@ -123,9 +140,13 @@ class StageRun:
             kept_epoch=kept,
             trainable_parameters=_trainable(tensors, stage),
             norm_steps=len(clock.step_ns) if moving else 0,
-            order_sha256=self.feed.order_sha256,
-            pixels_sha256=self.feed.pixels_sha256,
-            samples_seen=self.feed.samples_seen,
+            order_sha256=self.feed.delivered.order_sha256,
+            labels_sha256=self.feed.delivered.labels_sha256,
+            pixels_sha256=self.feed.delivered.pixels_sha256,
+            colours=self.feed.delivered.colours,
+            samples_seen=self.feed.delivered.samples_seen,
+            drained_s=clock.drained_ns / 1e9,
+            seen=self._witness.seen(),
         )
 
 

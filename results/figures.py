@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-from harness.clock import MINIMUM_WINDOW_S, Kind
+from harness.clock import MINIMUM_WINDOW_S
 from harness.record import Record, StageRecord
 from harness.spec import Case
-from results import statistics
+from results import time_rules
+from results.windows import seconds_of, steps_of
 
 
 class Mark(NamedTuple):
@@ -23,6 +24,13 @@ class Mark(NamedTuple):
 MARKS = {
     "short window": Mark("throughput", "measured over less than 1 s of work"),
     "compile in window": Mark("throughput", "void: something was compiled inside the window (V34)"),
+    "other threads": Mark("throughput", "void: it ran on more cores or threads than its case has (V37)"),
+    "not synchronised": Mark("throughput", "void: the device still worked when the clock was stopped (V40)"),
+    "other steps": Mark("throughput", "void: the window does not hold exactly the steps after warm-up (V41)"),
+    "fetched outside": Mark("throughput", "void: batches were fetched before the window opened (V43)"),
+    "evaluated inside": Mark("throughput", "void: something was evaluated inside the window (V43)"),
+    "clock costs": Mark("throughput", "void: the clock itself takes over 1 % of the shortest step (V44)"),
+    "rounded times": Mark("throughput", "void: step times were rounded (V51)"),
     "not steady": Mark(
         "throughput", "first and last third of the window differ by more than 10 %: warm-up too short? (V41)"
     ),
@@ -43,22 +51,22 @@ MARKS = {
 def measure(record: Record) -> dict[str, Any]:
     """Figures of one process by column name: rates in images/s, times as named, memory in 10^6 bytes, fractions.
 
-    `throughput` is images ÷ seconds over the throughput windows of all stages, one division; it is void (NaN) if
-    anything was compiled in one of them.
+    `throughput` is images ÷ seconds over the throughput windows of all stages, one division; it is void (NaN) if one of
+    the rules about time speaks, and so is the latency.
     """
-    stages = record.stages
+    stages, void = record.stages, bool(time_rules.voided(record))
     epochs = [epoch for stage in stages for epoch in stage.epochs]
-    latency = sorted(step for stage in stages for step in steps_of(stage, "latency")) if not _voided(stages) else []
+    latency = sorted(step for stage in stages for step in steps_of(stage, "latency")) if not void else []
     quality = record.test or record.val
     memory = record.memory
     device = memory.device_peak if memory else None
     return {
-        "throughput": _throughput(stages),
-        "window_s": _seconds(stages, "throughput"),
+        "throughput": math.nan if void else _throughput(stages),
+        "window_s": seconds_of(stages, "throughput"),
         "latency_ms": median(latency) / 1e3 if latency else math.nan,
         "latency_p95_ms": _p95(latency) / 1e3,
         "latency_max_ms": latency[-1] / 1e3 if latency else math.nan,
-        "first_step_s": _seconds(stages[:1], "first"),
+        "first_step_s": seconds_of(stages[:1], "first"),
         "epoch_s": median(epoch.seconds for epoch in epochs) if epochs else math.nan,
         "train_s": sum(epoch.seconds for epoch in epochs) if epochs else math.nan,
         "total_s": record.total_s or math.nan,
@@ -79,11 +87,10 @@ def marks(record: Record) -> list[str]:
     """Codes of what must be known about this record, in the order of MARKS."""
     on_validation = record.test_is_val or (record.test is None and record.val is not None)
     kept_best = any(stage.keep == "best" for stage in record.case.scenario.stages)
-    windows = [steps_of(stage, "throughput") for stage in record.stages]
+    void = time_rules.voided(record)
     holds = {
-        "short window": 0 < _seconds(record.stages, "throughput") < MINIMUM_WINDOW_S,
-        "compile in window": _voided(record.stages),
-        "not steady": any(abs(statistics.drift(window)) > statistics.NOISE for window in windows),
+        "short window": 0 < seconds_of(record.stages, "throughput") < MINIMUM_WINDOW_S,
+        "not steady": time_rules.v41_not_steady(record),
         "best epoch": kept_best and not on_validation,
         "best epoch on test": kept_best and on_validation,
         "validation images": on_validation,
@@ -91,33 +98,13 @@ def marks(record: Record) -> list[str]:
         "checkpoint incomplete": record.load is not None and not record.load.complete,
         "idiom": record.case.idiom,
     }
-    return [code for code in MARKS if holds[code]]
-
-
-def steps_of(stage: StageRecord, kind: Kind) -> Sequence[int]:
-    """Step times of one kind, in microseconds."""
-    start = 0
-    for window in stage.windows:
-        if window.kind == kind:
-            return stage.step_us[start : start + window.steps]
-        start += window.steps
-    return ()
+    return [code for code in MARKS if holds.get(code) or code in void]
 
 
 def _throughput(stages: Sequence[StageRecord]) -> float:
     images = sum(w.images for stage in stages for w in stage.windows if w.kind == "throughput")
-    seconds = _seconds(stages, "throughput")
-    return images / seconds if seconds > 0 and not _voided(stages) else math.nan
-
-
-def _seconds(stages: Sequence[StageRecord], kind: Kind) -> float:
-    windows = [window.seconds for stage in stages for window in stage.windows if window.kind == kind]
-    return sum(windows) if windows else math.nan
-
-
-def _voided(stages: Sequence[StageRecord]) -> bool:
-    measured = ("throughput", "latency")
-    return any(window.compile_events for stage in stages for window in stage.windows if window.kind in measured)
+    seconds = seconds_of(stages, "throughput")
+    return images / seconds if seconds > 0 else math.nan
 
 
 def _norm_lags(case: Case, stages: Sequence[StageRecord]) -> bool:

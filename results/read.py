@@ -16,7 +16,9 @@ from harness.errors import Declined, Refused
 from harness.spec import Case
 from results.certificate import essence, packages
 from results.figures import measure
+from results.pair_rules import traits
 from results.rows import EndRow, Fault, ProcessRow, RunRow, scan
+from results.rules import judged
 
 
 class NothingMeasured(Declined):
@@ -28,7 +30,7 @@ TYPES: dict[str, str] = {
     "protocol": "int64",
     **dict.fromkeys(("backend", "engine", "backend_name", "model", "scenario", "dataset", "dataset_sha256"), "string"),
     **dict.fromkeys(("checkpoint", "checkpoint_sha256", "head", "augment", "device", "device_name"), "string"),
-    **dict.fromkeys(("recipe", "start", "packages"), "string"),
+    **dict.fromkeys(("recipe", "start", "packages", "traits"), "string"),
     **dict.fromkeys(("precision", "layout", "input", "status", "reason", "wall_parts", "logits", "file"), "string"),
     **dict.fromkeys(("image_size", "threads", "workers", "warmup_steps", "seed", "epochs", "offset"), "int64"),
     **dict.fromkeys(("limit", "test_images", "backbone_parameters"), "Int64"),
@@ -56,7 +58,8 @@ def load(path: str | Path) -> pd.DataFrame:
     `step_us` holds all raw step times of the row as one int64 array; `attrs["unread"]` counts the lines that are none
     of ours by fault, `attrs["missing"]` the planned cases that a run lacks, and `attrs["warnings"]` says both in
     sentences. A row that is in two files of one run (folders that were merged) counts once. Raises `Refused` for a path
-    that does not exist, `NothingMeasured` if there is no record in it.
+    that does not exist, `NothingMeasured` if there is no record in it. A record that breaks a rule is read as failed,
+    whatever it was written as.
     """
     path = Path(path)
     if not path.exists():
@@ -64,7 +67,7 @@ def load(path: str | Path) -> pd.DataFrame:
     reading = _Reading()
     for file in _files(path):
         reading.add(file)
-    rows, warnings = reading.rows, [*reading.lacking(), *reading.told()]
+    rows, warnings = reading.rows, [*reading.v50_lacking(), *reading.v50_unread()]
     if not rows:
         raise NothingMeasured("; ".join([f"{path} holds no record", *warnings]))
     frame = pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
@@ -112,20 +115,21 @@ class _Reading:
         lacking = {run: len(set(plan.planned) - self._keys[run]) for run, plan in self._plans.items()}
         return {run: count for run, count in lacking.items() if count}
 
-    def lacking(self) -> Iterator[str]:
+    def v50_lacking(self) -> Iterator[str]:
         """A sentence for each of those runs."""
         for run, count in self.missing().items():
             remedy = "" if run in self._ended else "; --resume runs what is missing"
-            yield f"run {run} planned {len(set(self._plans[run].planned))} cases and lacks {count} of them{remedy}"
+            planned = len(set(self._plans[run].planned))
+            yield f"run {run} planned {planned} cases and lacks {count} of them (V50){remedy}"
 
-    def told(self) -> Iterator[str]:
+    def v50_unread(self) -> Iterator[str]:
         """A sentence for each kind of line that is no row."""
         for fault, count in self.unread.items():
-            yield f"{count} line{'s' if count > 1 else ''} not read: {SENTENCES[fault]}"
+            yield f"{count} line{'s' if count > 1 else ''} not read (V50): {SENTENCES[fault]}"
 
 
 def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:
-    record = row.record
+    record = judged(row.record)
     steps = [np.asarray(stage.step_us, dtype=np.int64) for stage in record.stages]
     return {
         **_identity(record.case),
@@ -146,6 +150,7 @@ def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:
         "wall_s": record.wall_s,
         "versions": record.versions,
         "packages": packages(record.versions),
+        "traits": traits(record),
         "step_us": np.concatenate(steps) if steps else np.zeros(0, dtype=np.int64),
         "logits": record.logits,
         "notes": list(record.notes),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from results.certificate import Certificate, standing
 from results.metric import METRICS
+from results.pair_rules import unlike
 
 ROW = ("dataset", "model", "scenario", "image_size", "device", "precision", "layout", "compile", "input", "threads",
        "head", "idiom", "epochs", "augment", "limit", "machine", "protocol")  # fmt: skip
@@ -42,21 +43,22 @@ def may_compare(
     metric: str,
     certificates: Sequence[Certificate] = (),
 ) -> Certificate | str:
-    """The certificate that lets `metric` of two rows of `table` be shown as a ratio, or why not (V01, V02, V43, V52).
+    """The certificate that lets `metric` of two rows of `table` be shown as a ratio, or why not.
 
-    A reason is a few words that stand behind a `≠`.
+    A reason is a few words that stand behind a `≠` (V01, V02, V52, and the rules of `results.pair_rules`).
     """
-    for field, word in (("protocol", "protocol"), ("dataset_sha256", "data")):
-        if _differs(one, other, field):
-            return word
-    if one["idiom"] or other["idiom"]:
-        return "idiom"
-    if _differs(one, other, "backbone_parameters"):
-        return "architecture"
-    if _differs(one, other, "checkpoint_sha256"):
-        return "checkpoint"
-    if METRICS[metric].unit in ("s", "ms", "images/s") and _differs(one, other, "wall_parts"):
-        return "parts of time"
+    reasons = {
+        "protocol": _differs(one, other, "protocol"),
+        "data": _differs(one, other, "dataset_sha256"),
+        "idiom": one["idiom"] or other["idiom"],
+        "architecture": _differs(one, other, "backbone_parameters"),
+        "checkpoint": _differs(one, other, "checkpoint_sha256"),
+    }
+    void = "void" if pd.isna(one[metric]) or pd.isna(other[metric]) else ""
+    timed = METRICS[metric].unit in ("s", "ms", "images/s")
+    first = next((word for word, holds in reasons.items() if holds), "")
+    if reason := first or unlike(one, other, timed=timed) or void:
+        return reason
     found = standing(one, other, certificates)
     return found.certificate or found.reason
 

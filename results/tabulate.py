@@ -13,6 +13,7 @@ from harness.errors import Refused
 from results import statistics
 from results.figures import MARKS
 from results.metric import METRICS
+from results.pair_rules import pooled
 
 GROUP = ("protocol", "version", "machine", "environment", "device", "status")
 """Records are pooled only if they agree in all of these (V52)."""
@@ -44,7 +45,7 @@ TYPES: dict[str, str] = {
     **dict.fromkeys(("image_size", "threads", "epochs", "workers", "warmup_steps"), "int64"),
     **dict.fromkeys(("limit", "test_images", "backbone_parameters"), "Int64"),
     **dict.fromkeys(("dataset_sha256", "checkpoint_sha256", "wall_parts", "device_name"), "string"),
-    **dict.fromkeys(("recipe", "start", "packages"), "string"),
+    **dict.fromkeys(("recipe", "start", "packages", "traits"), "string"),
     **dict.fromkeys(("version", "machine", "environment"), "string"),
     "protocol": "int64",
 }
@@ -88,6 +89,7 @@ def _row(group: pd.DataFrame, target: float | None) -> dict[str, Any]:
     row["test_images"] = group["test_images"].min()
     row["marks"] = _in_order(group["marks"], MARKS)
     row["notes"] = _in_order(group["notes"], ())
+    row["traits"] = pooled(group["traits"])
     if first["status"] != "ok":
         return row
     columns: dict[str, pd.Series[float]] = {name: group[name] for name in METRICS if name in group}

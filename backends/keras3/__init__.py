@@ -7,14 +7,16 @@ rules by small subclasses (`layers`, `optimizers`); `idiom` uses Keras' own, wit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from numpy.typing import NDArray
 
 from backends.keras3.models import MODELS
 from backends.keras3.requirements import ENGINES
+from harness.auditor import Auditor, Frozen, Norm
 from harness.checkpoint import Normalisation
-from harness.contract import Model, Session
+from harness.contract import Model, Probe, Session
+from harness.numerics import Numerics
 from harness.spec import Case
 
 __all__ = [
@@ -22,11 +24,14 @@ __all__ = [
     "FORMATS",
     "MODELS",
     "PACKAGES",
+    "audit",
     "decline",
     "export_weights",
     "import_weights",
     "named_weights",
+    "open_probe",
     "open_session",
+    "probe_numerics",
 ]
 
 PACKAGES: tuple[str, ...] = ("keras", "tensorflow", "jax", "jaxlib", "torch", "h5py")
@@ -52,6 +57,22 @@ def open_session(case: Case, model: Model, classes: int) -> Session:
     return session.KerasSession(case, model, classes, device)
 
 
+def open_probe(session: Session) -> Probe:
+    """Answers of a session of this backend to what certificates ask."""
+    from backends.keras3.probe import KerasProbe
+    from backends.keras3.session import KerasSession
+
+    return KerasProbe(cast(KerasSession, session))
+
+
+def probe_numerics(session: Session) -> Numerics:
+    """How exactly a session of this backend computes."""
+    from backends.keras3.numerics import numerics
+    from backends.keras3.session import KerasSession
+
+    return numerics(cast(KerasSession, session))
+
+
 def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Read a Keras file without running anything in it: see `weights.read`."""
     from backends.keras3 import weights
@@ -71,3 +92,23 @@ def named_weights(model: Model) -> tuple[dict[str, NDArray[Any]], Normalisation,
     from backends.keras3 import named
 
     return named.fetch(model)
+
+
+def audit(
+    model: Any,
+    *,
+    frozen: Frozen = (),
+    norm: Norm = "auto",
+    optimizer: Any = None,
+    batch: Any = None,
+    classes: int | None = None,
+) -> Auditor:
+    """The freeze audit of one's own model, for a `with` block around the code that trains it: see docs/audit.md.
+
+    `frozen` is a predicate on names, or an iterable of layers and of beginnings of names; `norm` as in a stage.
+    `batch` is what the model is called with to see whether the frozen part is random, `classes` the width that its
+    output must have; `model.optimizer` is found by itself. Raises ValueError if `frozen` means no tensor of the model.
+    """
+    from backends.keras3 import auditing
+
+    return auditing.audit(model, frozen=frozen, norm=norm, optimizer=optimizer, batch=batch, classes=classes)

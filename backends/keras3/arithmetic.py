@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
-from harness.contract import Layer
+from backends.keras3.maps import Row
+from harness.contract import BUFFERS, Layer
 
 
-def layers(model: Any) -> list[Layer]:
-    """Layers with parameters or multiplications, in the order of computation, for the model's own image size."""
+def layers(model: Any, table: Sequence[Row], *, channels_last: bool) -> list[Layer]:
+    """The layers that hold tensors under their tensors' prefix, in the map's order, for the model's own image size.
+
+    Outputs are (c, h, w) or (n,). A multiply-accumulate counts once; convolutions and dense layers are counted.
+    """
+    names = {row.variable.rpartition("/")[0]: row.name.rpartition(".")[0] for row in table}
+    held = _parameters(model, table)
     listed = []
-    for layer in model.layers:
+    for path, name in names.items():
+        layer = model.get_layer(path)
         shape = tuple(int(side) for side in layer.output.shape[1:])
-        macs = _macs(layer, shape)
-        if layer.count_params() or macs:
-            listed.append(Layer(layer.name, type(layer).__name__, shape, int(layer.count_params()), macs))
+        if channels_last and len(shape) == 3:
+            shape = (shape[2], *shape[:2])
+        listed.append(Layer(name, type(layer).__name__, shape, held[path], _macs(layer, shape)))
     return listed
+
+
+def _parameters(model: Any, table: Sequence[Row]) -> Mapping[str, int]:
+    sizes = {variable.path: math.prod(variable.shape) for variable in model.weights}
+    held: Counter[str] = Counter()
+    for row in table:
+        if row.role not in BUFFERS:
+            held[row.variable.rpartition("/")[0]] += sizes[row.variable]
+    return held
 
 
 def _macs(layer: Any, output: tuple[int, ...]) -> int:
     """Multiply-accumulates of one image: kernel elements times the places the kernel is applied to."""
-    if isinstance(layer, keras.layers.Dense):
-        return int(math.prod(layer.kernel.shape))
     if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
-        rows, columns = output[1:] if layer.data_format == "channels_first" else output[:2]
-        return int(math.prod(layer.kernel.shape)) * rows * columns
-    return 0
+        return int(math.prod(layer.kernel.shape)) * math.prod(output[1:])
+    return int(math.prod(layer.kernel.shape)) if isinstance(layer, keras.layers.Dense) else 0

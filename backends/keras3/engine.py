@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import keras
 import numpy as np
+from keras.src.backend.common import dtypes
 from keras.src.utils import module_utils
 from numpy.typing import NDArray
 
@@ -23,18 +24,24 @@ class Device(NamedTuple):
 
 
 class Engine:
-    """The engine that runs in this process, set up for one case."""
+    """The engine that runs in this process, set up for one case; `wide` is for float64, before anything is computed."""
 
-    def __init__(self, device: Device, threads: int) -> None:
+    def __init__(self, device: Device, threads: int, *, wide: bool = False) -> None:
         self.name: Name = keras.backend.backend()
         self.device = device
         self._pending: Any = None
         if self.name != "tensorflow":
             # Keras starts an installed TensorFlow on any engine as soon as it serialises a layer.
             module_utils.tensorflow._available = False
+        _set_widest(self.name, wide)
         self._compiled = _count_jax_compilations() if self.name == "jax" else lambda: 0
         _set_threads(self.name, threads)
         _place(self.name, device.kind)
+
+    def seed(self, seed: int) -> None:
+        """Make dropout repeatable where Keras leaves it to the engine's own generator, whatever a layer's seed."""
+        if self.name == "torch":
+            import_module("torch").manual_seed(seed)
 
     def note(self, outcome: Any) -> None:
         """Remember what the step just given to the device will write."""
@@ -108,6 +115,14 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return "cpu"
+
+
+def _set_widest(engine: Name, wide: bool) -> None:
+    # Without these two, float64 becomes float32 on the way, and nobody says so.
+    if engine == "jax":
+        import_module("jax").config.update("jax_enable_x64", wide)
+    if engine != "tensorflow":
+        dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64" if wide else "float32"
 
 
 def _set_threads(engine: Name, threads: int) -> None:

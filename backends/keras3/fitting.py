@@ -41,11 +41,11 @@ class _LastLoss(keras.metrics.Metric):  # type: ignore[misc]
     """The loss of the latest step in place of fit's running mean, as a scalar that stays on the device."""
 
     def __init__(self) -> None:
-        super().__init__(name="loss", dtype="float32")
+        super().__init__(name="loss", dtype=keras.config.floatx())
         self.last = self.add_variable((), initializer="zeros", name="last")
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
-        self.last.assign(ops.cast(values, "float32"))
+        self.last.assign(ops.cast(values, self.last.dtype))
 
     def result(self) -> Any:
         return ops.copy(self.last)

@@ -9,7 +9,7 @@ from harness.initial import HEAD_LAYERS, MLP_DROPOUT, MLP_WIDTHS
 
 
 class Head(NamedTuple):
-    """Symbolic logits [n, classes] in float32, and the rows of the head's tensors."""
+    """Symbolic logits [n, classes] in Keras' floatx, and the rows of the head's tensors."""
 
     logits: Any
     table: tuple[maps.Row, ...]
@@ -34,9 +34,9 @@ def build(kind: Literal["linear", "mlp"], features: Any, classes: int) -> Head:
     for place, (name, width) in enumerate(zip(HEAD_LAYERS[kind], widths, strict=True)):
         last = place == len(widths) - 1
         layer = _layer(name)
-        # Logits stay in float32 under every precision, as Keras advises.
+        # Logits stay in float32 under mixed precision, as Keras advises.
         dense = keras.layers.Dense(
-            width, activation=None if last else "relu", name=layer, dtype="float32" if last else None
+            width, activation=None if last else "relu", name=layer, dtype=keras.config.floatx() if last else None
         )
         features = dense(features)
         table += maps.rows(layer, name, "dense", -1)

@@ -29,7 +29,8 @@ class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
         count = ops.size(wide) / mean.shape[0] if None in wide.shape else _count(wide.shape, self._reduction_axes)
         if isinstance(count, int) and count < 2:
             raise ValueError(f"{self.name}: batch norm needs more than one value per channel; use a larger batch")
-        unbiased = variance * ops.cast(count / (count - 1), variance.dtype)
+        ratio = count / (count - 1)  # a number as it is: TensorFlow's cast would make it float32 on the way
+        unbiased = variance * (ratio if isinstance(ratio, float) else ops.cast(ratio, variance.dtype))
         for running, value in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
             old = ops.cast(running, value.dtype)
             running.assign(old * self.momentum + value * (1.0 - self.momentum))

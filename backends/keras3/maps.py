@@ -1,11 +1,12 @@
 """Weight maps as data: where each Keras variable lives under canonical (torchvision's) names and layout.
 
-One row per variable, used in both directions. A map that misses or repeats a tensor is an error that names it.
+One row per variable, used in both directions. A map that misses or repeats a tensor, or lays one out wrongly, is an
+error that names it. The maps themselves stand beside the builders of their models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from harness.contract import Role
 
 Layout = Literal["conv", "depthwise", "dense", "vector"]
+AXES: Mapping[Layout, int] = {"conv": 4, "depthwise": 4, "dense": 2, "vector": 1}
 Kind = Literal["conv", "depthwise", "dense", "norm"]
 
 
@@ -95,47 +97,40 @@ def canonical_shape(shape: Sequence[int], layout: Layout) -> tuple[int, ...]:
     return to_canonical(np.broadcast_to(np.float32(0), tuple(shape)), layout).shape
 
 
-def check(variables: Iterable[str], table: Sequence[Row]) -> None:
-    """Raise ValueError unless each variable path has exactly one row, and each canonical name too.
+def check(shapes: Mapping[str, Sequence[int]], table: Sequence[Row]) -> None:
+    """Raise ValueError unless each variable path has exactly one row, as many axes as its layout, and one name.
 
-    >>> check(["a/kernel"], [])
+    >>> check({"a/kernel": (3, 4)}, [])
     Traceback (most recent call last):
     ValueError: the weight map misses a/kernel
     """
-    paths = list(variables)
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for row in table:
-        for name in (row.variable, row.name):
+        for name, other in ((row.variable, row.name), (row.name, row.variable)):
             if name in seen:
-                raise ValueError(f"the weight map repeats {name}")
-            seen.add(name)
-        if row.variable not in paths:
+                raise ValueError(f"the weight map repeats {name}, for {seen[name]} and {other}")
+            seen[name] = other
+        if row.variable not in shapes:
             raise ValueError(f"the weight map has {row.name} at {row.variable}, which the network does not have")
-    for path in paths:
+        shape = shapes[row.variable]
+        if len(shape) != AXES[row.layout]:
+            raise ValueError(f"the weight map lays out {row.name} as {row.layout}; {row.variable} is {list(shape)}")
+    for path in shapes:
         if path not in seen:
             raise ValueError(f"the weight map misses {path}")
 
 
-def _mobilenet_v2() -> tuple[Row, ...]:
-    """keras.applications.MobileNetV2 of any width against torchvision.models.mobilenet_v2."""
+def fitted(array: NDArray[Any], row: Row, shape: Sequence[int]) -> NDArray[Any]:
+    """A canonical array for the Keras variable of a row. Raises ValueError for another shape, naming both tensors.
 
-    def pair(layer: str, norm: str, conv: str, after: str, kind: Kind, block: int) -> tuple[Row, ...]:
-        prefix = f"features.{block}."
-        return (
-            *rows(layer, prefix + conv, kind, block, bias=False),
-            *rows(norm, prefix + after, "norm", block),
+    >>> fitted(np.zeros((4, 5)), rows("top", "fc", "dense", -1)[0], (6, 4))
+    Traceback (most recent call last):
+    ValueError: fc.weight [4, 5] does not fit top/kernel [6, 4], which is [4, 6] under its name
+    """
+    wanted = canonical_shape(shape, row.layout)
+    if array.shape != wanted:
+        raise ValueError(
+            f"{row.name} {list(array.shape)} does not fit {row.variable} {list(shape)}, "
+            f"which is {list(wanted)} under its name"
         )
-
-    table = list(pair("Conv1", "bn_Conv1", "0", "1", "conv", 0))
-    table += pair("expanded_conv_depthwise", "expanded_conv_depthwise_BN", "conv.0.0", "conv.0.1", "depthwise", 1)
-    table += pair("expanded_conv_project", "expanded_conv_project_BN", "conv.1", "conv.2", "conv", 1)
-    for block in range(2, 18):
-        layer = f"block_{block - 1}_"
-        table += pair(f"{layer}expand", f"{layer}expand_BN", "conv.0.0", "conv.0.1", "conv", block)
-        table += pair(f"{layer}depthwise", f"{layer}depthwise_BN", "conv.1.0", "conv.1.1", "depthwise", block)
-        table += pair(f"{layer}project", f"{layer}project_BN", "conv.2", "conv.3", "conv", block)
-    table += pair("Conv_1", "Conv_1_bn", "0", "1", "conv", 18)
-    return tuple(table)
-
-
-MOBILENET_V2 = _mobilenet_v2()
+    return to_keras(array, row.layout, shape[-2] if row.layout == "depthwise" else None)

@@ -26,12 +26,22 @@ def fetch(model: Model) -> tuple[dict[str, NDArray[Any]], Normalisation, tuple[s
     Raises `Declined` with the file to fetch and where to put it.
     """
     if model.name not in SOURCES:
-        raise Declined(f"keras.applications has no ImageNet weights for {model.name}; use --checkpoint FILE")
+        raise Declined(_without_weights(model))
     source = SOURCES[model.name]
     arrays, _ = weights.read(str(_file(source)), model)
     index = json.loads(_file(_CLASSES).read_bytes())
     classes = tuple(index[str(place)][1] for place in range(len(index)))
     return arrays, NORMALISATIONS["minus-one-to-one"], classes, source.url
+
+
+def _without_weights(model: Model) -> str:
+    if model.name.startswith("efficientnet"):
+        return (
+            f"keras.applications' weights for {model.name} belong to a network that normalises images in itself; "
+            "give efficientnet_pytorch's file with --checkpoint"
+        )
+    library = "torchvision's" if model.name.startswith("resnet") else "a"
+    return f"keras.applications has no ImageNet weights for {model.name}; give {library} file with --checkpoint"
 
 
 def _file(source: Source) -> Path:

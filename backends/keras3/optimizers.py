@@ -18,10 +18,11 @@ class Factors(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[
 
     def __init__(self, values: NDArray[np.float64]) -> None:
         self.values = np.asarray(values, dtype=np.float64)
+        self._dtype = keras.config.floatx()
 
     def __call__(self, step: Any) -> Any:
         """The entry of this step; the last one holds afterwards."""
-        table = ops.convert_to_tensor(self.values, dtype=keras.config.floatx())
+        table = ops.convert_to_tensor(self.values, dtype=self._dtype)
         return ops.take(table, ops.minimum(step, len(self.values) - 1))
 
     def get_config(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,16 +13,20 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from backends.keras3 import arithmetic, fitting, heads, layers, maps, optimizers
-from backends.keras3.engine import Device, Engine, to_numpy
+from backends.keras3 import arithmetic, fitting, heads, layers, maps, optimizers, randomness
+from backends.keras3.engine import Device, Engine
+from backends.keras3.tensors import view
+from harness.audit import Observed
 from harness.clock import Clock
 from harness.contract import Effective, Layer, Model, Tensor
 from harness.errors import Refused
 from harness.feed import Feed
+from harness.ledger import OnDemand
 from harness.schedule import factors
 from harness.spec import Case, Part, Stage
 
 NATIVE_FILE = "model.keras"
+_POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp64": "float64"}
 
 
 class KerasSession:
@@ -32,14 +36,16 @@ class KerasSession:
 
     def __init__(self, case: Case, model: Model, classes: int, device: Device) -> None:
         self._case = case
-        self._engine = Engine(device, case.threads)
+        self._engine = Engine(device, case.threads, wide=case.precision == "fp64")
         # Layers draw their seeds from here. keras.utils.set_random_seed would start an installed TensorFlow as well.
         random.seed(case.seed)
-        keras.config.set_dtype_policy("mixed_bfloat16" if case.precision == "bf16" else "float32")
+        self._engine.seed(case.seed)
+        keras.config.set_floatx("float64" if case.precision == "fp64" else "float32")
+        keras.config.set_dtype_policy(_POLICIES[case.precision])
         keras.config.set_image_data_format(case.layout.replace("-", "_"))
         self.batch_layout: Literal["nhwc", "nchw"] = "nchw" if case.layout == "channels-first" else "nhwc"
         network = model.build(case.image_size)
-        maps.check((variable.path for variable in network.backbone.weights), network.table)
+        maps.check({variable.path: variable.shape for variable in network.backbone.weights}, network.table)
         if not case.idiom:
             network = layers.matched(network)
         self.head_features = int(network.backbone.output.shape[-1])
@@ -53,12 +59,12 @@ class KerasSession:
         self._predictor = fitting.Network(network.backbone.input, head.logits)
         self._predictor.jit_compile = self._jit
         self._optimizer: Any = None
-        self._blocks = _blocks(network)
+        self._blocks = network.blocks()
         self._table = (*network.table, *head.table)
         self._parts: dict[str, Part] = {row.variable: "backbone" for row in network.table}
         self._parts |= {row.variable: "head" for row in head.table}
         self._variables = {v.path: v for v in self._model.weights if v.path in self._parts}
-        maps.check(self._variables, self._table)
+        maps.check({path: variable.shape for path, variable in self._variables.items()}, self._table)
 
     @property
     def _jit(self) -> bool:
@@ -91,35 +97,39 @@ class KerasSession:
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits from a compiled function that is traced once, since n is always the same."""
-        return np.asarray(self._predictor.predict_on_batch(images), dtype=np.float32)
+        wide = self._case.precision == "fp64"
+        return np.asarray(self._predictor.predict_on_batch(images), dtype=np.float64 if wide else np.float32)
 
     def state(self) -> Iterator[Tensor]:
         """Backbone in the map's order, then the head."""
         for row in self._table:
-            array = _array(self._variables[row.variable], row.layout)
-            yield Tensor(row.name, array, self._parts[row.variable], row.block, row.role)
+            part = self._parts[row.variable]
+            yield Tensor(row.name, _array(self._variables[row.variable], row.layout), part, row.block, row.role)
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Overwrite the tensors named; raises KeyError for an unknown name, ValueError for another shape."""
+        """Overwrite the tensors named; raises KeyError for an unknown name, `maps.fitted`'s error for another shape."""
         table = {row.name: row for row in self._table}
         for name, array in arrays.items():
-            row = table[name]
-            variable = self._variables[row.variable]
-            wanted = maps.canonical_shape(variable.shape, row.layout)
-            if array.shape != wanted:
-                raise ValueError(f"{name} has shape {list(wanted)}, not {list(array.shape)}")
-            variable.assign(maps.to_keras(array, row.layout, variable.shape[-2] if len(variable.shape) > 1 else None))
+            variable = self._variables[table[name].variable]
+            variable.assign(maps.fitted(array, table[name], variable.shape))
 
     def slots(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
-        """Momentum and velocity of the stage just trained, in canonical layout."""
-        kept: dict[str, dict[str, NDArray[Any]]] = {}
+        """Momentum and velocity of the stage just trained, in canonical layout, copied when asked for."""
+        kept: dict[str, dict[str, Callable[[], NDArray[Any]]]] = {}
         owners = {row.variable.replace("/", "_"): row for row in self._table}
         for variable in self._optimizer.variables if self._optimizer else ():
             owner, _, slot = variable.name.rpartition("_")
             if owner in owners:
                 row = owners[owner]
-                kept.setdefault(row.name, {})[slot] = _array(variable, row.layout)
-        return kept
+                kept.setdefault(row.name, {})[slot] = partial(_array, variable, row.layout)
+        return {name: OnDemand(makers) for name, makers in kept.items()}
+
+    def observed(self, stage: Stage) -> Observed:
+        """What the stage just trained paid for, and which of its frozen layers are random."""
+        trained = {variable.path for variable in self._model.trainable_variables}
+        paid = {row.name: "its gradient was computed" for row in self._table if row.variable in trained}
+        frozen = [layer for layer, block in self._blocks.items() if stage.is_frozen("backbone", block)]
+        return Observed(paid, randomness.dropping_layers(self._model, frozen))
 
     def sync(self) -> None:
         """Return when the device has done all work given to it."""
@@ -135,7 +145,6 @@ class KerasSession:
 
     def effective(self) -> Effective:
         """What really ran, read back from Keras and its engine."""
-        policy = keras.config.dtype_policy()
         eager = "eager" if self._engine.name == "torch" else "graph"
         norms = {type(layer) for layer in self._blocks if isinstance(layer, keras.layers.BatchNormalization)}
         settings: dict[str, str | int | float | bool] = {
@@ -151,7 +160,7 @@ class KerasSession:
         return Effective(
             device=self._engine.device.kind,
             device_name=self._engine.device.name,
-            precision={"mixed_bfloat16": "bf16", "float32": "fp32"}.get(policy.name, policy.name),
+            precision=_precision(self._blocks),
             layout=keras.config.image_data_format().replace("_", "-"),
             compile="xla" if self._predictor.jit_compile else eager,
             threads=self._engine.threads(),
@@ -159,8 +168,8 @@ class KerasSession:
         )
 
     def layers(self) -> list[Layer]:
-        """The layers that hold parameters or do arithmetic, in the order of computation."""
-        return arithmetic.layers(self._model)
+        """The layers that hold tensors, under canonical names, in the order of the weight map."""
+        return arithmetic.layers(self._model, self._table, channels_last=self.batch_layout == "nhwc")
 
     def save_native(self, folder: str) -> str:
         """Write `model.keras`, made of Keras' own layers, so that it loads where this package is absent."""
@@ -181,7 +190,8 @@ class KerasSession:
 
 
 def _array(variable: Any, layout: maps.Layout) -> NDArray[Any]:
-    return maps.to_canonical(to_numpy(variable), layout)
+    array = maps.to_canonical(view(variable), layout)
+    return array if array.flags.owndata else array.copy()
 
 
 def _fed(feed: Feed, epoch: int) -> Iterator[tuple[Any, Any]]:
@@ -196,14 +206,11 @@ def _native(feed: Feed, epoch: int) -> Iterator[tuple[Any, Any]]:
     return native.batches(feed, epoch)
 
 
-def _blocks(network: Any) -> dict[Any, int]:
-    of_layer = {row.variable.rpartition("/")[0]: row.block for row in network.table}
-    blocks: dict[Any, int] = {}
-    block = 0
-    for layer in network.backbone.layers:
-        block = of_layer.get(layer.name, block)
-        blocks[layer] = block
-    return blocks
+def _precision(of_layers: Iterable[Any]) -> str:
+    """What the layers that hold variables compute in."""
+    names = {policy: precision for precision, policy in _POLICIES.items()}
+    found = {layer.dtype_policy.name for layer in of_layers if layer.weights}
+    return ", ".join(sorted(names.get(policy, policy) for policy in found))
 
 
 def _loss(label_smoothing: float) -> Any:

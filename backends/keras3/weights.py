@@ -49,12 +49,11 @@ def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, .
 def _translate(
     stored: Mapping[str, Stored], table: Mapping[str, maps.Row], path: str
 ) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    axes = {"conv": 4, "depthwise": 4, "dense": 2, "vector": 1}
     arrays: dict[str, NDArray[Any]] = {}
     unmapped = []
     for variable, dataset in stored.items():
         row = table.get(variable)
-        if row is None or len(dataset.shape) != axes[row.layout]:
+        if row is None or len(dataset.shape) != maps.AXES[row.layout]:
             unmapped.append(variable)
         else:
             arrays[row.name] = maps.to_canonical(dataset.read(path), row.layout)
@@ -111,12 +110,12 @@ def _assign(whole: Any, table: tuple[maps.Row, ...], arrays: Mapping[str, NDArra
         raise Refused(f"{name} has no place in {whole.name}; export it from the model it belongs to")
     for variable in whole.weights:
         row = rows[variable.path]
-        shape = maps.canonical_shape(variable.shape, row.layout)
-        if row.name not in arrays or arrays[row.name].shape != shape:
-            found = list(arrays[row.name].shape) if row.name in arrays else "missing"
-            raise Refused(f"{row.name} must have shape {list(shape)} and is {found}; export the model it belongs to")
-        channels = variable.shape[-2] if row.layout == "depthwise" else None
-        variable.assign(maps.to_keras(arrays[row.name], row.layout, channels))
+        if row.name not in arrays:
+            raise Refused(f"{row.name}, which goes to {row.variable}, is missing; export the model it belongs to")
+        try:
+            variable.assign(maps.fitted(arrays[row.name], row, variable.shape))
+        except ValueError as error:
+            raise Refused(f"{error}; export the model it belongs to") from error
 
 
 def _with_classifier(network: Network, model: Model) -> tuple[maps.Row, ...]:

@@ -13,8 +13,10 @@ from typing import Any, cast
 from numpy.typing import NDArray
 
 from backends.pytorch.models import MODELS
+from harness.auditor import Auditor, Frozen, Norm
 from harness.checkpoint import Normalisation
 from harness.contract import Model, Probe, Session
+from harness.numerics import Numerics
 from harness.spec import Case
 
 __all__ = [
@@ -22,12 +24,14 @@ __all__ = [
     "FORMATS",
     "MODELS",
     "PACKAGES",
+    "audit",
     "decline",
     "export_weights",
     "import_weights",
     "named_weights",
     "open_probe",
     "open_session",
+    "probe_numerics",
 ]
 
 PACKAGES: tuple[str, ...] = ("torch", "torchvision", "efficientnet-pytorch")
@@ -57,6 +61,14 @@ def open_probe(session: Session) -> Probe:
     return TorchProbe(cast(TorchSession, session))
 
 
+def probe_numerics(session: Session) -> Numerics:
+    """How exactly a session of this backend computes."""
+    from backends.pytorch.numerics import numerics
+    from backends.pytorch.session import TorchSession
+
+    return numerics(cast(TorchSession, session))
+
+
 def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Read a state dict: see `weights.import_weights`."""
     from backends.pytorch import weights
@@ -76,3 +88,23 @@ def named_weights(model: Model) -> tuple[dict[str, NDArray[Any]], Normalisation,
     from backends.pytorch import named
 
     return named.named_weights(model)
+
+
+def audit(
+    model: Any,
+    *,
+    frozen: Frozen = (),
+    norm: Norm = "auto",
+    optimizer: Any = None,
+    batch: Any = None,
+    classes: int | None = None,
+) -> Auditor:
+    """The freeze audit of one's own model, for a `with` block around the code that trains it: see docs/audit.md.
+
+    `frozen` is a predicate on names, or an iterable of modules and of beginnings of names; `norm` as in a stage.
+    `batch` is what the model is called with to see whether the frozen part is random, `classes` the width that its
+    output must have; optimizers are found when they step. Raises ValueError if `frozen` means no tensor of the model.
+    """
+    from backends.pytorch import auditing
+
+    return auditing.audit(model, frozen=frozen, norm=norm, optimizer=optimizer, batch=batch, classes=classes)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from backends.pytorch.randomness import frozen_modules, random_modules, tensors_of
+from backends.pytorch.classifier import in_name_only, output_width
+from backends.pytorch.randomness import frozen_modules, random_modules
+from backends.pytorch.tensors import kind, members, tensors_of, view
 from harness.audit import Observed
 from harness.auditor import Auditor, Frozen, Norm, Seen, chosen
-from harness.ledger import Kind, Line, OnDemand, Slots, Watched, out_of_reach
+from harness.ledger import Line, OnDemand, Slots, Watched, out_of_reach
 from harness.spec import Optimizer
+
+_SIGN = "its gradient was computed"
 
 
 def audit(
@@ -56,12 +58,14 @@ class TorchWatch:
         self, model: nn.Module, frozen: Frozen, optimizer: torch.optim.Optimizer | None, batch: Any, classes: int | None
     ) -> None:
         self._model, self._batch, self._classes = model, batch, classes
-        self._optimizers = [] if optimizer is None else [optimizer]
+        self._given = [] if optimizer is None else [optimizer]
+        self._optimizers = list(self._given)
         names = tensors_of(model)
-        self.frozen, self._whole = chosen(frozen, names, partial(_inside, names), ".")
+        self.frozen, self._whole = chosen(frozen, names, partial(members, model))
 
     def begin(self) -> None:
         """Hook the gradients of what is frozen, every optimizer's step, and the output."""
+        self._optimizers = list(self._given)
         self._steps: dict[str, _Steps] = {}
         self._paid: dict[str, str] = {}
         self._hooked: set[str] = set()
@@ -87,13 +91,13 @@ class TorchWatch:
                     self._hooked.add(name)
                     self._handles.append(parameter.register_hook(partial(self._pay, name)))
                     if parameter.grad is not None and self._steps:
-                        self._paid[name] = ""
+                        self._paid[name] = _SIGN
 
     def _pay(self, name: str, gradient: torch.Tensor) -> None:
-        self._paid[name] = ""
+        self._paid[name] = _SIGN
 
     def _after_forward(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        self._width = _width(output)
+        self._width = output_width(output)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         mine = [
@@ -112,7 +116,7 @@ class TorchWatch:
             if parameter.grad is not None:
                 steps.reached = True
                 if name not in self.frozen:
-                    self._paid[name] = ""
+                    self._paid[name] = _SIGN
                 else:
                     _attribute(steps, parameter.grad, group, optimizer.state.get(parameter, {}))
         self._hook_gradients()
@@ -133,7 +137,7 @@ class TorchWatch:
     def tensors(self) -> Iterator[Seen]:
         """Views where a tensor lies on the CPU, else one copy at a time."""
         for name, tensor in tensors_of(self._model).items():
-            yield Seen(name, _array(tensor), _kind(self._model, name, tensor))
+            yield Seen(name, view(tensor), kind(self._model, name, tensor))
 
     def slots(self) -> Slots:
         """State of the optimizers known so far."""
@@ -143,7 +147,7 @@ class TorchWatch:
                 if parameter in optimizer.state:
                     state = optimizer.state[parameter]
                     held = {slot: value for slot, value in state.items() if isinstance(value, torch.Tensor)}
-                    found[name] = OnDemand({slot: partial(_array, value) for slot, value in held.items()})
+                    found[name] = OnDemand({slot: partial(view, value) for slot, value in held.items()})
         return found
 
     def excuses(self, tensor: Watched, slots: Mapping[str, NDArray[Any]]) -> bool:
@@ -184,7 +188,7 @@ class TorchWatch:
         }
         return next((hindrance for hindrance, true in hindrances.items() if true), "")
 
-    def observed(self) -> Observed:
+    def observed(self, lines: list[Line]) -> Observed:
         """Asks the modules now if no optimizer stepped."""
         if self._random is None:
             self._ask_twice()
@@ -192,16 +196,16 @@ class TorchWatch:
         if self._classes is not None:
             if self._width is None and self._batch is not None:
                 with torch.no_grad():
-                    self._width = _width(self._pass())
+                    self._width = output_width(self._pass())
             if self._width is None:
                 unchecked.append("the output's width: the model was not called")
             elif self._width != self._classes:
                 others.append(f"the output is {self._width} wide although there are {self._classes} classes")
-                others += _in_name_only(self._model)
+                others += in_name_only(self._model)
         for name in self._paid:
             steps = self._steps.get(name)
             if steps is not None and steps.held and not steps.rated:
-                self._paid[name] = ", at learning rate 0"
+                self._paid[name] += ", at learning rate 0"
         return Observed(self._paid, self._random, others=tuple(others), unchecked=tuple(unchecked))
 
 
@@ -217,35 +221,6 @@ def _attribute(steps: _Steps, gradient: torch.Tensor, group: Mapping[str, Any], 
     steps.by_momentum = steps.by_momentum or any(bool(slot.any()) for slot in slots)
 
 
-def _inside(names: Mapping[str, torch.Tensor], module: Any) -> list[str] | None:
-    if not isinstance(module, nn.Module):
-        return None
-    own = {id(tensor) for tensor in tensors_of(module).values()}
-    return [name for name, tensor in names.items() if id(tensor) in own]
-
-
-_STATISTICS: dict[str, Kind] = {
-    "running_mean": "statistic",
-    "running_var": "statistic",
-    "num_batches_tracked": "counter",
-}
-
-
-def _kind(model: nn.Module, name: str, tensor: torch.Tensor) -> Kind:
-    if isinstance(tensor, nn.Parameter):
-        return "parameter"
-    path, _, own = name.rpartition(".")
-    return _STATISTICS.get(own, "buffer") if isinstance(model.get_submodule(path), _NormBase) else "buffer"
-
-
-def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    plain = tensor.detach().cpu()
-    if plain.dtype == torch.bfloat16:
-        plain = plain.view(torch.int16)
-    found: NDArray[Any] = plain.numpy()
-    return found
-
-
 def _rule(optimizer: torch.optim.Optimizer) -> Optimizer | None:
     if isinstance(optimizer, torch.optim.SGD):
         return Optimizer(name="sgd")
@@ -253,26 +228,3 @@ def _rule(optimizer: torch.optim.Optimizer) -> Optimizer | None:
         name: Any = "adamw" if isinstance(optimizer, torch.optim.AdamW) else "adam"
         return Optimizer(name=name, eps=float(optimizer.defaults["eps"]))
     return None
-
-
-def _width(output: Any) -> int | None:
-    """Last side of the logits: of a tensor, of `logits`, or of the first thing in a tuple."""
-    if isinstance(output, Mapping):
-        output = output.get("logits")
-    elif isinstance(output, (tuple, list)) and output and not hasattr(output, "logits"):
-        output = output[0]
-    output = getattr(output, "logits", output)
-    return int(output.shape[-1]) if isinstance(output, torch.Tensor) and output.dim() else None
-
-
-_SIZES: tuple[tuple[type[nn.Module], str], ...] = ((nn.Linear, "out_features"), (nn.Conv2d, "out_channels"))
-
-
-def _in_name_only(model: nn.Module) -> Iterator[str]:
-    for name, module in model.named_modules():
-        for kind, size in _SIZES:
-            if isinstance(module, kind) and getattr(module, size) != module.weight.shape[0]:
-                made = module.weight.shape[0]
-                yield f"{name} was replaced in name only: {size} says {getattr(module, size)}, its weight makes {made}"
-
-

@@ -53,7 +53,7 @@ class TorchProbe:
                 raise RuntimeError(f"{entry.name} is trainable but no backward pass reached it")
             found[entry.name] = _array(entry.tensor.grad)
             entry.tensor.grad = None
-        return float(loss), found
+        return float(loss.detach()), found
 
     def play(
         self, stage: Stage, factors: Sequence[float], tape: Sequence[Mapping[str, NDArray[Any]]]

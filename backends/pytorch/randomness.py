@@ -1,23 +1,43 @@
-"""Which modules answer one batch in two ways (V13)."""
+"""What a stage pays for, and which frozen modules answer one batch in two ways (V13, V16)."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from backends.pytorch import recipe
+from backends.pytorch.layers import canonical
+from backends.pytorch.network import Network
+from backends.pytorch.tensors import tensors_of
+from harness.audit import Observed
+from harness.spec import Stage
 
-def tensors_of(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters, then buffers, by name; one that is used twice under each of its names."""
-    return {
-        **dict(model.named_parameters(remove_duplicate=False)),
-        **dict(model.named_buffers(remove_duplicate=False)),
-    }
+_PIXELS = 8 * 64 * 64
+"""Of the images that a session's frozen part is asked about: two of them at least."""
+
+
+def observe(network: Network, stage: Stage, image: torch.Tensor) -> Observed:
+    """What the harness's own loop pays for in a stage, and what is random there; `image` [1, 3, h, w] gives the size.
+
+    Gradients are computed of what requires them. Layers are left in the stage's modes.
+    """
+    paid = {entry.name: "its gradient was computed" for entry in network.parameters if entry.tensor.requires_grad}
+    recipe.set_modes(network, stage)
+    frozen = {module for module, block in network.blocks.items() if stage.is_frozen("backbone", block)}
+    if stage.frozen == "backbone":
+        frozen.add(network.parts.backbone)
+    names = {module: name for name, module in network.module.named_modules() if module in frozen}
+    count = min(8, max(2, _PIXELS // image[0, 0].numel()))
+    noise = torch.rand((count, *image.shape[1:]), generator=torch.Generator().manual_seed(0), dtype=image.dtype)
+    run = partial(network.module, noise.to(image.device))
+    return Observed(paid, tuple(map(canonical, random_modules(run, network.module, names))) if names else ())
 
 
 def frozen_modules(model: nn.Module, frozen: Collection[str], whole: Collection[Any] = ()) -> dict[nn.Module, str]:
@@ -30,11 +50,17 @@ def frozen_modules(model: nn.Module, frozen: Collection[str], whole: Collection[
             path = path.rpartition(".")[0]
             held[path] += 1
             fixed[path] += tensor in frozen
+    beginnings = {one.removesuffix(".") for one in whole if isinstance(one, str)}
     names: set[str] = set()
     found: dict[nn.Module, str] = {}
     for name, module in model.named_modules():  # parents first
         parent = name.rpartition(".")[0] if name else None
-        if parent in names or 0 < held[name] == fixed[name] or any(one is module or one == name for one in whole):
+        if (
+            parent in names
+            or 0 < held[name] == fixed[name]
+            or any(one is module for one in whole)
+            or name in beginnings
+        ):
             names.add(name)
             found[module] = name
     return found
@@ -92,8 +118,12 @@ def _is_inside(name: str, of: str) -> bool:
 def _same(one: Any, other: Any) -> bool:
     ours, theirs = pytree.tree_leaves(one), pytree.tree_leaves(other)
     return len(ours) == len(theirs) and all(
-        torch.equal(a, b) for a, b in zip(ours, theirs, strict=True) if isinstance(a, torch.Tensor)
+        torch.equal(_bits(a), _bits(b)) for a, b in zip(ours, theirs, strict=True) if isinstance(a, torch.Tensor)
     )
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous().reshape(-1).view(torch.uint8)
 
 
 @contextmanager

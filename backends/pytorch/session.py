@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,13 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from backends.pytorch import layers, native, recipe, requirements
+from backends.pytorch import layers, native, randomness, recipe, requirements
 from backends.pytorch.network import Network, drop_nothing, new_head
 from backends.pytorch.weights import read_state, write_state
+from harness.audit import Observed
 from harness.clock import Clock
 from harness.contract import Effective, Layer, Model, Tensor
 from harness.errors import Refused
 from harness.feed import Batch, Feed
+from harness.ledger import OnDemand
 from harness.schedule import factors
 from harness.spec import Case, Stage
 
@@ -98,8 +101,7 @@ class TorchSession:
     def state(self) -> Iterator[Tensor]:
         """Copies, made one at a time."""
         for entry in self._network.entries:
-            array = np.array(entry.tensor.detach().cpu().numpy(), order="C", copy=True)
-            yield Tensor(entry.name, array, entry.part, entry.block, entry.role)
+            yield Tensor(entry.name, _copy(entry.tensor), entry.part, entry.block, entry.role)
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """In place; types stay those of the network."""
@@ -111,19 +113,26 @@ class TorchSession:
                 tensor.copy_(torch.tensor(array))
 
     def slots(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
-        """Momentum and the like, without the step counts; empty before the first stage."""
+        """Momentum and the like, without the step counts, copied when asked for; empty before the first stage."""
         if self._optimizer is None:
             return {}
         state = self._optimizer.state
         return {
-            entry.name: {
-                slot: np.array(value.detach().cpu().numpy(), order="C", copy=True)
-                for slot, value in state[entry.tensor].items()
-                if isinstance(value, torch.Tensor) and value.shape == entry.tensor.shape
-            }
+            entry.name: OnDemand(
+                {
+                    slot: partial(_copy, value)
+                    for slot, value in state[entry.tensor].items()
+                    if isinstance(value, torch.Tensor) and value.shape == entry.tensor.shape
+                }
+            )
             for entry in self._network.parameters
             if entry.tensor in state
         }
+
+    def observed(self, stage: Stage) -> Observed:
+        """What the stage just trained paid for, and which of its frozen modules are random."""
+        with self._arithmetic():
+            return randomness.observe(self._network, stage, self.black_image())
 
     def sync(self) -> None:
         """A CPU works while it is asked, so only an accelerator is waited for."""
@@ -223,3 +232,7 @@ class TorchSession:
 
     def _move(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
         return tensor.to(self._device, dtype, non_blocking=True)
+
+
+def _copy(tensor: torch.Tensor) -> NDArray[Any]:
+    return np.array(tensor.detach().cpu().numpy(), order="C", copy=True)

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import cast
 
 from backends.reference.network import tiny_cnn
+from backends.reference.numerics import numerics
 from backends.reference.probe import ReferenceProbe
 from backends.reference.session import ReferenceSession
 from backends.reference.weights import FORMATS, export_weights, import_weights, named_weights
 from harness.contract import Model, Probe, Session
+from harness.numerics import Numerics
 from harness.spec import Case
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "named_weights",
     "open_probe",
     "open_session",
+    "probe_numerics",
 ]
 
 PACKAGES: tuple[str, ...] = ("numpy",)
@@ -61,3 +64,8 @@ def open_session(case: Case, model: Model, classes: int) -> Session:
 def open_probe(session: Session) -> Probe:
     """Answers of a session of this backend to what certificates ask."""
     return ReferenceProbe(cast(ReferenceSession, session))
+
+
+def probe_numerics(session: Session) -> Numerics:
+    """How exactly a session of this backend computes."""
+    return numerics(cast(ReferenceSession, session).dtype)

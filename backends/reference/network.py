@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +34,8 @@ class Network:
 
     layers: list[Operation]
     trained_from: int = 0
+    done: Counter[str] = field(default_factory=Counter)
+    """Work so far, by the fields of `harness.witness.Work`."""
 
     @property
     def variables(self) -> list[Variable]:
@@ -60,6 +63,7 @@ class Network:
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Tape]:
         """Logits [n, classes] and, when training, what `backward` needs: nothing of the frozen prefix."""
         tape: Tape = []
+        self.done.update({"forwards": 1, "samples": len(x)} if training else {"inferences": 1})
         for position, layer in enumerate(self.layers):
             x, saved = layer.forward(x, training)
             if training and position >= self.trained_from:
@@ -68,6 +72,7 @@ class Network:
 
     def backward(self, dy: Array, tape: Tape) -> None:
         """Fill the trainable parameters' gradients from that of the logits."""
+        self.done["backwards"] += 1
         for position, (layer, saved) in reversed(list(enumerate(tape))):
             dy = layer.backward(dy, saved, to_input=position > 0)
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from backends.reference.layers import BatchNorm, Dropout, Variable
 from backends.reference.network import cross_entropy
-from backends.reference.optimizers import Updates
 from backends.reference.session import ReferenceSession
 from harness.contract import Norm, Stochastic
 from harness.spec import Part, Stage
@@ -48,12 +47,11 @@ class ReferenceProbe:
         self, stage: Stage, factors: Sequence[float], tape: Sequence[Mapping[str, NDArray[Any]]]
     ) -> Iterator[dict[str, NDArray[Any]]]:
         """Gradients are put where the backward pass would have put them."""
-        trained = self._declare(stage)
-        self._session._updates = updates = Updates(stage, trained)
+        trained = self._session.begin(stage)
         for factor, gradients in zip(factors, tape, strict=True):
             for variable in trained:
                 variable.gradient = gradients[variable.name].astype(self._session.dtype)
-            updates.step(factor)
+            self._session.update(factor)
             yield {variable.name: variable.array.copy() for variable in trained}
 
     def rates(self) -> dict[Part, float]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from backends.reference.layers import Variable
 from backends.reference.network import Network, cross_entropy, new_head
 from backends.reference.optimizers import Updates
 from backends.reference.weights import read_npz, write_npz
@@ -20,6 +21,7 @@ from harness.contract import BUFFERS, Effective, Layer, Model, Tensor
 from harness.feed import Batch, Feed
 from harness.schedule import factors
 from harness.spec import Case, Stage
+from harness.witness import Work
 
 NATIVE_FILE = "model.npz"
 
@@ -42,21 +44,39 @@ class ReferenceSession:
         self._updates: Updates | None = None
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
-        self._updates = Updates(stage, self.network.declare(stage, self._case.seed))
+        self.begin(stage)
         factor = iter(factors(stage.schedule, stage.epochs, feed.steps_per_epoch).tolist())
         for epoch in range(stage.epochs):
             batches = feed.epoch(epoch)
             clock.epoch_begin()
             for batch in batches:
-                clock.tick(self._step(batch, stage.label_smoothing, self._updates, next(factor)))
+                clock.tick(self.step(batch, stage, next(factor)))
             clock.epoch_end()
 
-    def _step(self, batch: Batch, smoothing: float, updates: Updates, factor: float) -> float:
+    def begin(self, stage: Stage) -> list[Variable]:
+        """Declare what the stage freezes and make its optimizer; returns what it trains."""
+        trained = self.network.declare(stage, self._case.seed)
+        self._updates = Updates(stage, trained)
+        return trained
+
+    def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
+        """One optimizer step; returns the batch's loss. `factor` is the schedule's."""
         logits, tape = self.network.forward(batch.images.astype(self.dtype, copy=False), training=True)
-        loss, gradient = cross_entropy(logits, batch.labels, smoothing)
+        loss, gradient = cross_entropy(logits, batch.labels, stage.label_smoothing)
         self.network.backward(gradient, tape)
-        updates.step(factor)
+        self.update(factor)
         return loss
+
+    def update(self, factor: float) -> None:
+        """Let the stage's optimizer move what it trains by its gradients."""
+        if self._updates is None:
+            raise RuntimeError("no stage has begun")
+        self._updates.step(factor)
+        self.network.done["updates"] += 1
+
+    def work(self) -> Work:
+        """Everything done since the session was made."""
+        return Work(**{what: self.network.done[what] for what in Work.__struct_fields__})
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         logits, _ = self.network.forward(images.astype(self.dtype, copy=False))

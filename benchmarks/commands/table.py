@@ -47,13 +47,18 @@ def print_table(
 ) -> int:
     """Print or write the table of the records under `path`; ratios need the certificates of a results folder.
 
-    Returns the exit code: 3 if `require` and figures of two backends stand side by side without a certificate.
+    Returns the exit code: 1 if a figure cannot be followed to the records; 3 if planned cases are missing, if rows
+    cannot be read (V50), or if `require` and figures of two backends stand side by side without a certificate.
     """
     from results import load, table
+    from results.follow import unfollowed
 
     terminal = sys.stdout.isatty() and out is None
     width = shutil.get_terminal_size((100, 24)).columns if terminal else 100
-    rows, proofs = table(load(path), target), read_certificates(certificates)
+    frame, proofs = load(path), read_certificates(certificates)
+    rows = table(frame, target)
+    lost = unfollowed(rows, frame)
+    rows.attrs["warnings"] = [*rows.attrs["warnings"], *lost]
     content = render(rows, format_, certificates=proofs, width=width, colour=terminal)
     if out is not None:
         try:
@@ -66,7 +71,11 @@ def print_table(
     missing = unproved(rows, proofs.all) if require else []
     for sentence in missing:
         click.echo(f"--require-certificate: {sentence}", err=True)
-    return 3 if missing else 0
+    if lost:
+        return 1
+    # A row that was cut off is missed if its case was not run again; a line of somebody else's is none of ours.
+    unread = any(rows.attrs["unread"].get(fault) for fault in ("unreadable", "future"))
+    return 3 if missing or unread or rows.attrs["missing"] else 0
 
 
 def _results_folder(file: Path) -> Path:

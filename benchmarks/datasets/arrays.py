@@ -85,7 +85,7 @@ def _resized(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def _refuse_arrays(name: str, arrays: ArraySet) -> None:
-    classes, seen = len(arrays.classes), dict[bytes, tuple[str, int]]()
+    classes = len(arrays.classes)
     if classes < 2:
         raise Refused(f"dataset {name} has {classes} class; at least two are needed")
     if not {"train", "val"} <= arrays.splits.keys() <= set(SPLITS):
@@ -107,7 +107,14 @@ def _refuse_arrays(name: str, arrays: ArraySet) -> None:
         absent = sorted(set(range(classes)) - set(labels.tolist()))
         if split == "train" and absent:
             raise Refused(f"dataset {name}: no training images of class {arrays.classes[absent[0]]!r}")
+    v24_no_image_in_two_splits(name, arrays)
+
+
+def v24_no_image_in_two_splits(name: str, arrays: ArraySet) -> None:
+    """Raises `Refused` with the places of an image that training and judging would share."""
+    seen: dict[bytes, tuple[str, int]] = {}
+    for split, (images, _) in arrays.splits.items():
         for place, image in enumerate(images):
             other, first = seen.setdefault(hashlib.sha256(image.tobytes()).digest(), (split, place))
             if other != split:
-                raise Refused(f"dataset {name}: the same image is in {other} ({first}) and in {split} ({place})")
+                raise Refused(f"dataset {name}: the same image is in {other} ({first}) and in {split} ({place}) (V24)")

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays
 from benchmarks.scenarios import RECIPES, SCENARIOS, Recipe
 from harness.checkpoint import NORMALISATIONS, write_checkpoint
-from harness.contract import Session
+from harness.contract import BUFFERS, Probe, Session
 from harness.dataset import open_dataset
 from harness.feed import evaluation_batches
 from harness.plugins import find_model
@@ -40,11 +40,14 @@ def short(name: str) -> Scenario:
 def check_cases(backend: str, engine: str | None, pairs: list[list[str]], folder: str) -> dict[str, list[str]]:
     """Problems of each (model, scenario) pair, by `model/scenario`; an empty list means that the contract holds."""
     return {
-        f"{model}/{name}": list(_problems(backend, engine, model, short(name), Path(folder))) for model, name in pairs
+        f"{model}/{name}": list(_problems(backend, engine, model, short(name), Path(folder), probed=place == 0))
+        for place, (model, name) in enumerate(pairs)
     }
 
 
-def _problems(backend: str, engine: str | None, model: str, scenario: Scenario, folder: Path) -> list[str]:
+def _problems(
+    backend: str, engine: str | None, model: str, scenario: Scenario, folder: Path, *, probed: bool
+) -> list[str]:
     module, offered = find_model(backend, model, ())
     size = max(32, offered.minimum_size)
     prepared = prepare_arrays("coloured", coloured(size), cache=folder / "cache")
@@ -61,6 +64,8 @@ def _problems(backend: str, engine: str | None, model: str, scenario: Scenario, 
         return [f"declined: {reason}"]
     session = module.open_session(case, offered, len(CLASSES))
     problems = [*_of_state(session), *_of_predict(session, prepared.folder, size)]
+    if probed and hasattr(module, "open_probe"):
+        problems += _of_probe(module.open_probe(session), session, size)
     checkpoint = folder / f"{model}.safetensors"
     untrained = replace(case, seed=1, scenario=replace(scenario, start="random"))
     arrays, _ = starting_arrays(session, untrained, offered, None, CLASSES)
@@ -120,6 +125,39 @@ def _of_predict(session: Session, folder: Path, size: int) -> list[str]:
     if not _same(first, second):
         problems.append("predict gives other logits for the same images")
     problems += [f"predict moved {t.name}" for t in session.state() if not _same(t.array, before[t.name])]
+    return problems
+
+
+def _of_probe(probe: Probe, session: Session, size: int) -> list[str]:
+    """Whether every question is answered, with arrays of the right names and shapes; all but the last block frozen."""
+    tensors = list(session.state())
+    blocks = max(tensor.block for tensor in tensors) + 1
+    stage = Stage(epochs=1, head_lr=0.01, backbone_lr=0.001, frozen=blocks - 1)
+    free = [t for t in tensors if t.role not in BUFFERS and not stage.is_frozen(t.part, t.block)]
+    shapes = {tensor.name: tensor.array.shape for tensor in free}
+    draw = np.random.default_rng(0)
+    nhwc = session.batch_layout == "nhwc"
+    images = draw.standard_normal((8, size, size, 3) if nhwc else (8, 3, size, size)).astype(np.float32)
+    problems = []
+    features = probe.features(images)
+    if len(features) != blocks + 1 or any(len(one) != 8 or one.ndim not in (2, 4) for one in features):
+        problems.append(f"features are {[one.shape for one in features]} for {blocks} blocks")
+    if features[-1].shape != (8, len(CLASSES)) or {one.dtype.name for one in features} != {"float32"}:
+        problems.append(f"the last features are no logits: {features[-1].dtype} {features[-1].shape}")
+    loss, gradients = probe.gradients(stage, images, np.arange(8, dtype=np.int64) % len(CLASSES))
+    if not np.isfinite(loss) or {name: one.shape for name, one in gradients.items()} != shapes:
+        problems.append(f"gradients of {sorted(gradients)} with loss {loss}")
+    for values in probe.play(stage, [1.0, 0.5], [gradients, gradients]):
+        if {name: one.shape for name, one in values.items()} != shapes:
+            problems.append(f"play gives {sorted(values)}")
+    rates = probe.rates()
+    if {part: round(rate, 9) for part, rate in rates.items()} != {"backbone": 0.0005, "head": 0.005}:
+        problems.append(f"rates are {rates}")
+    norms = [tensor.name.removesuffix(".running_mean") for tensor in tensors if tensor.role == "norm_mean"]
+    if [norm.name for norm in probe.norms()] != norms:
+        problems.append(f"norms are {probe.norms()}")
+    dropping = probe.stochastic(stage, 4)
+    problems += [f"{layer.name}: draws {layer.draws.shape}" for layer in dropping if layer.draws.shape != (4, 3, 2, 2)]
     return problems
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
+from queue import SimpleQueue
 
 import msgspec
 import pytest
@@ -64,7 +66,11 @@ class Workers:
 
     def __init__(self, cases: Sequence[Pair], folder: Path) -> None:
         self._folder = folder
-        self._pool = ThreadPoolExecutor(len(usable_cores()))
+        cores: SimpleQueue[int] = SimpleQueue()
+        for core in usable_cores():
+            cores.put(core)
+        # Each thread keeps to a core of its own, and so do the workers that it starts.
+        self._pool = ThreadPoolExecutor(cores.qsize(), initializer=lambda: os.sched_setaffinity(0, {cores.get()}))
         self._answers: dict[Pair, Future[dict[str, list[str]]]] = {}
         for arm, group in groupby(cases, key=lambda case: case[:2]):
             own = list(group)
@@ -90,6 +96,7 @@ class Workers:
             "tests.backends.contract:check_cases",
             {"backend": backend, "engine": engine, "pairs": pairs, "folder": str(place)},
             folder=place / "worker",
+            cores=1,
             engine=engine,
             timeout_s=850,
         )

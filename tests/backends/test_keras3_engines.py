@@ -107,7 +107,9 @@ def test_a_saved_network_loads_without_this_package_and_back_into_a_session(engi
 @pytest.mark.parametrize("engine", ENGINES)
 def test_unknown_names_and_other_shapes_are_not_loaded(engine: str) -> None:
     assert probed(engine)["unknown"] == "KeyError"
-    assert probed(engine)["reshaped"] == "head.weight has shape [4, 12], not [4, 11]"
+    assert probed(engine)["reshaped"] == (
+        "head.weight [4, 11] does not fit head/kernel [12, 4], which is [4, 12] under its name"
+    )
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -117,6 +119,23 @@ def test_bf16_the_mlp_head_and_the_idiom_run_and_say_so(engine: str) -> None:
     assert other["mlp"] == [f"head.{i}.{end}" for i in range(3) for end in ("weight", "bias")]
     assert other["idiom"].startswith("idiom")
     assert other["idiom_breaches"] == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_dropout_drops_follows_the_cases_seed_alone(engine: str) -> None:
+    first, again, other = probed(engine)["dropped"]
+    assert first == again != other
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_in_fp64_nothing_is_rounded_to_float32_on_the_way(engine: str) -> None:
+    wide = probed(engine)["wide"]
+    assert wide["precision"] == "fp64"
+    assert wide["types"] == ["float64"]
+    for seen, expected in wide["losses"]:
+        assert seen == pytest.approx(expected, rel=1e-12)
+    assert wide["variance_error"] < 1e-13
+    assert max(wide["optimizers"].values()) < 1e-12
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -248,29 +267,29 @@ def _losses(session: Any) -> list[Any]:
     return pairs
 
 
-def _variance_error() -> float:
+def _variance_error(dtype: str = "float32") -> float:
     from keras import ops
 
     from backends.keras3.engine import to_numpy
     from backends.keras3.layers import BatchNormalization
 
     layer = BatchNormalization(momentum=0.9)
-    x = np.random.default_rng(1).normal(3, 2, (4, 2, 2, 5)).astype(np.float32)
+    x = np.random.default_rng(1).normal(3, 2, (4, 2, 2, 5)).astype(dtype)
     layer(ops.convert_to_tensor(x), training=True)
     return float(np.abs(to_numpy(layer.moving_variance) - (0.9 + 0.1 * x.var(axis=(0, 1, 2), ddof=1))).max())
 
 
-def _optimizers() -> dict[str, float]:
+def _optimizers(dtype: str = "float32") -> dict[str, float]:
     rules = {
         "sgd": (Optimizer(), 0.0),
         "sgd-decay": (Optimizer(), 0.1),
         "adam-decay": (Optimizer(name="adam"), 0.1),
         "adamw-decay": (Optimizer(name="adamw"), 0.1),
     }
-    return {name: _tape(*rule) for name, rule in rules.items()}
+    return {name: _tape(*rule, dtype) for name, rule in rules.items()}
 
 
-def _tape(rule: Optimizer, decay: float) -> float:
+def _tape(rule: Optimizer, decay: float, dtype: str) -> float:
     """Largest relative difference after 20 steps on a fixed tape, with small gradients and a drop of the rate."""
     import keras
     from keras import ops
@@ -283,11 +302,11 @@ def _tape(rule: Optimizer, decay: float) -> float:
     rates, factors = [0.1, 0.01], np.where(np.arange(20) < 9, 1.0, 0.1)
     scale = np.array([1, 1e-1, 1e-3, 1e-5, 1e-6, 1e-7])
     gradients = [[draw.normal(size=6) * scale for _ in starts] for _ in range(20)]
-    variables = [keras.Variable(s.astype(np.float32), name=f"v{i}") for i, s in enumerate(starts)]
+    variables = [keras.Variable(s.astype(dtype), dtype=dtype, name=f"v{i}") for i, s in enumerate(starts)]
     optimizer = matched(rule, decay, factors, {v.path: r for v, r in zip(variables, rates, strict=True)})
     optimizer.build(variables)
     for step in gradients:
-        optimizer.apply([ops.convert_to_tensor(g.astype(np.float32)) for g in step], variables)
+        optimizer.apply([ops.convert_to_tensor(g.astype(dtype)) for g in step], variables)
     worst = 0.0
     for i, variable in enumerate(variables):
         expected = _torchs(rule, decay, starts[i], [g[i] for g in gradients], rates[i] * factors)
@@ -353,7 +372,7 @@ def _pipeline(session: Any, folder: Path) -> dict[str, Any]:
     for key, listed in (("seen", None), ("seen_files", files)):
         feed = _feed(session, stage, listed, input="native", augmentations=augmentations)
         _train(session, stage, feed)
-        found[key] = feed.samples_seen
+        found[key] = feed.delivered.samples_seen
     plain = _feed(session, stage, files, input="native")
     decoded = sorted(float(np.mean(image)) for images, _ in native.batches(plain, 0) for image in images.numpy())
     arrays = sorted(float(np.mean(i)) for batch in _feed(session, stage).epoch(0) for i in batch.images)
@@ -377,6 +396,23 @@ def _other(engine: str) -> dict[str, Any]:
         "bf16_moved": audit.judge(before, half.state(), two_rates, half.slots()).moved > 10,
         "mlp": [tensor.name for tensor in half.state() if tensor.part == "head"],
     }
+
+
+def _dropped(engine: str, seed: int) -> list[float]:
+    session = keras3.open_session(_case(engine, STAGES["lr0"], head="mlp", seed=seed), TINY, CLASSES)
+    session.load({t.name: np.full(t.array.shape, 0.1, np.float32) for t in session.state() if t.role == "weight"})
+    return _train(session, STAGES["lr0"], _feed(session, STAGES["lr0"])).losses
+
+
+def _wide(engine: str) -> dict[str, Any]:
+    session = keras3.open_session(_case(engine, STAGES["small-lr"], precision="fp64"), TINY, CLASSES)
+    found: dict[str, Any] = {"precision": session.effective().precision, "losses": _losses(session)}
+    _train(session, STAGES["first-block"], _feed(session, STAGES["first-block"]))
+    arrays = [tensor.array for tensor in session.state()]
+    arrays += [slot for slots in session.slots().values() for slot in slots.values()]
+    arrays.append(session.predict(np.zeros((5, SIDE, SIDE, 3), np.float32)))
+    found["types"] = sorted({str(array.dtype) for array in arrays})
+    return {**found, "variance_error": _variance_error("float64"), "optimizers": _optimizers("float64")}
 
 
 def _mobilenet(engine: str) -> dict[str, Any]:
@@ -409,6 +445,8 @@ def _probe(engine: str) -> dict[str, Any]:
     found["imported"] = [name for name in keras3.ENGINES if name in sys.modules]
     if engine == "torch":
         found["mobilenet"] = _mobilenet(engine)
+    found["dropped"] = [_dropped(engine, seed) for seed in (1, 1, 2)]
+    found["wide"] = _wide(engine)
     return found
 
 

@@ -6,16 +6,30 @@ import sys
 import numpy as np
 import pytest
 
-from backends import keras3
+from backends import keras3, pytorch
 from backends.keras3 import maps
+from backends.keras3.models import SOURCES, efficientnet, mobilenet_v2, resnet
+
+TABLES = {
+    "resnet18": resnet.weight_map((2, 2, 2, 2)),
+    "resnet34": resnet.weight_map((3, 4, 6, 3)),
+    "efficientnet-b0": efficientnet.weight_map(1.0),
+    "efficientnet-b3": efficientnet.weight_map(1.4),
+    "mobilenet-v2": mobilenet_v2.WEIGHT_MAP,
+}
 
 
-def test_every_width_has_a_model_and_a_source() -> None:
-    from backends.keras3.models import SOURCES
-
-    assert set(keras3.MODELS) == {"mobilenet-v2"} | {f"mobilenet-v2-{w}" for w in ("0.35", "0.5", "0.75", "1.3", "1.4")}
-    assert set(SOURCES) == set(keras3.MODELS)
+def test_every_width_of_mobilenet_has_a_source_and_alexnet_has_no_twin() -> None:
+    widths = {"mobilenet-v2"} | {f"mobilenet-v2-{w}" for w in ("0.35", "0.5", "0.75", "1.3", "1.4")}
+    assert set(keras3.MODELS) == {"resnet18", "resnet34", "efficientnet-b0", "efficientnet-b3"} | widths
+    assert set(SOURCES) == widths
     assert keras3.ENGINES[0] == "tensorflow"
+
+
+def test_facts_about_a_model_are_those_of_its_twin() -> None:
+    facts = ("name", "classifier", "initialisation", "blocks", "minimum_size", "gmacs")
+    for name, model in keras3.MODELS.items():
+        assert [getattr(model, fact) for fact in facts] == [getattr(pytorch.MODELS[name], fact) for fact in facts]
 
 
 def test_naming_a_model_imports_no_framework() -> None:
@@ -24,13 +38,30 @@ def test_naming_a_model_imports_no_framework() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_map_speaks_of_torchvisions_260_tensors_once_each() -> None:
-    assert len(maps.MOBILENET_V2) == 260
-    assert len({row.name for row in maps.MOBILENET_V2}) == 260
-    assert {row.block for row in maps.MOBILENET_V2} == set(range(19))
-    names = {row.variable: row.name for row in maps.MOBILENET_V2}
-    assert names["block_16_project_BN/moving_variance"] == "features.17.conv.3.running_var"
-    assert names["expanded_conv_project/kernel"] == "features.1.conv.1.weight"
+@pytest.mark.parametrize(
+    ("model", "tensors"),
+    [("resnet18", 100), ("resnet34", 180), ("efficientnet-b0", 309), ("efficientnet-b3", 494), ("mobilenet-v2", 260)],
+)
+def test_a_map_speaks_of_the_librarys_tensors_once_each(model: str, tensors: int) -> None:
+    table = TABLES[model]
+    assert len(table) == len({row.name for row in table}) == len({row.variable for row in table}) == tensors
+    assert [row.block for row in table] == sorted(row.block for row in table)
+    assert {row.block for row in table} == set(range(keras3.MODELS[model].blocks))
+
+
+@pytest.mark.parametrize(
+    ("model", "variable", "name"),
+    [
+        ("mobilenet-v2", "block_16_project_BN/moving_variance", "features.17.conv.3.running_var"),
+        ("mobilenet-v2", "expanded_conv_project/kernel", "features.1.conv.1.weight"),
+        ("resnet34", "layer3_5_bn2/gamma", "layer3.5.bn2.weight"),
+        ("resnet18", "layer2_0_downsample_1/moving_mean", "layer2.0.downsample.1.running_mean"),
+        ("efficientnet-b0", "block1a_project_bn/beta", "_blocks.0._bn2.bias"),
+        ("efficientnet-b3", "block7b_se_expand/bias", "_blocks.25._se_expand.bias"),
+    ],
+)
+def test_a_tensor_has_its_librarys_name(model: str, variable: str, name: str) -> None:
+    assert {row.variable: row.name for row in TABLES[model]}[variable] == name
 
 
 @pytest.mark.parametrize(("layout", "shape"), [("conv", (3, 3, 4, 8)), ("depthwise", (3, 3, 4, 2)), ("dense", (5, 7))])
@@ -49,9 +80,19 @@ def test_a_depthwise_kernel_keeps_its_channels_together() -> None:
 
 def test_a_map_that_misses_or_repeats_a_tensor_names_it() -> None:
     table = maps.rows("a", "x", "dense", 0)
+    shapes = {"a/kernel": (3, 4), "a/bias": (4,)}
+    maps.check(shapes, table)
     with pytest.raises(ValueError, match="misses a/extra"):
-        maps.check(["a/kernel", "a/bias", "a/extra"], table)
-    with pytest.raises(ValueError, match=r"repeats x\.weight"):
-        maps.check(["a/kernel", "b/kernel"], [table[0], table[0]._replace(variable="b/kernel")])
+        maps.check({**shapes, "a/extra": (4,)}, table)
+    with pytest.raises(ValueError, match=r"repeats x\.weight, for a/kernel and b/kernel"):
+        maps.check({"a/kernel": (3, 4), "b/kernel": (3, 4)}, [table[0], table[0]._replace(variable="b/kernel")])
     with pytest.raises(ValueError, match=r"x\.bias at a/bias, which the network does not have"):
-        maps.check(["a/kernel"], table)
+        maps.check({"a/kernel": (3, 4)}, table)
+
+
+def test_a_map_with_a_wrong_shape_names_both_tensors() -> None:
+    dense, conv = maps.rows("a", "x", "dense", 0)[0], maps.rows("b", "y", "conv", 0)[0]
+    with pytest.raises(ValueError, match=r"x\.weight as dense; a/kernel is \[3, 3, 8, 16\]"):
+        maps.check({"a/kernel": (3, 3, 8, 16)}, [dense])
+    with pytest.raises(ValueError, match=r"y\.weight \[16, 4, 3, 3\] does not fit b/kernel \[3, 3, 8, 16\], which is"):
+        maps.fitted(np.zeros((16, 4, 3, 3)), conv, (3, 3, 8, 16))

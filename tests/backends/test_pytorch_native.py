@@ -53,7 +53,7 @@ def collect(feed: Feed) -> list[list[Any]]:
 def test_every_sample_comes_once_per_epoch_in_another_order(workers: int) -> None:
     feed = make_feed(make_split(), workers=workers)
     first, second = collect(feed)
-    assert feed.samples_seen == (2, 2)
+    assert feed.delivered.samples_seen == (2, 2)
     assert feed.waited_ns > 0
     assert not torch.equal(torch.cat([labels for _, labels in first]), torch.cat([labels for _, labels in second]))
 
@@ -62,7 +62,7 @@ def test_the_order_depends_on_the_seed_alone() -> None:
     feeds = [make_feed(make_split()) for _ in range(2)]
     for feed in feeds:
         collect(feed)
-    assert feeds[0].order_sha256 == feeds[1].order_sha256
+    assert feeds[0].delivered.order_sha256 == feeds[1].delivered.order_sha256
 
 
 def test_unaugmented_pixels_are_the_harnesss() -> None:

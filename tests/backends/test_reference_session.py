@@ -213,7 +213,7 @@ def test_effective_says_what_ran() -> None:
     ("changes", "reason"),
     [
         ({"device": "cuda"}, "CPU"),
-        ({"precision": "bf16"}, "fp32"),
+        ({"precision": "bf16"}, "bfloat16"),
         ({"layout": "channels-first"}, "channels-last"),
         ({"compile": True}, "compile"),
         ({"input": "native"}, "stream"),

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.audit import Audit, judge, mark
+from harness.audit import NOT_LOOKED, Audit, Observed, judge, mark
+from harness.auditor import chosen, declare, describe
 from harness.contract import BUFFERS, Role, Tensor
+from harness.ledger import OnDemand
 from harness.spec import Optimizer, Part, Stage
 
 Slots = Mapping[str, Mapping[str, Any]]
@@ -58,8 +61,8 @@ def honest(tensors: list[Tensor], declared: Stage) -> tuple[list[Tensor], Slots]
     return after, {t.name: {"momentum_buffer": np.ones_like(t.array)} for t in free}
 
 
-def outcome(after: list[Tensor], declared: Stage, slots: Slots) -> Audit:
-    return judge(mark(network()), after, declared, slots)
+def outcome(after: list[Tensor], declared: Stage, slots: Slots, observed: Observed = NOT_LOOKED) -> Audit:
+    return judge(mark(network()), after, declared, slots, observed)
 
 
 stages = st.builds(
@@ -123,6 +126,49 @@ def test_v15_optimizer_state_of_a_frozen_tensor_is_a_breach() -> None:
     assert found.breaches == ("layer0.weight has optimizer state although it is frozen",)
 
 
+def test_v16_a_gradient_that_was_computed_for_a_frozen_tensor_is_a_breach() -> None:
+    declared = stage(frozen=1)
+    after, slots = honest(network(), declared)
+    paid = dict.fromkeys(["layer0.weight", "layer1.weight", "head.bias"], "its gradient was computed")
+    found = outcome(after, declared, slots, Observed(paid=paid, random=()))
+    assert found.breaches == ("layer0.weight was paid for although it is frozen: its gradient was computed",)
+    assert (found.parameters.paid, found.unchecked) == (3, ())
+
+
+def test_v13_a_place_that_is_random_in_the_frozen_part_is_a_breach() -> None:
+    declared = stage(frozen=1)
+    after, slots = honest(network(), declared)
+    found = outcome(after, declared, slots, Observed(paid={}, random=("layer0.drop",)))
+    assert found.breaches == ("layer0.drop is random although it is frozen",)
+    assert found.random == ("layer0.drop",)
+
+
+@pytest.mark.parametrize("frozen", ["none", 1])
+def test_what_nobody_looked_at_is_said_where_something_is_frozen(frozen: Any) -> None:
+    declared = stage(frozen=frozen)
+    after, slots = honest(network(), declared)
+    found = outcome(after, declared, slots)
+    asked = ("whether gradients of the frozen part were computed (V16)", "whether the frozen part is random (V13)")
+    assert found.unchecked == (() if frozen == "none" else asked)
+    assert (found.random, found.parameters.paid) == (None, None)
+
+
+def test_figures_count_what_was_declared_and_what_moved() -> None:
+    declared = stage(frozen=1)
+    after, slots = honest(network(), declared)
+    found = outcome(after, declared, slots)
+    assert (found.parameters.total, found.parameters.frozen, found.parameters.moved) == (11, 3, 8)
+    assert (found.buffers.total, found.buffers.frozen, found.buffers.moved) == (9, 3, 6)
+    assert (found.slots.total, found.slots.frozen, found.slots.moved) == (8, 0, 8)
+
+
+def test_records_from_before_these_figures_stay_readable() -> None:
+    old = b'{"moved":1,"fixed":2,"frozen_sha256":"00","breaches":["a moved although it is frozen"],"still":["b"]}'
+    found = msgspec.json.decode(old, type=Audit)
+    assert (found.breaches, found.still, found.random) == (("a moved although it is frozen",), ("b",), None)
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Audit) == found
+
+
 def test_the_frozen_digest_is_that_of_what_was_frozen_and_of_nothing_else() -> None:
     declared = stage(frozen=2)
     after, slots = honest(network(), declared)
@@ -131,6 +177,14 @@ def test_the_frozen_digest_is_that_of_what_was_frozen_and_of_nothing_else() -> N
     assert outcome(further, declared, slots).frozen_sha256 == digest
     after[0] = moved(after[0])
     assert outcome(after, declared, slots).frozen_sha256 != digest
+
+
+def test_no_optimizer_state_excuses_a_running_statistic() -> None:
+    declared = stage()
+    after, slots = honest(network(), declared)
+    after[3] = network()[3]
+    found = outcome(after, declared, {**slots, after[3].name: {"momentum_buffer": np.zeros(4)}})
+    assert found.breaches == ('layer0.bn.mean did not move although norm="auto"',)
 
 
 def test_running_statistics_need_not_move_at_momentum_zero() -> None:
@@ -198,3 +252,70 @@ def test_a_mark_keeps_no_values_and_sees_the_last_bit() -> None:
     assert all(len(m.digest) == 16 and m.size == t.array.size for m, t in zip(before.values(), tensors, strict=True))
     assert all(mark([moved(t)])[t.name] != before[t.name] for t in tensors)
     assert before == mark(t._replace(array=np.asfortranarray(t.array)) for t in tensors)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64, np.bool_])
+@pytest.mark.parametrize("shape", [(), (0,), (5,), (3, 0), (700, 600), (2, 3, 4, 5)])
+def test_a_mark_depends_on_values_alone_whatever_lies_where_in_memory(shape: tuple[int, ...], dtype: Any) -> None:
+    array = (np.random.default_rng(0).random(shape) * 9).astype(dtype)
+    tensor = Tensor("a", array, "head", -1, "weight")
+    strided = np.stack([array, array], axis=-1)[..., 0]
+    layouts = [np.asfortranarray(array), strided, array.T.copy().T]
+    assert all(mark([tensor._replace(array=other)]) == mark([tensor]) for other in layouts)
+    if array.size:
+        changed = strided.copy() + np.ones((), dtype) if dtype is not np.bool_ else ~strided
+        assert mark([tensor._replace(array=changed)]) != mark([tensor])
+
+
+def test_optimizer_state_on_demand_is_made_when_it_is_read_and_not_before() -> None:
+    made: list[str] = []
+
+    def make() -> np.ndarray:
+        made.append("momentum")
+        return np.ones(3)
+
+    slots = OnDemand({"momentum": make})
+    assert (list(slots), len(slots), "momentum" in slots, made) == (["momentum"], 1, True, [])
+    assert slots["momentum"].sum() == 3
+    assert made == ["momentum"]
+
+
+def test_state_of_trainable_tensors_that_moved_is_never_read() -> None:
+    def unreadable() -> np.ndarray:
+        raise AssertionError
+
+    declared = stage()
+    after, slots = honest(network(), declared)
+    lazy = {name: OnDemand({"momentum_buffer": unreadable}) for name in slots}
+    assert outcome(after, declared, lazy).breaches == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "frozen", "norm", "moves"),
+    [
+        ("parameter", True, "batch", False), ("parameter", False, "frozen", True),
+        ("statistic", True, "auto", False), ("statistic", False, "auto", True),
+        ("statistic", True, "batch", True), ("statistic", False, "frozen", False),
+        ("counter", False, "auto", None), ("counter", True, "auto", False),
+        ("buffer", True, "batch", False), ("buffer", False, "frozen", None),
+    ],
+)  # fmt: skip
+def test_what_is_declared_of_each_kind_of_tensor(kind: Any, frozen: bool, norm: Any, moves: bool | None) -> None:
+    assert declare(kind, frozen, norm).moves is moves
+
+
+def test_one_beginning_alone_is_one_beginning_and_not_its_letters() -> None:
+    found, whole = chosen("ab", ["ab.c", "a", "b"], lambda one: ["ab.c"] if one == "ab" else None)
+    assert (found, whole) == (frozenset({"ab.c"}), ("ab",))
+
+
+def test_a_report_prints_the_first_of_many_alike_and_counts_the_rest() -> None:
+    moved = tuple(f"layer{i}.weight moved although it is frozen" for i in range(8))
+    audit = Audit(moved=8, fixed=1, frozen_sha256="", breaches=(*moved, "fc did not move"), unchecked=("the width",))
+    assert describe(audit).splitlines() == [
+        "9 breaches; 8 of 9 tensors moved",
+        *(f"- {sentence}" for sentence in moved[:5]),
+        "- fc did not move",
+        "- … moved although it is frozen: 3 more",
+        "not checked: the width",
+    ]

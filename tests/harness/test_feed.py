@@ -61,7 +61,7 @@ def test_V24_order_digest_follows_the_ids_delivered() -> None:
     first, again, other = made_feed(), made_feed(), made_feed(seed=1)
     for feed in (first, again, other):
         list(feed.epoch(0))
-    assert first.order_sha256 == again.order_sha256 != other.order_sha256
+    assert first.delivered.order_sha256 == again.delivered.order_sha256 != other.delivered.order_sha256
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
@@ -69,8 +69,8 @@ def test_V28_stream_and_arrays_give_the_same_batches_with_any_number_of_threads(
     arrays, stream = made_feed(), made_feed(input="stream", workers=workers)
     for epoch in range(2):
         assert delivered(arrays, epoch) == delivered(stream, epoch)
-    assert arrays.order_sha256 == stream.order_sha256
-    assert arrays.samples_seen == stream.samples_seen
+    assert arrays.delivered.order_sha256 == stream.delivered.order_sha256
+    assert arrays.delivered.samples_seen == stream.delivered.samples_seen
 
 
 def test_V28_pixels_differ_by_epoch_and_by_seed() -> None:
@@ -79,7 +79,7 @@ def test_V28_pixels_differ_by_epoch_and_by_seed() -> None:
         for epoch in (0, 1):
             feed = made_feed(seed=seed)
             list(feed.epoch(epoch))
-            digests.add(feed.pixels_sha256)
+            digests.add(feed.delivered.pixels_sha256)
     assert len(digests) == 4
 
 
@@ -98,7 +98,7 @@ def test_a_limited_split_keeps_the_samples_own_numbers() -> None:
     seen = list(feed.epoch(0))
     assert sorted(np.concatenate([b.ids for b in seen])) == ids.tolist()
     assert all(np.array_equal(b.labels, whole.labels[b.ids]) for b in seen)
-    assert feed.samples_seen == (1, 1)
+    assert feed.delivered.samples_seen == (1, 1)
 
 
 def test_both_layouts_hold_the_same_pixels_contiguously() -> None:

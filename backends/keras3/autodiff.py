@@ -1,0 +1,111 @@
+"""One backward pass and one optimizer step outside `fit`, as each engine's own trainer makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+Gradients = Callable[[NDArray[Any], NDArray[np.int64]], tuple[float, list[NDArray[Any] | None]]]
+Update = Callable[[Sequence[NDArray[Any]]], None]
+
+
+def gradients_of(model: Any) -> Gradients:
+    """A function of images and labels: loss of the compiled model in training mode, and its gradients.
+
+    These are in the order of `model.trainable_variables`, None where nothing depends on one. Batch statistics move.
+    At each call the model must be frozen and compiled as it is now.
+    """
+    made = {"tensorflow": _tensorflow_gradients, "jax": _jax_gradients, "torch": _torch_gradients}
+    return made[keras.backend.backend()](model)
+
+
+def update_of(optimizer: Any, variables: Sequence[Any]) -> Update:
+    """A function of gradients, in the order of `variables`, that makes one step of the optimizer built for them."""
+    return (_jax_update if keras.backend.backend() == "jax" else _eager_update)(optimizer, variables)
+
+
+def array_of(tensor: Any) -> NDArray[Any]:
+    """An engine's tensor in NumPy, bfloat16 as float32. (ops.convert_to_numpy makes NumPy 2 warn.)"""
+    if keras.backend.standardize_dtype(tensor.dtype) == "bfloat16":
+        tensor = ops.cast(tensor, "float32")
+    if keras.backend.backend() == "torch":
+        tensor = tensor.detach().cpu()
+    return np.asarray(tensor if keras.backend.backend() == "jax" else tensor.numpy())
+
+
+def _tensorflow_gradients(model: Any) -> Gradients:
+    tensorflow = import_module("tensorflow")
+
+    def gradients(images: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, list[NDArray[Any] | None]]:
+        x, y = ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
+        with tensorflow.GradientTape() as tape:
+            loss = model.compute_loss(x=x, y=y, y_pred=model(x, training=True), training=True)
+        found = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+        return float(loss), [_given(one) for one in found]
+
+    return gradients
+
+
+def _torch_gradients(model: Any) -> Gradients:
+    torch = import_module("torch")
+
+    def gradients(images: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, list[NDArray[Any] | None]]:
+        x, y = ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
+        loss = model.compute_loss(x=x, y=y, y_pred=model(x, training=True), training=True)
+        values = [variable.value for variable in model.trainable_variables]
+        found = torch.autograd.grad(loss, values, allow_unused=True)
+        return float(loss.detach()), [_given(one) for one in found]
+
+    return gradients
+
+
+def _jax_gradients(model: Any) -> Gradients:
+    jax = import_module("jax")
+    loss_and_updates = partial(model.compute_loss_and_updates, sample_weight=None, training=True)
+    compiled = jax.jit(jax.value_and_grad(loss_and_updates, has_aux=True))
+
+    def gradients(images: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, list[NDArray[Any] | None]]:
+        state = [
+            [variable.value for variable in variables]
+            for variables in (model.trainable_variables, model.non_trainable_variables, model.metrics_variables)
+        ]
+        slots = [variable.value for variable in model.optimizer.variables]
+        (loss, (_, _, statistics, _)), found = compiled(*state, x=images, y=labels, optimizer_variables=slots)
+        for variable, value in zip(model.non_trainable_variables, statistics, strict=True):
+            variable.assign(value)
+        return float(loss), [_given(one) for one in found]
+
+    return gradients
+
+
+def _given(gradient: Any) -> NDArray[Any] | None:
+    return None if gradient is None else array_of(gradient)
+
+
+def _eager_update(optimizer: Any, variables: Sequence[Any]) -> Update:
+    def update(gradients: Sequence[NDArray[Any]]) -> None:
+        optimizer.apply([ops.convert_to_tensor(gradient) for gradient in gradients], variables)
+
+    if keras.backend.backend() != "torch":
+        return update
+    without_graph: Update = import_module("torch").no_grad()(update)
+    return without_graph
+
+
+def _jax_update(optimizer: Any, variables: Sequence[Any]) -> Update:
+    compiled = import_module("jax").jit(optimizer.stateless_apply)
+
+    def update(gradients: Sequence[NDArray[Any]]) -> None:
+        slots = [variable.value for variable in optimizer.variables]
+        values, moved = compiled(slots, list(gradients), [variable.value for variable in variables])
+        for variable, value in zip((*variables, *optimizer.variables), (*values, *moved), strict=True):
+            variable.assign(value)
+
+    return update

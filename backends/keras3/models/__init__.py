@@ -1,0 +1,20 @@
+"""The models of this backend, one builder and one weight map each. Keras is imported inside the builders only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from backends.keras3.models import efficientnet, mobilenet_v2, resnet
+from backends.keras3.models.network import Network, Source
+from harness.contract import Model
+
+__all__ = ["CLASSIFIER_LAYER", "MODELS", "SOURCES", "Network", "Source"]
+
+MODELS: Mapping[str, Model] = {
+    model.name: model for model in (*resnet.MODELS, *efficientnet.MODELS, *mobilenet_v2.MODELS)
+}
+SOURCES: Mapping[str, Source] = mobilenet_v2.SOURCES
+"""Named ImageNet weights with their classifier, for images scaled to [-1, 1]."""
+
+CLASSIFIER_LAYER = "predictions"
+"""The name keras.applications gives the Dense layer of a source classifier."""

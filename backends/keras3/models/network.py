@@ -1,0 +1,38 @@
+"""What a builder of this backend returns."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from backends.keras3.maps import Row
+
+
+class Network(NamedTuple):
+    """A functional keras.Model from images to pooled features [n, width], and its weight map."""
+
+    backbone: Any
+    table: tuple[Row, ...]
+
+    def blocks(self) -> dict[Any, int]:
+        """The block of each layer, as the map says; one without variables is in that of the layer before it."""
+        of_layer = {row.variable.rpartition("/")[0]: row.block for row in self.table}
+        blocks: dict[Any, int] = {}
+        block = 0
+        for layer in self.backbone.layers:
+            block = of_layer.get(layer.name, block)
+            blocks[layer] = block
+        return blocks
+
+
+class Source(NamedTuple):
+    """Where the framework's own weights come from: the file's name in its cache, and the address it is fetched from."""
+
+    file: str
+    url: str
+
+
+def image_shape(size: int) -> tuple[int, int, int]:
+    """Shape of one image of `size` pixels in the layout that Keras is set to."""
+    import keras
+
+    return (3, size, size) if keras.config.image_data_format() == "channels_first" else (size, size, 3)

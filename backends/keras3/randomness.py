@@ -1,0 +1,94 @@
+"""Which layers answer one batch in two ways (V13)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
+from typing import Any
+
+import keras
+import numpy as np
+
+from backends.keras3.engine import to_numpy
+from backends.keras3.tensors import array_of, places
+
+_SAMPLES = 8
+
+
+def dropping_layers(model: Any, frozen: Iterable[Any]) -> tuple[str, ...]:
+    """Names of those of a functional model's frozen layers that turn ones into something else each time, in training.
+
+    Layers that draw are asked one by one: to pass a network op by op, JAX would compile each operation.
+    """
+    drawing = {layer: layer.name for layer in frozen if layer._seed_generators}
+
+    def run() -> None:
+        for layer in drawing:
+            sides = layer.input.shape[1:]
+            if isinstance(layer, keras.layers.Dropout):  # of any size, so that one compilation serves many
+                sides = tuple(min(side, 4) for side in sides)
+            layer(keras.ops.ones((_SAMPLES, *sides), dtype=layer.compute_dtype), training=True)
+
+    return random_layers(run, model, drawing) if drawing else ()
+
+
+def random_layers(run: Callable[[], Any], model: Any, frozen: Mapping[Any, str]) -> tuple[str, ...]:
+    """Names of the innermost frozen layers that, asked again while `run` passes, give another output bit for bit.
+
+    `run` must not be compiled. Seeds, statistics and random generators are afterwards what they were before.
+    """
+    differing: list[str] = []
+    asking = False
+
+    def twice(layer: Any) -> Callable[..., Any]:
+        call = layer.call
+
+        def asked(*args: Any, **kwargs: Any) -> Any:
+            nonlocal asking
+            first = call(*args, **kwargs)
+            if not asking:
+                asking = True
+                try:
+                    again = call(*args, **kwargs)
+                finally:
+                    asking = False
+                if not _same(first, again):
+                    differing.append(frozen[layer])
+            return first
+
+        return asked
+
+    try:
+        for layer in frozen:
+            object.__setattr__(layer, "call", twice(layer))  # past Keras' tracking of attributes
+        with _undisturbed(model):
+            run()
+    finally:
+        for layer in frozen:
+            layer.__dict__.pop("call", None)
+    inner = dict.fromkeys(differing)
+    return tuple(one or "the model" for one in inner if not any(_is_inside(other, one) for other in inner))
+
+
+def _is_inside(name: str, of: str) -> bool:
+    return name != of and (not of or name.startswith(f"{of}/"))
+
+
+def _same(one: Any, other: Any) -> bool:
+    ours, theirs = keras.tree.flatten(one), keras.tree.flatten(other)
+    return len(ours) == len(theirs) and all(
+        np.array_equal(array_of(a), array_of(b), equal_nan=True) for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+@contextmanager
+def _undisturbed(model: Any) -> Iterator[None]:
+    before = [(place.variable, to_numpy(place.variable)) for place in places(model) if place.kind != "parameter"]
+    torch = import_module("torch") if keras.backend.backend() == "torch" else None
+    with torch.random.fork_rng(devices=[]) if torch else nullcontext(), torch.no_grad() if torch else nullcontext():
+        try:
+            yield
+        finally:
+            for variable, value in before:
+                variable.assign(value)

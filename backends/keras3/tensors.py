@@ -1,0 +1,146 @@
+"""The variables of any Keras model: their names, owners, kinds and values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.auditor import beginning
+from harness.ledger import Kind
+
+
+class Place(NamedTuple):
+    """A variable, its name `layer/…/variable` from the model down, and the layer that owns it."""
+
+    name: str
+    variable: Any
+    layer: Any
+    kind: Kind | Literal["seed"]
+
+
+def places(model: Any) -> list[Place]:
+    """Every variable of the model once, seeds included. (A variable's own path leaves out the models it is nested in.)
+
+    Raises ValueError for a model that has none yet.
+    """
+    found: dict[str, Place] = {}
+    seen: set[int] = set()
+    for path, layer in layers_of(model).items():
+        theirs = {id(variable) for one in _inner(layer) for variable in one.variables}
+        for variable in layer.variables:
+            if id(variable) not in theirs | seen:
+                seen.add(id(variable))
+                name = f"{path}/{variable.name}" if path else str(variable.name)
+                while name in found:
+                    name += "'"
+                found[name] = Place(name, variable, layer, _kind(layer, variable))
+    if not found:
+        raise ValueError(f"{model.name} has no variables yet; build it or call it once first")
+    return list(found.values())
+
+
+def layers_of(model: Any) -> dict[str, Any]:
+    """The model under the empty name, and each layer in it by its path, parents first; one used twice once."""
+    found = {"": model}
+    seen = {id(model)}
+
+    def visit(layer: Any, path: str) -> None:
+        for inner in _inner(layer):
+            if id(inner) not in seen:
+                seen.add(id(inner))
+                name = f"{path}/{inner.name}" if path else str(inner.name)
+                while name in found:
+                    name += "'"
+                found[name] = inner
+                visit(inner, name)
+
+    visit(model, "")
+    return found
+
+
+def _inner(layer: Any) -> list[Any]:
+    direct: list[Any] = layer._flatten_layers(include_self=False, recursive=False)
+    return direct
+
+
+def _kind(layer: Any, variable: Any) -> Kind | Literal["seed"]:
+    if any(variable is generator.state for generator in layer._seed_generators):
+        return "seed"
+    if any(variable is one for one in layer._trainable_variables):  # made to be trained, whether or not it is now
+        return "parameter"
+    norm = isinstance(layer, keras.layers.BatchNormalization)
+    return "statistic" if norm and variable.name in ("moving_mean", "moving_variance") else "buffer"
+
+
+def members(model: Any, one: Any) -> list[str] | None:
+    """Names of the variables in a part of the model, given as a layer or by the beginning of their names.
+
+    None for what is neither; raises ValueError for another model's layer.
+    """
+    tensors = [place for place in places(model) if place.kind != "seed"]
+    if isinstance(one, str):
+        found = beginning(one, [place.name for place in tensors], "/")
+        names_a_layer = one and one.removesuffix("/") in layers_of(model)
+        return found if found or names_a_layer else None
+    if not isinstance(one, keras.layers.Layer):
+        return None
+    if all(layer is not one for layer in layers_of(model).values()):
+        raise ValueError(f"frozen: the layer {one.name} is no part of {model.name}")
+    own = {id(variable) for variable in one.variables}
+    return [place.name for place in tensors if id(place.variable) in own]
+
+
+def frozen_layers(model: Any, frozen: frozenset[str], whole: tuple[Any, ...]) -> dict[Any, str]:
+    """Layers whose tensors are all frozen or that lie in such a one, with their names; `whole` names or is further."""
+    beginnings = {one.removesuffix("/") for one in whole if isinstance(one, str)}
+    of_variable = {id(place.variable): place.name in frozen for place in places(model) if place.kind != "seed"}
+    found: dict[Any, str] = {}
+    inside: set[str] = set()
+    for name, layer in layers_of(model).items():
+        held = [of_variable[id(variable)] for variable in layer.variables if id(variable) in of_variable]
+        named = name in beginnings or any(one is layer for one in whole)
+        if named or (held and all(held)) or (name and not inside.isdisjoint(_parents(name))):
+            inside.add(name)
+            found[layer] = name
+    return found
+
+
+def _parents(name: str) -> Iterator[str]:
+    yield ""
+    parts = name.split("/")
+    yield from ("/".join(parts[:count]) for count in range(1, len(parts)))
+
+
+def view(variable: Any) -> NDArray[Any]:
+    """A variable's own memory if it lies on the CPU, else a copy."""
+    return array_of(variable.value)
+
+
+def array_of(value: Any) -> NDArray[Any]:
+    """A tensor of the engine as NumPy sees it, its own memory if that can be had."""
+    engine = keras.backend.backend()
+    if engine == "torch":
+        plain = value.detach().cpu()
+        found = plain.float() if str(plain.dtype) == "torch.bfloat16" else plain  # widened, bit for bit the same
+        return np.asarray(found.numpy())
+    if engine == "tensorflow":
+        tensor = value.read_value() if hasattr(value, "read_value") else value
+        # The buffer of a tensor is read without the copy that numpy() makes; bfloat16 and other devices have none.
+        direct = tensor.dtype.name != "bfloat16" and "CPU" in tensor.device
+        return np.asarray(memoryview(tensor) if direct else tensor.numpy())
+    return np.asarray(value)
+
+
+def by_owner(model: Any, variables: list[Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Optimizer variables by the name of the tensor they belong to and their own, from how Keras names them."""
+    owners = {place.variable.path.replace("/", "_"): place.name for place in places(model)}
+    found: dict[str, dict[str, Any]] = {}
+    for variable in variables:
+        owner = max((one for one in owners if variable.name.startswith(f"{one}_")), key=len, default=None)
+        if owner is not None:
+            found.setdefault(owners[owner], {})[variable.name.removeprefix(f"{owner}_")] = variable
+    return found

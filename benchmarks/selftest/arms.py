@@ -1,0 +1,90 @@
+"""The two arms: the reference backend twice, under two names, on machines whose time is turned by hand. A plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import DTypeLike, NDArray
+
+from backends import reference
+from backends.reference.session import ReferenceSession
+from benchmarks.selftest.machine import Machine, Pending
+from harness.contract import Effective, Model, Probe, Session
+from harness.feed import Batch
+from harness.numerics import Numerics
+from harness.spec import Case, Stage
+
+PREDICTING_NS = 20_000_000
+
+
+class ArmSession(ReferenceSession):
+    """A session of the reference backend on a machine. Its arithmetic is real, its time is not."""
+
+    def __init__(
+        self, case: Case, model: Model, classes: int, machine: Machine, dtype: DTypeLike | None = None
+    ) -> None:
+        super().__init__(case, model, classes, dtype)
+        self.machine = machine
+
+    def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
+        """One step; its loss is ready when the device has made it."""
+        return Pending(super().step(batch, stage, factor), self.machine, self.machine.step())
+
+    def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The device does one thing after the other."""
+        self.machine.wait()
+        self.machine.spend(PREDICTING_NS)
+        return super().predict(images)
+
+    def sync(self) -> None:
+        self.machine.wait()
+
+    def effective(self) -> Effective:
+        """The machine has one thread, whatever NumPy has here."""
+        return replace(super().effective(), threads=1)
+
+
+class Arm:
+    """A backend, with the names of `harness.contract.Backend`. Its sessions are of `kind`."""
+
+    MODELS: Mapping[str, Model] = reference.MODELS
+    PACKAGES, ENGINES, FORMATS = reference.PACKAGES, reference.ENGINES, reference.FORMATS
+    import_weights = staticmethod(reference.import_weights)
+    export_weights = staticmethod(reference.export_weights)
+    named_weights = staticmethod(reference.named_weights)
+    decline = staticmethod(reference.decline)
+
+    def __init__(self) -> None:
+        self.kind: type[ArmSession] = ArmSession
+        self.machine = Machine(0)
+
+    def open_session(self, case: Case, model: Model, classes: int) -> Session:
+        """See `harness.contract.Backend`."""
+        return self.kind(case, model, classes, self.machine)
+
+    def open_probe(self, session: Session) -> Probe:
+        """See `harness.contract.Backend`."""
+        return reference.open_probe(session)
+
+    def probe_numerics(self, session: Session) -> Numerics:
+        """See `harness.contract.Backend`."""
+        return reference.probe_numerics(session)
+
+
+FIRST, SECOND = "first", "second"
+BACKENDS = {FIRST: Arm(), SECOND: Arm()}
+
+
+@contextmanager
+def second_arm(kind: type[ArmSession]) -> Iterator[None]:
+    """Let the second arm make sessions of another kind."""
+    arm = BACKENDS[SECOND]
+    before, arm.kind = arm.kind, kind
+    try:
+        yield
+    finally:
+        arm.kind = before

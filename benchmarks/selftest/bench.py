@@ -1,0 +1,185 @@
+"""The experiment in which sins are planted: two arms go through the product from the plan to the table, and it speaks.
+
+Everything between is the product's own: `execute`, `run_case`, the store, `load`, `table`, the ratios, `unfollowed`,
+`rehearse` and `prove`. The second arm's last seed runs while the sin is planted; what it is compared with ran before.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+from unittest.mock import patch
+
+import msgspec
+from msgspec.structs import replace
+
+import results
+from benchmarks import execute
+from benchmarks.datasets.writing import Prepared
+from benchmarks.plan import Planned
+from benchmarks.selftest import material
+from benchmarks.selftest.arms import BACKENDS, FIRST, SECOND
+from benchmarks.selftest.checks import ids, without
+from benchmarks.selftest.here import Memory, launch_here
+from benchmarks.selftest.machine import Machine
+from benchmarks.selftest.rehearsals import Rehearsals, failures
+from harness import machine
+from harness.errors import Declined, Refused
+from harness.record import Record
+from harness.spec import Case, Job, Scenario, key
+from results.certificate import Certificate, Check
+from results.figures import MARKS
+from results.follow import unfollowed
+from results.side_by_side import side_by_side
+from results.store import RunWriter, open_run
+
+SEEDS = 3
+PLUGIN = "benchmarks.selftest.arms"
+THIS = machine.Machine(cpu="turned by hand", cores=1, memory_gib=1, gpus=(), architecture="none")
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """What an experiment is made with. `certified` rehearses the second arm for a certificate, too."""
+
+    scenario: Scenario = material.TWO_STAGES
+    input: Literal["arrays", "stream"] = "arrays"
+    head: Literal["linear", "mlp"] = "linear"
+    asynchronous: bool = False
+    certified: bool = False
+    seed: int = 0
+    """The first of the seeds that the second arm runs; the first arm runs the last of them."""
+
+
+class Experiment:
+    """A setting with or without a sin, to be judged again and again. What its workers answered is remembered."""
+
+    def __init__(self, setting: Setting, plant: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
+        self.setting, self.plant = setting, plant
+        self.memory: Memory = {}
+        self.checks: list[Check] | None = None
+        self.records: list[Record] = []
+        """The record of the first arm and that of the second, of one seed, when they last ran."""
+
+
+class Bench:
+    """Checkpoint and certificates once; then one experiment after the other, in a scratch folder."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._checkpoint = material.checkpoint(home / "start.safetensors")
+        self._rehearsals = Rehearsals(home)
+        self._certificate = cache(self._certify)
+        self._clean: dict[tuple[bytes, str], list[Record]] = {}
+
+    def judge(self, experiment: Experiment, switched_off: Sequence[str] = ()) -> list[str]:
+        """What the product says against the outcome, in sentences, without some checks; nothing if all is well."""
+        setting = experiment.setting
+        certificate = self._certificate(msgspec.json.encode(_of_certificate(setting)))
+        before = self._before(setting, material.dataset(self._home))
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._home)))
+            stack.enter_context(without(switched_off))
+            stack.enter_context(experiment.plant())
+            try:
+                data = material.dataset(self._home)
+                if data.meta.sha256 != before[0].case.dataset_sha256:
+                    before = self._before(setting, data)
+                said = [*self._run(experiment, data, before, folder), *_tabulated(folder, certificate)]
+                if setting.certified:
+                    experiment.checks = experiment.checks or self._rehearsals.compare(*self._jobs(setting, data))
+                    said += [one for one in failures(experiment.checks) if not set(ids(one)) & set(switched_off)]
+            except (Refused, Declined) as error:
+                said = [str(error)]
+        return list(dict.fromkeys(said))
+
+    def _run(self, experiment: Experiment, data: Prepared, before: list[Record], folder: Path) -> Iterator[str]:
+        """Store what ran before, run what is left, and give the reasons of what failed."""
+        setting = experiment.setting
+        plan = [self._planned(setting, data, SECOND, setting.seed + SEEDS - 1)]
+        planned = [*(record.key for record in before), *(key(one.case) for one in plan)]
+        with open_run(folder, command=["selftest"], planned=planned, machine=THIS, environment={}) as writer:
+            for record in before:
+                writer.append(record)
+            records = self._execute(plan, writer, experiment)
+            writer.finish()
+        experiment.records = [before[0], *records]
+        if execute.exit_code([*before, *records], wanted_by_name=False):
+            yield from (record.reason or record.status for record in records if record.status != "ok")
+
+    def _before(self, setting: Setting, data: Prepared) -> list[Record]:
+        """Records of the first arm and of all seeds but the last of the second, without any sin."""
+        place = msgspec.json.encode(replace(setting, certified=False)), data.meta.sha256
+        if place not in self._clean:
+            seeds = [(FIRST, SEEDS - 1), *((SECOND, seed) for seed in range(SEEDS - 1))]
+            plan = [self._planned(setting, data, arm, setting.seed + seed) for arm, seed in seeds]
+            with (
+                tempfile.TemporaryDirectory(dir=self._home) as folder,
+                open_run(folder, command=["selftest"], planned=[], machine=THIS, environment={}) as writer,
+            ):
+                self._clean[place] = self._execute(plan, writer, Experiment(setting))
+        return self._clean[place]
+
+    def _execute(self, plan: list[Planned], writer: RunWriter, experiment: Experiment) -> list[Record]:
+        records = []
+        for planned in plan:
+            case = planned.case
+            own = Machine(case.seed + 1000 * (case.backend == SECOND), asynchronous=experiment.setting.asynchronous)
+            with (
+                patch.object(BACKENDS[case.backend], "machine", own),
+                patch.object(execute, "launch", launch_here(own.source, experiment.memory)),
+            ):
+                records += execute.execute([planned], writer, THIS, 60.0, lambda event: None)
+        return records
+
+    def _planned(self, setting: Setting, data: Prepared, arm: str, seed: int) -> Planned:
+        case = Case(
+            backend=arm,
+            model=material.MODEL,
+            scenario=setting.scenario,
+            dataset=data.meta.name,
+            dataset_sha256=data.meta.sha256,
+            image_size=material.SIZE,
+            checkpoint=self._checkpoint.name,
+            checkpoint_sha256=self._checkpoint.sha256,
+            augment=material.AUGMENT,
+            head=setting.head,
+            input=setting.input,
+            workers=2 if setting.input == "stream" else 0,
+            seed=seed,
+        )
+        weights = str(self._checkpoint.path)
+        job = Job(case=case, dataset_path=str(data.folder), checkpoint_path=weights, plugins=(PLUGIN,), train_pass=8)
+        return Planned(case, job)
+
+    def _jobs(self, setting: Setting, data: Prepared) -> tuple[Job, Job]:
+        plain = _of_certificate(setting)
+        one, other = (self._planned(plain, data, arm, 0).job for arm in (FIRST, SECOND))
+        assert one is not None and other is not None
+        return one, other
+
+    def _certify(self, encoded: bytes) -> Certificate:
+        setting = msgspec.json.decode(encoded, type=Setting)
+        return self._rehearsals.certificate(*self._jobs(setting, material.dataset(self._home)))
+
+
+def _of_certificate(setting: Setting) -> Setting:
+    """What of a setting a certificate depends on."""
+    return Setting(scenario=setting.scenario, head=setting.head)
+
+
+def _tabulated(folder: Path, certificate: Certificate) -> Iterator[str]:
+    """What the table of a results folder says besides its figures."""
+    frame = results.load(folder)
+    table = results.table(frame)
+    yield from table.attrs["warnings"]
+    for row in table.to_dict("records"):
+        yield from (MARKS[code].sentence for code in row["marks"])
+        if row["status"] not in ("ok", "skipped"):
+            yield row["reason"]
+    yield from unfollowed(table, frame)
+    for line in side_by_side(table, "throughput", [certificate]):
+        yield from (ratio for ratio in line.ratios.values() if isinstance(ratio, str))

@@ -1,0 +1,122 @@
+"""What the real backends do here: how exactly they compute (V32), on how many cores (V37), and with denormals (V38)."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from benchmarks.catalogue import read_catalogue
+from harness.launch import Event, launch
+from harness.numerics import Busy, Numerics, busy
+from harness.plugins import find_model
+from harness.spec import Case, Scenario
+from results.rules import BITS
+from results.time_rules import CORES
+
+CLASSES = 2
+
+
+class Probed(msgspec.Struct, frozen=True, kw_only=True):
+    """A backend's answers in fp32; `switched` is by setting.
+
+    `bound` is how busy it was multiplying with one thread, on one core as a measured worker is; `free` without that.
+    """
+
+    backend: str
+    declined: str = ""
+    numerics: Numerics | None = None
+    switched: dict[str, Numerics] = {}
+    bound: Busy | None = None
+    free: Busy | None = None
+
+
+def probe(backend: str, engine: str | None, model: str) -> Probed:
+    """Ask one backend; runs in a worker."""
+    module, offered = find_model(backend, model, ())
+    case = Case(
+        backend=backend,
+        engine=engine,
+        model=model,
+        scenario=Scenario(name="none", explanation="", stages=()),
+        dataset="",
+        dataset_sha256="",
+        image_size=max(32, offered.minimum_size),
+    )
+    if reason := module.decline(case):
+        return Probed(backend=case.backend_name, declined=reason)
+    session = module.open_session(case, offered, CLASSES)
+    own = importlib.import_module(f"backends.{backend}.numerics")
+    return Probed(
+        backend=case.backend_name,
+        numerics=own.numerics(session),
+        switched=own.both_ways(session),
+        bound=busy(own.product(session)),
+    )
+
+
+def ask_all(on_event: Callable[[Event], None]) -> list[Probed]:
+    """Every backend and engine but the reference, each in a worker with one core and in one with all of them."""
+    found = []
+    for backend, facts in read_catalogue().backends.items():
+        if backend == "reference":
+            continue
+        smallest = min(facts.models, key=lambda name: facts.models[name])
+        for engine in facts.engines or (None,):
+            on_event({"begin": f"asking {backend} {engine or ''}"})
+            bound, free = (_ask(backend, engine, smallest, cores) for cores in (1, None))
+            found.append(replace(bound, free=free.bound))
+    return found
+
+
+def _ask(backend: str, engine: str | None, model: str, cores: int | None) -> Probed:
+    arguments = {"backend": backend, "engine": engine, "model": model}
+    with tempfile.TemporaryDirectory() as folder:
+        call = "benchmarks.selftest.real:probe"
+        outcome = launch(call, arguments, folder=Path(folder), cores=cores, engine=engine, timeout_s=300)
+    if outcome.ending == "ok":
+        return msgspec.json.decode(outcome.value, type=Probed)
+    return Probed(backend=backend if engine is None else f"{backend}-{engine}", declined=outcome.reason)
+
+
+def faults(probed: Probed) -> list[str]:
+    """What is not as declared, in sentences with their rule's id."""
+    if probed.numerics is None:
+        return []
+    low, high = BITS["fp32"]
+    strict = {name: asked for name, asked in probed.switched.items() if "TF32 off" in name}
+    found = [
+        f"{what} keeps {bits:.0f} bits of mantissa {where} (V32)"
+        for where, asked in {"as it is set up": probed.numerics, **strict}.items()
+        for what, bits in (("a product", asked.product_bits), ("a convolution", asked.convolution_bits))
+        if not low <= bits <= high
+    ]
+    if probed.bound and probed.bound.cores > CORES:
+        found.append(f"{probed.bound.cores:.2f} cores were busy with one thread (V37)")
+    return found
+
+
+def described(several: list[Probed]) -> Iterator[str]:
+    """For people, with what is not as declared."""
+    yield "How the backends compute here in fp32, and on how many cores with one thread:"
+    for probed in several:
+        if probed.numerics is None:
+            yield f"--  {probed.backend}: {probed.declined}"
+            continue
+        wrong = faults(probed)
+        yield f"{'NO ' if wrong else 'ok '} {probed.backend}: {_told(probed.numerics)}"
+        for where, one in (("bound to a core", probed.bound), ("left alone", probed.free)):
+            if one is not None:
+                yield f"      one thread, {where}: {one.cores:.2f} cores and {one.threads:.1f} threads busy (V37)"
+        yield from (f"      {name}: {_told(asked)}" for name, asked in probed.switched.items())
+        yield from (f"      {one}" for one in wrong)
+
+
+def _told(asked: Numerics) -> str:
+    flushed = {True: "flushed", False: "kept", None: "not asked"}[asked.flushes_denormals]
+    bits = f"product {asked.product_bits:.1f}, convolution {asked.convolution_bits:.1f} bits of mantissa (V32)"
+    return f"{bits}, denormals {flushed} (V38)"

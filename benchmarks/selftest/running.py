@@ -1,0 +1,116 @@
+"""Plant every sin, see its rule speak, take the rule away, and see the sin get through. Runs in a worker."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from benchmarks.selftest import material
+from benchmarks.selftest.bench import SEEDS, Bench, Experiment, Setting
+from benchmarks.selftest.checks import ids, sentence
+from benchmarks.selftest.shims import Shown, show
+from benchmarks.selftest.sin import Place, Sin
+from benchmarks.selftest.sins import SINS
+
+CLEAN_RUNS = 100
+MEMORY = Path("/dev/shm")
+"""Hundreds of small files are written and thrown away; where there is a file system in memory, there."""
+ROUNDS = 5
+"""How often rules that also notice a sin are looked for."""
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """One sin in one magnitude. `said` is what its rule said, `also` are rules that would have noticed it besides.
+
+    `fault` says what is wrong with the proof; empty if nothing is.
+    """
+
+    name: str
+    rule: str
+    magnitude: str
+    said: str = ""
+    also: tuple[str, ...] = ()
+    fault: str = ""
+
+
+class Clean(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs without a sin, and what was said against them."""
+
+    runs: int
+    said: tuple[str, ...]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was tried."""
+
+    trials: tuple[Trial, ...]
+    clean: Clean
+    shown: tuple[Shown, ...] = ()
+
+
+def run(
+    seed: int,
+    part: int,
+    parts: int,
+    report: Callable[[dict[str, Any]], None],
+    clean_runs: int = CLEAN_RUNS,
+) -> Outcome:
+    """Try a part of the sins, at the places of a seed, then of the runs without any; the last part shows the shims."""
+    with tempfile.TemporaryDirectory(prefix="finetune-bench-", dir=MEMORY if MEMORY.is_dir() else None) as home:
+        bench = Bench(Path(home))
+        trials = []
+        for number, sin in list(enumerate(SINS))[part::parts]:
+            report({"begin": sin.name})
+            trials += [attempt(bench, sin, gross, (seed, number)) for gross in (True, False)]
+        report({"begin": "no sin"})
+        clean = without_sin(bench, seed, range(part, -(-clean_runs // (SEEDS + 1)), parts))
+        shown = show(bench) if part == parts - 1 else []
+        return Outcome(trials=tuple(trials), clean=clean, shown=tuple(shown))
+
+
+def attempt(bench: Bench, sin: Sin, gross: bool, seed: tuple[int, ...]) -> Trial:
+    """Plant a sin and see who notices: its rule, its rule alone, and without it nobody."""
+
+    def planted() -> Any:
+        return sin.plant(Place(gross, np.random.default_rng([*seed, gross])))
+
+    trial = partial(Trial, name=sin.name, rule=sin.rule, magnitude="gross" if gross else "subtle")
+    experiment = Experiment(sin.setting, planted)
+    noticed = bench.judge(experiment)
+    spoken = [said for said in noticed if sin.rule in ids(said)]
+    if not spoken:
+        return trial(fault=f"{sin.rule} does not notice it: {noticed or 'nothing was said'}")
+    also: list[str] = []
+    for _ in range(ROUNDS):
+        left = bench.judge(experiment, [sin.rule, *also])
+        more = {rule for said in left for rule in ids(said)} - {sin.rule, *also}
+        if not more:
+            break
+        also += sorted(more)
+    fault = f"without {sin.rule} it is still noticed: {left}" if left else ""
+    if also and not any(sin.rule in ids(one) for one in bench.judge(experiment, also)):
+        fault = f"{sin.rule} does not notice it alone, without {', '.join(also)}"
+    return trial(said=sentence(spoken[0], sin.rule), also=tuple(also), fault=fault)
+
+
+def without_sin(bench: Bench, seed: int, experiments: Sequence[int]) -> Clean:
+    """Different scenarios, inputs, heads and seeds, and no sin in any of them; each experiment is of several runs."""
+    said: list[str] = []
+    for number in experiments:
+        draw = np.random.default_rng([seed, number])
+        setting = Setting(
+            scenario=material.SCENARIOS[number % len(material.SCENARIOS)],
+            input="stream" if draw.random() < 0.3 else "arrays",
+            head="mlp" if draw.random() < 0.3 else "linear",
+            asynchronous=bool(draw.random() < 0.5),
+            certified=number < len(material.SCENARIOS),
+            seed=SEEDS * (number + 1),
+        )
+        said += bench.judge(Experiment(setting))
+    return Clean(runs=len(experiments) * (SEEDS + 1), said=tuple(said))

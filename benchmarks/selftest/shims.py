@@ -1,0 +1,158 @@
+"""The arithmetic of well-known harnesses on the same runs: what it says, what is true, what this one says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+import results.figures
+from benchmarks.selftest.arms import ArmSession, second_arm
+from benchmarks.selftest.bench import Bench, Experiment, Setting
+from benchmarks.selftest.checks import ids, sentence
+from benchmarks.selftest.machine import MS
+from benchmarks.selftest.sin import Place
+from benchmarks.selftest.sins.training import shifted_schedule
+from harness import metrics
+from harness.evaluate import BATCH_SIZE, Evaluator
+from harness.feed import Batch
+from harness.record import Quality, Record, StageRecord
+from harness.spec import Stage
+
+HIDDEN_NS = 40 * MS
+
+
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """One shim: what its arithmetic makes of a run, what is true, and the sentence that this harness says."""
+
+    name: str
+    naive: str
+    true: str
+    said: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the naive answer is wrong and this harness said so."""
+        return self.naive != self.true and bool(self.said)
+
+
+class Shim(NamedTuple):
+    """A piece of arithmetic and a run on which it fails. `naive` and `true` are read off both arms' records."""
+
+    name: str
+    rule: str
+    setting: Setting
+    plant: Callable[[], Any]
+    naive: Callable[[Record, Record], str]
+    true: Callable[[Record, Record], str]
+
+
+def show(bench: Bench) -> list[Shown]:
+    """Every shim at work."""
+    shown = []
+    for shim in SHIMS:
+        experiment = Experiment(shim.setting, shim.plant)
+        said = next((sentence(one, shim.rule) for one in bench.judge(experiment) if shim.rule in ids(one)), "")
+        first, second = experiment.records
+        shown.append(Shown(name=shim.name, naive=shim.naive(first, second), true=shim.true(first, second), said=said))
+    return shown
+
+
+def steps_times_batch_over_mean_latency(stages: Sequence[StageRecord]) -> float:
+    """All images, divided by the mean time of one step."""
+    images = sum(window.images for stage in stages for window in stage.windows)
+    return images / (float(np.mean([step for stage in stages for step in stage.step_us])) / 1e6)
+
+
+@contextmanager
+def _dividing() -> Iterator[None]:
+    with patch.object(results.figures, "_throughput", steps_times_batch_over_mean_latency):
+        yield
+
+
+@contextmanager
+def _hidden_forward() -> Iterator[None]:
+    """The accuracy of each batch is taken from a forward pass of its own, inside the timed step."""
+
+    class Metering(ArmSession):
+        def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
+            self.network.forward(batch.images, training=True)
+            self.machine.spend(HIDDEN_NS)
+            return super().step(batch, stage, factor)
+
+    with second_arm(Metering):
+        yield
+
+
+def equal_at_the_end(first: Record, second: Record) -> bool:
+    """`allclose` on the last loss, with a relative tolerance of 1."""
+    return bool(np.allclose(first.stages[-1].losses[-1], second.stages[-1].losses[-1], rtol=1))
+
+
+@contextmanager
+def _divided_by_samples() -> Iterator[None]:
+    """Means over batches are added up and divided by the number of samples."""
+
+    def judge(self: Evaluator, logits: NDArray[np.float32], split: str) -> Quality:
+        labels = self.split(split).labels
+        starts = range(0, len(labels), BATCH_SIZE)
+        parts = [metrics.quality(logits[i : i + BATCH_SIZE], labels[i : i + BATCH_SIZE]) for i in starts]
+        whole = metrics.quality(logits, labels)
+        return Quality(loss=sum(p.loss for p in parts) / len(labels), accuracy=whole.accuracy, images=whole.images)
+
+    with patch.object(Evaluator, "judge", judge):
+        yield
+
+
+def _rate(record: Record) -> str:
+    return f"{results.figures.measure(record)['throughput']:.4g} images/s"
+
+
+def _loss(record: Record) -> str:
+    return f"a loss of {record.test.loss:.3g}" if record.test else ""
+
+
+def _timed(record: Record) -> str:
+    window = next(window for window in record.stages[0].windows if window.kind == "throughput")
+    return f"{window.images / window.seconds:.4g} images/s, and nothing odd"
+
+
+SHIMS = (
+    Shim(
+        "steps × batch ÷ mean step latency",
+        "V51",
+        Setting(),
+        _dividing,
+        naive=lambda first, second: f"{steps_times_batch_over_mean_latency(second.stages):.4g} images/s",
+        true=lambda first, second: _rate(second),
+    ),
+    Shim(
+        "a forward hidden in the timed step",
+        "V07",
+        Setting(),
+        _hidden_forward,
+        naive=lambda first, second: _timed(second),
+        true=lambda first, second: f"{_rate(first)} without it",
+    ),
+    Shim(
+        "equality with rtol=1 on the last step only",
+        "V05",
+        Setting(certified=True),
+        lambda: shifted_schedule.plant(Place(gross=True, draw=np.random.default_rng(0))),
+        naive=lambda first, second: "equal" if equal_at_the_end(first, second) else "unequal",
+        true=lambda first, second: "unequal: the schedules are three steps apart",
+    ),
+    Shim(
+        "a loss divided by samples after a mean over batches",
+        "V23",
+        Setting(),
+        _divided_by_samples,
+        naive=lambda first, second: _loss(second),
+        true=lambda first, second: _loss(first),
+    ),
+)

@@ -1,0 +1,41 @@
+"""What a sin is: a way to misbehave, in two magnitudes, at a place that a seed decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.selftest.bench import Setting
+
+
+class Place(NamedTuple):
+    """How badly and where: `gross` or the subtle way, and numbers to choose the place by."""
+
+    gross: bool
+    draw: np.random.Generator
+
+    def one_of(self, choices: Any) -> Any:
+        """One of several, by the seed."""
+        found = list(choices)
+        return found[int(self.draw.integers(len(found)))]
+
+
+class Sin(NamedTuple):
+    """A sin of RULES.md, the rule meant for it, and how to commit it: while `plant(place)` is open."""
+
+    name: str
+    rule: str
+    setting: Setting
+    plant: Callable[[Place], AbstractContextManager[None]]
+
+
+def sin(name: str, rule: str, **setting: Any) -> Callable[[Callable[[Place], Iterator[None]]], Sin]:
+    """Make a generator that yields once, while it misbehaves, a sin."""
+
+    def made(plant: Callable[[Place], Iterator[None]]) -> Sin:
+        return Sin(name, rule, Setting(**setting), contextmanager(plant))
+
+    return made

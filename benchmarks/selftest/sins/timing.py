@@ -1,0 +1,157 @@
+"""Sins against the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+from msgspec.structs import replace
+
+import harness.stage
+from benchmarks.selftest.arms import ArmSession, second_arm
+from benchmarks.selftest.machine import MS
+from benchmarks.selftest.sin import Place, sin
+from harness.clock import Clock
+from harness.contract import Effective
+from harness.feed import Batch, Feed
+from harness.spec import Stage
+
+
+@sin("no sync before the clock stops", "V40", asynchronous=True)
+def no_sync(place: Place) -> Iterator[None]:
+    """Gross: the device is not waited for. Subtle: for all but a fiftieth of an epoch's work."""
+    left = 12 * MS
+
+    class Eager(ArmSession):
+        def sync(self) -> None:
+            if not place.gross:
+                self.machine.wait(self.machine.free_at - left)
+
+    with second_arm(Eager):
+        yield
+
+
+@sin("clock started before the last warm-up step", "V41")
+def started_early(place: Place) -> Iterator[None]:
+    """Gross: the window holds all of the warm-up. Subtle: the steps are right, but its seconds begin one step early."""
+
+    class Early(Clock):
+        def __init__(self, *, warmup_steps: int, **others: Any) -> None:
+            super().__init__(warmup_steps=0 if place.gross else warmup_steps, **others)
+            self._last_of_warmup = warmup_steps
+
+        def tick(self, loss: Any) -> None:
+            super().tick(loss)
+            if not place.gross and len(self.step_ns) - 1 == self._last_of_warmup:
+                self._opened -= self.step_ns[-1]
+
+    with patch.object(harness.stage, "Clock", Early):
+        yield
+
+
+@sin("compile in the window", "V34")
+def compiling(place: Place) -> Iterator[None]:
+    """Gross: every step is traced anew. Subtle: one step in the middle of the window is."""
+    chosen = int(place.draw.integers(5, 12))
+
+    class Tracing(ArmSession):
+        traces = made = 0
+
+        def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
+            self.made += 1
+            self.traces += place.gross or self.made == chosen
+            return super().step(batch, stage, factor)
+
+        def compile_events(self) -> int:
+            return self.traces
+
+    with second_arm(Tracing):
+        yield
+
+
+@sin("fetch counted in one arm only", "V43", input="stream")
+def fetching_outside(place: Place) -> Iterator[None]:
+    """Gross: one arm's step has the fetch in it, the other's has not. Subtle: both say so, one drew all before."""
+
+    class Ahead:
+        def __init__(self, feed: Feed) -> None:
+            self._feed = feed
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._feed, name)
+
+        def epoch(self, number: int) -> Iterator[Batch]:
+            return iter(list(self._feed.epoch(number)))
+
+    class Fetching(ArmSession):
+        wall_part = "step with another name" if place.gross else ArmSession.wall_part
+
+        def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
+            super().train(stage, feed if place.gross else Ahead(feed), clock)  # type: ignore[arg-type]
+
+    with second_arm(Fetching):
+        yield
+
+
+@sin("threads ignored", "V37")
+def other_threads(place: Place) -> Iterator[None]:
+    """Gross: four cores are busy, and the backend says so. Subtle: a tenth of a core too many is."""
+
+    class Busy(ArmSession):
+        def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
+            self.machine.cores = 4.0 if place.gross else 1.1
+            return super().step(batch, stage, factor)
+
+        def effective(self) -> Effective:
+            return replace(super().effective(), threads=4 if place.gross else 1)
+
+    with second_arm(Busy):
+        yield
+
+
+@sin("evaluation inside the window", "V43")
+def evaluating_inside(place: Place) -> Iterator[None]:
+    """Gross: every batch is judged after its step. Subtle: one batch of the stage is."""
+    chosen = int(place.draw.integers(5, 15))
+
+    class Judging(ArmSession):
+        made = 0
+
+        def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
+            self.made += 1
+            loss = super().step(batch, stage, factor)
+            if place.gross or self.made == chosen:
+                self.predict(batch.images)
+            return loss
+
+    with second_arm(Judging):
+        yield
+
+
+@sin("step times rounded to milliseconds", "V51")
+def rounding(place: Place) -> Iterator[None]:
+    """Gross: to milliseconds. Subtle: to tenths of one, and only the steps whose seconds count."""
+    unit = MS if place.gross else MS // 10
+
+    class Coarse(Clock):
+        def tick(self, loss: Any) -> None:
+            kind = self._kinds[len(self.step_ns)]
+            super().tick(loss)
+            if place.gross or kind == "throughput":
+                self.step_ns[-1] = round(self.step_ns[-1] / unit) * unit
+
+    with patch.object(harness.stage, "Clock", Coarse):
+        yield
+
+
+def slowed(times: float) -> Any:
+    """The second arm on a machine where everything takes longer: a neighbour, and no sin."""
+
+    class Slowed(ArmSession):
+        def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
+            loss = super().step(batch, stage, factor)
+            self.machine.spend(self.machine.dispatch * (times - 1))
+            return loss
+
+    return second_arm(Slowed)

@@ -1,0 +1,188 @@
+"""Sins in what trains: freezing, statistics, optimizer, learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+import backends.reference.session
+from backends.reference.layers import BatchNorm, Variable
+from backends.reference.optimizers import Updates
+from benchmarks.selftest.arms import ArmSession, second_arm
+from benchmarks.selftest.sin import Place, sin
+from harness.contract import BUFFERS
+from harness.feed import Batch
+from harness.schedule import factors
+from harness.spec import Schedule, Stage
+
+
+class Chosen(ArmSession):
+    """Misbehaves on one step, or on all."""
+
+    made = -1
+    place: Place
+    step_chosen = 0
+
+    def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
+        self.made += 1
+        loss = super().step(batch, stage, factor)
+        if self.place.gross or self.made == self.step_chosen:
+            self.misbehave(stage)
+        return loss
+
+    def misbehave(self, stage: Stage) -> None:
+        """After a step."""
+
+
+def _nudge(place: Place, variables: list[Variable]) -> None:
+    """Gross: all of them by a thousandth. Subtle: one element of one of them, to the next number."""
+    if place.gross:
+        for variable in variables:
+            variable.array *= 1.001
+        return
+    array = place.one_of(variables).array
+    index = int(place.draw.integers(array.size))
+    array.flat[index] = np.nextafter(array.flat[index], np.float32(np.inf))
+
+
+@sin("frozen weight moved", "V09")
+def frozen_weight(at: Place) -> Iterator[None]:
+    """Gross: all frozen weights, in every step. Subtle: one element by its last bit, once."""
+
+    class Moving(Chosen):
+        place, step_chosen = at, int(at.draw.integers(36))
+
+        def misbehave(self, stage: Stage) -> None:
+            frozen = [v for v in self.network.variables if v.role not in BUFFERS and stage.is_frozen(v.part, v.block)]
+            _nudge(at, frozen)
+
+    with second_arm(Moving):
+        yield
+
+
+@sin("frozen batch-norm statistic moved", "V09")
+def frozen_statistic(at: Place) -> Iterator[None]:
+    """Gross: as torch does it, which leaves batch norm in training mode. Subtle: one element by its last bit, once."""
+
+    class Moving(Chosen):
+        place, step_chosen = at, int(at.draw.integers(36))
+
+        def begin(self, stage: Stage) -> list[Variable]:
+            trained = super().begin(stage)
+            for layer in self.network.layers:
+                if isinstance(layer, BatchNorm) and at.gross:
+                    layer.batch_statistics = True
+            return trained
+
+        def misbehave(self, stage: Stage) -> None:
+            still = [v for v in self.network.variables if v.role in BUFFERS and stage.is_frozen(v.part, v.block)]
+            if not at.gross:
+                _nudge(at, still)
+
+    with second_arm(Moving):
+        yield
+
+
+@sin("unfrozen weight not moved", "V14")
+def unmoved(at: Place) -> Iterator[None]:
+    """Gross: the whole backbone is held back. Subtle: one tensor."""
+
+    class Holding(Chosen):
+        place = at._replace(gross=True)
+
+        def begin(self, stage: Stage) -> list[Variable]:
+            trained = super().begin(stage)
+            backbone = [variable for variable in trained if variable.part == "backbone"]
+            held = backbone if at.gross else [at.one_of(trained)]
+            self._held = {variable.name: (variable, variable.array.copy()) for variable in held}
+            return trained
+
+        def misbehave(self, stage: Stage) -> None:
+            for variable, array in self._held.values():
+                variable.array[...] = array
+
+    with second_arm(Holding):
+        yield
+
+
+@sin("learning-rate ratio ignored", "V22", certified=True)
+def ignored_ratio(at: Place) -> Iterator[None]:
+    """Gross: the backbone trains at the head's rate. Subtle: at a rate that is off by a fiftieth."""
+
+    class Equal(ArmSession):
+        def begin(self, stage: Stage) -> list[Variable]:
+            rate = stage.head_lr if at.gross else stage.backbone_lr * 1.02
+            return super().begin(replace(stage, backbone_lr=rate))
+
+    with second_arm(Equal):
+        yield
+
+
+@sin("schedule off by one", "V21", certified=True)
+def shifted_schedule(at: Place) -> Iterator[None]:
+    """Gross: it begins three steps late. Subtle: one step."""
+    late = 3 if at.gross else 1
+
+    def shifted(schedule: Schedule, epochs: int, steps_per_epoch: int) -> NDArray[np.float64]:
+        right = factors(schedule, epochs, steps_per_epoch)
+        return np.concatenate([right[:1].repeat(late), right[:-late]])
+
+    class Late(ArmSession):
+        def train(self, *arguments: Any) -> None:
+            with patch.object(backends.reference.session, "factors", shifted):
+                super().train(*arguments)
+
+    with second_arm(Late):
+        yield
+
+
+def _with_updates(change: Callable[[ArmSession, Stage, Updates | None], None]) -> Any:
+    """The second arm with another optimizer; `change` is given the one of the stage before."""
+
+    class Changed(ArmSession):
+        def begin(self, stage: Stage) -> list[Variable]:
+            before = self._updates
+            trained = super().begin(stage)
+            change(self, stage, before)
+            return trained
+
+    return second_arm(Changed)
+
+
+@sin("optimizer state kept across stages", "V17")
+def kept_state(at: Place) -> Iterator[None]:
+    """Gross: all that both stages train keeps its momentum. Subtle: one tensor keeps a thousandth of it."""
+
+    def keep(session: ArmSession, stage: Stage, before: Updates | None) -> None:
+        now = session._updates
+        if before is None or now is None:
+            return
+        shared = [name for name in now.slots if name in before.slots]
+        for name in shared if at.gross else [at.one_of(shared)]:
+            for slot, array in before.slots[name].items():
+                now.slots[name][slot] = array * np.float32(1.0 if at.gross else 1e-3)
+
+    with _with_updates(keep):
+        yield
+
+
+@sin("decay on frozen tensors", "V15")
+def decayed(at: Place) -> Iterator[None]:
+    """Gross: the optimizer is given every parameter. Subtle: one frozen tensor among those that train."""
+
+    def give(session: ArmSession, stage: Stage, before: Updates | None) -> None:
+        parameters = [v for v in session.network.variables if v.role not in BUFFERS]
+        frozen = [v for v in parameters if stage.is_frozen(v.part, v.block)]
+        given = frozen if at.gross else [at.one_of(frozen)]
+        for variable in given:
+            variable.gradient = np.zeros_like(variable.array)
+        trained = [v for v in parameters if v not in frozen]
+        session._updates = Updates(stage, [*given, *trained])
+
+    with _with_updates(give):
+        yield

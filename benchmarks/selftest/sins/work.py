@@ -1,0 +1,107 @@
+"""Sins in the work of a step: more or less of it than one forward, one backward and one update of a whole batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.reference.layers import Conv, Linear
+from benchmarks.selftest.arms import ArmSession, second_arm
+from benchmarks.selftest.machine import Machine
+from benchmarks.selftest.sin import Place, sin
+from harness.contract import Model
+from harness.feed import Batch
+from harness.spec import Case, Stage
+
+STEPS = 36
+"""Optimizer steps of all stages."""
+
+
+@sin("two forwards per step", "V07")
+def two_forwards(place: Place) -> Iterator[None]:
+    """Gross: in every step. Subtle: in one."""
+    chosen = int(place.draw.integers(STEPS))
+
+    class Twice(ArmSession):
+        made = -1
+
+        def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
+            self.made += 1
+            if place.gross or self.made == chosen:
+                self.network.forward(batch.images, training=True)
+            return super().step(batch, stage, factor)
+
+    with second_arm(Twice):
+        yield
+
+
+@sin("a missing update", "V07")
+def missing_update(place: Place) -> Iterator[None]:
+    """Gross: every second one. Subtle: one."""
+    chosen = int(place.draw.integers(STEPS))
+
+    class Lazy(ArmSession):
+        made = -1
+
+        def update(self, factor: float) -> None:
+            self.made += 1
+            if self.made % 2 == 0 if place.gross else self.made != chosen:
+                super().update(factor)
+
+    with second_arm(Lazy):
+        yield
+
+
+@sin("batch shrunk", "V45")
+def shrunk(place: Place) -> Iterator[None]:
+    """Gross: to a half. Subtle: by one sample in one step."""
+    chosen = int(place.draw.integers(STEPS))
+
+    class Shrunk(ArmSession):
+        made = -1
+
+        def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
+            self.made += 1
+            whole = len(batch.ids)
+            count = whole // 2 if place.gross else whole - (self.made == chosen)
+            fewer = Batch(batch.ids[:count], batch.images[:count], batch.labels[:count])
+            return super().step(fewer, stage, factor)
+
+    with second_arm(Shrunk):
+        yield
+
+
+@sin("precision not what was declared", "V32")
+def other_precision(place: Place) -> Iterator[None]:
+    """Gross: float64, and it says so. Subtle: operands cut to TF32's eleven bits, while everything says float32."""
+
+    class Wide(ArmSession):
+        def __init__(self, case: Case, model: Model, classes: int, machine: Machine) -> None:
+            super().__init__(case, model, classes, machine, np.float64)
+
+    def cut(array: NDArray[Any]) -> NDArray[Any]:
+        mantissa, exponent = np.frexp(array)
+        return np.asarray(np.ldexp(np.round(mantissa * 2**11) / 2**11, exponent), array.dtype)
+
+    def cutting(forward: Callable[..., Any]) -> Callable[..., Any]:
+        def narrow(layer: Any, x: NDArray[Any], training: bool) -> Any:
+            kept, layer.weight.array = layer.weight.array, cut(layer.weight.array)
+            try:
+                return forward(layer, cut(x), training)
+            finally:
+                layer.weight.array = kept
+
+        return narrow
+
+    with ExitStack() as stack:
+        if place.gross:
+            stack.enter_context(second_arm(Wide))
+        else:
+            for kind in (Conv, Linear):
+                stack.enter_context(patch.object(kind, "forward", cutting(kind.forward)))
+        yield

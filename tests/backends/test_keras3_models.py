@@ -1,0 +1,245 @@
+"""The twins' networks and files: one process (this file as a program) answers for all tests, on the quickest engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends import keras3
+from backends.keras3 import maps
+from harness.errors import Declined
+from harness.initial import random_arrays
+from harness.spec import Case, Scenario, Stage
+
+ENGINE = "torch" if find_spec("torch") else "tensorflow"
+TWINS = ("resnet18", "efficientnet-b0")
+SIDE, CLASSES = 64, 3
+pytestmark = pytest.mark.skipif(not find_spec("keras") or not find_spec(ENGINE), reason="keras is not installed")
+
+
+@cache
+def probed() -> dict[str, Any]:
+    environment = {**os.environ, "KERAS_BACKEND": ENGINE, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, __file__, folder],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=280,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("ending", keras3.FORMATS)
+@pytest.mark.parametrize("model", TWINS)
+def test_a_twin_goes_through_keras_own_files_unchanged(model: str, ending: str) -> None:
+    assert probed()["files"][model + ending] == {"read": True, "unmapped": [], "keras": True}
+
+
+@pytest.mark.parametrize("ending", keras3.FORMATS)
+def test_a_file_of_keras_applications_efficientnet_is_the_same_network_after_its_preprocessing(ending: str) -> None:
+    found = probed()["applications"][ending]
+    assert found["tensors"] == 309 + 2
+    assert found["unmapped"] == ["count", "mean", "variance"]
+    assert found["difference"] < 1e-5
+
+
+@pytest.mark.parametrize("model", TWINS)
+def test_channels_first_is_the_same_network(model: str) -> None:
+    if ENGINE != "torch":
+        pytest.skip("TensorFlow has no channels-first convolutions without CUDA")
+    assert probed()["layouts"][model]["difference"] < 1e-4
+    assert probed()["layouts"][model]["same_layers"]
+
+
+def test_drop_connect_grows_linearly_and_drops_whole_samples() -> None:  # V13
+    drops = probed()["drops"]["default"]
+    places = [number for number in range(16) if number not in (0, 1, 3, 5, 8, 11, 15)]
+    assert [rate for rate, _ in drops] == pytest.approx([0.2 * number / 16 for number in places])
+    assert all(shape == [None, 1, 1, 1] for _, shape in drops)
+
+
+def test_without_dropout_every_rate_is_0() -> None:
+    assert {rate for rate, _ in probed()["drops"]["without"]} == {0.0}
+
+
+def test_drop_connect_is_off_in_frozen_blocks_and_on_elsewhere() -> None:  # V13
+    assert probed()["passes_differ"] == {"none": True, "backbone": False, "17": False, "15": True}
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("resnet18", "keras.applications has no ImageNet weights for resnet18; give torchvision's file"),
+        ("efficientnet-b3", "belong to a network that normalises images in itself; give efficientnet_pytorch's file"),
+    ],
+)
+def test_named_weights_that_are_not_exact_are_declined_in_one_sentence(model: str, said: str) -> None:
+    with pytest.raises(Declined, match=said):
+        keras3.named_weights(keras3.MODELS[model])
+
+
+def _case(model: str, **fields: Any) -> Case:
+    nothing = Scenario(name="none", explanation="", stages=())
+    return Case(
+        backend="keras3",
+        engine=ENGINE,
+        model=model,
+        scenario=nothing,
+        dataset="none",
+        dataset_sha256="",
+        image_size=SIDE,
+        **fields,
+    )
+
+
+def _session(model: str, **fields: Any) -> Any:
+    session = keras3.open_session(_case(model, **fields), keras3.MODELS[model], CLASSES)
+    session.load(random_arrays(session.state(), "torch-default", 0))
+    return session
+
+
+def _files(name: str, folder: Path) -> dict[str, Any]:
+    import keras
+
+    model, draw = keras3.MODELS[name], np.random.default_rng(0)
+    network = model.build(SIDE)
+    paths = {row.variable: row for row in network.table}
+    paths |= {row.variable: row for row in maps.rows("predictions", model.classifier.rstrip("."), "dense", -1)}
+    shapes = {paths[v.path].name: maps.canonical_shape(v.shape, paths[v.path].layout) for v in network.backbone.weights}
+    shapes |= {f"{model.classifier}weight": (10, network.backbone.output.shape[-1]), f"{model.classifier}bias": (10,)}
+    arrays = {one: draw.normal(size=shape).astype(np.float32) for one, shape in shapes.items()}
+    found = {}
+    for ending in keras3.FORMATS:
+        path = str(folder / f"{name}{ending}")
+        keras3.export_weights(arrays, model, path)
+        back, unmapped = keras3.import_weights(path, model)
+        if ending == ".weights.h5":
+            backbone = model.build(96).backbone
+            own = keras.Model(backbone.input, keras.layers.Dense(10, name="predictions")(backbone.output))
+            own.load_weights(path)
+        else:
+            own = keras.saving.load_model(path, compile=False)
+        theirs = {paths[v.path].name: maps.to_canonical(_numpy(v), paths[v.path].layout) for v in own.weights}
+        found[name + ending] = {
+            "read": _same(back, arrays),
+            "unmapped": list(unmapped),
+            "keras": _same(theirs, arrays),
+        }
+    return found
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in other)
+
+
+def _numpy(variable: Any) -> Any:
+    from backends.keras3.engine import to_numpy
+
+    return to_numpy(variable)
+
+
+def _applications(folder: Path) -> dict[str, Any]:
+    import keras
+
+    from backends.keras3.tensors import array_of
+
+    model, draw = keras3.MODELS["efficientnet-b0"], np.random.default_rng(0)
+    whole = keras.applications.EfficientNetB0(
+        weights=None, input_shape=(SIDE, SIDE, 3), classes=CLASSES, classifier_activation=None
+    )
+    for variable in whole.weights:
+        if variable.path.endswith(("gamma", "beta", "moving_mean", "moving_variance")):
+            variable.assign(variable.value + _shift(draw, variable))
+    # Its normalisation has not been adapted, so that dividing by 255 is all it does.
+    images = draw.uniform(size=(4, SIDE, SIDE, 3)).astype(np.float32)
+    wanted = array_of(whole(keras.ops.convert_to_tensor(images * 255), training=False))
+    found = {}
+    for ending in keras3.FORMATS:
+        path = str(folder / f"applications{ending}")
+        (whole.save_weights if ending == ".weights.h5" else whole.save)(path)
+        arrays, unmapped = keras3.import_weights(path, model)
+        session = keras3.open_session(_case("efficientnet-b0"), model, CLASSES)
+        ours = {name.replace(model.classifier, "head."): array for name, array in arrays.items()}
+        session.load(ours)
+        found[ending] = {
+            "tensors": len(arrays),
+            "unmapped": sorted(name.rpartition("/")[2] for name in unmapped),
+            "difference": float(np.abs(session.predict(images) - wanted).max() / np.abs(wanted).max()),
+        }
+    return found
+
+
+def _shift(draw: np.random.Generator, variable: Any) -> Any:
+    import keras
+
+    return keras.ops.convert_to_tensor(draw.uniform(0, 0.2, variable.shape).astype(np.float32))
+
+
+def _layouts(name: str) -> dict[str, Any]:
+    images = np.random.default_rng(1).normal(size=(4, SIDE, SIDE, 3)).astype(np.float32)
+    last = _session(name)
+    wanted = last.predict(images)
+    listed = last.layers()
+    first = _session(name, layout="channels-first")
+    given = first.predict(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    same = first.layers() == listed
+    return {"difference": float(np.abs(given - wanted).max() / np.abs(wanted).max()), "same_layers": same}
+
+
+def _drops(session: Any) -> list[Any]:
+    import keras
+
+    found = [layer for layer in session._model.layers if isinstance(layer, keras.layers.Dropout)]
+    return [[layer.rate, layer.noise_shape] for layer in found]
+
+
+def _passes_differ(session: Any) -> dict[str, bool]:
+    """Whether two training-mode passes differ, with norm layers in inference mode: only drop-connect is random."""
+    import keras
+
+    from backends.keras3.tensors import array_of
+
+    images = keras.ops.convert_to_tensor(np.random.default_rng(2).normal(size=(8, SIDE, SIDE, 3)).astype(np.float32))
+    found = {}
+    for frozen in ("none", "backbone", 17, 15):
+        session._freeze(Stage(epochs=1, head_lr=0.1, backbone_lr=0.1, frozen=frozen, norm="frozen"))
+        one, other = (array_of(session._model(images, training=True)) for _ in range(2))
+        found[str(frozen)] = not np.array_equal(one, other)
+    return found
+
+
+def _answers(folder: Path) -> dict[str, Any]:
+    answers: dict[str, Any] = {"files": {}, "layouts": {}}
+    for name in TWINS:
+        answers["files"] |= _files(name, folder)
+        if ENGINE == "torch":
+            answers["layouts"][name] = _layouts(name)
+    answers["applications"] = _applications(folder)
+    session = _session("efficientnet-b0")
+    answers["drops"] = {"default": _drops(session), "without": _drops(_session("efficientnet-b0", dropout=False))}
+    answers["passes_differ"] = _passes_differ(session)
+    return answers
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("error")
+    # Keras itself hands TensorFlow's and torch's tensors to numpy.array.
+    warnings.filterwarnings("ignore", message="__array__ implementation doesn't accept a copy keyword")
+    print(json.dumps(_answers(Path(sys.argv[1]))))  # noqa: T201
