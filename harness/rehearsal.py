@@ -104,6 +104,8 @@ class _Arm:
             where = f"{start}, {size} px"
             self._report({"asking": f"features, {where}"})
             self._load(session, case, start)
+            if start == "random":
+                session.load(_unsettled(session, case.seed))
             pixels = images if session.batch_layout == "nhwc" else images.transpose(0, 2, 3, 1)
             self._answers["images"][where] = tensors_digest({"images": pixels})
             # torch counts its batches and Keras does not; nothing depends on it.
@@ -189,8 +191,6 @@ class _Arm:
         arrays, _ = starting_arrays(
             session, replace(case, scenario=scenario), self._model, self._checkpoint, self._dataset.meta.classes
         )
-        if start == "random":
-            arrays |= _unsettled(session, case.seed)
         session.load(arrays)
 
     def _images(self, case: Case, layout: Literal["nhwc", "nchw"]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

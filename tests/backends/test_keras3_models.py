@@ -24,6 +24,7 @@ from harness.spec import Case, Scenario, Stage
 
 ENGINE = "torch" if find_spec("torch") else "tensorflow"
 TWINS = ("resnet18", "efficientnet-b0")
+FILES = [*(("resnet18", ending) for ending in keras3.FORMATS), ("efficientnet-b0", ".keras")]
 SIDE, CLASSES = 64, 3
 pytestmark = pytest.mark.skipif(not find_spec("keras") or not find_spec(ENGINE), reason="keras is not installed")
 
@@ -46,8 +47,7 @@ def probed() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("ending", keras3.FORMATS)
-@pytest.mark.parametrize("model", TWINS)
+@pytest.mark.parametrize(("model", "ending"), FILES)
 def test_a_twin_goes_through_keras_own_files_unchanged(model: str, ending: str) -> None:
     assert probed()["files"][model + ending] == {"read": True, "unmapped": [], "keras": True}
 
@@ -56,7 +56,7 @@ def test_a_twin_goes_through_keras_own_files_unchanged(model: str, ending: str) 
 def test_a_file_of_keras_applications_efficientnet_is_the_same_network_after_its_preprocessing(ending: str) -> None:
     found = probed()["applications"][ending]
     assert found["tensors"] == 309 + 2
-    assert found["unmapped"] == ["count", "mean", "variance"]
+    assert found["unmapped"] == ["normalization"] * 3
     assert found["difference"] < 1e-5
 
 
@@ -111,7 +111,9 @@ def _case(model: str, **fields: Any) -> Case:
 
 def _session(model: str, **fields: Any) -> Any:
     session = keras3.open_session(_case(model, **fields), keras3.MODELS[model], CLASSES)
-    session.load(random_arrays(session.state(), "torch-default", 0))
+    arrays = random_arrays(session.state(), "torch-default", 0)
+    # A bias would drown what else is in the logits of an untrained network.
+    session.load({**arrays, "head.bias": np.zeros(CLASSES)})
     return session
 
 
@@ -126,7 +128,7 @@ def _files(name: str, folder: Path) -> dict[str, Any]:
     shapes |= {f"{model.classifier}weight": (10, network.backbone.output.shape[-1]), f"{model.classifier}bias": (10,)}
     arrays = {one: draw.normal(size=shape).astype(np.float32) for one, shape in shapes.items()}
     found = {}
-    for ending in keras3.FORMATS:
+    for ending in (ending for one, ending in FILES if one == name):
         path = str(folder / f"{name}{ending}")
         keras3.export_weights(arrays, model, path)
         back, unmapped = keras3.import_weights(path, model)
@@ -171,16 +173,15 @@ def _applications(folder: Path) -> dict[str, Any]:
     images = draw.uniform(size=(4, SIDE, SIDE, 3)).astype(np.float32)
     wanted = array_of(whole(keras.ops.convert_to_tensor(images * 255), training=False))
     found = {}
+    session = _session("efficientnet-b0")
     for ending in keras3.FORMATS:
         path = str(folder / f"applications{ending}")
         (whole.save_weights if ending == ".weights.h5" else whole.save)(path)
         arrays, unmapped = keras3.import_weights(path, model)
-        session = keras3.open_session(_case("efficientnet-b0"), model, CLASSES)
-        ours = {name.replace(model.classifier, "head."): array for name, array in arrays.items()}
-        session.load(ours)
+        session.load({name.replace(model.classifier, "head."): array for name, array in arrays.items()})
         found[ending] = {
             "tensors": len(arrays),
-            "unmapped": sorted(name.rpartition("/")[2] for name in unmapped),
+            "unmapped": [name.partition("/")[0] for name in unmapped],
             "difference": float(np.abs(session.predict(images) - wanted).max() / np.abs(wanted).max()),
         }
     return found
@@ -226,15 +227,13 @@ def _passes_differ(session: Any) -> dict[str, bool]:
 
 
 def _answers(folder: Path) -> dict[str, Any]:
-    answers: dict[str, Any] = {"files": {}, "layouts": {}}
-    for name in TWINS:
-        answers["files"] |= _files(name, folder)
-        if ENGINE == "torch":
-            answers["layouts"][name] = _layouts(name)
-    answers["applications"] = _applications(folder)
     session = _session("efficientnet-b0")
+    answers: dict[str, Any] = {"passes_differ": _passes_differ(session)}
     answers["drops"] = {"default": _drops(session), "without": _drops(_session("efficientnet-b0", dropout=False))}
-    answers["passes_differ"] = _passes_differ(session)
+    answers["files"] = {key: value for name in TWINS for key, value in _files(name, folder).items()}
+    answers["applications"] = _applications(folder)
+    if ENGINE == "torch":  # at the end, since the layout is one for the whole process
+        answers["layouts"] = {name: _layouts(name) for name in TWINS}
     return answers
 
 
