@@ -56,7 +56,7 @@ def test_a_twin_goes_through_keras_own_files_unchanged(model: str, ending: str) 
 def test_a_file_of_keras_applications_efficientnet_is_the_same_network_after_its_preprocessing(ending: str) -> None:
     found = probed()["applications"][ending]
     assert found["tensors"] == 309 + 2
-    assert found["unmapped"] == ["normalization"] * 3
+    assert found["unmapped"] == ["normalization"] * 3  # how Keras numbers it depends on what was built before
     assert found["difference"] < 1e-5
 
 
@@ -80,7 +80,7 @@ def test_without_dropout_every_rate_is_0() -> None:
 
 
 def test_drop_connect_is_off_in_frozen_blocks_and_on_elsewhere() -> None:  # V13
-    assert probed()["passes_differ"] == {"none": True, "backbone": False, "17": False, "15": True}
+    assert probed()["passes_differ"] == {"none": True, "backbone": False, "15": True, "17": False}
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def _applications(folder: Path) -> dict[str, Any]:
         session.load({name.replace(model.classifier, "head."): array for name, array in arrays.items()})
         found[ending] = {
             "tensors": len(arrays),
-            "unmapped": [name.partition("/")[0] for name in unmapped],
+            "unmapped": [name.partition("/")[0].rstrip("_0123456789") for name in unmapped],
             "difference": float(np.abs(session.predict(images) - wanted).max() / np.abs(wanted).max()),
         }
     return found
@@ -212,17 +212,17 @@ def _drops(session: Any) -> list[Any]:
 
 
 def _passes_differ(session: Any) -> dict[str, bool]:
-    """Whether two training-mode passes differ, with norm layers in inference mode: only drop-connect is random."""
+    """Whether four training-mode passes differ, with norm layers in inference mode: only drop-connect is random."""
     import keras
 
     from backends.keras3.tensors import array_of
 
     images = keras.ops.convert_to_tensor(np.random.default_rng(2).normal(size=(8, SIDE, SIDE, 3)).astype(np.float32))
     found = {}
-    for frozen in ("none", "backbone", 17, 15):
+    for frozen in ("none", "backbone", 15, 17):
         session._freeze(Stage(epochs=1, head_lr=0.1, backbone_lr=0.1, frozen=frozen, norm="frozen"))
-        one, other = (array_of(session._model(images, training=True)) for _ in range(2))
-        found[str(frozen)] = not np.array_equal(one, other)
+        first, *others = (array_of(session._model(images, training=True)) for _ in range(4))
+        found[str(frozen)] = any(not np.array_equal(first, other) for other in others)
     return found
 
 

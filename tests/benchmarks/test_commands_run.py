@@ -74,7 +74,7 @@ def test_dry_run_says_what_like_cases_took_before(finished: Finished, images: Pa
 
 def test_dry_run_of_the_default_suite_needs_no_options(tmp_path: Path) -> None:
     result = invoke("run", "--dry-run", "--results", tmp_path)
-    assert "15 cases" in result.stdout
+    assert "20 cases" in result.stdout
     assert all(model in result.stdout for model in ("resnet18", "efficientnet-b0", "mobilenet-v2-0.35"))
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.clock import LATENCY_STEPS, Clock, NotFinite, Window
+from harness.clock import LATENCY_STEPS, Clock, NotFinite, Window, empty_step_us
 from harness.errors import Refused
 
 MS = 1_000_000
@@ -276,3 +276,64 @@ def test_v44_an_empty_tick_costs_less_than_fifty_microseconds() -> None:
         blocks.append((time.perf_counter_ns() - start) / (steps // 10))
     clock.epoch_end()
     assert sorted(blocks)[5] < 50_000
+
+
+class Late:
+    """A loss that is on its way until the device has done what it was given."""
+
+    def __init__(self, device: Device) -> None:
+        self._device, self._ready_at = device, device.free_at
+
+    def __float__(self) -> float:
+        self._device.host = max(self._device.host, self._ready_at)
+        return 0.5
+
+
+@pytest.mark.parametrize(("left", "drained"), [(0, 0), (15 * MS, 30 * MS)])
+def test_v40_what_a_device_has_left_to_do_when_it_says_that_it_is_done_is_measured(left: int, drained: int) -> None:
+    device = Device(dispatch=MS, work=10 * MS)
+
+    def sync() -> None:
+        device.host = max(device.host, device.free_at - left)
+
+    clock = clock_for(device, steps=40)
+    clock._sync = sync
+    for _ in range(2):
+        clock.epoch_begin()
+        for _ in range(20):
+            device.step()
+            clock.tick(Late(device))
+        clock.epoch_end()
+    assert clock.drained_ns == drained
+    assert clock.losses == [0.5] * 40
+
+
+def test_v51_steps_and_tails_of_a_window_make_up_its_seconds() -> None:
+    device = Device(dispatch=2 * MS, work=7 * MS)
+    clock = clock_for(device, steps=60)
+    train(clock, device, epochs=3, per_epoch=20)
+    start = 0
+    for window in clock.windows():
+        steps = clock.step_ns[start : start + window.steps]
+        start += window.steps
+        assert window.tail_s is not None
+        assert sum(steps) / 1e9 + window.tail_s == pytest.approx(window.seconds, abs=1e-9)
+    assert sum(window.tail_s or 0 for window in clock.windows()) > 0
+
+
+def test_v44_an_empty_step_costs_next_to_nothing() -> None:
+    assert 0 < empty_step_us() < 20
+
+
+def test_what_comes_before_an_epoch_runs_with_the_window_closed() -> None:
+    device, seen = Device(dispatch=MS, work=0), list[int]()
+
+    def begin(epoch: int) -> None:
+        seen.append(epoch)
+        device.host += 500 * MS
+
+    clock = clock_for(device, steps=20)
+    clock._on_epoch_begin = begin
+    train(clock, device, epochs=2, per_epoch=10)
+    assert seen == [0, 1]
+    assert sum(clock.epoch_ns) == 20 * MS
