@@ -75,6 +75,7 @@ def test_V32_what_was_read_back_and_what_was_measured_must_be_the_declared_preci
     assert breaches(said) == ["V32: it ran in bf16, not in fp32"]
     tf32 = replace(made, numerics=replace(EXACT, convolution_bits=11.7))
     assert breaches(tf32) == ["V32: a convolution kept 12 bits of mantissa, which is not fp32"]
+    assert breaches(replace(tf32, case=replace(made.case, idiom=True))) == []
     wide = replace(tf32, case=replace(made.case, precision="bf16"), effective=replace(made.effective, precision="bf16"))
     assert [sentence[:32] for sentence in breaches(wide)] == [
         "V32: a product kept 22 bits of m", "V32: a convolution kept 12 bits "]  # fmt: skip
