@@ -32,8 +32,11 @@ def train(
 ) -> None:
     """Fine-tune a keras.applications MobileNetV2 with `model.fit` over in-memory images, for ever.
 
-    `stage` holds classes, batch_size, lr, momentum and frozen.
+    `stage` holds classes, batch_size, lr, momentum and frozen. Raises ValueError for another model: keras.applications
+    has none that is the same network.
     """
+    if not model.startswith("mobilenet-v2"):
+        raise ValueError(f"there is no plain Keras script for {model}; use a mobilenet-v2")
     width = float(model.removeprefix("mobilenet-v2-")) if model != "mobilenet-v2" else 1.0
     backbone = keras.applications.MobileNetV2(
         alpha=width, include_top=False, weights=None, pooling="avg", input_shape=images.shape[1:]

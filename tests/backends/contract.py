@@ -20,8 +20,12 @@ from harness.plugins import find_model
 from harness.record import Record
 from harness.run import run_case, starting_arrays
 from harness.spec import Case, Job, Scenario, Stage
+from results.rules import breaches
+from results.time_rules import TIME_RULES
 
 CLASSES = ("red", "green", "blue")
+NOT_OF_THE_MACHINE = ("compile in window", "other steps", "fetched outside", "evaluated inside")
+"""Rules about time that hold however busy the machine is."""
 SHORT = {"epochs": 2, "batch_size": 8}
 
 
@@ -162,11 +166,10 @@ def _of_probe(probe: Probe, session: Session, size: int) -> list[str]:
 
 
 def _of_record(record: Record, scenario: Scenario) -> list[str]:
-    problems = []
+    problems = breaches(record)
+    problems += [f"time is void: {code}" for code in NOT_OF_THE_MACHINE if TIME_RULES[code](record)]
     for number, (said, stage) in enumerate(zip(record.stages, scenario.stages, strict=True), 1):
-        where = f"stage {number}"
-        problems += [f"{where}: {breach}" for breach in said.audit.breaches]
-        problems += _of_steps(where, said, stage)
+        problems += _of_steps(f"stage {number}", said, stage)
     if record.load is not None and not record.load.complete:
         problems.append(f"own checkpoint does not fit: {record.load.sentence()}")
     if abs(sum(record.wall_s.values()) - record.total_s) > 1e-6 or min(record.wall_s.values()) < 0:
