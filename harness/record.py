@@ -72,12 +72,32 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     device_peak: int | None = None
 
 
+class GpuSensors(msgspec.Struct, frozen=True, kw_only=True):
+    """What an NVIDIA driver said of the GPU before and after: clock, power, why it was slowed, who else was there."""
+
+    sm_mhz: tuple[float, float]
+    watts: tuple[float, float]
+    throttled: tuple[str, ...]
+    other_processes: int
+
+
 class Sensors(msgspec.Struct, frozen=True, kw_only=True):
-    """How undisturbed the process was while it trained: CPU seconds per wall second, switches it did not ask for."""
+    """How undisturbed the process was in the `seconds` it was watched, while it trained.
+
+    `stolen` is the share of its cores' time that a hypervisor gave to others, `pressure` the share of time in which
+    something on the machine waited for a processor, `mhz` its cores' clock before and after. `absent` says in sentences
+    which sensors this platform lacks; their figures are None.
+    """
 
     cpu_over_wall: float
     involuntary_switches: int
     voluntary_switches: int
+    seconds: float = 0.0
+    stolen: float | None = None
+    pressure: float | None = None
+    mhz: tuple[float, float] | None = None
+    gpu: GpuSensors | None = None
+    absent: tuple[str, ...] = ()
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

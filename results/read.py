@@ -26,7 +26,7 @@ class NothingMeasured(Declined):
 
 
 TYPES: dict[str, str] = {
-    **dict.fromkeys(("run", "started", "key", "version", "machine", "environment"), "string"),
+    **dict.fromkeys(("run", "started", "key", "version", "machine", "environment", "comparison", "arm"), "string"),
     "protocol": "int64",
     **dict.fromkeys(("backend", "engine", "backend_name", "model", "scenario", "dataset", "dataset_sha256"), "string"),
     **dict.fromkeys(("checkpoint", "checkpoint_sha256", "head", "augment", "device", "device_name"), "string"),
@@ -65,7 +65,7 @@ def load(path: str | Path) -> pd.DataFrame:
     if not path.exists():
         raise Refused(f"{path} does not exist; name a results folder, as given to `run` with --results")
     reading = _Reading()
-    for file in _files(path):
+    for file in row_files(path):
         reading.add(file)
     rows, warnings = reading.rows, [*reading.v50_lacking(), *reading.v50_unread()]
     if not rows:
@@ -75,7 +75,8 @@ def load(path: str | Path) -> pd.DataFrame:
     return frame
 
 
-def _files(path: Path) -> Iterator[Path]:
+def row_files(path: Path) -> Iterator[Path]:
+    """The files of runs under a results folder, or the one file that is named, in the order of the runs."""
     if path.is_file():
         yield path
     else:
@@ -153,6 +154,8 @@ def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:
         "traits": traits(record),
         "step_us": np.concatenate(steps) if steps else np.zeros(0, dtype=np.int64),
         "logits": record.logits,
+        "comparison": row.comparison or None,
+        "arm": row.arm,
         "notes": list(record.notes),
         "file": file,
         "offset": offset,

@@ -9,14 +9,20 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from harness.pair import SideRecord
 from harness.record import Record
+from results.comparison import Comparison
 
-SCHEMA = 1
-"""Number of the rows' format. A reader takes its own and older ones; newer rows are counted, not guessed at."""
+SCHEMA = 2
+"""Number of the rows' format. A reader takes its own and older ones; newer rows are counted, not guessed at.
+
+2 added pairs and verdicts, and the arm of a process.
+"""
 
 CUT = b" #cut\n"
 """Ends a line that a crash had cut, so that it can never parse later on."""
 
+Arm = Literal["A", "B"]
 Fault = Literal["cut", "unreadable", "foreign", "future"]
 RunStatus = Literal["done", "failed", "interrupted"]
 
@@ -35,13 +41,49 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="ro
 
 
 class ProcessRow(msgspec.Struct, frozen=True, kw_only=True, tag="process", tag_field="row"):
-    """One process. `environment` names the JSON object of the environment it was started from."""
+    """One process. `environment` names the JSON object of the environment it was started from.
+
+    `comparison` and `arm` say which side of which comparison it belongs to, if it belongs to one.
+    """
 
     schema: int
     run: str
     protocol: int
     environment: str
     record: Record
+    comparison: str = ""
+    arm: Arm | None = None
+
+
+class PairRow(msgspec.Struct, frozen=True, kw_only=True, tag="pair", tag_field="row"):
+    """Two processes that took turns: the replicate of a comparison of times.
+
+    `order` is the turns' (`ABBA` or `BAAB`, again and again). `disturbed` says in sentences what the sensors saw; a
+    disturbed pair is kept and another one measured in its place, so it is no replicate unless `counts`. `confirms`
+    marks pairs of the independent re-run.
+    """
+
+    schema: int
+    run: str
+    protocol: int
+    environment: str
+    comparison: str
+    number: int
+    order: Literal["ABBA", "BAAB"]
+    a: SideRecord
+    b: SideRecord
+    disturbed: tuple[str, ...] = ()
+    counts: bool = True
+    confirms: bool = False
+
+
+class VerdictRow(msgspec.Struct, frozen=True, kw_only=True, tag="verdict", tag_field="row"):
+    """What a comparison came to, after its last pair."""
+
+    schema: int
+    run: str
+    protocol: int
+    comparison: Comparison
 
 
 class EndRow(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="row"):
@@ -53,7 +95,7 @@ class EndRow(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="ro
     status: RunStatus
 
 
-Row = RunRow | ProcessRow | EndRow
+Row = RunRow | ProcessRow | PairRow | VerdictRow | EndRow
 
 
 class Line(NamedTuple):
@@ -98,7 +140,7 @@ class _Peek(msgspec.Struct):
     schema: int
 
 
-_decoder: msgspec.json.Decoder[Row] = msgspec.json.Decoder(RunRow | ProcessRow | EndRow)
+_decoder: msgspec.json.Decoder[Row] = msgspec.json.Decoder(Row)
 _peek = msgspec.json.Decoder(_Peek)
 _any = msgspec.json.Decoder()
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import msgspec
 from numpy.typing import NDArray
@@ -22,10 +22,25 @@ from ulid import ULID
 from harness import PROTOCOL
 from harness.errors import Refused
 from harness.machine import Machine
+from harness.pair import SideRecord
 from harness.record import Record, Status
 from results import objects
+from results.comparison import Comparison
 from results.objects import Unwritable
-from results.rows import CUT, SCHEMA, EndRow, ProcessRow, Row, RunRow, RunStatus, check, scan
+from results.rows import (
+    CUT,
+    SCHEMA,
+    Arm,
+    EndRow,
+    PairRow,
+    ProcessRow,
+    Row,
+    RunRow,
+    RunStatus,
+    VerdictRow,
+    check,
+    scan,
+)
 
 
 class Unfinished(NamedTuple):
@@ -39,6 +54,27 @@ class Unfinished(NamedTuple):
     def done(self) -> frozenset[str]:
         """Keys of the cases that need not run again: all with a record but the interrupted ones."""
         return frozenset(key for key, status in self.statuses.items() if status != "interrupted")
+
+
+class Pair(NamedTuple):
+    """What a `pair` row says beside which run it is from; see `results.rows.PairRow`."""
+
+    comparison: str
+    number: int
+    order: Literal["ABBA", "BAAB"]
+    a: SideRecord
+    b: SideRecord
+    disturbed: tuple[str, ...] = ()
+    counts: bool = True
+    confirms: bool = False
+
+
+class Head(TypedDict):
+    """What every row begins with."""
+
+    schema: int
+    run: str
+    protocol: int
 
 
 class RunWriter:
@@ -63,9 +99,20 @@ class RunWriter:
 
         Raises ValueError for a record that no reader would accept (JSON has no NaN).
         """
-        self._write(
-            ProcessRow(schema=SCHEMA, run=self.run, protocol=PROTOCOL, environment=self._environment, record=record)
-        )
+        self._write(ProcessRow(record=record, environment=self._environment, **self._head()))
+
+    def append_of_arm(self, record: Record, comparison: str, arm: Arm) -> None:
+        """Add one `process` row that belongs to a side of a comparison."""
+        row = ProcessRow(record=record, environment=self._environment, comparison=comparison, arm=arm, **self._head())
+        self._write(row)
+
+    def append_pair(self, pair: Pair) -> None:
+        """Add one `pair` row."""
+        self._write(PairRow(environment=self._environment, **self._head(), **pair._asdict()))
+
+    def append_verdict(self, comparison: Comparison) -> None:
+        """Add one `verdict` row."""
+        self._write(VerdictRow(comparison=comparison, **self._head()))
 
     def finish(self, status: RunStatus = "done") -> None:
         """Add the `end` row and close the file. A run that ended `interrupted` can be resumed."""
@@ -93,6 +140,9 @@ class RunWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _head(self) -> Head:
+        return {"schema": SCHEMA, "run": self.run, "protocol": PROTOCOL}
 
     def _write(self, row: Row) -> None:
         line = msgspec.json.encode(row) + b"\n"
@@ -168,7 +218,7 @@ def _open_end(path: Path) -> Unfinished | None:
             first = line.row
         elif isinstance(line.row, EndRow):
             ended = line.row.status
-        elif line.row is not None:
+        elif isinstance(line.row, ProcessRow):
             statuses[line.row.record.key] = line.row.record.status
             ended = "interrupted"
     return Unfinished(path, first, statuses) if first is not None and ended == "interrupted" else None

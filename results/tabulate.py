@@ -53,7 +53,7 @@ TYPES: dict[str, str] = {
 
 
 def table(frame: pd.DataFrame, target: float | None = None) -> pd.DataFrame:
-    """Aggregate what `load` returned.
+    """Aggregate what `load` returned, but for the processes that were an arm of a comparison.
 
     Times and memory are medians over the `runs` processes with the interval of `statistics.median`; accuracies are
     means over the `seeds` seeds with their t interval (processes that repeat a seed give one median first), and
@@ -64,7 +64,7 @@ def table(frame: pd.DataFrame, target: float | None = None) -> pd.DataFrame:
     """
     if target is not None and not 0 < target <= 1:
         raise Refused(f"a target accuracy of {target:g} is no fraction; write 0.75 for 75 %")
-    kept = _without_superseded(frame)
+    kept = _without_superseded(frame[frame["arm"].isna()])
     order = {name: place for place, name in enumerate(dict.fromkeys(frame["model"]))}
     groups = kept.groupby(list(GROUP), sort=False, dropna=False)
     rows = [_row(group, target) for _, group in groups]

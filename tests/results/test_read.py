@@ -14,7 +14,7 @@ import results
 from harness.errors import Refused
 from harness.record import Record
 from results.read import TYPES, NothingMeasured
-from results.rows import record_at
+from results.rows import SCHEMA, record_at
 from results.store import open_run, unfinished
 from tests.results.records import MACHINE, build
 
@@ -56,8 +56,8 @@ def test_a_single_file_and_a_folder_of_runs_can_be_loaded_too(tmp_path: Path) ->
 def test_what_is_no_row_is_counted_and_told_by_its_fault(tmp_path: Path) -> None:
     path = store(tmp_path, build())
     good = path.read_bytes().splitlines(keepends=True)
-    future = good[1].replace(b'"schema":1', b'"schema":99')
-    newer = b'{"row":"process","schema":2,"what":"else"}\n'
+    future = good[1].replace(b'"schema":%d' % SCHEMA, b'"schema":99')
+    newer = b'{"row":"process","schema":%d,"what":"else"}\n' % (SCHEMA + 1)
     broken = good[1].replace(b'"status":"ok"', b'"status":"fine"')
     foreign = b'{"loss": 0.1, "step": 3}\n[1, 2]\n'
     path.write_bytes(
