@@ -51,7 +51,7 @@ def estimate(log_ratios: Sequence[float], confidence: float = CONFIDENCE) -> Est
 
     >>> found = estimate([0.05, 0.04, 0.06, 0.05, 0.05, 0.9, 0.04, 0.06, 0.05, -0.7])
     >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
-    (0.05, 0.035, 0.065)
+    (0.05, 0.036, 0.064)
     """
     sample = np.asarray(log_ratios, dtype=np.float64)
     if len(sample) < 5:
