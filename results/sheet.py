@@ -65,7 +65,7 @@ class Sheet(NamedTuple):
 def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES) -> Sheet:
     """The sheet of what `results.table` returned; ratios cite `certificates`."""
     good = table[table["status"] == "ok"]
-    extra = _extra_columns(good)
+    extra = extra_columns(good)
     used = [code for code in MARKS if any(code in marks for marks in good["marks"])]
     signs = dict(zip(used, SUPERSCRIPTS, strict=False))
     varying = [name for name in SETTINGS if len(table[name].unique()) > 1]
@@ -107,7 +107,7 @@ def _detail(good: pd.DataFrame, extra: Sequence[str], signs: Mapping[str, str]) 
     columns += [Column("± test"), Column("MB"), Column("runs")]
     groups: dict[str, list[tuple[str, ...]]] = {}
     for row in good.to_dict("records"):
-        cells = [plain(row["scenario"]), *(_setting(row, name) for name in extra)]
+        cells = [plain(row["scenario"]), *(setting(row, name) for name in extra)]
         cells += [figure(row, name, signs) for name in names]
         detectable = METRICS["accuracy"].write(row["accuracy_mde"])
         cells += [detectable, METRICS["peak_memory_mb"].write(row["peak_memory_mb"]), str(row["runs"])]
@@ -183,7 +183,8 @@ def _data_notes(good: pd.DataFrame) -> Iterator[str]:
             yield f"{plain(str(dataset))}: {'; '.join(notes)}"
 
 
-def _extra_columns(good: pd.DataFrame) -> list[str]:
+def extra_columns(good: pd.DataFrame) -> list[str]:
+    """Columns in which rows differ: of SETTINGS all that do, of TELLING as many as tell the rows apart."""
     extra = [name for name in SETTINGS if len(good[name].unique()) > 1]
     shown = ["model", "backend_name", "scenario", *extra]
     for name in TELLING:
@@ -207,7 +208,8 @@ def _caption(table: pd.DataFrame, extra: Iterable[str]) -> str:
     return " · ".join(parts)
 
 
-def _setting(row: Row, name: str) -> str:
+def setting(row: Row, name: str) -> str:
+    """The value of such a column for people."""
     value = row[name]
     if name in ("machine", "environment", "version"):
         return str(value)[:6]

@@ -1,0 +1,34 @@
+"""`report`: what was measured as one HTML file, to be looked at and to be believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from benchmarks.options import results_option
+from harness.errors import Declined
+
+NEEDED = ("altair", "jinja2", "markupsafe", "vl_convert")
+
+
+@click.command
+@results_option
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="file to write; default: RESULTS/report.html"
+)
+def command(results: Path, out: Path | None) -> None:
+    """Write a page about the records of a results folder that opens from disk, without a network."""
+    click.echo(write(results, out or results / "report.html"))
+
+
+def write(results: Path, out: Path) -> Path:
+    """Write the page; returns its file. Raises `Declined` where the extra `report` is not installed."""
+    try:
+        from results.report.write import write_report
+    except ModuleNotFoundError as error:
+        if error.name not in NEEDED:
+            raise
+        raise Declined(f"a report needs {error.name}; get it with `pip install 'finetune-bench[report]'`") from error
+    write_report(results, out)
+    return out

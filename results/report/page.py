@@ -1,0 +1,91 @@
+"""Sections to one HTML file that needs nothing else: scripts and styles inside, named by their hashes in its policy."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+import msgspec
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from results.report.drawing import CONFIG
+from results.report.material import Material
+from results.report.section import Section
+
+FACETS = {"model": "Model", "backend": "Backend", "scenario": "Scenario", "setting": "Setting", "run": "Run"}
+
+
+def page(material: Material, sections: Sequence[Section], title: str) -> str:
+    """The whole page. Text from outside is escaped by the templates, and in JSON so that no tag can end in it."""
+    scripts = [bundle(), _own("page.js")]
+    style = _own("page.css")
+    charts = [chart for section in sections for chart in section.charts]
+    return (
+        _templates()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            policy=policy(scripts, style),
+            style=Markup(style),
+            scripts=[Markup(script) for script in scripts],
+            sections=sections,
+            warnings=material.warnings,
+            facets=facets(material),
+            charts=in_script({chart.id: chart.spec for chart in charts}),
+            config=in_script(CONFIG),
+        )
+    )
+
+
+def facets(material: Material) -> list[tuple[str, str, list[str]]]:
+    """Name, words and values of what the page can be filtered by: whatever has more than one value."""
+    values = {name: list(dict.fromkeys(case.facets.get(name, "") for case in material.shown)) for name in FACETS}
+    values["run"] = [str(run) for run in dict.fromkeys(p.row["run"] for case in material.shown for p in case.processes)]
+    return [(name, words, values[name]) for name, words in FACETS.items() if len(values[name]) > 1]
+
+
+def policy(scripts: Sequence[str], style: str) -> str:
+    """The content security policy: nothing from the network, and no script or style but those of the page."""
+    allowed = " ".join(_hash(script) for script in scripts)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; img-src data:; connect-src 'none'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def in_script(value: Any) -> Markup:
+    """JSON that stands in a script element as data: no character of it can begin or end a tag.
+
+    >>> str(in_script("</script>"))
+    '"\\\\u003c/script\\\\u003e"'
+    """
+    text = msgspec.json.encode(value).decode()
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)
+
+
+@functools.cache
+def bundle() -> str:
+    """Vega, Vega-Lite and Vega-Embed with Vega's expression interpreter, as vl-convert brings them."""
+    script = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _own(name: str) -> str:
+    return (resources.files("results.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def _templates() -> Environment:
+    loader = PackageLoader("results.report", "templates")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -1,0 +1,49 @@
+"""Write the page: which sections it has, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.errors import Refused
+from results.report.answer import answer_section
+from results.report.drawing import look
+from results.report.figures_section import figures_section
+from results.report.material import Material, gather
+from results.report.page import page
+from results.report.results_section import table_section
+from results.report.section import Section
+from results.sheet import plain
+
+
+def write_report(path: Path, out: Path) -> Material:
+    """Write the page about a results folder, or the file of one run, to `out`; returns what it was made of.
+
+    Raises `Refused` if there is nothing at `path` or `out` cannot be written.
+    """
+    material = gather(path)
+    content = page(material, sections(material), title(material))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise Refused(f"--out {out} cannot be written ({error.strerror})") from error
+    return material
+
+
+def sections(material: Material) -> list[Section]:
+    """Every section, the answer first. One that has nothing to show says so, or is left out if it never could."""
+    backends = look(case.backend for case in material.shown)
+    made: Iterable[Section | None] = (
+        answer_section(material),
+        table_section(material),
+        figures_section(material.shown, backends),
+    )
+    return [section for section in made if section is not None]
+
+
+def title(material: Material) -> str:
+    """Names the data sets, since that is what somebody has several reports of."""
+    names = list(dict.fromkeys(plain(name) for name in material.frame["dataset"]))
+    some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"Fine-tuning on {some}" if some else "Fine-tuning: no records"
