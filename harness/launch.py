@@ -1,7 +1,8 @@
 """Start a worker process, wait for it asleep, and say how it ended. The parent imports no framework.
 
 A worker is `python -m harness.worker FOLDER`: it reads FOLDER/job.json, calls one function by its dotted name and
-writes FOLDER/result.json. What it prints goes to FOLDER/log.txt; events come back on a pipe of their own.
+writes FOLDER/result.json. What it prints goes to FOLDER/log.txt; events come back on a pipe of their own, and orders
+go out on another.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,17 +21,10 @@ import msgspec
 
 from harness.errors import Declined, Refused
 from harness.machine import usable_cores
+from harness.surroundings import HERE, Place, bound_to, worker_environment
 
 Ending = Literal["ok", "skipped", "refused", "failed", "timeout", "oom", "killed"]
 Event = dict[str, Any]
-
-PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
-             "CUDA_HOME", "XDG_CACHE_HOME", "TORCH_HOME", "KERAS_HOME", "FINETUNE_BENCH_CACHE", "SSL_CERT_FILE",
-             "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")  # fmt: skip
-"""Variables of the parent's environment that a worker gets to see."""
-
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1", "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
-
 
 LOOK_UP_S = 1.0
 """How often a waiting parent looks whether its worker still lives."""
@@ -62,7 +55,7 @@ def launch(
     engine: str | None = None,
     timeout_s: float | None = None,
     on_event: Callable[[Event], None] | None = None,
-    python: str = sys.executable,
+    place: Place = HERE,
 ) -> Outcome:
     """Run `package.module:function` with JSON arguments in a fresh process and return how it ended.
 
@@ -70,106 +63,113 @@ def launch(
     and only prepares. `engine` becomes Keras's engine. The process group is killed on a timeout, and when this function
     is interrupted.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    count = cores or len(usable_cores())
-    environment = worker_environment(count, engine, measured=cores is not None)
-    receive, send = os.pipe()
-    job = {"call": call, "arguments": arguments, "events": send, "parent": os.getpid(), "started": time.time()}
-    (folder / "job.json").write_bytes(msgspec.json.encode(job))
-    (folder / "result.json").unlink(missing_ok=True)
-    kills_before = _kills_for_memory()
-    started = time.monotonic()
-    with (folder / "log.txt").open("wb") as log, _bound_to(count):
-        process = subprocess.Popen(
-            [python, "-m", "harness.worker", str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            pass_fds=(send,),
-            start_new_session=True,
-        )
-    os.close(send)
-    try:
-        in_time = _listen(receive, process, started, timeout_s, on_event)
-    finally:
-        os.close(receive)
-        _end(process)
-    seconds = time.monotonic() - started
-    if not in_time:
-        return Outcome(ending="timeout", reason=f"no end after {timeout_s:g} s", seconds=seconds, folder=folder)
-    return _read_outcome(folder, process.returncode, seconds, _kills_for_memory() > kills_before)
-
-
-MEASURED = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-"""Idle threads of a measured worker sleep, so that two workers on the same cores do not disturb each other."""
-UNMEASURED = {
-    "MALLOC_TOP_PAD_": str(2**28),
-    "MALLOC_MMAP_THRESHOLD_": str(2**32),
-    "MALLOC_TRIM_THRESHOLD_": str(2**33),
-}
-"""A worker that prepares keeps its memory instead of returning it after every step: pretraining takes 0.7 x the time.
-
-A measured one has the allocator as everybody has it.
-"""
-
-
-def worker_environment(threads: int, engine: str | None = None, *, measured: bool = True) -> dict[str, str]:
-    """Environment of a worker: an allow-list, thread counts, how threads wait, and where the harness is."""
-    pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-    root = str(Path(__file__).resolve().parent.parent)
-    return {
-        **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
-        **QUIET,
-        **dict.fromkeys(pools, str(threads)),
-        **(MEASURED if measured else UNMEASURED),
-        "PYTHONPATH": root,
-        **({"KERAS_BACKEND": engine} if engine else {}),
-    }
-
-
-@contextmanager
-def _bound_to(count: int) -> Iterator[None]:
-    # Affinity is inherited, so it holds from the worker's first instruction; the last cores, as interrupts like core 0.
-    before = usable_cores()
-    if not hasattr(os, "sched_setaffinity") or count >= len(before):
-        yield
-        return
-    os.sched_setaffinity(0, before[-count:])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def _listen(
-    pipe: int,
-    process: subprocess.Popen[bytes],
-    started: float,
-    timeout_s: float | None,
-    on_event: Callable[[Event], None] | None,
-) -> bool:
-    pending = b""
-    while True:
-        left = None if timeout_s is None else started + timeout_s - time.monotonic()
-        if left is not None and left <= 0:
-            return False
-        if not select.select([pipe], [], [], LOOK_UP_S if left is None else min(left, LOOK_UP_S))[0]:
-            if process.poll() is not None:  # a grandchild may hold the pipe open
-                break
-            continue
-        data = os.read(pipe, 65536)
-        if not data:
-            break
-        *lines, pending = (pending + data).split(b"\n")
-        for line in lines:
+    with Worker(call, arguments, folder=folder, cores=cores, engine=engine, timeout_s=timeout_s, place=place) as worker:
+        for event in worker.events():
             if on_event:
-                on_event(msgspec.json.decode(line))
-    try:
-        process.wait(timeout=None if left is None else max(left, 0.1))
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+                on_event(event)
+        return worker.outcome()
+
+
+class Worker:
+    """A worker process that lives until its call is done. Use as a context manager; leaving it ends its process group.
+
+    Arguments as for `launch`. `events` yields what the worker reports, `send` gives an order to a call that asks for
+    `orders`, and `outcome` says how it ended, once `events` has come to its end.
+    """
+
+    def __init__(
+        self,
+        call: str,
+        arguments: Mapping[str, Any],
+        *,
+        folder: Path,
+        cores: int | None = None,
+        engine: str | None = None,
+        timeout_s: float | None = None,
+        place: Place = HERE,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        count = cores or len(usable_cores())
+        self._folder, self._timeout_s, self._in_time = folder, timeout_s, True
+        self._events, send = os.pipe()
+        receive, self._orders = os.pipe()
+        pipes = {"events": send, "orders": receive}
+        job = {"call": call, "arguments": arguments, **pipes, "parent": os.getpid(), "started": time.time()}
+        (folder / "job.json").write_bytes(msgspec.json.encode(job))
+        (folder / "result.json").unlink(missing_ok=True)
+        self._kills_before = _kills_for_memory()
+        self._started = time.monotonic()
+        try:
+            with (folder / "log.txt").open("wb") as log, bound_to(count):
+                self._process = subprocess.Popen(
+                    [place.python, "-m", "harness.worker", str(folder)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=worker_environment(count, engine, measured=cores is not None, root=place.root),
+                    pass_fds=(send, receive),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            os.close(self._events)
+            os.close(self._orders)
+            raise Refused(f"{place.python} cannot be run ({error.strerror}); name a Python interpreter") from error
+        finally:
+            os.close(send)
+            os.close(receive)
+
+    def send(self, order: Mapping[str, Any]) -> None:
+        """Give an order; one to a worker that is gone is lost, as `outcome` will say."""
+        with suppress(BrokenPipeError):
+            os.write(self._orders, msgspec.json.encode(order) + b"\n")
+
+    def events(self) -> Iterator[Event]:
+        """What the worker reports, until it ends or its time is over; may be left and taken up again."""
+        while True:
+            while b"\n" in self._pending:
+                line, _, self._pending = self._pending.partition(b"\n")
+                yield msgspec.json.decode(line)
+            left = self._left()
+            if left is not None and left <= 0:
+                self._in_time = False
+                return
+            if not select.select([self._events], [], [], LOOK_UP_S if left is None else min(left, LOOK_UP_S))[0]:
+                if self._process.poll() is not None:  # a grandchild may hold the pipe open
+                    return
+                continue
+            data = os.read(self._events, 65536)
+            if not data:
+                return
+            self._pending += data
+
+    def outcome(self) -> Outcome:
+        """How the worker ended; waits for it."""
+        if self._in_time:
+            left = self._left()
+            try:
+                self._process.wait(timeout=None if left is None else max(left, 0.1))
+            except subprocess.TimeoutExpired:
+                self._in_time = False
+        _end(self._process)
+        seconds = time.monotonic() - self._started
+        if not self._in_time:
+            reason = f"no end after {self._timeout_s:g} s"
+            return Outcome(ending="timeout", reason=reason, seconds=seconds, folder=self._folder)
+        memory_kill = _kills_for_memory() > self._kills_before
+        return _read_outcome(self._folder, self._process.returncode, seconds, memory_kill)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._events)
+        os.close(self._orders)
+        _end(self._process)
+
+    _pending = b""
+
+    def _left(self) -> float | None:
+        return None if self._timeout_s is None else self._started + self._timeout_s - time.monotonic()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -26,7 +26,8 @@ _OUT_OF_MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "can't allocate memory", "Unable t
 
 
 def main(folder: Path) -> None:
-    """Run the job in `folder`. Functions get their arguments, and `report` for events if they ask for it by name."""
+    """Run the job in `folder`. Functions get their arguments, and what they ask for by name: `report` for events,
+    `orders` from the parent, `started` and `folder`."""
     job = msgspec.json.decode((folder / "job.json").read_bytes())
     _die_with(job["parent"])
     sys.excepthook = _write_failure(folder)
@@ -36,6 +37,8 @@ def main(folder: Path) -> None:
     wanted = inspect.signature(function).parameters
     if "report" in wanted:
         arguments["report"] = _reporter(job["events"])
+    if "orders" in wanted:
+        arguments["orders"] = _orders(job["orders"])
     if "started" in wanted:
         arguments["started"] = job["started"]
     if "folder" in wanted:
@@ -83,6 +86,19 @@ def _reporter(pipe: int) -> Callable[[dict[str, Any]], None]:
             os._exit(1)
 
     return report
+
+
+def _orders(pipe: int) -> Callable[[], dict[str, Any]]:
+    stream = os.fdopen(pipe, "rb", buffering=0)
+
+    def next_order() -> dict[str, Any]:
+        line = stream.readline()
+        if not line:  # the parent is gone, or wants no more
+            os._exit(1)
+        order: dict[str, Any] = msgspec.json.decode(line)
+        return order
+
+    return next_order
 
 
 def _die_with(parent: int) -> None:

@@ -14,8 +14,9 @@ import msgspec
 import psutil
 import pytest
 
-from harness.launch import PASSED_ON, Outcome, launch, worker_environment
+from harness.launch import Outcome, launch
 from harness.machine import usable_cores
+from harness.surroundings import PASSED_ON, worker_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 
