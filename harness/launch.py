@@ -118,6 +118,11 @@ class Worker:
             os.close(send)
             os.close(receive)
 
+    @property
+    def pid(self) -> int:
+        """Process id, for as long as it lives."""
+        return self._process.pid
+
     def send(self, order: Mapping[str, Any]) -> None:
         """Give an order; one to a worker that is gone is lost, as `outcome` will say."""
         with suppress(BrokenPipeError):

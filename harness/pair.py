@@ -27,7 +27,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 class SideRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One process of a pair. Everything after `reason` is present only as far as the process came.
 
-    `sensors` are those of its own turns. `order_sha256` is of the sample ids it trained on so far.
+    `sensors` are those of its own turns; `start_sha256` is of the values it started from.
     """
 
     case: Case
@@ -40,7 +40,6 @@ class SideRecord(msgspec.Struct, frozen=True, kw_only=True):
     first_step_s: float = 0.0
     turns: tuple[Turn, ...] = ()
     start_sha256: str = ""
-    losses: tuple[float, ...] = ()
     memory: Memory | None = None
     sensors: Sensors | None = None
     effective: Effective | None = None

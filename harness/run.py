@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from harness import checks, machine
 from harness.checkpoint import Checkpoint, Normalisation, read_checkpoint, tensors_digest
 from harness.clock import REAL_TIME, TimeSource, empty_step_us
-from harness.contract import BUFFERS, Model, Session
+from harness.contract import BUFFERS, Backend, Model, Session
 from harness.dataset import open_dataset
+from harness.disturbance import Disturbance
 from harness.errors import Declined, Refused
 from harness.evaluate import Evaluator
 from harness.initial import LoadReport, head_arrays, overlay, random_arrays
@@ -22,7 +24,7 @@ from harness.kept import keep_model
 from harness.numerics import Examined
 from harness.plugins import find_model
 from harness.record import Memory, Record
-from harness.sensors import Disturbance, Wall, peak_memory, private_memory
+from harness.sensors import Wall, peak_memory, private_memory
 from harness.spec import Case, Job, key, version
 from harness.stage import Report, StageRun
 
@@ -43,19 +45,12 @@ def run_case(
     dataset = open_dataset(task.dataset_path, case.limit, task.files_path)
     checkpoint = read_checkpoint(task.checkpoint_path) if task.checkpoint_path else None
     wall.lap("open files")
-    backend, model = find_model(case.backend, case.model, task.plugins)
-    reason = backend.decline(case)
-    if reason:
-        raise Declined(reason)
+    backend, model = open_case(case, task.plugins)
     framework_bytes = private_memory()
     wall.lap("import")
     session = backend.open_session(case, model, len(dataset.meta.classes))
     wall.lap("build")
-    start, load = starting_arrays(session, case, model, checkpoint, dataset.meta.classes)
-    if task.strict and load is not None and not load.complete:
-        raise Refused(f"--strict: the checkpoint does not fit {case.model}: {load.sentence()}")
-    session.load(start)
-    checks.v02_everything_loaded(session, start)
+    start, load = start_from(session, task, model, checkpoint, dataset.meta.classes)
     wall.lap("load")
 
     normalisation = checkpoint.meta.normalisation if checkpoint else WITHOUT_CHECKPOINT
@@ -112,6 +107,27 @@ def run_case(
         notes=dataset.meta.notes,
         artefacts=artefacts,
     )
+
+
+def open_case(case: Case, plugins: Sequence[str]) -> tuple[Backend, Model]:
+    """A case's backend and model. Raises `Declined` with the reason if it cannot run here."""
+    backend, model = find_model(case.backend, case.model, plugins)
+    reason = backend.decline(case)
+    if reason:
+        raise Declined(reason)
+    return backend, model
+
+
+def start_from(
+    session: Session, task: Job, model: Model, checkpoint: Checkpoint | None, classes: tuple[str, ...]
+) -> tuple[dict[str, NDArray[Any]], LoadReport | None]:
+    """Load a session's first values and see that they arrived; see `starting_arrays`."""
+    start, load = starting_arrays(session, task.case, model, checkpoint, classes)
+    if task.strict and load is not None and not load.complete:
+        raise Refused(f"--strict: the checkpoint does not fit {task.case.model}: {load.sentence()}")
+    session.load(start)
+    checks.v02_everything_loaded(session, start)
+    return start, load
 
 
 def starting_arrays(

@@ -1,4 +1,4 @@
-"""Where a process's time went, how much memory it took, and how undisturbed it was."""
+"""Where a process's time went, and how much memory it took."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.clock import REAL_TIME, TimeSource
-from harness.record import Sensors
 
 
 class Wall:
@@ -38,25 +37,6 @@ class Wall:
     def parts(self) -> dict[str, float]:
         """Seconds by part."""
         return dict(self._parts)
-
-
-class Disturbance:
-    """CPU time and context switches of this process from construction to `read`."""
-
-    def __init__(self, source: TimeSource = REAL_TIME) -> None:
-        self._before = resource.getrusage(resource.RUSAGE_SELF)
-        self._source = source
-        self._started, self._cpu = source.now(), source.cpu()
-
-    def read(self) -> Sensors:
-        """Figures since construction."""
-        now, before = resource.getrusage(resource.RUSAGE_SELF), self._before
-        cpu, wall = self._source.cpu() - self._cpu, self._source.now() - self._started
-        return Sensors(
-            cpu_over_wall=cpu / wall if wall else 0.0,
-            involuntary_switches=now.ru_nivcsw - before.ru_nivcsw,
-            voluntary_switches=now.ru_nvcsw - before.ru_nvcsw,
-        )
 
 
 def private_memory() -> int:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.sensors import Disturbance, Wall, peak_memory, private_memory
+from harness.disturbance import Disturbance
+from harness.sensors import Wall, peak_memory, private_memory
 
 
 def test_the_parts_add_up_to_the_time_since_the_start() -> None:

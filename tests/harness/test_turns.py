@@ -1,0 +1,102 @@
+"""A worker that takes turns: what counts as a turn, and that it waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from benchmarks.datasets.writing import Prepared
+from harness.launch import Worker
+from harness.pair import SideRecord
+from harness.spec import Job
+from tests.harness.cases import tiny_case
+
+
+@contextmanager
+def side(job: Job, folder: Path, delay: float = 0.0) -> Iterator[Worker]:
+    arguments = {"job": msgspec.to_builtins(job), "stage": 0, "delay": delay}
+    with Worker("harness.turns:take_turns", arguments, folder=folder, cores=1, timeout_s=60) as worker:
+        assert next(worker.events()) == {"ready": 4}
+        yield worker
+
+
+def turn(worker: Worker, seconds: float = 0.0, steps: int = 5) -> None:
+    worker.send({"seconds": seconds, "steps": steps})
+    assert "turn" in next(worker.events())
+
+
+def answer(worker: Worker) -> SideRecord:
+    worker.send({"stop": True})
+    assert list(worker.events()) == []
+    return msgspec.json.decode(worker.outcome().require(), type=SideRecord)
+
+
+@pytest.fixture
+def job(tiny_dataset: Prepared) -> Job:
+    return Job(case=tiny_case(tiny_dataset), dataset_path=str(tiny_dataset.folder))
+
+
+def test_a_turn_is_so_many_steps_after_one_that_is_left_out(job: Job, tmp_path: Path) -> None:
+    with side(job, tmp_path) as worker:
+        turn(worker, steps=5)
+        turn(worker, steps=17)
+        said = answer(worker)
+    assert said.status == "ok"
+    assert [one.steps for one in said.turns] == [5, 17]
+    assert [len(one.step_us) for one in said.turns] == [5, 17]
+    assert [one.images for one in said.turns] == [40, 136]
+    assert all(one.compile_events == 0 and one.lead_us > 0 for one in said.turns)
+    for one in said.turns:  # an epoch of six steps ended in each of them, and its end is in none of the figures
+        assert one.seconds == pytest.approx(sum(one.step_us) / 1e6, rel=0.2)
+
+
+def test_a_turn_lasts_as_long_as_it_was_given_and_its_sensors_see_nothing_else(job: Job, tmp_path: Path) -> None:
+    with side(job, tmp_path) as worker:
+        for _ in range(2):
+            turn(worker, seconds=0.2)
+            time.sleep(0.3)
+        said = answer(worker)
+    assert all(0.2 <= one.seconds < 0.3 for one in said.turns)
+    assert said.sensors is not None
+    assert 0.4 <= said.sensors.seconds < 0.6
+    assert said.sensors.cpu_over_wall > 0.5
+
+
+def test_a_waiting_worker_sleeps(job: Job, tmp_path: Path) -> None:
+    with side(job, tmp_path) as worker:
+        turn(worker)
+        before = _cpu_s(worker)
+        time.sleep(0.5)
+        assert _cpu_s(worker) - before < 0.05
+
+
+def test_an_injected_delay_makes_each_step_longer_by_its_share(job: Job, tmp_path: Path) -> None:
+    costs = {}
+    with side(job, tmp_path / "a") as plain, side(job, tmp_path / "b", delay=0.5) as slowed:
+        for _ in range(4):
+            turn(plain, seconds=0.1)
+            turn(slowed, seconds=0.1)
+        for name, worker in (("plain", plain), ("slowed", slowed)):
+            turns = answer(worker).turns
+            costs[name] = min(one.seconds / one.steps for one in turns)
+    assert costs["slowed"] / costs["plain"] == pytest.approx(1.5, abs=0.15)
+
+
+def test_an_order_to_a_worker_that_is_gone_is_lost_and_its_end_is_told(job: Job, tmp_path: Path) -> None:
+    broken = msgspec.structs.replace(job, dataset_path=str(tmp_path / "nowhere"))
+    arguments: dict[str, Any] = {"job": msgspec.to_builtins(broken), "stage": 0, "delay": 0.0}
+    with Worker("harness.turns:take_turns", arguments, folder=tmp_path, cores=1, timeout_s=60) as worker:
+        assert list(worker.events()) == []
+        worker.send({"stop": True})
+        assert worker.outcome().ending == "failed"
+
+
+def _cpu_s(worker: Worker) -> float:
+    times = Path(f"/proc/{worker.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(times[11]) + int(times[12])) / 100
