@@ -6,9 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.clock import REAL_TIME, Clock, TimeSource
-from harness.contract import Session
 from harness.disturbance import Disturbance
-from harness.feed import Feed
 from harness.pair import Turn
 from harness.spec import Stage
 
@@ -32,8 +30,9 @@ class TurnClock(Clock):
         self,
         *,
         stage: Stage,
-        feed: Feed,
-        session: Session,
+        steps: int,
+        sync: Callable[[], None],
+        compile_events: Callable[[], int],
         orders: Orders,
         report: Callable[[dict[str, Any]], None],
         warmup_steps: int,
@@ -41,11 +40,11 @@ class TurnClock(Clock):
         source: TimeSource = REAL_TIME,
     ) -> None:
         super().__init__(
-            steps=stage.epochs * feed.steps_per_epoch,
+            steps=steps,
             batch_size=stage.batch_size,
             warmup_steps=warmup_steps,
-            sync=session.sync,
-            compile_events=session.compile_events,
+            sync=sync,
+            compile_events=compile_events,
             on_epoch_end=lambda epoch: None,
             now=source.now,
         )
@@ -54,6 +53,7 @@ class TurnClock(Clock):
         self._deadline = self._began = self._paused = self._excluded = 0
         self._first = self._least = 0
         self._compiles = 0
+        self._running = False
         self.turns: list[Turn] = []
         self.disturbance = Disturbance(source)
         self.disturbance.end()
@@ -64,11 +64,14 @@ class TurnClock(Clock):
         if self._paused:
             self._excluded += self._last - self._paused
             self._paused = 0
+            self.disturbance.begin()
 
     def epoch_end(self) -> None:
         """As `Clock`, outside a turn's time."""
         self._sync()
-        self._paused = self._now()
+        if self._running:
+            self._paused = self._now()
+            self.disturbance.end()
         super().epoch_end()
 
     def tick(self, loss: Any) -> None:
@@ -105,7 +108,7 @@ class TurnClock(Clock):
         """The turn's first step is done: from here on its time counts."""
         self._sync()
         self._compiles = self._compile_events()
-        self._excluded = 0
+        self._excluded, self._running = 0, True
         self.disturbance.begin()
         self._began = self._last = self._now()
 
@@ -114,7 +117,7 @@ class TurnClock(Clock):
 
     def _close_turn(self) -> None:
         self._sync()
-        ended = self._now()
+        ended, self._running = self._now(), False
         self.disturbance.end()
         steps = len(self.step_ns) - self._first
         self.turns.append(

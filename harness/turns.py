@@ -68,8 +68,9 @@ def take_turns(
     )
     clock = TurnClock(
         stage=endless,
-        feed=feed,
-        session=session,
+        steps=endless.epochs * feed.steps_per_epoch,
+        sync=session.sync,
+        compile_events=session.compile_events,
         orders=orders,
         report=report,
         warmup_steps=case.warmup_steps,
