@@ -23,6 +23,8 @@ CUT = b" #cut\n"
 """Ends a line that a crash had cut, so that it can never parse later on."""
 
 Arm = Literal["A", "B"]
+Order = Literal["ABBA", "BAAB", "AB", "BA"]
+"""How a pair's turns follow each other; `AB` and `BA` where its processes did not live at the same time."""
 Fault = Literal["cut", "unreadable", "foreign", "future"]
 RunStatus = Literal["done", "failed", "interrupted"]
 
@@ -58,7 +60,7 @@ class ProcessRow(msgspec.Struct, frozen=True, kw_only=True, tag="process", tag_f
 class PairRow(msgspec.Struct, frozen=True, kw_only=True, tag="pair", tag_field="row"):
     """Two processes that took turns: the replicate of a comparison of times.
 
-    `order` is the turns' (`ABBA` or `BAAB`, again and again). `disturbed` says in sentences what the sensors saw; a
+    `order` is the turns', again and again, or the processes' where one ended before the other began. `disturbed` says in sentences what the sensors saw; a
     disturbed pair is kept and another one measured in its place, so it is no replicate unless `counts`. `confirms`
     marks pairs of the independent re-run.
     """
@@ -69,7 +71,7 @@ class PairRow(msgspec.Struct, frozen=True, kw_only=True, tag="pair", tag_field="
     environment: str
     comparison: str
     number: int
-    order: Literal["ABBA", "BAAB"]
+    order: Order
     a: SideRecord
     b: SideRecord
     disturbed: tuple[str, ...] = ()

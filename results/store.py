@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import msgspec
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from results.rows import (
     SCHEMA,
     Arm,
     EndRow,
+    Order,
     PairRow,
     ProcessRow,
     Row,
@@ -61,7 +62,7 @@ class Pair(NamedTuple):
 
     comparison: str
     number: int
-    order: Literal["ABBA", "BAAB"]
+    order: Order
     a: SideRecord
     b: SideRecord
     disturbed: tuple[str, ...] = ()

@@ -1,0 +1,113 @@
+"""One pair: two fresh processes on the same cores that take turns, or, where both do not fit, follow each other."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from harness.launch import Event, Outcome, Worker
+from harness.pair import SideRecord
+from harness.spec import Job, key, version
+from harness.surroundings import Place
+from results.rows import Arm, Order
+
+TURN_S, LEAST_STEPS, QUADS = 0.5, 5, 3
+"""A turn's length, the steps it has at least, and how often the four turns of an order are repeated in a pair."""
+
+
+class Side(NamedTuple):
+    """What one arm runs in a pair: a job, in a place, its stage counted from 0, each step longer by `delay`."""
+
+    job: Job
+    place: Place
+    stage: int
+    delay: float = 0.0
+
+
+def measure_pair(
+    sides: tuple[Side, Side], order: Order, timeout_s: float, on_event: Callable[[Event], None] = lambda event: None
+) -> tuple[SideRecord, SideRecord]:
+    """Both sides' records. A side that failed says so in its status, and the other is then without turns or short."""
+    both = dict(zip(("A", "B"), sides, strict=True))
+    with tempfile.TemporaryDirectory(prefix="finetune-bench-") as scratch:
+        if len(order) == 2:
+            alone = {
+                name: _take_turns({name: both[name]}, name * 2 * QUADS, Path(scratch), timeout_s, on_event)
+                for name in order
+            }
+            return alone["A"]["A"], alone["B"]["B"]
+        said = _take_turns(both, order * QUADS, Path(scratch), timeout_s, on_event)
+        return said["A"], said["B"]
+
+
+def _take_turns(
+    sides: dict[str, Side], order: str, scratch: Path, timeout_s: float, on_event: Callable[[Event], None]
+) -> dict[str, SideRecord]:
+    with ExitStack() as stack:
+        # The first to have a turn is the first to start.
+        workers = {
+            name: stack.enter_context(_worker(sides[name], scratch / name, timeout_s)) for name in dict.fromkeys(order)
+        }
+        events = {name: worker.events() for name, worker in workers.items()}
+        if all(_heard("ready", own) for own in events.values()):
+            for number, name in enumerate(order, 1):
+                workers[name].send({"seconds": TURN_S, "steps": LEAST_STEPS})
+                if not _heard("turn", events[name]):
+                    break
+                on_event({"turn": number, "turns": len(order)})
+        for worker in workers.values():
+            worker.send({"stop": True})
+        return {name: _said(sides[name], _outcome(workers[name], events[name])) for name in workers}
+
+
+def _worker(side: Side, folder: Path, timeout_s: float) -> Worker:
+    case = side.job.case
+    arguments = {"job": msgspec.to_builtins(side.job), "stage": side.stage, "delay": side.delay}
+    return Worker(
+        "harness.turns:take_turns",
+        arguments,
+        folder=folder,
+        cores=case.threads,
+        engine=case.engine,
+        timeout_s=timeout_s,
+        place=side.place,
+    )
+
+
+def _heard(what: str, events: Iterator[Event]) -> bool:
+    """Wait for an event of that kind; False if the worker ended without."""
+    return any(what in event for event in events)
+
+
+def _outcome(worker: Worker, events: Iterator[Event]) -> Outcome:
+    for _ in events:
+        continue
+    return worker.outcome()
+
+
+def _said(side: Side, outcome: Outcome) -> SideRecord:
+    if outcome.ending == "ok":
+        record = msgspec.json.decode(outcome.value, type=SideRecord)
+        return msgspec.structs.replace(record, total_s=outcome.seconds)
+    case = side.job.case
+    return SideRecord(
+        case=case,
+        key=key(case),
+        version=version(case),
+        status="failed" if outcome.ending == "refused" else outcome.ending,
+        reason=outcome.reason,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        total_s=outcome.seconds,
+    )
+
+
+def trouble(a: SideRecord, b: SideRecord) -> str:
+    """Why a pair is none, naming the arm; empty if both sides were measured."""
+    bad: Sequence[tuple[Arm, SideRecord]] = (("A", a), ("B", b))
+    return "; ".join(f"arm {name}: {side.status} – {side.reason}" for name, side in bad if side.status != "ok")
