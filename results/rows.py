@@ -60,9 +60,9 @@ class ProcessRow(msgspec.Struct, frozen=True, kw_only=True, tag="process", tag_f
 class PairRow(msgspec.Struct, frozen=True, kw_only=True, tag="pair", tag_field="row"):
     """Two processes that took turns: the replicate of a comparison of times.
 
-    `order` is the turns', again and again, or the processes' where one ended before the other began. `disturbed` says in sentences what the sensors saw; a
-    disturbed pair is kept and another one measured in its place, so it is no replicate unless `counts`. `confirms`
-    marks pairs of the independent re-run.
+    `order` is the turns', again and again, or the processes' where one ended before the other began. `disturbed` says
+    in sentences what the sensors saw; a disturbed pair is kept and another one measured in its place, so it is no
+    replicate unless `counts`. `confirms` marks pairs of the independent re-run.
     """
 
     schema: int
