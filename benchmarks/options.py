@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import click
 import msgspec
@@ -61,6 +61,6 @@ def _description(hint: Any) -> tuple[str | None, Any]:
 def _kind(hint: Any) -> tuple[Any, bool]:
     if get_origin(hint) is tuple:
         return get_args(hint)[0], True
-    if get_origin(hint) in (types.UnionType,):
+    if get_origin(hint) in (types.UnionType, Union):  # Literal[…] | None is the latter
         return next(arg for arg in get_args(hint) if arg is not type(None)), False
     return hint, False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -175,15 +175,33 @@ def find_scenario(name: str, recipe: Recipe, users: Mapping[str, Scenario]) -> S
     return SCENARIOS[name](recipe)
 
 
+def with_files(names: Iterable[str], users: Mapping[str, Scenario]) -> tuple[tuple[str, ...], dict[str, Scenario]]:
+    """The names, those of a `.toml` file's scenarios in place of the file's, and the user's scenarios, those included.
+
+    Raises `Refused` for a file that cannot be read.
+    """
+    found: list[str] = []
+    scenarios = dict(users)
+    for name in names:
+        own = read_scenarios(Path(name)) if name.endswith(".toml") else {}
+        scenarios.update(own)
+        found.extend(own or (name,))
+    return tuple(found), scenarios
+
+
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scenario: tuple[Scenario, ...]
+    case: tuple[dict[str, Any], ...] = ()
 
 
 def read_scenarios(path: Path) -> dict[str, Scenario]:
-    """Scenarios of a TOML file of `[[scenario]]` tables with `[[scenario.stages]]`. Raises `Refused`."""
+    """Scenarios of a TOML file of `[[scenario]]` tables with `[[scenario.stages]]`; a suite's cases are not looked at.
+
+    Raises `Refused`.
+    """
     try:
         found = msgspec.toml.decode(path.read_bytes(), type=_File).scenario
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError) as error:
         raise Refused(f"{path}: {error}") from error
     return {scenario.name: check_scenario(scenario) for scenario in found}
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from benchmarks.catalogue import Catalogue
 from benchmarks.names import unknown
-from benchmarks.scenarios import FIVE, RECIPES, check_scenario, find_scenario
+from benchmarks.scenarios import FIVE, RECIPES, check_scenario, find_scenario, with_files
 from harness.augment import parse_augment
 from harness.errors import Refused
 from harness.machine import measuring_threads
@@ -34,7 +34,9 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     backend: Annotated[tuple[str, ...], _says("pytorch, keras3, reference; default: all that have the model")] = ()
     engine: Annotated[tuple[str, ...], _says("engine of keras3: tensorflow (default), jax, torch")] = ()
     model: Annotated[tuple[str, ...], _says("see `list models`")] = ()
-    scenario: Annotated[tuple[str, ...], _says("see `list scenarios`; default: the five of the default suite")] = FIVE
+    scenario: Annotated[
+        tuple[str, ...], _says("see `list scenarios`, or a TOML file of them; default: the five of the default suite")
+    ] = FIVE
     data: Annotated[tuple[str, ...], _says("an image folder, or a name of `list datasets`")] = ("embedded",)
     validation_split: Annotated[float | None, _says("share of a folder without val that becomes val")] = None
     checkpoint: Annotated[
@@ -52,7 +54,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     recipe: Annotated[str | None, _says("embedded or tutorial; default: by the data")] = None
     epochs: Annotated[int | None, _says("epochs of every stage")] = None
     lr: Annotated[float | None, _says("base learning rate of the recipe")] = None
-    batch_size: Annotated[int | None, _says("batch size of every stage")] = None
+    batch_size: Annotated[tuple[int, ...], _says("batch size of every stage")] = ()
     bn_momentum: Annotated[float | None, _says("weight of the new batch in batch-norm statistics (as in torch)")] = None
     norm: Annotated[
         Literal["auto", "batch", "frozen"] | None,
@@ -72,10 +74,17 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         _says("pixels ready in memory; streamed by the harness; the framework's own pipeline"),
     ] = ("arrays",)
     workers: Annotated[int, _says("workers of a streamed or native pipeline")] = 0
-    threads: Annotated[int | None, _says("threads and cores of a measured worker; default: all cores but one")] = None
+    threads: Annotated[
+        tuple[int, ...], _says("threads and cores of a measured worker; default: all cores but one")
+    ] = ()
     warmup_steps: Annotated[int, _says("steps between the first and the throughput window")] = 3
     limit: Annotated[int | None, _says("use that many images of each split")] = None
     idiom: Annotated[bool, _says("each framework's own defaults, never mixed with matched cases")] = False
+
+
+LEAST = {"epochs": 1, "batch_size": 1, "threads": 1, "seeds": 1, "limit": 1, "warmup_steps": 0, "workers": 0,
+         "image_size": 8}  # fmt: skip
+"""The smallest value of a field that makes sense."""
 
 
 class Draft(NamedTuple):
@@ -93,8 +102,10 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[Draft]:
     pairs = _pairs(selection, catalogue)
     _refuse_nonsense(selection)
     checkpoints = _by_model(selection.checkpoint)
+    names, scenarios = with_files(selection.scenario, catalogue.scenarios)
     drafts = []
-    for data, (backend, engine, model), name in itertools.product(selection.data, pairs, selection.scenario):
+    batches: tuple[int | None, ...] = selection.batch_size or (None,)
+    for data, (backend, engine, model), name, batch in itertools.product(selection.data, pairs, names, batches):
         embedded = data == "embedded"
         recipe_name = selection.recipe or ("embedded" if embedded else "tutorial")
         if recipe_name not in RECIPES:
@@ -103,7 +114,7 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[Draft]:
         if selection.lr is not None:
             rates = {"head_lr": selection.lr, "backbone_lr": selection.lr}
             recipe = replace(recipe, stage=replace(recipe.stage, **rates))
-        scenario = _adjusted(find_scenario(name, recipe, catalogue.scenarios), selection)
+        scenario = _adjusted(find_scenario(name, recipe, scenarios), selection, batch)
         checkpoint = checkpoints.get(model, checkpoints.get("*", "embedded" if embedded else "imagenet"))
         for axes in _axes(selection, embedded):
             case = Case(
@@ -116,7 +127,6 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[Draft]:
                 reuse_head=selection.reuse_head,
                 limit=selection.limit,
                 workers=selection.workers,
-                threads=selection.threads or measuring_threads(),
                 warmup_steps=selection.warmup_steps,
                 idiom=selection.idiom,
                 compile=selection.compile,
@@ -168,16 +178,11 @@ def _pairs(selection: Selection, catalogue: Catalogue) -> list[tuple[str, str | 
 
 
 def _refuse_nonsense(selection: Selection) -> None:
-    positive = ("epochs", "batch_size", "threads", "seeds", "limit")
-    for field in positive:
+    for field, low in LEAST.items():
         value = getattr(selection, field)
-        if value is not None and value < 1:
-            raise Refused(f"--{field.replace('_', '-')} {value}: must be at least 1")
-    for field in ("warmup_steps", "workers"):
-        if (value := getattr(selection, field)) < 0:
-            raise Refused(f"--{field.replace('_', '-')} {value}: must be at least 0")
-    if any(size < 8 for size in selection.image_size):
-        raise Refused(f"--image-size {min(selection.image_size)}: must be at least 8")
+        for one in value if isinstance(value, tuple) else (value,):
+            if one is not None and one < low:
+                raise Refused(f"--{field.replace('_', '-')} {one}: must be at least {low}")
     if selection.validation_split is not None and not 0 < selection.validation_split < 1:
         raise Refused(f"--validation-split {selection.validation_split}: must lie between 0 and 1")
 
@@ -190,12 +195,9 @@ def _by_model(checkpoints: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _adjusted(scenario: Scenario, selection: Selection) -> Scenario:
-    changes = {
-        field: value
-        for field in ("epochs", "batch_size", "bn_momentum", "norm", "keep")
-        if (value := getattr(selection, field)) is not None
-    }
+def _adjusted(scenario: Scenario, selection: Selection, batch_size: int | None) -> Scenario:
+    wanted = {field: getattr(selection, field) for field in ("epochs", "bn_momentum", "norm", "keep")}
+    changes = {field: value for field, value in {**wanted, "batch_size": batch_size}.items() if value is not None}
     return check_scenario(replace(scenario, stages=tuple(_changed(stage, changes) for stage in scenario.stages)))
 
 
@@ -215,6 +217,7 @@ def _axes(selection: Selection, embedded: bool) -> Iterator[dict[str, object]]:
         "precision": selection.precision,
         "layout": selection.layout,
         "input": selection.input,
+        "threads": selection.threads or (measuring_threads(),),
         "seed": tuple(range(selection.seeds)),
     }
     for values in itertools.product(*axes.values()):

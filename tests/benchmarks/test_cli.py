@@ -32,6 +32,8 @@ def test_every_command_has_help_and_every_option_of_it_a_line(name: str) -> None
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert max(parameter.opts, key=len) in result.stdout
+            # What click makes of a type it does not know fails as soon as the option is given.
+            assert not isinstance(parameter.type, click.types.FuncParamType), parameter.name
 
 
 def test_an_unknown_command_is_refused_with_the_nearest() -> None:

@@ -25,6 +25,15 @@ def test_cases_are_the_product_of_what_was_given_in_order(finished: Finished) ->
     assert done == [(name, seed, "ok") for name in ("full", "freeze-conv") for seed in (0, 1)]
 
 
+def test_every_option_that_changes_stages_reaches_them(images: Path, tmp_path: Path) -> None:
+    options = ("--norm", "batch", "--keep", "best", "--bn-momentum", "0.2", "--lr", "0.02", "--epochs", "2")
+    result = invoke("run", *SMALL, "--data", images, "--scenario", "scratch", *options, "--results", tmp_path)
+    assert result.exit_code == 0, result.output
+    (record,) = records(tmp_path)
+    (stage,) = record.case.scenario.stages
+    assert (stage.norm, stage.keep, stage.bn_momentum, stage.head_lr, stage.epochs) == ("batch", "best", 0.2, 0.02, 2)
+
+
 def test_a_record_names_its_data_and_its_checkpoint(finished: Finished) -> None:
     record = finished.records[0]
     assert (record.case.dataset, record.case.checkpoint) == ("three colours", "tiny.safetensors")
@@ -106,7 +115,7 @@ data = ["{images}"]
 checkpoint = ["{checkpoint}"]
 image_size = [32]
 augment = ["none"]
-batch_size = 8
+batch_size = [8]
 epochs = 1
 
 [[scenario]]
@@ -135,7 +144,7 @@ model = ["tiny-cnn"]
 scenario = ["scratch"]
 data = ["{images}"]
 image_size = [32]
-batch_size = 8
+batch_size = [8]
 epochs = 7
 """)
     result = invoke("run", "--suite", suite, "--epochs", "2", "--seeds", "2", "--dry-run", "--results", tmp_path)
@@ -144,7 +153,7 @@ epochs = 7
 
 def skipping_suite(images: Path, *devices: str) -> str:
     case = '[[case]]\nbackend = ["reference"]\nmodel = ["tiny-cnn"]\nscenario = ["scratch"]\ndata = ["{}"]\n' \
-           'image_size = [32]\nbatch_size = 8\nepochs = 1\naugment = ["none"]\ndevice = ["{}"]\n'  # fmt: skip
+           'image_size = [32]\nbatch_size = [8]\nepochs = 1\naugment = ["none"]\ndevice = ["{}"]\n'  # fmt: skip
     return "\n".join(case.format(images, device) for device in devices)
 
 

@@ -153,8 +153,8 @@ schedule = { name = "cosine", warmup_steps = 5 }
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["[[scenario]]\nnme = 'x'", "[scenario", "name = 'x'"])
-def test_a_file_with_a_slip_is_refused_with_its_path(tmp_path: Path, text: str) -> None:
-    (tmp_path / "mine.toml").write_text(text)
+@pytest.mark.parametrize("text", [b"[[scenario]]\nnme = 'x'", b"[scenario", b"name = 'x'", b"\xff\xfe\x00"])
+def test_a_file_with_a_slip_is_refused_with_its_path(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "mine.toml").write_bytes(text)
     with pytest.raises(Refused, match=r"mine\.toml: "):
         read_scenarios(tmp_path / "mine.toml")

@@ -38,7 +38,7 @@ def test_lists_are_combined_as_a_product_in_their_order(catalogue: Catalogue) ->
         ({"device": ("cpu", "cuda")}, "device", ["cpu", "cuda"]),
         ({"precision": ("fp32", "bf16")}, "precision", ["fp32", "bf16"]),
         ({"layout": ("channels-last", "channels-first")}, "layout", ["channels-last", "channels-first"]),
-        ({"threads": 3}, "threads", [3]),
+        ({"threads": (1, 3)}, "threads", [1, 3]),
         ({"compile": True}, "compile", [True]),
         ({"limit": 9}, "limit", [9]),
         ({"workers": 2}, "workers", [2]),
@@ -57,7 +57,7 @@ def test_what_is_chosen_is_in_the_case(
     ("chosen", "field", "value"),
     [
         ({"epochs": 4}, "epochs", 4),
-        ({"batch_size": 5}, "batch_size", 5),
+        ({"batch_size": (5,)}, "batch_size", 5),
         ({"bn_momentum": 0.3}, "bn_momentum", 0.3),
         ({"norm": "batch"}, "norm", "batch"),
         ({"keep": "best"}, "keep", "best"),
@@ -66,6 +66,20 @@ def test_what_is_chosen_is_in_the_case(
 def test_what_is_chosen_is_in_every_stage(catalogue: Catalogue, chosen: dict[str, Any], field: str, value: Any) -> None:
     (draft,) = drafts(catalogue, scenario=("two-stage",), **chosen)
     assert [getattr(stage, field) for stage in draft.case.scenario.stages] == [value, value]
+
+
+def test_batch_sizes_are_combined_with_the_rest(catalogue: Catalogue) -> None:
+    found = drafts(catalogue, batch_size=(8, 16), threads=(1, 2))
+    assert [(d.case.scenario.stages[0].batch_size, d.case.threads) for d in found] == [(8, 1), (8, 2), (16, 1), (16, 2)]
+
+
+def test_a_file_of_scenarios_stands_for_all_that_are_in_it(catalogue: Catalogue, tmp_path: Path) -> None:
+    stages = "[[scenario.stages]]\nepochs = 1\nhead_lr = 1.0\nbackbone_lr = 0.0\n"
+    tables = [f"[[scenario]]\nname = '{name}'\nexplanation = ''\n{stages}" for name in ("one", "two")]
+    (tmp_path / "mine.toml").write_text("[[case]]\nmodel = ['resnet18']\n" + "".join(tables))
+    found = drafts(catalogue, scenario=("scratch", str(tmp_path / "mine.toml")))
+    assert [draft.case.scenario.name for draft in found] == ["scratch", "one", "two"]
+    assert found[1].case.scenario.stages[0].head_lr == 1.0
 
 
 def test_a_learning_rate_is_the_recipe_s_and_a_scenario_keeps_its_ratio(catalogue: Catalogue) -> None:
@@ -142,6 +156,8 @@ def test_augmentations_are_alternatives_each_a_sequence(catalogue: Catalogue) ->
         ({"augment": ("flp",)}, "flip"),
         ({"epochs": 0}, "--epochs 0: must be at least 1"),
         ({"workers": -1}, "--workers -1: must be at least 0"),
+        ({"batch_size": (8, 0)}, "--batch-size 0: must be at least 1"),
+        ({"scenario": ("nowhere.toml",)}, r"nowhere\.toml: "),
         ({"image_size": (64, 2)}, "--image-size 2: must be at least 8"),
         ({"validation_split": 0.0}, "--validation-split 0.0: must lie between 0 and 1"),
     ],
