@@ -117,7 +117,7 @@ def import_file(path: str, backend: str, model: str, normalise: str, plugins: li
         normalisation=parse_normalisation(normalise),
         origin=f"{Path(path).name} (SHA-256 {_file_digest(Path(path))})",
         head=offered.classifier,
-        recipe={"unmapped": list(unmapped)},
+        unmapped=unmapped,
     )
     return meta.sha256
 

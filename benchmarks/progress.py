@@ -94,6 +94,21 @@ def _epoch(event: Event) -> str:
 
 
 def _ending(record: Record) -> str:
+    return f"{_outcome(record)}{_checkpoint(record)}"
+
+
+def _checkpoint(record: Record) -> str:
+    """What of a checkpoint did not fit, by name, and which rows of its classifier were wanted and taken."""
+    if record.load is None:
+        return ""
+    said = "" if record.load.complete else f"; checkpoint: {record.load.sentence()}"
+    if record.case.reuse_head:
+        reused = record.load.reused_classes
+        said += f"; head rows reused: {', '.join(map(repr, reused)) if reused else 'none, no class has its name'}"
+    return said
+
+
+def _outcome(record: Record) -> str:
     if record.status != "ok" or record.test is None:
         log = record.artefacts.get("log")
         return f"{record.status} – {record.reason}" + (f" (log: {log})" if log else "")

@@ -41,6 +41,8 @@ class CheckpointMeta(msgspec.Struct, frozen=True, kw_only=True):
     head: str = ""
     image_size: int | None = None
     recipe: dict[str, Any] = {}
+    unmapped: tuple[str, ...] = ()
+    """Names in the file it was imported from that the model has no place for."""
 
 
 class Bare(Refused):

@@ -21,7 +21,10 @@ COUNTER = "num_batches_tracked"
 
 
 class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a checkpoint's tensors, by name. `mismatched` holds (name, shape wanted, shape found)."""
+    """What became of a checkpoint's tensors, by name. `mismatched` holds (name, shape wanted, shape found).
+
+    `unexpected` are those that the network has no place for, be it that an import left them out.
+    """
 
     loaded: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -126,6 +129,7 @@ def overlay(
         else:
             start[name] = value.astype(start[name].dtype)
             report["loaded"].append(name)
+    report["unexpected"].extend(checkpoint.meta.unmapped)
     counters = {name for name in start if name.endswith(COUNTER)}
     report["missing"] = [n for n in start if n not in checkpoint.arrays and n not in head and n not in counters]
     reused = _reuse_rows(start, model, checkpoint, reuse_for)

@@ -157,7 +157,7 @@ def test_an_import_keeps_every_array_and_says_where_they_are_from(
     assert stored.meta.normalisation.std == (0.4, 0.5, 0.6)
     assert (stored.meta.model, stored.meta.head) == ("tiny-cnn", "classifier.")
     assert stored.meta.origin.startswith("bare.npz (SHA-256 ")
-    assert stored.meta.recipe == {"unmapped": ["somebody.else"]}
+    assert stored.meta.unmapped == ("somebody.else",)
     assert found.name == "bare.npz"
     assert stored.arrays.keys() == tiny_arrays().keys()
     for name, array in tiny_arrays().items():

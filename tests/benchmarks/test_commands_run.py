@@ -3,12 +3,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.spec import key
 from results.rows import ProcessRow, RunRow
 from tests.benchmarks.commanding import EXAMPLES, QUICK, SMALL, endings, invoke, records, rows
 from tests.benchmarks.conftest import Finished
+from tests.harness.cases import tiny_arrays, write_tiny
 
 
 def test_a_run_ends_with_0_and_leaves_a_plan_a_row_per_case_and_an_end(finished: Finished) -> None:
@@ -201,9 +203,36 @@ def test_a_rate_that_diverges_is_a_failed_record_with_a_log_and_3(images: Path, 
 def test_strict_makes_an_incomplete_checkpoint_a_failure(images: Path, checkpoint: Path, tmp_path: Path) -> None:
     case = ("run", *QUICK, "--model", "two-blocks", "--scenario", "full", "--data", images, "--checkpoint", checkpoint,
             "--results", tmp_path, "--plugin", EXAMPLES / "model.py")  # fmt: skip
-    assert invoke(*case).exit_code == 0
+    result = invoke(*case)
+    assert result.exit_code == 0
+    assert "; checkpoint: 0 loaded, " in result.stderr
+    assert "features.0.0.weight [8, 3, 3, 3] instead of" in result.stderr
     assert invoke(*case, "--strict").exit_code == 3
     lenient, strict = records(tmp_path)
     assert lenient.load is not None
     assert lenient.load.mismatched
     assert strict.reason.startswith("--strict: the checkpoint does not fit two-blocks: ")
+
+
+def test_what_a_file_holds_beside_the_model_is_named_and_strict_refuses_it(images: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "bare.npz", **tiny_arrays(), **{"ema.decay": np.zeros(2, np.float32)})
+    case = ("run", *SMALL, "--scenario", "full", "--data", images, "--checkpoint", tmp_path / "bare.npz",
+            "--normalise", "imagenet", "--results", tmp_path / "results")  # fmt: skip
+    result = invoke(*case)
+    assert result.exit_code == 0
+    assert "loaded, 1 unexpected (ema.decay)" in result.stderr
+    assert invoke(*case, "--strict").exit_code == 3
+    lenient, strict = records(tmp_path / "results")
+    assert lenient.load is not None
+    assert lenient.load.unexpected == ("ema.decay",)
+    assert strict.status == "failed"
+
+
+def test_rows_of_classes_of_the_same_name_are_reused_and_said(images: Path, tmp_path: Path) -> None:
+    known = write_tiny(tmp_path / "known.safetensors", classes=("pink", "red", "blue", "grey"))
+    case = ("run", *SMALL, "--scenario", "full", "--data", images, "--reuse-head", "--results", tmp_path / "results")
+    said = invoke(*case, "--checkpoint", known).stderr
+    assert "; head rows reused: 'blue', 'red'" in said
+    strange = write_tiny(tmp_path / "strange.safetensors", classes=("ant", "bee", "cat", "dog"))
+    assert "; head rows reused: none, no class has its name" in invoke(*case, "--checkpoint", strange).stderr
+    assert [r.load.reused_classes for r in records(tmp_path / "results") if r.load] == [("blue", "red"), ()]

@@ -21,10 +21,8 @@ def tensor(name: str, shape: tuple[int, ...], role: Any, dtype: Any = np.float32
     return Tensor(name, np.full(shape, 7, dtype), "backbone", 0, role)
 
 
-def checkpoint(arrays: dict[str, Any], classes: tuple[str, ...] = ()) -> Checkpoint:
-    meta = CheckpointMeta(
-        model="m", normalisation=NORMALISATIONS["imagenet"], origin="a test", sha256="", classes=classes
-    )
+def checkpoint(arrays: dict[str, Any], **facts: Any) -> Checkpoint:
+    meta = CheckpointMeta(model="m", normalisation=NORMALISATIONS["imagenet"], origin="a test", sha256="", **facts)
     return Checkpoint(meta, {name: np.asarray(array) for name, array in arrays.items()})
 
 
@@ -127,6 +125,13 @@ def test_what_did_not_fit_is_named_and_left_as_it_was() -> None:
         "1 of another shape (conv.weight [4, 3, 5, 5] instead of [4, 3, 3, 3])"
     )
     assert not arrays["conv.weight"].any()
+
+
+def test_what_an_import_had_no_place_for_is_unexpected_too() -> None:
+    source = {"conv.weight": np.ones((4, 3, 3, 3)), "bn.weight": np.ones(4)}
+    report = overlay(start(), MODEL, checkpoint(source, unmapped=("ema.decay",)))
+    assert not report.complete
+    assert report.sentence() == "2 loaded, 1 unexpected (ema.decay)"
 
 
 def test_a_long_list_of_names_is_cut_in_the_sentence_and_whole_in_the_report() -> None:
