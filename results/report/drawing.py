@@ -21,23 +21,21 @@ INK = "currentColor"
 BAND = 20
 """Pixels of a row in a chart with rows."""
 
+_WORDS = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+_LINES = {"domainColor": INK, "tickColor": INK, "gridColor": INK}
+_FAINT = {"gridOpacity": 0.15, "domainOpacity": 0.4, "tickOpacity": 0.4}
 CONFIG: dict[str, Any] = {
-    "aria": False,
+    "aria": False,  # the page says what is drawn, and gives the numbers as a table
+    "mark": {"aria": False},
     "background": None,
     "font": "system-ui, sans-serif",
-    "view": {"stroke": None, "continuousHeight": 240},
-    "axis": {
-        "labelColor": INK, "titleColor": INK, "domainColor": INK, "tickColor": INK, "gridColor": INK,
-        "gridOpacity": 0.15, "domainOpacity": 0.4, "tickOpacity": 0.4, "labelFontSize": 12, "titleFontSize": 12,
-        "titleFontWeight": "normal", "labelLimit": 150, "titleLimit": 260,
-    },
+    "view": {"stroke": None},
+    "axis": {"aria": False, **_WORDS, **_LINES, **_FAINT, "labelLimit": 150, "titleLimit": 260},
     "axisY": {"minExtent": 40},
-    "legend": {
-        "labelColor": INK, "titleColor": INK, "orient": "bottom", "labelFontSize": 12, "titleFontSize": 12,
-        "titleFontWeight": "normal", "labelLimit": 140, "columns": 3, "symbolStrokeWidth": 2,
-    },
+    "axisXQuantitative": {"tickCount": 8},
+    "legend": {"aria": False, **_WORDS, "orient": "bottom", "labelLimit": 140, "columns": 3, "symbolOpacity": 1},
     "range": {"category": list(PALETTE)},
-}  # fmt: skip
+}
 
 
 class Look(NamedTuple):
@@ -70,8 +68,8 @@ def look(names: Iterable[str]) -> Look:
     )
 
 
-HIDDEN = alt.param(name="hidden", value={"backend": [], "scenario": [], "run": []})
-"""What the page's filters leave out; the page sets it. Models and settings are hidden with their panels."""
+HIDDEN = alt.param(name="hidden", value={"model": [], "backend": [], "scenario": [], "run": []})
+"""What the page's filters leave out; the page sets it. A panel of one model or setting is hidden as a whole."""
 
 
 def kept(*facets: str) -> str:
@@ -86,14 +84,20 @@ def finish(
     chart: alt.Chart | alt.LayerChart | alt.FacetChart,
     data: Mapping[str, Sequence[Mapping[str, Any]]],
     facets: Facets = NO_FACETS,
+    height: int = 240,
     params: Sequence[Any] = (),
 ) -> Chart:
     """The chart as a specification. `data` are the rows of its named sources; figures keep six digits."""
     # A named source is filled in here, since Altair would validate every row of an inline one.
-    spec = chart.add_params(HIDDEN, *params).to_dict()
+    spec = chart.properties(width="container", height=height).add_params(HIDDEN, *params).to_dict()
     spec.pop("config", None)
     spec["datasets"] = {name: [_short(row) for row in rows] for name, rows in data.items()}
     return Chart(id, title, about, spec, facets)
+
+
+def height_of(rows: int) -> int:
+    """Pixels that so many rows need."""
+    return BAND * max(rows, 2)
 
 
 def _short(row: Mapping[str, Any]) -> dict[str, Any]:

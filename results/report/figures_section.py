@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 
 from results.metric import METRICS, Metric
-from results.report.drawing import BAND, Look, finish, kept
+from results.report.drawing import BAND, Look, finish, height_of, kept
 from results.report.material import Process, Shown
 from results.report.panels import Panel, panels
 from results.report.section import Chart, Choice, Grid, Row, Section
@@ -94,7 +94,7 @@ def _chart(
             shape=alt.Shape("backend:N", scale=look.shape(panel.backends), legend=legend),
         ),
         summary.mark_tick(thickness=3, size=BAND - 6).encode(x, scenario, *offset, colour, tooltip=of_case),
-    ).properties(width="container", height=alt.Step(BAND, **{"for": "offset" if several else "position"}))  # fmt: skip
+    )  # fmt: skip
     return finish(
         f"figures-{panel.number}",
         panel.title,
@@ -105,6 +105,7 @@ def _chart(
             "processes": [_process(case, process, metrics) for case in panel.cases for process in drawn[case.number]],
         },
         panel.facets,
+        height_of(len(panel.cases)),
         [metric],
     )
 

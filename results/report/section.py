@@ -14,7 +14,7 @@ NO_FACETS: Facets = MappingProxyType({})
 class Chart(NamedTuple):
     """One chart: a Vega-Lite specification. `about` says in a sentence what is drawn, for who does not see it.
 
-    `title` names the panel; it is empty where the section has one chart alone.
+    `title` names the panel; a `wide` one has a line to itself.
     """
 
     id: str
@@ -22,6 +22,7 @@ class Chart(NamedTuple):
     about: str
     spec: dict[str, Any]
     facets: Facets = NO_FACETS
+    wide: bool = False
 
 
 class Row(NamedTuple):

@@ -6,13 +6,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.errors import Refused
+from results.report.accuracy_section import accuracy_section, arm
 from results.report.answer import answer_section
 from results.report.drawing import look
 from results.report.figures_section import figures_section
+from results.report.learning_section import learning_section
+from results.report.life_section import memory_section, wall_section
 from results.report.material import Material, gather
 from results.report.page import page
 from results.report.results_section import table_section
 from results.report.section import Section
+from results.report.steps_section import steps_section
+from results.report.target_section import target_section
 from results.sheet import plain
 
 
@@ -33,11 +38,19 @@ def write_report(path: Path, out: Path) -> Material:
 
 def sections(material: Material) -> list[Section]:
     """Every section, the answer first. One that has nothing to show says so, or is left out if it never could."""
-    backends = look(case.backend for case in material.shown)
+    shown = material.shown
+    backends, scenarios = look(case.backend for case in shown), look(case.scenario for case in shown)
+    arms = look((*(case.backend for case in shown), *(arm(case) for case in shown)))
     made: Iterable[Section | None] = (
         answer_section(material),
         table_section(material),
-        figures_section(material.shown, backends),
+        figures_section(shown, backends),
+        accuracy_section(shown, scenarios, arms),
+        target_section(shown, scenarios, arms),
+        learning_section(shown, scenarios),
+        steps_section(shown),
+        wall_section(shown),
+        memory_section(shown),
     )
     return [section for section in made if section is not None]
 

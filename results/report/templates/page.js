@@ -104,9 +104,16 @@
     tooltip: { disableDefaultStyle: true }, // its own style would break the policy; page.css has one
   };
   const draw = async (id) => {
-    const { view } = await vegaEmbed(document.getElementById(id), charts[id], options);
-    views.set(id, view);
-    await set(view, signals());
+    const place = document.getElementById(id);
+    try {
+      const { view } = await vegaEmbed(place, charts[id], options);
+      views.set(id, view);
+      place.querySelector("svg").setAttribute("aria-hidden", "true"); // the place itself has role and words
+      await set(view, signals());
+    } catch (error) {
+      place.textContent = "This chart could not be drawn: " + error.message;
+      console.error(id, error);
+    }
   };
   // In the order of reading, one after the other, so that the page answers in between.
   const drawAll = async () => {

@@ -63,7 +63,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: complaints.append(request.url) if "file:" not in request.url else None)
         page.goto(file.as_uri() + fragment)
-        page.wait_for_function("document.documentElement.dataset.drawn !== undefined")
+        page.wait_for_selector("html[data-drawn]", state="attached")
         return page
 
     yield opened

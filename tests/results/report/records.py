@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
-from harness.record import Record
+from harness.record import Quality, Record
 from results.store import RunWriter, open_run
 from tests.results.records import MACHINE, build
 
@@ -59,7 +59,11 @@ def many(seeds: int = 3, *, dataset_sha256: str = "d" * 64) -> Iterator[Record]:
                         curve=tuple(accuracy + 0.01 * seed for accuracy in curve),
                         dataset_sha256=dataset_sha256,
                     )
-                    yield replace(record, classes=CLASSES, images={"train": 48, "val": 12, "test": IMAGES})
+                    quality = Quality(
+                        accuracy=round((curve[-1] + 0.01 * seed) * IMAGES) / IMAGES, loss=0.8, images=IMAGES
+                    )
+                    images = {"train": 48, "val": IMAGES, "test": IMAGES}
+                    yield replace(record, classes=CLASSES, images=images, test=quality, val=quality)
 
 
 def gone_wrong() -> list[Record]:

@@ -1,0 +1,119 @@
+"""How long it takes to get to a validation accuracy: Kaplan and Meier's curves, since some runs end before they do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+from scipy import stats
+
+from results import statistics
+from results.metric import METRICS
+from results.report.accuracy_section import time_axis, widely
+from results.report.drawing import Look, finish, kept
+from results.report.material import Process, Shown
+from results.report.panels import Panel, panels
+from results.report.section import Chart, Choice, Grid, Row, Section
+
+TARGETS = (*(percent / 100 for percent in range(5, 100, 5)), 0.975, 0.99)
+OFFERED = 8
+
+
+def target_section(shown: Sequence[Shown], scenarios: Look, arms: Look) -> Section:
+    """A curve per scenario and backend: the share of runs that are there. Which target is chosen on the page."""
+    trained = [case for case in shown if any(len(process.row["epoch_seconds"]) for process in case.processes)]
+    processes = [process for case in trained for process in case.processes]
+    there = {target: sum(math.isfinite(reached(target, process)) for process in processes) for target in TARGETS}
+    targets = [target for target, count in there.items() if count][-OFFERED:]
+    id, title = "target", "Time to a target"
+    if not targets:
+        return Section(id, title, notes=("No run reached a validation accuracy that is asked for here.",))
+    chosen = max((target for target in targets if 2 * there[target] >= len(processes)), default=targets[0])
+    options = tuple((_value(target), f"{METRICS['accuracy'].write(target)} %") for target in targets)
+    return Section(
+        id,
+        title,
+        paragraphs=(
+            "The share of runs that have come to a validation accuracy after so many seconds of training. A curve that "
+            "ends below 100 % is one of runs that ended before they got there.",
+        ),
+        choices=(Choice("target", "Validation accuracy", options, _value(chosen)),),
+        charts=tuple(_chart(panel, targets, _value(chosen), scenarios, arms) for panel in panels(trained)),
+        grids=(_grid(trained, targets),),
+    )
+
+
+def reached(target: float, process: Process) -> float:
+    """Seconds of training until the process was at the target; infinite if it never was."""
+    return statistics.time_to(target, process.row["epoch_seconds"], process.row["epoch_val_accuracy"])
+
+
+def _value(target: float) -> str:
+    return f"{target:g}"
+
+
+def _chart(panel: Panel, targets: Sequence[float], chosen: str, scenarios: Look, arms: Look) -> Chart:
+    ends = [end for case in panel.cases for process in case.processes for end in _ends(process, targets)]
+    start = min(ends) / 2 if widely(ends) else 0.0
+    rows = [row for case in panel.cases for target in targets for row in _curve(case, target, start)]
+    colour = alt.Color("scenario:N", scale=scenarios.colour(panel.scenarios), legend=alt.Legend(title=None))
+    shape = alt.Shape("scenario:N", scale=scenarios.shape(panel.scenarios), legend=alt.Legend(title=None))
+    several = len(panel.backends) > 1
+    dash = [alt.StrokeDash("backend:N", scale=arms.dash(panel.backends), legend=alt.Legend(title=None))]
+    tooltip = [alt.Tooltip(f"{name}:N") for name in ("scenario", "backend", "reached", "runs")]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=".4~g") for name in ("seconds", "share")]
+    x = time_axis(ends, "training, s")
+    y = alt.Y("share:Q", title="runs that are there, %", scale=alt.Scale(domain=[0, 100]))
+    base = (
+        alt.Chart(alt.NamedData("curves"))
+        .transform_filter(kept("backend", "scenario"))
+        .transform_filter("datum.target === target")
+    )
+    chart = alt.layer(
+        base.mark_line(interpolate="step-after", strokeWidth=2).encode(
+            x, y, colour, *(dash if several else []), detail="backend:N"
+        ),
+        base.mark_point(filled=True, size=35, opacity=1).encode(x, y, colour, shape, tooltip=tooltip),
+    )
+    about = f"{panel.title}: the share of runs that have reached the chosen validation accuracy, over training time."
+    target = alt.param(name="target", value=chosen)
+    return finish(f"target-{panel.number}", panel.title, about, chart, {"curves": rows}, panel.facets, params=[target])
+
+
+def _ends(process: Process, targets: Sequence[float]) -> Iterator[float]:
+    yield sum(process.row["epoch_seconds"])
+    yield from (seconds for target in targets if math.isfinite(seconds := reached(target, process)))
+
+
+def _curve(case: Shown, target: float, start: float) -> Iterator[dict[str, Any]]:
+    """The steps of 1 - S, from `start` to the end of the longest run."""
+    times = [reached(target, process) for process in case.processes]
+    there = [seconds for seconds in times if math.isfinite(seconds)]
+    whole: list[float] = [sum(process.row["epoch_seconds"]) for process in case.processes]
+    ended = [end for end, seconds in zip(whole, times, strict=True) if not math.isfinite(seconds)]
+    found = stats.ecdf(stats.CensoredData(uncensored=there, right=ended)).cdf
+    seconds = [start, *found.quantiles, max(there + ended)]
+    shares = [0.0, *found.probabilities, found.probabilities[-1]]
+    for at, share in zip(seconds, shares, strict=True):
+        yield {
+            "backend": case.backend, "scenario": case.scenario, "target": _value(target), "seconds": float(at),
+            "share": 100 * float(share), "reached": len(there), "runs": len(times),
+        }  # fmt: skip
+
+
+def _grid(trained: Sequence[Shown], targets: Sequence[float]) -> Grid:
+    seconds, accuracy = METRICS["time_to_accuracy_s"], METRICS["accuracy"]
+    columns = ("model", "backend", "scenario", *(f"s to {accuracy.write(target)} %" for target in targets))
+    rows = []
+    for case in trained:
+        cells = []
+        for target in targets:
+            times = [reached(target, process) for process in case.processes]
+            figure = statistics.median(times)
+            cells.append(f"{seconds.write(figure.value)} ({int(np.isfinite(times).sum())}/{len(times)})")
+        rows.append(Row((case.model, case.backend, case.scenario, *cells), case.facets))
+    caption = "Seconds to each validation accuracy: median over all runs (how many got there)"
+    return Grid(caption, columns, tuple(rows), words=3)
