@@ -18,6 +18,7 @@ from harness.launch import Event, Outcome, launch
 from harness.machine import Machine
 from harness.record import Record, Status
 from harness.spec import Case, Job, key, version
+from harness.surroundings import HERE, Place
 from results.file_rules import Files, file_breaches
 from results.objects import Unwritable
 from results.rules import judged
@@ -42,7 +43,7 @@ def execute(
             record = _without_figures(planned.case, "skipped", planned.skip)
         else:
             try:
-                record = _run(planned.job, writer, timeout_s, on_event)
+                record = run_job(planned.job, writer, timeout_s, on_event)
             except KeyboardInterrupt:
                 writer.append(replace(_without_figures(planned.case, "interrupted", "Ctrl-C"), machine=machine.key))
                 raise
@@ -53,7 +54,10 @@ def execute(
     return records
 
 
-def _run(job: Job, writer: RunWriter, timeout_s: float, on_event: Callable[[Event], None]) -> Record:
+def run_job(
+    job: Job, writer: RunWriter, timeout_s: float, on_event: Callable[[Event], None], place: Place = HERE
+) -> Record:
+    """Run a job in a fresh process; its logits are stored, its record is not."""
     case = job.case
     with tempfile.TemporaryDirectory(prefix="finetune-bench-") as name:
         folder = Path(name)
@@ -65,6 +69,7 @@ def _run(job: Job, writer: RunWriter, timeout_s: float, on_event: Callable[[Even
             engine=case.engine,
             timeout_s=timeout_s,
             on_event=on_event,
+            place=place,
         )
         if outcome.ending == "ok":
             record = msgspec.json.decode(outcome.value, type=Record)

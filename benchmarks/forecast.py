@@ -39,6 +39,12 @@ def forecast(cases: Sequence[Case], results: Path, catalogue: Catalogue) -> str:
     return "\n".join(lines)
 
 
+def expected_s(case: Case, results: Path, catalogue: Catalogue) -> float:
+    """Seconds that a case took before on this machine, or a guess."""
+    known = _measured(results, describe_machine()).get(_likeness(case))
+    return statistics.median(known) if known else _guess(case, catalogue)
+
+
 def _measured(results: Path, machine: Machine) -> dict[tuple[object, ...], list[float]]:
     found: dict[tuple[object, ...], list[float]] = defaultdict(list)
     for file in (results / "runs" / machine.key).rglob("*.jsonl"):

@@ -47,6 +47,8 @@ class RunProgress:
             self._show(f"pretraining {event['pretraining']} (once, then cached)", _epoch(event))
         elif "certifying" in event:
             self._show(f"certifying {event['certifying']}", event.get("asking") or _epoch(event))
+        elif "comparing" in event:
+            self._show(f"comparing {event['comparing']}", _replicate(event) + self._left())
         elif "begin" in event:
             self._show(event["begin"], f"starting{self._left()}")
         else:
@@ -91,6 +93,12 @@ def _epoch(event: Event) -> str:
     stage = f"stage {event['stage']}/{event['stages']}, " if event["stages"] > 1 else ""
     accuracy = f"{event['val_accuracy']:.1%}"
     return f"{stage}epoch {event['epoch']}/{event['epochs']}, {event['images_per_s']:.0f} images/s, {accuracy}"
+
+
+def _replicate(event: Event) -> str:
+    if "pair" in event:
+        return f"pair {event['pair']} of at most {event['pairs']}"
+    return f"arm {event['arm']}, seed {event['seed']}"
 
 
 def _ending(record: Record) -> str:

@@ -55,20 +55,20 @@ def as_markdown(sheet: Sheet) -> str:
 
 
 def _lines(sheet: Sheet) -> Iterator[str]:
-    yield _escape(sheet.caption)
+    yield escape(sheet.caption)
     for block in sheet.blocks:
         yield ""
         if block.title:
             yield from (f"**{block.title}**", "")
         yield from _block(block)
     for line in (*sheet.footnotes, *sheet.legend):
-        yield from ("", _escape(line))
+        yield from ("", escape(line))
     if sheet.problems:
         yield from ("", "**Skipped or failed**", "", "| status | case | runs | reason |", "| --- | --- | ---: | --- |")
         for problem in sheet.problems:
             yield _row(problem.status, problem.case, str(problem.runs), problem.reason)
     for warning in sheet.warnings:
-        yield from ("", f"**!** {_escape(warning)}")
+        yield from ("", f"**!** {escape(warning)}")
 
 
 def _block(block: Block) -> Iterator[str]:
@@ -80,10 +80,10 @@ def _block(block: Block) -> Iterator[str]:
 
 
 def _row(*cells: str) -> str:
-    return "| " + " | ".join(map(_escape, cells)) + " |"
+    return "| " + " | ".join(map(escape, cells)) + " |"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Text from outside stays text: no markup, no new cell, no new line."""
     for sign in "\\`*_[]<>|#":
         text = text.replace(sign, f"\\{sign}")

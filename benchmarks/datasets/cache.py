@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from harness.errors import Refused
 
 ENVIRONMENT = "FINETUNE_BENCH_CACHE"
-KINDS = ("datasets", "downloads", "checkpoints")
+KINDS = ("datasets", "downloads", "checkpoints", "revisions", "environments")
 _MARKS = (".lock", ".partial", ".sha256.json")
 
 

@@ -1,0 +1,146 @@
+"""Answer questions: pairs until a look decides, memory beside them, accuracy over seeds, and one re-run to confirm."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from ulid import ULID
+
+from benchmarks.comparing.pairs import measure_pair, trouble
+from benchmarks.comparing.question import Question
+from benchmarks.comparing.seeds import Seeds
+from harness.disturbance import disturbed
+from harness.errors import Declined
+from harness.launch import Event
+from results.comparison import Comparison, Finding, Purpose
+from results.conclusion import conclude
+from results.pair_findings import of_memory, of_time
+from results.rows import Order
+from results.store import Pair, RunWriter
+from results.verdicts import LOOKS
+
+REPEATS = LOOKS[-1] // 2
+"""How many disturbed pairs are measured again; later ones count as they are."""
+
+
+class Limits(NamedTuple):
+    """What a comparison may cost and what it looks at. `margin` is that of throughput.
+
+    `seeds` 0 leaves accuracy out. `every_pair` makes no early stop. `alternate` lets the processes of a pair follow
+    each other. Without `confirm` a regression counts as it is found.
+    """
+
+    margin: float = 0.05
+    seeds: int = 5
+    pairs: int = LOOKS[-1]
+    budget_s: float | None = None
+    timeout_s: float = 600.0
+    every_pair: bool = False
+    alternate: bool = False
+    confirm: bool = True
+
+
+class Campaign:
+    """Measures questions one after the other and stores each pair before the next begins."""
+
+    def __init__(
+        self, writer: RunWriter, limits: Limits, order_seed: int, on_event: Callable[[Event], None], machine: str
+    ) -> None:
+        self._writer, self._limits, self._order_seed, self._on_event = writer, limits, order_seed, on_event
+        self._started, self._machine = time.monotonic(), machine
+        self._pair_s = 0.0
+
+    def answer(self, question: Question, purpose: Purpose = "compare") -> Comparison:
+        """The comparison of one question, stored. Raises `Declined` if a side cannot be measured."""
+        started, name = time.monotonic(), str(ULID())
+        findings, repeated = self._findings(question, name, confirms=False, metrics=())
+        confirmation: list[Finding] = []
+        regressions = tuple(finding.metric for finding in findings if finding.verdict == "regression")
+        if regressions and self._limits.confirm:
+            confirmation, more = self._findings(question, name, confirms=True, metrics=regressions)
+            repeated += more
+        found = Comparison(
+            comparison=name,
+            purpose=purpose,
+            label=question.label,
+            arms=question.arms,
+            differs=question.differs,
+            findings=tuple(findings),
+            confirmation=tuple(confirmation),
+            verdict="inconclusive",
+            order_seed=self._order_seed,
+            repeated_pairs=repeated,
+            seconds=round(time.monotonic() - started, 1),
+        )
+        found = conclude(found, confirmed=self._limits.confirm)
+        self._writer.append_verdict(found)
+        return found
+
+    def store_again(self, comparison: Comparison) -> None:
+        """Store a comparison to which something was added; of several rows of one, the last holds."""
+        self._writer.append_verdict(comparison)
+
+    def _findings(
+        self, question: Question, name: str, *, confirms: bool, metrics: tuple[str, ...]
+    ) -> tuple[list[Finding], int]:
+        """Findings of the metrics named, or of all; and how many pairs were measured again."""
+        findings: list[Finding] = []
+        pairs: list[Pair] = []
+        repeated = 0
+        if not metrics or any(metric != "accuracy" for metric in metrics):
+            for pair in self._pairs(question, name, confirms=confirms):
+                repeated += not pair.counts
+                if pair.counts:
+                    pairs.append(pair)
+            findings += [of_time(pairs, self._limits.margin), *of_memory(pairs)]
+        if self._limits.seeds and (not metrics or "accuracy" in metrics):
+            seeds = Seeds(question, self._writer, name, self._machine, self._limits.timeout_s, self._on_event)
+            first = self._limits.seeds if confirms else 0
+            findings += seeds.finding(range(first, first + self._limits.seeds), self._left)
+        return [finding for finding in findings if not metrics or finding.metric in metrics], repeated
+
+    def _pairs(self, question: Question, name: str, *, confirms: bool) -> Iterator[Pair]:
+        """Measured pairs, stored, until a look decides, the last look is over, or the budget is spent."""
+        draw = random.Random(f"{self._order_seed} {question.label} {confirms}")
+        orders: tuple[Order, Order] = ("AB", "BA") if self._limits.alternate else ("ABBA", "BAAB")
+        threads = question.sides[0].job.case.threads
+        kept: list[Pair] = []
+        number = repeated = 0
+        while len(kept) < self._limits.pairs and self._left() > self._pair_s:
+            number += 1
+            order = draw.choice(orders)
+            began = time.monotonic()
+            self._on_event({"comparing": question.label, "pair": len(kept) + 1, "pairs": self._limits.pairs})
+            a, b = measure_pair(question.sides, order, self._limits.timeout_s)
+            self._pair_s = time.monotonic() - began
+            failure = trouble(a, b)
+            sides = (("A", a), ("B", b))
+            said = tuple(
+                f"arm {arm}: {sentence}"
+                for arm, side in sides
+                if side.sensors is not None
+                for sentence in disturbed(side.sensors, threads)
+            )
+            counts = not failure and (not said or repeated >= REPEATS)
+            pair = Pair(name, number, order, a, b, disturbed=said, counts=counts, confirms=confirms)
+            self._writer.append_pair(pair)
+            if failure:
+                raise Declined(f"{question.label}: {failure}")
+            repeated += not counts
+            yield pair
+            if counts:
+                kept.append(pair)
+            if counts and len(kept) in LOOKS and not self._limits.every_pair and self._decided(kept):
+                return
+
+    def _decided(self, pairs: list[Pair]) -> bool:
+        return of_time(pairs, self._limits.margin).verdict != "inconclusive"
+
+    def _left(self) -> float:
+        """Seconds of the budget that are left."""
+        if self._limits.budget_s is None:
+            return float("inf")
+        return self._started + self._limits.budget_s - time.monotonic()

@@ -1,0 +1,173 @@
+"""One case of two arms, ready to be measured: jobs, places, and what differs between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from benchmarks.catalogue import Catalogue
+from benchmarks.comparing.arms import ArmSpec
+from benchmarks.comparing.pairs import Side
+from benchmarks.comparing.places import Found, find_place
+from benchmarks.plan import Preparation
+from benchmarks.selection import Draft
+from harness import PROTOCOL
+from harness.errors import Declined, Refused
+from harness.launch import Event
+from harness.spec import Case, version
+from results.certificate import Certificates, essence, packages, standing
+from results.comparison import ArmFacts, Difference
+
+OF_THE_DATA = ("dataset", "dataset_sha256")
+"""Fields of a case in which no two arms may differ."""
+
+
+class Question(NamedTuple):
+    """What is compared: both sides as they run, both arms as they are called, and every difference between them."""
+
+    label: str
+    sides: tuple[Side, Side]
+    arms: tuple[ArmFacts, ArmFacts]
+    differs: tuple[Difference, ...]
+
+
+class Places:
+    """Makes each arm's place ready once."""
+
+    def __init__(self, catalogue: Catalogue, on_event: Callable[[Event], None]) -> None:
+        self._catalogue, self._on_event = catalogue, on_event
+        self._found: dict[tuple[str, str], Found] = {}
+
+    def find(self, spec: ArmSpec, backend: str) -> Found:
+        """See `find_place`."""
+        if (spec.name, backend) not in self._found:
+            needs = self._catalogue.backends[backend].packages
+            self._found[spec.name, backend] = find_place(spec, needs, self._on_event)
+        return self._found[spec.name, backend]
+
+
+def ask(
+    specs: tuple[ArmSpec, ArmSpec],
+    drafts: tuple[Draft, Draft],
+    stage: int | None,
+    preparation: Preparation,
+    places: Places,
+    certificates: Certificates,
+) -> Question:
+    """Prepare both arms of a case. `stage` counts from 1; None is the last.
+
+    Raises `Refused` for arms that may not be compared, naming the field, and `Declined` for what cannot run here.
+    """
+    found = [places.find(spec, draft.case.backend) for spec, draft in zip(specs, drafts, strict=True)]
+    sides = []
+    for spec, draft, own in zip(specs, drafts, found, strict=True):
+        planned = preparation.plan(draft)
+        if planned.job is None:
+            raise Declined(f"arm {spec.name}: {planned.skip}")
+        number = _stage(planned.case, stage)
+        sides.append(Side(planned.job, own.place, number, spec.delay))
+    a, b = (side.job.case for side in sides)
+    _refuse_incomparable(a, b, specs)
+    if a.backend_name != b.backend_name:
+        _refuse_unproved((a, b), found, certificates)
+    arms = [
+        ArmFacts(
+            name=spec.name,
+            said=spec.said,
+            case_version=version(side.job.case),
+            revision=own.revision,
+            python=own.place.python,
+            packages=packages(own.packages),
+            injected=spec.delay,
+        )
+        for spec, side, own in zip(specs, sides, found, strict=True)
+    ]
+    differs = (*_between_cases(a, b), *_between_arms(arms, found))
+    label = f"{a.model}/{a.scenario.name}"
+    same = a.backend_name == b.backend_name
+    label = f"{a.backend_name}/{label}" if same else f"{a.backend_name}|{b.backend_name}/{label}"
+    return Question(label, (sides[0], sides[1]), (arms[0], arms[1]), differs)
+
+
+def _stage(case: Case, stage: int | None) -> int:
+    count = len(case.scenario.stages)
+    if stage is not None and not 1 <= stage <= count:
+        raise Refused(f"--stage {stage}: {case.scenario.name} has {count} stage{'s' if count > 1 else ''}")
+    return (stage or count) - 1
+
+
+def _refuse_incomparable(a: Case, b: Case, specs: Sequence[ArmSpec]) -> None:
+    named = {field for spec in specs for field in spec.settings}
+    for field in OF_THE_DATA:
+        if getattr(a, field) != getattr(b, field):
+            raise Refused(
+                f"the arms differ in {field} ({getattr(a, field)}, {getattr(b, field)}); nothing would compare"
+            )
+    if a.checkpoint_sha256 != b.checkpoint_sha256 and "checkpoint" not in named:
+        raise Refused(
+            f"the arms differ in checkpoint_sha256 ({a.checkpoint}, {b.checkpoint}); "
+            "give both one file with --checkpoint, or name what differs with --set B.checkpoint=FILE"
+        )
+    if a.idiom != b.idiom:
+        raise Refused("the arms differ in idiom; matched and idiomatic runs are never compared")
+
+
+def _refuse_unproved(cases: tuple[Case, Case], found: Sequence[Found], certificates: Certificates) -> None:
+    """Two backends are compared only where a certificate covers them."""
+    rows: list[Mapping[Hashable, Any]] = [
+        {
+            "backend_name": case.backend_name,
+            "model": case.model,
+            "scenario": case.scenario.name,
+            "recipe": essence(case.scenario),
+            "packages": packages(own.packages),
+            "protocol": PROTOCOL,
+            "start": case.scenario.start,
+            "checkpoint_sha256": case.checkpoint_sha256,
+            **{field: getattr(case, field) for field in ("precision", "layout", "head", "compile")},
+        }
+        for case, own in zip(cases, found, strict=True)
+    ]
+    if cases[0].idiom:
+        raise Refused("--idiom: two frameworks' own defaults are not the same work, so no ratio is made of them")
+    stands = standing(rows[0], rows[1], certificates.all)
+    if stands.certificate is None:
+        one, other = (case.backend_name for case in cases)
+        raise Refused(
+            f"{cases[0].model} {cases[0].scenario.name}: {one} against {other} has {stands.reason} (≠); prove first "
+            f"that both do the same work: python -m benchmarks certify {cases[0].model} --backends {one} {other}"
+        )
+
+
+def _between_cases(a: Case, b: Case) -> Iterator[Difference]:
+    ours, theirs = msgspec.to_builtins(a), msgspec.to_builtins(b)
+    for field in ours:
+        if ours[field] != theirs[field]:
+            if field == "scenario":
+                yield from _between_scenarios(ours[field], theirs[field])
+            else:
+                yield Difference(field=field, a=str(ours[field]), b=str(theirs[field]))
+
+
+def _between_scenarios(a: dict[str, Any], b: dict[str, Any]) -> Iterator[Difference]:
+    for number, (one, other) in enumerate(zip(a["stages"], b["stages"], strict=False), 1):
+        for field in one:
+            if one[field] != other[field]:
+                yield Difference(field=f"stage {number} {field}", a=str(one[field]), b=str(other[field]))
+
+
+def _between_arms(arms: Sequence[ArmFacts], found: Sequence[Found]) -> Iterator[Difference]:
+    one, other = arms
+    for field in ("revision", "python"):
+        if getattr(one, field) != getattr(other, field):
+            yield Difference(field=field, a=getattr(one, field), b=getattr(other, field))
+    if found[0].place.root != found[1].place.root and one.revision == other.revision:
+        yield Difference(field="checkout", a=str(found[0].place.root), b=str(found[1].place.root))
+    for name in sorted({*found[0].packages, *found[1].packages}):
+        versions = [own.packages.get(name, "none") for own in found]
+        if versions[0] != versions[1]:
+            yield Difference(field=name, a=versions[0], b=versions[1])
+    if one.injected != other.injected:
+        yield Difference(field="injected delay", a=f"{one.injected:.1%}", b=f"{other.injected:.1%}")

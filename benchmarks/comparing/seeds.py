@@ -1,0 +1,62 @@
+"""Accuracy of both arms over seeds: whole runs, each in a fresh process, judged as any run is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+
+from msgspec.structs import replace
+
+from benchmarks.comparing.question import Question
+from benchmarks.execute import run_job
+from harness.errors import Declined
+from harness.launch import Event
+from harness.record import Record
+from results.accuracy_verdict import of_accuracy
+from results.comparison import Finding
+from results.rows import Arm
+from results.store import RunWriter
+
+
+class Seeds:
+    """Runs a question's case with seeds, both arms of a seed one after the other in random order."""
+
+    def __init__(
+        self,
+        question: Question,
+        writer: RunWriter,
+        comparison: str,
+        machine: str,
+        timeout_s: float,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self._question, self._writer, self._comparison = question, writer, comparison
+        self._machine, self._timeout_s, self._on_event = machine, timeout_s, on_event
+
+    def finding(self, seeds: Iterable[int], left_s: Callable[[], float]) -> list[Finding]:
+        """One finding over the seeds that the budget allowed; none if that is fewer than two of each arm."""
+        records: dict[Arm, list[Record]] = {"A": [], "B": []}
+        slowest = 0.0
+        for seed in seeds:
+            if left_s() < 2 * slowest:
+                break
+            arms: list[Arm] = ["A", "B"]
+            random.Random(f"{self._comparison} {seed}").shuffle(arms)
+            for arm in arms:
+                record = self._run(arm, seed)
+                slowest = max(slowest, record.total_s)
+                records[arm].append(record)
+        if len(records["B"]) < 2:
+            return []
+        return [of_accuracy(records["A"], records["B"])]
+
+    def _run(self, arm: Arm, seed: int) -> Record:
+        side = self._question.sides[0 if arm == "A" else 1]
+        job = replace(side.job, case=replace(side.job.case, seed=seed))
+        self._on_event({"comparing": self._question.label, "arm": arm, "seed": seed})
+        record = run_job(job, self._writer, self._timeout_s, self._on_event, side.place)
+        record = replace(record, machine=self._machine)
+        self._writer.append_of_arm(record, self._comparison, arm)
+        if record.status != "ok":
+            raise Declined(f"{self._question.label}, arm {arm}, seed {seed}: {record.status} – {record.reason}")
+        return record

@@ -1,0 +1,85 @@
+"""A sitting: one run's file, in which questions are asked and answered, with progress for whoever watches."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from benchmarks.catalogue import Catalogue
+from benchmarks.comparing.arms import ArmSpec
+from benchmarks.comparing.campaign import Campaign, Limits
+from benchmarks.comparing.question import Places, Question, ask
+from benchmarks.plan import Preparation
+from benchmarks.progress import RunProgress
+from benchmarks.selection import Draft
+from harness.machine import describe_machine, environment
+from results.certificate import read_certificates
+from results.comparison import Comparison, Purpose
+from results.multiplicity import adjusted
+from results.store import RunWriter, open_run
+
+
+class Sitting:
+    """Asks and answers; made by `comparing`."""
+
+    def __init__(
+        self, results: Path, catalogue: Catalogue, campaign: Campaign, writer: RunWriter, progress: RunProgress
+    ) -> None:
+        self._certificates = read_certificates(results)
+        self._preparation = Preparation(catalogue, progress.on_event)
+        self._places = Places(catalogue, progress.on_event)
+        self._campaign, self._progress = campaign, progress
+        self.path = writer.path
+
+    def questions(
+        self, specs: tuple[ArmSpec, ArmSpec], cases: Sequence[tuple[Draft, Draft]], stage: int | None
+    ) -> list[Question]:
+        """Every case made ready, before anything is measured; see `ask`."""
+        return [ask(specs, case, stage, self._preparation, self._places, self._certificates) for case in cases]
+
+    def compare(
+        self,
+        specs: tuple[ArmSpec, ArmSpec],
+        cases: Sequence[tuple[Draft, Draft]],
+        stage: int | None,
+        purpose: Purpose = "compare",
+    ) -> list[Comparison]:
+        """A comparison per case, with p adjusted over all of them."""
+        questions = self.questions(specs, cases, stage)
+        self._progress.expect(len(questions))
+        found = [self._campaign.answer(question, purpose) for question in questions]
+        if len(found) > 1:
+            found = adjusted(found)
+            for one in found:
+                self._campaign.store_again(one)
+        return found
+
+
+@contextmanager
+def comparing(
+    results: Path, limits: Limits, catalogue: Catalogue, *, order_seed: int | None, quiet: bool = False
+) -> Iterator[Sitting]:
+    """Open a run for comparisons. On an interrupt what was measured is kept, and the run counts as unfinished."""
+    machine = describe_machine()
+    seed = secrets.randbelow(2**31) if order_seed is None else order_seed
+    with (
+        RunProgress(Console(stderr=True), quiet=quiet) as progress,
+        open_run(results, command=sys.argv[1:], planned=(), machine=machine, environment=environment()) as writer,
+    ):
+        campaign = Campaign(writer, limits, seed, progress.on_event, machine.key)
+        try:
+            yield Sitting(results, catalogue, campaign, writer, progress)
+        except KeyboardInterrupt:
+            writer.finish("interrupted")
+            click.echo(f"{writer.path} keeps what was measured", err=True)
+            raise
+        except BaseException:
+            writer.finish("failed")
+            raise
+        writer.finish()

@@ -1,0 +1,74 @@
+"""Comparisons in the formats that other tools read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+from xml.etree import ElementTree
+
+import msgspec
+
+from harness.errors import Refused
+from results.comparison import Comparison
+from results.comparison_text import as_markdown, as_text, differences
+from results.sheet import plain
+
+Format = Literal["text", "markdown", "json", "junit"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+def write(comparisons: Sequence[Comparison], format: str, out: Path | None) -> None:
+    """Write comparisons to a file or to the terminal. Raises `Refused` for a file that cannot be written."""
+    content = formatted(comparisons, format)
+    if out is None:
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+        return
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise Refused(f"--out {out} cannot be written ({error.strerror})") from error
+
+
+def formatted(comparisons: Sequence[Comparison], format: str) -> bytes:
+    """UTF-8 in one of FORMATS. Raises `Refused` for another one."""
+    if format == "text":
+        return as_text(comparisons).encode()
+    if format == "markdown":
+        return as_markdown(comparisons).encode()
+    if format == "json":
+        return msgspec.json.format(msgspec.json.encode(list(comparisons)), indent=1) + b"\n"
+    if format == "junit":
+        return as_junit(comparisons)
+    raise Refused(f"no format is called {format!r}; use one of {', '.join(FORMATS)}")
+
+
+def as_junit(comparisons: Sequence[Comparison], missing: Sequence[str] = ()) -> bytes:
+    """JUnit XML as CI services read it: a test per case, a failure per regression, skipped where nothing can be said.
+
+    `missing` are cases that should have been there; each is an error.
+    """
+    suite = ElementTree.Element("testsuite", name="finetune-bench", tests=str(len(comparisons) + len(missing)))
+    failures = skipped = 0
+    for one in comparisons:
+        test = ElementTree.SubElement(
+            suite, "testcase", name=plain(one.label), classname=one.purpose, time=f"{one.seconds:g}"
+        )
+        text = plain("; ".join([one.sentence, *differences(one)]))
+        if one.verdict == "regression" and not one.accepted:
+            failures += 1
+            ElementTree.SubElement(test, "failure", message=plain(one.sentence), type="regression").text = text
+        elif one.verdict == "inconclusive":
+            skipped += 1
+            ElementTree.SubElement(test, "skipped", message=f"inconclusive: {plain(one.sentence)}")
+        else:
+            ElementTree.SubElement(test, "system-out").text = text
+    for label in missing:
+        test = ElementTree.SubElement(suite, "testcase", name=plain(label), classname="missing", time="0")
+        ElementTree.SubElement(test, "error", message="the case is not there any more", type="missing")
+    suite.set("failures", str(failures))
+    suite.set("errors", str(len(missing)))
+    suite.set("skipped", str(skipped))
+    return b"<?xml version='1.0' encoding='utf-8'?>\n" + ElementTree.tostring(suite) + b"\n"
