@@ -13,6 +13,8 @@ from typing import cast
 
 import pytest
 
+from benchmarks.catalogue import read_catalogue
+from benchmarks.names import unknown
 from harness.contract import Backend
 
 
@@ -29,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Store what is measured, unless told where; choose Keras's engine before anything imports Keras."""
+    _refuse_unknown(config)
     if config.option.benchmark_storage == "file://./.benchmarks":
         config.option.benchmark_storage = f"file://{Path('results/steps').absolute()}"
     if config.option.benchmark_save is None:
@@ -44,6 +47,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         offered = _backend(metafunc.config).MODELS
         names = metafunc.config.getoption("model") or list(offered)
         metafunc.parametrize("model", [offered[name] for name in names], ids=names, scope="module")
+
+
+def _refuse_unknown(config: pytest.Config) -> None:
+    known, name = read_catalogue().backends, config.getoption("backend")
+    if name not in known:
+        raise pytest.UsageError(unknown("backend", name, known))
+    facts, engine = known[name], config.getoption("engine")
+    if engine is not None and engine not in facts.engines:
+        raise pytest.UsageError(unknown(f"engine of {name}", engine, facts.engines))
+    for model in config.getoption("model") or ():
+        if model not in facts.models:
+            raise pytest.UsageError(unknown("model", model, facts.models))
 
 
 def _backend(config: pytest.Config) -> Backend:
