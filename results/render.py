@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, get_args
 
 import msgspec
@@ -11,11 +12,14 @@ import pandas as pd
 
 from harness.errors import Refused
 from results.certificate import NO_CERTIFICATES, Certificates
-from results.sheet import Block, Sheet, compose
+from results.sheet import Block, Column, Sheet, compose
 from results.text import as_text
 
 Format = Literal["text", "markdown", "csv", "json", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+PROBLEMS = (Column("status", False), Column("case", False), Column("runs"), Column("reason", False))
+APART = "\N{ZERO WIDTH SPACE}"
+"""Stands where GitHub would otherwise see a mention, a reference or an address."""
 
 
 def render(
@@ -60,31 +64,43 @@ def _lines(sheet: Sheet) -> Iterator[str]:
         yield ""
         if block.title:
             yield from (f"**{block.title}**", "")
-        yield from _block(block)
+        yield from markdown_table(*with_models(block))
     for line in (*sheet.footnotes, *sheet.legend):
         yield from ("", escape(line))
     if sheet.problems:
-        yield from ("", "**Skipped or failed**", "", "| status | case | runs | reason |", "| --- | --- | ---: | --- |")
-        for problem in sheet.problems:
-            yield _row(problem.status, problem.case, str(problem.runs), problem.reason)
+        yield from ("", "**Skipped or failed**", "")
+        yield from markdown_table(PROBLEMS, [(p.status, p.case, str(p.runs), p.reason) for p in sheet.problems])
     for warning in sheet.warnings:
         yield from ("", f"**!** {escape(warning)}")
 
 
-def _block(block: Block) -> Iterator[str]:
-    yield _row("model", *(column.title for column in block.columns))
-    yield "| --- | " + " | ".join("---:" if column.figures else "---" for column in block.columns) + " |"
-    for title, rows in block.groups:
-        for row in rows:
-            yield _row(title, *row)
+def with_models(block: Block) -> tuple[list[Column], list[tuple[str, ...]]]:
+    """Columns and rows of a block, the titles of its groups as a column before the others."""
+    return [Column("model", False), *block.columns], [(title, *row) for title, rows in block.groups for row in rows]
 
 
-def _row(*cells: str) -> str:
+def markdown_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table in GitHub's markdown: the heading, the rule, a line per row."""
+    yield _row(column.title for column in columns)
+    yield "| " + " | ".join("---:" if column.figures else "---" for column in columns) + " |"
+    yield from map(_row, rows)
+
+
+def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(map(escape, cells)) + " |"
 
 
 def escape(text: str) -> str:
-    """Text from outside stays text: no markup, no new cell, no new line."""
-    for sign in "\\`*_[]<>|#":
-        text = text.replace(sign, f"\\{sign}")
-    return " ".join(text.split())
+    r"""Text from outside as GitHub's markdown that shows it and does nothing else.
+
+    No markup, no new cell, no new line; nobody is mentioned, no issue and no address is linked (GitHub looks for those
+    in what was escaped too, so an invisible space parts them).
+
+    >>> escape("<b> | @all")
+    '\\<b\\> \\| @\u200ball'
+    """
+    text = re.sub(r"([\\`*_\[\]<>|#&~$])", r"\\\1", " ".join(text.split()))
+    text = re.sub(
+        r"^([-+=])(?=[-+=\s]|$)|^(\d+)(?=[.)]\s)", lambda start: f"\\{start[1]}" if start[1] else f"{start[2]}\\", text
+    )
+    return re.sub(r"(@|#(?=\d)|:(?=/)|\bGH-(?=\d)|\bwww(?=\.))", f"\\1{APART}", text, flags=re.IGNORECASE)

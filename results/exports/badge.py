@@ -1,0 +1,51 @@
+"""One figure of one case as a badge: an SVG image, or the JSON that shields.io draws one from."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+import pandas as pd
+
+from results.metric import METRICS
+from results.sheet import figure, plain
+
+FIGURE, NO_FIGURE, BROKEN = "#007ec6", "#9f9f9f", "#e05d44"
+"""Colours: shields.io's blue, grey and red. No figure is called good or bad: that needs one to compare it with."""
+
+
+class Badge(NamedTuple):
+    """What stands on the left, what on the right, and the colour of the right side."""
+
+    label: str
+    message: str
+    colour: str
+
+
+def badge(row: Mapping[Hashable, Any], metric: str, label: str | None = None) -> Badge:
+    """The badge of one row of `results.table`: the figure with its interval, or what became of the case instead."""
+    title = label or f"{row['model']} {row['scenario']} ({row['backend_name']}) {METRICS[metric].title}"
+    return Badge(plain(title), *_shown(row, metric))
+
+
+def as_svg(shown: Badge) -> str:
+    """An SVG image; the texts are escaped by anybadge. Raises ImportError where it is not installed."""
+    from anybadge import Badge as Drawing
+
+    drawing = Drawing(label=shown.label, value=shown.message, default_color=shown.colour)
+    return str(drawing.badge_svg_text) + "\n"
+
+
+def as_endpoint(shown: Badge) -> bytes:
+    """JSON for https://img.shields.io/endpoint (its schema, version 1)."""
+    content = {"schemaVersion": 1, "label": shown.label, "message": shown.message, "color": shown.colour}
+    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
+
+
+def _shown(row: Mapping[Hashable, Any], metric: str) -> tuple[str, str]:
+    if row["status"] != "ok":
+        return row["status"], NO_FIGURE if row["status"] in ("skipped", "interrupted") else BROKEN
+    if pd.isna(row[metric]):
+        return "no figure", NO_FIGURE
+    return f"{figure(row, metric, brief=metric == 'accuracy')} {METRICS[metric].unit}", FIGURE

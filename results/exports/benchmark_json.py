@@ -1,0 +1,54 @@
+"""Stored step times as a file of pytest-benchmark, for `pytest-benchmark compare FILE`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pandas as pd
+
+from results.rows import record_at
+from results.windows import steps_of
+
+
+def as_benchmark_json(frame: pd.DataFrame) -> bytes:
+    """One benchmark per process that has step latencies (synchronised steps, in seconds); the others have none to show.
+
+    Benchmarks of one group are of one version of a case on one machine, so that none that did other work stands in
+    the same table (V52). The statistics are pytest-benchmark's own. Raises ImportError where it is not installed.
+    """
+    from pytest_benchmark import __version__
+
+    benchmarks = [_benchmark(row) for row in frame.to_dict("records") if not pd.isna(row["latency_ms"])]
+    content = {
+        "machine_info": {"machine": ", ".join(dict.fromkeys(frame["machine"]))},
+        "commit_info": {"id": "unversioned"},
+        "benchmarks": benchmarks,
+        "datetime": max(frame["started"], default=""),
+        "version": __version__,
+    }
+    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
+
+
+def _benchmark(row: dict[Any, Any]) -> dict[str, Any]:
+    from pytest_benchmark.stats import Stats
+
+    record = record_at(Path(row["file"]), row["offset"])
+    stats = Stats()
+    for stage in record.stages:
+        for step in steps_of(stage, "latency"):
+            stats.update(step / 1e6)
+    case = record.case
+    facts = ("run", "version", "machine", "environment", "dataset", "image_size", "device", "precision", "layout",
+             "input", "threads", "epochs", "throughput", "accuracy")  # fmt: skip
+    return {
+        "group": f"{case.backend_name}/{case.model}/{case.scenario.name} {row['version'][:8]} on {row['machine']}",
+        "name": case.label,
+        "fullname": case.label,
+        "params": None,
+        "param": None,
+        "extra_info": {name: None if pd.isna(row[name]) else row[name] for name in facts},
+        "options": {"timer": "perf_counter_ns", "warmup": case.warmup_steps},
+        "stats": {**stats.as_dict(), "iterations": 1, "data": stats.data},
+    }

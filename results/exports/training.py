@@ -1,0 +1,114 @@
+"""What one process did, in the words of experiment trackers: settings, curves, figures, tags."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Hashable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pandas as pd
+
+from harness.record import Epoch, Record
+from harness.spec import Case
+from results.metric import METRICS
+from results.rows import record_at
+
+Setting = str | bool | int | float
+CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+"""Measured after each epoch, by the names of `harness.record.Epoch`."""
+
+
+class Point(NamedTuple):
+    """A curve's value after epoch `step` (from 1), `at` seconds since 1970 – training time alone, not evaluation."""
+
+    step: int
+    at: float
+    value: float
+
+
+class Training(NamedTuple):
+    """One process. `identity` is 16 hex digits of the record's content: the same record gives the same ones."""
+
+    identity: str
+    name: str
+    status: str
+    reason: str
+    began: float
+    seconds: float
+    settings: dict[str, Setting]
+    curves: dict[str, tuple[Point, ...]]
+    figures: dict[str, float]
+    tags: dict[str, str]
+
+
+def trainings(frame: pd.DataFrame) -> Iterator[Training]:
+    """Each row of what `results.load` returned, in order, with its raw record read again."""
+    for row in frame.to_dict("records"):
+        record = record_at(Path(row["file"]), row["offset"])
+        began = _began(record.started)
+        yield Training(
+            identity=hashlib.sha256(msgspec.json.encode(record)).hexdigest()[:16],
+            name=record.case.label,
+            status=row["status"],
+            reason=row["reason"],
+            began=began,
+            seconds=record.total_s,
+            settings=settings(record.case),
+            curves=_curves(record, began),
+            figures={name: row[name] for name in METRICS if name in row and math.isfinite(row[name])},
+            tags=_tags(row),
+        )
+
+
+def settings(case: Case) -> dict[str, Setting]:
+    """Everything that a case says, flat: what is nested by a dotted name, stages counted from 1; nothing for None.
+
+    >>> from harness.spec import Scenario, Stage
+    >>> stage = Stage(epochs=2, head_lr=0.1, backbone_lr=0.01)
+    >>> full = Scenario(name="full", explanation="", stages=(stage,))
+    >>> case = Case(backend="b", model="m", scenario=full, dataset="d", dataset_sha256="", image_size=8)
+    >>> flat = settings(case)
+    >>> flat["model"], flat["scenario.name"], flat["scenario.stages.1.head_lr"], "engine" in flat
+    ('m', 'full', 0.1, False)
+    """
+    return dict(_flat(msgspec.to_builtins(case), ""))
+
+
+def _flat(value: Any, name: str) -> Iterator[tuple[str, Setting]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else key)
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value, 1):
+            yield from _flat(inner, f"{name}.{number}")
+    elif value is not None:
+        yield name, value
+
+
+def _curves(record: Record, began: float) -> dict[str, tuple[Point, ...]]:
+    epochs: list[tuple[int, float, Epoch]] = []
+    at = began
+    for number, epoch in enumerate((epoch for stage in record.stages for epoch in stage.epochs), 1):
+        at += epoch.seconds
+        epochs.append((number, at, epoch))
+    if not epochs:
+        return {}
+    return {name: tuple(Point(step, when, getattr(epoch, name)) for step, when, epoch in epochs) for name in CURVES}
+
+
+def _tags(row: Mapping[Hashable, Any]) -> dict[str, str]:
+    names = ("status", "reason", "run", "key", "version", "protocol", "machine", "environment", "device_name")
+    told = {name: str(row[name]) for name in names if not pd.isna(row[name]) and str(row[name])}
+    return {**told, "marks": "; ".join(row["marks"]), **{f"version.{k}": v for k, v in row["versions"].items()}}
+
+
+def _began(started: str) -> float:
+    """Seconds since 1970; a process that never came so far as to say when has 0."""
+    if not started:
+        return 0.0
+    moment = datetime.fromisoformat(started)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

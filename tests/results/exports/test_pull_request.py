@@ -1,0 +1,114 @@
+"""The summary of a pull request: short, true, and inert whatever the names are."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+from markdown_it import MarkdownIt
+
+import results
+from harness.record import Record
+from results.exports.headline import headlines
+from results.exports.pull_request import LEFT_OUT, MOST_ROWS, as_summary
+from results.sheet import compose
+from tests.results.records import build
+from tests.results.test_read import store
+from tests.results.test_render import same, suite
+
+HOSTILE = (
+    '<script>alert(1)</script><img src=x onerror="alert(2)"> </details> | @everyone #12 GH-3 https://evil.example '
+    "www.evil.example a@evil.example [link](https://evil.example) ![image](//evil.example) `code` $math$ "
+    "&lt; ~~no~~ **b**"
+)
+TAGS = {"h3", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "details", "summary"}
+
+
+def tabulate(folder: Path, *records: Record) -> pd.DataFrame:
+    store(folder, *records)
+    return results.table(results.load(folder))
+
+
+class Page(HTMLParser):
+    """Tags and text of what a reader sees."""
+
+    def __init__(self, markdown: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.text = ""
+        self.feed(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_summary_is_the_golden_one(tmp_path: Path) -> None:
+    same("summary.md", as_summary(tabulate(tmp_path, *suite())))
+
+
+def test_text_from_outside_stays_text_and_calls_nobody(tmp_path: Path) -> None:
+    records = [build(model=HOSTILE, dataset=HOSTILE, scenario=HOSTILE), build(status="failed", seed=1, reason=HOSTILE)]
+    page = Page(as_summary(tabulate(tmp_path, *records)))
+    assert page.tags == TAGS
+    visible = page.text.replace("\N{ZERO WIDTH SPACE}", "")
+    assert visible.count(HOSTILE) >= 4
+    assert not re.search(r"@\w|#\d|://|www\.|GH-\d", page.text)
+
+
+def test_what_does_not_fit_is_counted_and_long_reasons_are_cut(tmp_path: Path) -> None:
+    failed = [build(status="failed", seed=n, warmup_steps=n, reason=f"{n} " + "x" * 5000) for n in range(1, 60)]
+    many = [build(warmup_steps=n) for n in range(1, 60)]
+    text = as_summary(tabulate(tmp_path, *many, *failed))
+    assert text.count(f"and {59 - MOST_ROWS} more; ") == 2
+    assert len(text) < 65_536
+
+
+def test_nothing_measured_is_said(tmp_path: Path) -> None:
+    text = as_summary(tabulate(tmp_path, build(status="skipped", reason="no CUDA")))
+    assert "Nothing was measured" in text
+    assert "1 skipped or failed" in text
+
+
+def test_the_columns_left_out_are_columns_of_the_table(tmp_path: Path) -> None:
+    titles = [column.title for column in compose(tabulate(tmp_path, build())).blocks[0].columns]
+    assert set(LEFT_OUT) < set(titles)
+
+
+def longer(record: Record, seconds: float) -> Record:
+    from msgspec.structs import replace
+
+    stages = tuple(replace(s, epochs=tuple(replace(e, seconds=seconds) for e in s.epochs)) for s in record.stages)
+    return replace(record, stages=stages)
+
+
+def test_the_headline_is_the_shortest_training_that_the_test_set_cannot_tell_from_the_best(tmp_path: Path) -> None:
+    table = tabulate(
+        tmp_path, longer(build(scenario="full", accuracy=0.80), 9), longer(build(scenario="head", accuracy=0.79), 3),
+        longer(build(scenario="scratch", accuracy=0.5), 1),
+    )  # fmt: skip
+    (sentence,) = headlines(table)
+    assert sentence == (
+        "embedded-target, pytorch: head of resnet18: 79.0 % (1 seed) after 6.00 s (1 run) of training; the shortest "
+        "training of the 2 of 3 cases that the 500 test images cannot tell from the highest, 80.0 %."
+    )
+
+
+def test_a_headline_never_sets_two_backends_or_machines_against_each_other(tmp_path: Path) -> None:
+    from msgspec.structs import replace
+
+    records = [build(), build(backend="keras3", engine="jax"), replace(build(accuracy=0.9), machine="m2")]
+    told = headlines(tabulate(tmp_path, *records))
+    assert [line.partition(":")[0] for line in told] == [
+        "embedded-target, pytorch on machine m1", "embedded-target, keras3-jax on machine m1",
+        "embedded-target, pytorch on machine m2",
+    ]  # fmt: skip
+
+
+def test_an_accuracy_that_chose_its_own_epoch_makes_no_headline_V46(tmp_path: Path) -> None:
+    flattered = build(stage={"keep": "best"}, test_is_val=True, accuracy=0.99)
+    assert headlines(tabulate(tmp_path, flattered)) == []
