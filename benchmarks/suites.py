@@ -40,6 +40,14 @@ SUITES: Mapping[str, Suite] = {
             ),
         ),
         Suite(
+            "gate",
+            "what `gate` compares if no suite is named: one training and one frozen case of PyTorch, one of Keras",
+            (
+                Selection(backend=("pytorch",), model=("resnet18",), scenario=("full", "freeze-conv")),
+                Selection(backend=("keras3",), model=("mobilenet-v2-0.35",), scenario=("full",)),
+            ),
+        ),
+        Suite(
             "full",
             "every scenario, every backend and its default models, three seeds, embedded task",
             (

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 from xml.etree import ElementTree
 
 import msgspec
 
-from harness.errors import Refused
+from harness.errors import Declined, Refused
+from results.compared import comparisons as compared
 from results.comparison import Comparison
 from results.comparison_text import as_markdown, as_text, differences
 from results.sheet import plain
@@ -22,14 +24,20 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 def write(comparisons: Sequence[Comparison], format: str, out: Path | None) -> None:
     """Write comparisons to a file or to the terminal. Raises `Refused` for a file that cannot be written."""
     content = formatted(comparisons, format)
-    if out is None:
-        sys.stdout.buffer.write(content)
-        sys.stdout.flush()
+    if out is not None:
+        save(out, content)
         return
+    sys.stdout.buffer.write(content)
+    sys.stdout.flush()
+
+
+def save(path: Path, content: bytes, *, append: bool = False) -> None:
+    """Write a file. Raises `Refused` if it cannot be written."""
     try:
-        out.write_bytes(content)
+        with path.open("ab" if append else "wb") as file:
+            file.write(content)
     except OSError as error:
-        raise Refused(f"--out {out} cannot be written ({error.strerror})") from error
+        raise Refused(f"{path} cannot be written ({error.strerror})") from error
 
 
 def formatted(comparisons: Sequence[Comparison], format: str) -> bytes:
@@ -45,12 +53,14 @@ def formatted(comparisons: Sequence[Comparison], format: str) -> bytes:
     raise Refused(f"no format is called {format!r}; use one of {', '.join(FORMATS)}")
 
 
-def as_junit(comparisons: Sequence[Comparison], missing: Sequence[str] = ()) -> bytes:
+def as_junit(comparisons: Sequence[Comparison], missing: Sequence[str] = (), failed: Sequence[str] = ()) -> bytes:
     """JUnit XML as CI services read it: a test per case, a failure per regression, skipped where nothing can be said.
 
-    `missing` are cases that should have been there; each is an error.
+    `missing` are cases that should have been there, `failed` sentences about those that could not be measured; each is
+    an error.
     """
-    suite = ElementTree.Element("testsuite", name="finetune-bench", tests=str(len(comparisons) + len(missing)))
+    count = len(comparisons) + len(missing) + len(failed)
+    suite = ElementTree.Element("testsuite", name="finetune-bench", tests=str(count))
     failures = skipped = 0
     for one in comparisons:
         test = ElementTree.SubElement(
@@ -68,7 +78,46 @@ def as_junit(comparisons: Sequence[Comparison], missing: Sequence[str] = ()) -> 
     for label in missing:
         test = ElementTree.SubElement(suite, "testcase", name=plain(label), classname="missing", time="0")
         ElementTree.SubElement(test, "error", message="the case is not there any more", type="missing")
+    for sentence in failed:
+        label, _, reason = plain(sentence).partition(": ")
+        test = ElementTree.SubElement(suite, "testcase", name=label, classname="failed", time="0")
+        ElementTree.SubElement(test, "error", message=reason, type="failed")
     suite.set("failures", str(failures))
-    suite.set("errors", str(len(missing)))
+    suite.set("errors", str(len(missing) + len(failed)))
     suite.set("skipped", str(skipped))
     return b"<?xml version='1.0' encoding='utf-8'?>\n" + ElementTree.tostring(suite) + b"\n"
+
+
+def turns_json(results_dir: Path, comparisons: Sequence[Comparison]) -> bytes:
+    """pytest-benchmark's JSON: for each case and arm the seconds per step of every turn that counts.
+
+    For `pytest-benchmark compare` and the trackers that read its files. Raises `Declined` where it is not installed.
+    """
+    try:
+        from pytest_benchmark import __version__
+        from pytest_benchmark.stats import Stats
+    except ImportError as error:
+        raise Declined("pytest-benchmark is not installed; pip install pytest-benchmark") from error
+    stored = {one.comparison: one.pairs for one in compared(results_dir)}
+    benchmarks = []
+    for one in comparisons:
+        for arm, facts in zip(("A", "B"), one.arms, strict=True):
+            stats = Stats()
+            for pair in stored.get(one.comparison, ()):
+                for turn in (pair.a if arm == "A" else pair.b).turns if pair.counts else ():
+                    stats.update(turn.seconds / turn.steps)
+            name = f"{one.label}[{arm}]"
+            about = {"params": None, "param": arm, "extra_info": {"arm": facts.said, "verdict": one.verdict}}
+            figures = {**stats.as_dict(), "iterations": 1, "data": stats.data} if stats.data else {}
+            if figures:
+                benchmarks.append(
+                    {"group": one.label, "name": name, "fullname": name, "options": {}, **about, "stats": figures}
+                )
+    content = {
+        "machine_info": {},
+        "commit_info": {"id": comparisons[0].arms[1].revision if comparisons else ""},
+        "benchmarks": benchmarks,
+        "datetime": datetime.now(UTC).isoformat(),
+        "version": __version__,
+    }
+    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"

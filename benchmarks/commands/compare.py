@@ -35,6 +35,9 @@ from results.verdicts import LOOKS
 @click.option("--seeds", type=click.IntRange(min=0), default=5, show_default=True, help="seeds for accuracy; 0: none")
 @click.option("--pairs", type=click.IntRange(min=1), help="measure no more pairs than that; a first look needs 10")
 @click.option("--alternate", is_flag=True, help="processes follow each other instead of taking turns")
+@click.option(
+    "--turn", type=click.FloatRange(min=0, min_open=True), default=0.5, show_default=True, help="seconds of a turn"
+)
 @click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="minutes that it may take")
 @click.option(
     "--timeout",
@@ -63,6 +66,7 @@ def command(arms: tuple[str, ...], format_: str, out: Path | None, results: Path
     specs = read_arms(arms, options["python"], options["settings"], options["inject_delay"], catalogue)
     cases = drafts(specs, given(options), catalogue)
     limits = Limits(
+        turn_s=options["turn"],
         margin=read_share(options["margin"], "--margin"),
         seeds=options["seeds"],
         pairs=options["pairs"] or LOOKS[-1],

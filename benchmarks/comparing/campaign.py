@@ -36,6 +36,7 @@ class Limits(NamedTuple):
     margin: float = 0.05
     seeds: int = 5
     pairs: int = LOOKS[-1]
+    turn_s: float = 0.5
     budget_s: float | None = None
     timeout_s: float = 600.0
     every_pair: bool = False
@@ -114,7 +115,7 @@ class Campaign:
             order = draw.choice(orders)
             began = time.monotonic()
             self._on_event({"comparing": question.label, "pair": len(kept) + 1, "pairs": self._limits.pairs})
-            a, b = measure_pair(question.sides, order, self._limits.timeout_s)
+            a, b = measure_pair(question.sides, order, self._limits.turn_s, self._limits.timeout_s)
             self._pair_s = time.monotonic() - began
             failure = trouble(a, b)
             sides = (("A", a), ("B", b))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.catalogue import Catalogue
 from benchmarks.comparing.campaign import Limits
-from benchmarks.comparing.pairs import QUADS, TURN_S
+from benchmarks.comparing.pairs import QUADS
 from benchmarks.forecast import START_S, expected_s
 from benchmarks.selection import Draft
 from results.verdicts import LOOKS
@@ -20,7 +20,7 @@ def cost(cases: Sequence[tuple[Draft, Draft]], limits: Limits, results: Path, ca
     lines, least, most = [], 0.0, 0.0
     for arms in cases:
         start_s = sum(START_S.get(draft.case.backend, 1.0) for draft in arms)
-        pair_s = TURNS * TURN_S + start_s
+        pair_s = TURNS * limits.turn_s + start_s
         runs_s = limits.seeds * sum(expected_s(draft.case, results, catalogue) for draft in arms)
         low, high = LOOKS[0] * pair_s + runs_s, 2 * (limits.pairs * pair_s + runs_s)
         label = " | ".join(dict.fromkeys(f"{d.case.backend_name}/{d.case.model}/{d.case.scenario.name}" for d in arms))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +17,8 @@ from harness.spec import Job, key, version
 from harness.surroundings import Place
 from results.rows import Arm, Order
 
-TURN_S, LEAST_STEPS, QUADS = 0.5, 5, 3
-"""A turn's length, the steps it has at least, and how often the four turns of an order are repeated in a pair."""
+LEAST_STEPS, QUADS = 5, 3
+"""Steps that a turn has at least, and how often the four turns of an order are repeated in a pair."""
 
 
 class Side(NamedTuple):
@@ -31,23 +31,23 @@ class Side(NamedTuple):
 
 
 def measure_pair(
-    sides: tuple[Side, Side], order: Order, timeout_s: float, on_event: Callable[[Event], None] = lambda event: None
+    sides: tuple[Side, Side], order: Order, turn_s: float, timeout_s: float
 ) -> tuple[SideRecord, SideRecord]:
     """Both sides' records. A side that failed says so in its status, and the other is then without turns or short."""
     both = dict(zip(("A", "B"), sides, strict=True))
     with tempfile.TemporaryDirectory(prefix="finetune-bench-") as scratch:
         if len(order) == 2:
             alone = {
-                name: _take_turns({name: both[name]}, name * 2 * QUADS, Path(scratch), timeout_s, on_event)
+                name: _take_turns({name: both[name]}, name * 2 * QUADS, Path(scratch), turn_s, timeout_s)
                 for name in order
             }
             return alone["A"]["A"], alone["B"]["B"]
-        said = _take_turns(both, order * QUADS, Path(scratch), timeout_s, on_event)
+        said = _take_turns(both, order * QUADS, Path(scratch), turn_s, timeout_s)
         return said["A"], said["B"]
 
 
 def _take_turns(
-    sides: dict[str, Side], order: str, scratch: Path, timeout_s: float, on_event: Callable[[Event], None]
+    sides: dict[str, Side], order: str, scratch: Path, turn_s: float, timeout_s: float
 ) -> dict[str, SideRecord]:
     with ExitStack() as stack:
         # The first to have a turn is the first to start.
@@ -56,11 +56,10 @@ def _take_turns(
         }
         events = {name: worker.events() for name, worker in workers.items()}
         if all(_heard("ready", own) for own in events.values()):
-            for number, name in enumerate(order, 1):
-                workers[name].send({"seconds": TURN_S, "steps": LEAST_STEPS})
+            for name in order:
+                workers[name].send({"seconds": turn_s, "steps": LEAST_STEPS})
                 if not _heard("turn", events[name]):
                     break
-                on_event({"turn": number, "turns": len(order)})
         for worker in workers.values():
             worker.send({"stop": True})
         return {name: _said(sides[name], _outcome(workers[name], events[name])) for name in workers}

@@ -46,31 +46,34 @@ def find_place(spec: ArmSpec, distributions: tuple[str, ...], on_event: Callable
 
     Raises `Refused` for a revision, folder or interpreter that is none, `Incomparable`, or `Unbuildable`.
     """
-    place = _place(spec, on_event)
-    if not (place.root / NEEDED).is_file():
+    root = _root(spec)
+    if not (root / NEEDED).is_file():
         raise Incomparable(f"arm {spec.name}: {spec.said} has no {NEEDED}; it is from before comparisons")
-    if (protocol := _protocol(place.root)) != PROTOCOL:
+    if (protocol := _protocol(root)) != PROTOCOL:
         raise Incomparable(f"arm {spec.name}: {spec.said} measures by protocol {protocol}, not by {PROTOCOL} (V52)")
+    own = spec.python or (sys.executable if spec.revision is None else _interpreter(root, spec, on_event))
+    place = Place(own, root)
     packages = _packages(spec, place, distributions)
     if distributions and distributions[0] not in packages:
         raise Refused(f"arm {spec.name}: {place.python} has no {distributions[0]}; install it there")
     return Found(place, _commit(place.root), packages)
 
 
-def _place(spec: ArmSpec, on_event: Callable[[Event], None]) -> Place:
+def _root(spec: ArmSpec) -> Path:
+    """The checkout of an arm; that of a revision is a worktree in the cache."""
     if spec.folder is not None:
         if not (spec.folder / "harness").is_dir():
             raise Refused(f"arm {spec.name}: {spec.folder} is no checkout of this project; name its top folder")
-        return Place(spec.python or sys.executable, spec.folder.resolve())
+        return spec.folder.resolve()
     if spec.revision is None:
-        return Place(spec.python or sys.executable)
+        return HERE.root
     commit = resolve(spec.revision)
     root = cache_folder() / "revisions" / commit
     with writable(root.parent), FileLock(f"{root}.lock"):
         if not (root / "harness").is_dir():
             _git("worktree", "prune")  # of one that was cleared from the cache
             _git("worktree", "add", "--detach", "--force", str(root), commit)
-    return Place(spec.python or _interpreter(root, spec, on_event), root)
+    return root
 
 
 def resolve(revision: str) -> str:
@@ -139,6 +142,11 @@ def _packages(spec: ArmSpec, place: Place, distributions: tuple[str, ...]) -> di
     if outcome.ending != "ok":
         raise Refused(f"arm {spec.name}: {place.python} cannot run the harness: {outcome.reason}")
     return msgspec.json.decode(outcome.value, type=dict[str, str])
+
+
+def here_commit() -> str:
+    """The commit of the running checkout, with `+` if files differ from it; empty outside git."""
+    return _commit(HERE.root)
 
 
 def _commit(root: Path) -> str:

@@ -53,10 +53,13 @@ class Sitting:
         """A comparison per case, with p adjusted over all of them."""
         questions = self.questions(specs, cases, stage)
         self._progress.expect(len(questions))
-        found = [self._campaign.answer(question, purpose) for question in questions]
-        if len(found) > 1:
-            found = adjusted(found)
-            for one in found:
+        return self.adjust([self._campaign.answer(question, purpose) for question in questions])
+
+    def adjust(self, comparisons: list[Comparison]) -> list[Comparison]:
+        """The comparisons as they stand, with p adjusted over all of them, stored once more."""
+        found = adjusted(comparisons) if len(comparisons) > 1 else comparisons
+        for one, before in zip(found, comparisons, strict=True):
+            if one != before or one.accepted:
                 self._campaign.store_again(one)
         return found
 

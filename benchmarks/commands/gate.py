@@ -1,0 +1,109 @@
+"""`gate`: what CI runs to learn whether a change made anything worse."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from benchmarks.catalogue import read_catalogue
+from benchmarks.comparing.arms import read_share
+from benchmarks.comparing.campaign import Limits
+from benchmarks.comparing.gate import NO_BASE, Gated, base_cases, base_spec, exit_code, gate
+from benchmarks.comparing.places import Incomparable, Unbuildable, find_place
+from benchmarks.comparing.session import comparing
+from benchmarks.options import results_option
+from results.accepted import read_accepted
+from results.comparison_formats import as_junit, formatted, save, turns_json
+from results.verdicts import LOOKS
+
+
+@click.command
+@click.option("--base", required=True, help="revision to compare with where HEAD left it, or a folder with a checkout")
+@click.option("--suite", default="gate", show_default=True, help="a suite's name, or a TOML file in the checkout")
+@click.option(
+    "--margin", default="5%", show_default=True, help="change of throughput that matters; 3% on a quiet machine"
+)
+@click.option("--seeds", type=click.IntRange(min=0), default=5, show_default=True, help="seeds for accuracy; 0: none")
+@click.option(
+    "--pairs", type=click.IntRange(LOOKS[0], LOOKS[-1]), default=LOOKS[-1], show_default=True, help="pairs at most"
+)
+@click.option(
+    "--turn", type=click.FloatRange(min=0, min_open=True), default=0.5, show_default=True, help="seconds of a turn"
+)
+@click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="minutes that it may take")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="seconds per process",
+)
+@click.option("--fail-on", type=click.Choice(("regression", "inconclusive")), default="regression", show_default=True)
+@click.option("--inject-delay", default="0%", help="make each step here longer, such as 10%, to see the gate close")
+@click.option(
+    "--markdown", type=click.Path(dir_okay=False, path_type=Path), help="append a summary, as to $GITHUB_STEP_SUMMARY"
+)
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="write JUnit XML")
+@click.option("--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="write the comparisons as JSON")
+@click.option(
+    "--pytest-benchmark", type=click.Path(dir_okay=False, path_type=Path), help="write pytest-benchmark's JSON"
+)
+@click.option("--quiet", is_flag=True, help="no progress, only the outcome")
+@results_option
+def command(
+    base: str, suite: str, fail_on: Literal["regression", "inconclusive"], results: Path, **options: Any
+) -> None:
+    """Compare this checkout with a base, case by case, and confirm what looks worse.
+
+    Ends with 0 if nothing got worse, 1 for a confirmed regression, 2 for wrong usage, 3 if a case failed, is missing or
+    nothing was measured, 4 if there is no comparable base, 5 for an inconclusive case with --fail-on inconclusive.
+    """
+    limits = Limits(
+        turn_s=options["turn"],
+        margin=read_share(options["margin"], "--margin"),
+        seeds=options["seeds"],
+        pairs=options["pairs"],
+        budget_s=options["budget"] * 60 if options["budget"] else None,
+        timeout_s=options["timeout"],
+    )
+    delay = read_share(options["inject_delay"], "--inject-delay")
+    with comparing(results, limits, read_catalogue(), order_seed=None, quiet=options["quiet"]) as sitting:
+        try:
+            spec = base_spec(base)
+            known = base_cases(find_place(spec, (), lambda event: None), suite)
+            found = gate(sitting, spec, suite, known, read_accepted(results), delay)
+        except (Incomparable, Unbuildable) as error:
+            click.echo(f"no comparable base: {error}", err=True)
+            sys.exit(NO_BASE)
+    click.echo("\n".join(_lines(found)))
+    _write(found, results, options)
+    sys.exit(exit_code(found, fail_on))
+
+
+def _lines(found: Gated) -> list[str]:
+    text = formatted(found.comparisons, "text").decode().rstrip("\n") if found.comparisons else "nothing was compared"
+    return [
+        text,
+        *(
+            f"{label}: missing – the base has this case; bring it back, or change the base's suite first"
+            for label in found.missing
+        ),
+        *(f"{label}: new – there is nothing to compare it with" for label in found.new),
+        *(f"failed – {sentence}" for sentence in found.failed),
+    ]
+
+
+def _write(found: Gated, results: Path, options: dict[str, Any]) -> None:
+    if options["markdown"]:
+        said = "".join(f"\n- {line}" for line in _lines(found)[1:])
+        table = formatted(found.comparisons, "markdown") if found.comparisons else b"nothing was compared\n"
+        save(options["markdown"], table + said.encode() + b"\n", append=True)
+    if options["junit"]:
+        save(options["junit"], as_junit(found.comparisons, found.missing, found.failed))
+    if options["json_"]:
+        save(options["json_"], formatted(found.comparisons, "json"))
+    if options["pytest_benchmark"]:
+        save(options["pytest_benchmark"], turns_json(results, found.comparisons))

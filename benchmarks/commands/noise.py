@@ -1,0 +1,52 @@
+"""`noise`: what this machine can resolve."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.catalogue import read_catalogue
+from benchmarks.comparing.arms import drafts, read_arms
+from benchmarks.comparing.campaign import Limits
+from benchmarks.comparing.session import comparing
+from benchmarks.options import given, results_option, selection_options
+from harness.errors import Declined
+from results.comparison_text import as_text
+from results.noise import resolution, sentences
+from results.verdicts import LOOKS
+
+
+@click.command
+@selection_options("seeds")
+@click.option(
+    "--turn", type=click.FloatRange(min=0, min_open=True), default=0.5, show_default=True, help="seconds of a turn"
+)
+@click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="minutes that it may take")
+@click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
+@click.option("--quiet", is_flag=True, help="no progress, only the outcome")
+@results_option
+def command(results: Path, **options: Any) -> None:
+    """Compare each case with itself, in all of 20 pairs, and say what changes this machine can see, and with how many
+    pairs. The comparison is stored with the purpose `noise`.
+    """
+    catalogue = read_catalogue(options["plugin"])
+    specs = read_arms((), (), (), (), catalogue)
+    cases = drafts(specs, given(options), catalogue)
+    limits = Limits(
+        turn_s=options["turn"],
+        seeds=0,
+        budget_s=options["budget"] * 60 if options["budget"] else None,
+        every_pair=True,
+        confirm=False,
+    )
+    with comparing(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as sitting:
+        found = sitting.compare(specs, cases, None, "noise")
+    click.echo(as_text(found), nl=False)
+    for one in found:
+        if one.findings[0].replicates < LOOKS[0]:
+            raise Declined(f"{one.label}: {one.findings[0].replicates} pairs are too few; give a larger --budget")
+        click.echo("\n".join(sentences(resolution(one))))
+    sys.exit(0)

@@ -1,0 +1,110 @@
+"""What CI asks: is this checkout worse than the one it started from, case by case, and is any case gone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from benchmarks.comparing.arms import ArmSpec
+from benchmarks.comparing.labels import case_label, find_suite, suite_drafts
+from benchmarks.comparing.places import Found, Incomparable, merge_base
+from benchmarks.comparing.session import Sitting
+from benchmarks.selection import Draft
+from benchmarks.suites import SUITES
+from harness.errors import Declined
+from harness.launch import launch
+from results.accepted import Acceptance, accepted_by
+from results.comparison import Comparison
+
+FINE, REGRESSION, USAGE, FAILED, NO_BASE, UNDECIDED = 0, 1, 2, 3, 4, 5
+"""Exit codes."""
+
+
+class Gated(NamedTuple):
+    """What a gate found: comparisons, cases of the base that are gone, new ones, those that could not be measured."""
+
+    comparisons: list[Comparison]
+    missing: list[str]
+    new: list[str]
+    failed: list[str]
+
+
+def base_spec(base: str) -> ArmSpec:
+    """The base as arm A: a checkout's folder, or the commit at which a revision and HEAD part. Raises `Refused`."""
+    if Path(base).is_dir():
+        return ArmSpec("A", f"dir:{base}", {}, folder=Path(base))
+    return ArmSpec("A", f"merge base of {base}", {}, revision=merge_base(base))
+
+
+def base_cases(found: Found, suite: str) -> list[str]:
+    """Labels of the suite's cases at the base. Raises `Incomparable` for a base that has no such suite."""
+    with tempfile.TemporaryDirectory() as folder:
+        # A file is the checkout's own, so that a case which only one of both has is noticed.
+        arguments = {"suite": suite if suite in SUITES else str(found.place.root / suite)}
+        outcome = launch(
+            "benchmarks.comparing.labels:suite_cases",
+            arguments,
+            folder=Path(folder),
+            timeout_s=120,
+            place=found.place,
+        )
+    if outcome.ending != "ok":
+        raise Incomparable(f"the base says nothing of suite {suite}: {outcome.reason}")
+    return msgspec.json.decode(outcome.value, type=list[str])
+
+
+def gate(
+    sitting: Sitting,
+    base: ArmSpec,
+    suite: str,
+    known: Sequence[str],
+    acceptances: Sequence[Acceptance],
+    delay: float = 0.0,
+) -> Gated:
+    """Compare every case that both have; `known` are the base's cases. A case that fails does not stop the others.
+
+    `delay` is injected here, to try the gate.
+    """
+    selections, catalogue = find_suite(suite, ())
+    drafts: dict[str, Draft] = {case_label(d.case): d for d in suite_drafts(selections, catalogue)}
+    missing = [label for label in known if label not in drafts]
+    new = [label for label in drafts if label not in known]
+    comparisons, failed = [], []
+    here = ArmSpec("B", "here", {}, delay=delay)
+    for label, draft in drafts.items():
+        if label in new:
+            continue
+        first = draft._replace(case=replace(draft.case, seed=0))
+        try:
+            found = sitting.compare((base, here), [(first, first)], None, "gate")
+        except Incomparable:
+            raise
+        except Declined as error:
+            failed.append(f"{label}: {error}")
+            continue
+        comparisons += [_with_leave(one, acceptances) for one in found]
+    comparisons = sitting.adjust(comparisons)
+    return Gated(comparisons, missing, new, failed)
+
+
+def exit_code(found: Gated, fail_on: Literal["regression", "inconclusive"]) -> int:
+    """A regression before everything else; then what is missing or failed; then what could not be decided."""
+    if any(one.verdict == "regression" and not one.accepted for one in found.comparisons):
+        return REGRESSION
+    if found.missing or found.failed or not found.comparisons:
+        return FAILED
+    undecided = any(one.verdict == "inconclusive" for one in found.comparisons)
+    return UNDECIDED if undecided and fail_on == "inconclusive" else FINE
+
+
+def _with_leave(one: Comparison, acceptances: Sequence[Acceptance]) -> Comparison:
+    """A regression that is wanted says by whose leave: every metric that got worse must be accepted."""
+    if one.verdict != "regression":
+        return one
+    leaves = [accepted_by(f, one.label, acceptances) for f in one.findings if f.verdict == "regression"]
+    return replace(one, accepted="; ".join(leave for leave in leaves if leave)) if all(leaves) else one

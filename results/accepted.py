@@ -1,0 +1,65 @@
+"""Changes that are wanted: committed lines that say which case may get worse in what, by how much, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import Refused
+from results.comparison import Finding
+
+FILE = Path("baselines") / "accepted.jsonl"
+"""Below the results folder; committed, one JSON object per line."""
+
+
+class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`case` is a label or a pattern of labels. `up_to` is a share of the cost, or points for accuracy. `moment` is
+    when it was accepted (UTC, ISO 8601); `revision` the commit that it was accepted at, if it is known."""
+
+    case: str
+    metric: str
+    up_to: float
+    reason: str
+    moment: str
+    revision: str = ""
+
+
+def read_accepted(results_dir: Path) -> list[Acceptance]:
+    """All acceptances of a results folder, oldest first. Raises `Refused`, with the line, for one that is none."""
+    path = results_dir / FILE
+    if not path.exists():
+        return []
+    found = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            found.append(msgspec.json.decode(line, type=Acceptance))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Refused(f"{path}, line {number}: {error}; mend or remove the line") from error
+    return found
+
+
+def add_accepted(results_dir: Path, acceptance: Acceptance) -> Path:
+    """Append an acceptance; returns the file, which wants to be committed."""
+    path = results_dir / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(msgspec.json.encode(acceptance) + b"\n")
+    return path
+
+
+def accepted_by(finding: Finding, label: str, acceptances: Sequence[Acceptance]) -> str:
+    """The reason for which a finding about a case is wanted; empty if it is not, or is larger than what was accepted.
+
+    The estimate counts, not the interval: noise alone shall not overrun what was accepted.
+    """
+    for one in reversed(acceptances):
+        limit = one.up_to if finding.unit == "points" else math.log1p(one.up_to)
+        if fnmatchcase(label, one.case) and one.metric == finding.metric and finding.change <= limit:
+            return one.reason
+    return ""

@@ -1,0 +1,116 @@
+"""`compare` and `noise` for real, on the reference backend and with turns of a fiftieth of a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import Result
+
+from results.compared import Compared, comparisons
+from results.verdicts import LOOKS
+from tests.benchmarks.commanding import SMALL, invoke
+
+SHORT = (
+    "--scenario",
+    "scratch",
+    "--turn",
+    "0.02",
+    "--threads",
+    "1",
+    "--pairs",
+    "10",
+    "--margin",
+    "20%",
+    "--order-seed",
+    "1",
+)
+
+
+def compare(folder: Path, *arguments: str) -> tuple[Result, Compared]:
+    said = invoke("compare", "--results", folder, *SMALL, *SHORT, *arguments)
+    (stored,) = comparisons(folder)
+    return said, stored
+
+
+@pytest.fixture(scope="module")
+def slowed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Compared]:
+    return compare(tmp_path_factory.mktemp("slowed"), "--seeds", "2", "--inject-delay", "B=100%")
+
+
+def test_an_injected_slow_down_is_found_confirmed_and_ends_with_1(slowed: tuple[Result, Compared]) -> None:
+    said, stored = slowed
+    assert said.exit_code == 1, said.output
+    assert "injected delay: 0.0% in A, 100.0% in B" in said.output
+    assert stored.verdict is not None
+    assert stored.verdict.verdict == "regression"
+    assert [finding.metric for finding in stored.verdict.confirmation] == ["throughput"]
+    assert stored.verdict.sentence.endswith("(found twice)")
+
+
+def test_every_pair_is_stored_with_its_order_its_turns_and_its_sensors(slowed: tuple[Result, Compared]) -> None:
+    _, stored = slowed
+    assert sum(pair.counts and not pair.confirms for pair in stored.pairs) == LOOKS[0]
+    assert sum(pair.counts and pair.confirms for pair in stored.pairs) == LOOKS[0]
+    assert {pair.order for pair in stored.pairs} == {"ABBA", "BAAB"}
+    for pair in stored.pairs:
+        for side in (pair.a, pair.b):
+            assert len(side.turns) == 6
+            assert all(turn.steps >= 5 and turn.compile_events == 0 for turn in side.turns)
+            assert side.sensors is not None
+        assert pair.a.start_sha256 == pair.b.start_sha256
+
+
+def test_accuracy_is_judged_over_seeds_and_its_runs_stay_out_of_the_table(slowed: tuple[Result, Compared]) -> None:
+    _, stored = slowed
+    assert stored.verdict is not None
+    accuracy = next(finding for finding in stored.verdict.findings if finding.metric == "accuracy")
+    assert accuracy.unit == "points"
+    assert accuracy.change == 0.0  # a slower arm learns the same
+    assert sorted((row.arm, row.record.case.seed) for row in stored.processes) == [
+        ("A", 0),
+        ("A", 1),
+        ("B", 0),
+        ("B", 1),
+    ]
+    assert invoke("table", stored.file.parents[4]).exit_code == 3
+
+
+def test_nothing_between_the_arms_is_an_a_a_test_and_says_so(tmp_path: Path) -> None:
+    said, stored = compare(tmp_path, "--seeds", "0", "--format", "json")
+    (found,) = msgspec.json.decode(said.stdout)
+    assert found["differs"] == []
+    assert found["verdict"] != "regression"
+    assert said.exit_code == 0
+    assert stored.verdict is not None
+    assert stored.verdict.order_seed == 1
+
+
+def test_a_revision_runs_in_its_own_worktree(tmp_path: Path) -> None:
+    said = invoke(
+        "compare", "rev:HEAD", "here", "--results", tmp_path, *SMALL, *SHORT, "--seeds", "0", "--budget", "0.02"
+    )
+    assert said.exit_code == 0, said.output
+    (stored,) = comparisons(tmp_path)
+    assert stored.verdict is not None
+    assert stored.verdict.verdict == "inconclusive"
+    assert "pairs, and the first look needs 10" in said.output  # the budget was spent before
+    a, b = stored.verdict.arms
+    assert a.revision.removesuffix("+") == b.revision.removesuffix("+")
+    assert any(one.field in ("revision", "checkout") for one in stored.verdict.differs)
+
+
+def test_processes_that_follow_each_other_make_pairs_too(tmp_path: Path) -> None:
+    _, stored = compare(tmp_path, "--seeds", "0", "--alternate", "--budget", "0.02")
+    assert {pair.order for pair in stored.pairs} <= {"AB", "BA"}
+    assert all(len(side.turns) == 6 for pair in stored.pairs for side in (pair.a, pair.b))
+
+
+def test_noise_needs_all_looks_and_says_what_is_missing(tmp_path: Path) -> None:
+    said = invoke("noise", "--results", tmp_path, *SMALL, "--scenario", "scratch", "--turn", "0.01", "--budget", "0.01")
+    assert said.exit_code == 3
+    assert "too few; give a larger --budget" in said.output
+    (stored,) = comparisons(tmp_path)
+    assert stored.verdict is not None
+    assert stored.verdict.purpose == "noise"

@@ -1,0 +1,103 @@
+"""What is typed of two arms, and what may not be compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.catalogue import read_catalogue
+from benchmarks.comparing.arms import ArmSpec, drafts, read_arms, read_share
+from harness.errors import Refused
+from tests.benchmarks.commanding import SMALL, invoke, refused
+
+CATALOGUE = read_catalogue()
+
+
+def arms(
+    *texts: str, python: tuple[str, ...] = (), settings: tuple[str, ...] = (), delay: tuple[str, ...] = ()
+) -> tuple[ArmSpec, ArmSpec]:
+    return read_arms(texts, python, settings, delay, CATALOGUE)
+
+
+def test_backends_revisions_folders_interpreters_and_settings_are_arms() -> None:
+    assert arms("pytorch", "keras3-jax")[1].settings == {"backend": ("keras3",), "engine": ("jax",)}
+    assert arms("rev:main", "rev:HEAD")[0].revision == "main"
+    assert arms("dir:/base", "here")[0].folder == Path("/base")
+    assert arms(python=("B=/usr/bin/python3",))[1].python == "/usr/bin/python3"
+    assert arms(settings=("B.precision=bf16", "B.batch-size=4"))[1].settings == {
+        "precision": ("bf16",),
+        "batch_size": (4,),
+    }
+    assert arms(delay=("B=5%",))[1].delay == 0.05
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ({"texts": ("pytorch",)}, "1 arms; name two"),
+        ({"texts": ("pytroch", "keras3")}, "did you mean pytorch"),
+        ({"settings": ("C.precision=bf16",)}, "begin with the arm"),
+        ({"settings": ("B.precision",)}, "no value"),
+        ({"settings": ("B.precison=bf16",)}, "did you mean precision"),
+        ({"settings": ("B.precision=half",)}, "half"),
+        ({"settings": ("B.data=cats",)}, "must be the same in both arms"),
+        ({"python": ("/usr/bin/python3",)}, "begin with the arm"),
+        ({"delay": ("B=fast",)}, "is no share"),
+        ({"delay": ("B=-5%",)}, "must lie between"),
+    ],
+)  # fmt: skip
+def test_arms_that_are_none_are_refused_with_what_to_write(call: dict[str, tuple[str, ...]], says: str) -> None:
+    texts = call.pop("texts", ())
+    with pytest.raises(Refused, match=says):
+        arms(*texts, **call)
+
+
+def test_a_share_is_written_either_way() -> None:
+    assert read_share("3%", "--margin") == read_share("0.03", "--margin") == 0.03
+
+
+def test_arms_have_the_same_models_and_scenarios() -> None:
+    both = drafts(arms("pytorch", "keras3"), {"model": ("resnet18",), "scenario": ("full", "scratch")}, CATALOGUE)
+    assert [(a.case.backend, b.case.backend, a.case.scenario.name) for a, b in both] == [
+        ("pytorch", "keras3", "full"), ("pytorch", "keras3", "scratch")
+    ]  # fmt: skip
+    with pytest.raises(Refused, match="not the same models and scenarios"):
+        drafts(arms(settings=("B.scenario=scratch",)), {"model": ("resnet18",), "scenario": ("full",)}, CATALOGUE)
+
+
+def test_other_data_another_checkpoint_and_an_idiom_are_refused_with_the_field(tmp_path: Path) -> None:
+    common = ("compare", "--scenario", "scratch", "--seeds", "0", "--results", tmp_path, *SMALL)
+    assert "must be the same in both arms" in refused(*common, "--set", "B.data=elsewhere")
+    assert "differ in dataset_sha256" in refused(*common, "--set", "B.image_size=64")
+    assert "differ in idiom" in refused(*common, "--set", "B.idiom=true")
+    assert not (tmp_path / "runs").exists() or not list(tmp_path.rglob("pair"))
+
+
+def test_two_backends_without_a_certificate_are_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
+    said = refused("compare", "pytorch", "keras3", "--model", "resnet18", "--scenario", "scratch", "--limit", "32",
+                   "--image-size", "32", "--results", tmp_path)  # fmt: skip
+    assert "no certificate (≠)" in said
+    assert "certify resnet18 --backends pytorch keras3-tensorflow" in said
+
+
+def test_fewer_pairs_than_a_look_needs_and_an_interpreter_that_is_none_are_refused(tmp_path: Path) -> None:
+    common = ("compare", "--scenario", "scratch", "--results", tmp_path, *SMALL)
+    assert "at least 10 pairs" in refused(*common, "--pairs", "9")
+    assert "cannot be run" in refused(*common, "--python", "B=/nowhere/python")
+
+
+def test_an_interpreter_without_the_packages_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
+    bare = tmp_path / "python"
+    bare.write_text("#!/bin/sh\nexit 1\n")
+    bare.chmod(0o755)
+    said = refused("compare", "--scenario", "scratch", "--results", tmp_path, *SMALL, "--python", f"B={bare}")
+    assert "arm B" in said
+    assert "cannot run the harness" in said
+
+
+def test_a_dry_run_says_what_it_costs_and_measures_nothing(tmp_path: Path) -> None:
+    said = invoke("compare", "--scenario", "scratch", "--results", tmp_path, *SMALL, "--dry-run").output
+    assert "1 cases" in said
+    assert "min if the first look" in said
+    assert not list(tmp_path.rglob("*.jsonl"))

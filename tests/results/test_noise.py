@@ -1,0 +1,64 @@
+"""What a scatter of pairs can resolve."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from results.comparison import ArmFacts, Comparison
+from results.noise import pairs_needed, resolution, sentences
+from results.pair_findings import of_time
+from results.pair_ratio import log_ratio
+from results.rows import PairRow
+from results.verdicts import LOOKS, detectable, estimate
+from tests.results.pairs import pair
+
+
+def aa(spread: float) -> Comparison:
+    draw = np.random.default_rng(3)
+    pairs = [pair(math.exp(spread * value)) for value in draw.standard_normal(LOOKS[-1])]
+    arm = ArmFacts(name="A", said="here")
+    finding = of_time(pairs, 1e-9)  # a margin that nothing is within: all looks are taken
+    return Comparison(label="a case", arms=(arm, arm), findings=(finding,), comparison="1", verdict="inconclusive")
+
+
+def test_more_pairs_and_less_scatter_see_smaller_changes() -> None:
+    quiet, loud = resolution(aa(0.01)), resolution(aa(0.04))
+    assert quiet.pair_error == pytest.approx(loud.pair_error / 4, rel=0.01)
+    assert quiet.visible[10] > quiet.visible[15] > quiet.visible[20]
+    assert quiet.visible[20] < loud.visible[20]
+    assert "+3 % takes" in sentences(quiet)[1]
+
+
+def test_the_pairs_that_are_needed_are_the_fewest_that_see_the_change() -> None:
+    for error in (0.02, 0.05):
+        fewest = pairs_needed(error, 0.05)
+        assert fewest is not None
+        assert pairs_needed(error, 0.051) <= fewest
+    assert pairs_needed(10.0, 0.03) is None
+
+
+def test_a_pair_cancels_a_steady_drift_and_takes_the_median_quad() -> None:
+    drifting = pair(1.1, drift=0.5)
+    assert _ratio(drifting) == pytest.approx(math.log(1.1), abs=1e-9)
+    burst = pair(1.1, burst=(3, 2.0))  # one turn of the first quad took twice as long
+    assert _ratio(burst) == pytest.approx(math.log(1.1), abs=1e-9)
+    other_way = pair(1.1, order="BAAB", drift=0.5)
+    assert _ratio(other_way) == pytest.approx(math.log(1.1), abs=1e-9)
+
+
+def test_turns_that_make_no_whole_quads_are_no_pair() -> None:
+    with pytest.raises(ValueError, match="no whole ABBAs"):
+        _ratio(pair(1.1, turns=10))
+
+
+def test_the_smallest_visible_change_is_no_smaller_than_the_margin() -> None:
+    found = estimate([0.001 * n for n in range(-5, 5)])
+    assert detectable(found, 0.05) > 0.05
+    assert detectable(found, 0.10) > detectable(found, 0.05)
+
+
+def _ratio(row: PairRow) -> float:
+    return log_ratio(row.order, row.a, row.b)
