@@ -7,34 +7,55 @@ from collections.abc import Sequence
 from statistics import fmean, median
 from typing import Literal
 
-from harness.pair import SideRecord, Turn
+from harness.pair import SideRecord
 from results.rows import Order
 
-TURNS = {"A": 2, "B": 2}
-"""Turns of each side in a quad, as ABBA has them."""
+UNFINISHED = 0.02
+"""Share of a turn for which a device may be waited for at its end while step times still count as times of steps."""
 
 
 def log_ratio(order: Order, a: SideRecord, b: SideRecord) -> float:
-    """Log of B's seconds per image over A's, positive is slower.
+    """Log of B's cost per image over A's, positive is slower.
 
-    Where they took turns, a quad (ABBA or BAAB) cancels a drift that is linear over it and gives the mean of its two
-    B turns less that of its two A turns; the pair is the median of its quads. Where one process came after the other,
-    it is the difference of the medians of their turns. Raises ValueError for turns that make no whole quads.
+    The cost is the median step of all of a side's turns (V51): ABBA and BAAB give both sides the same share of a drift,
+    and a burst of the neighbours' work reaches fewer than half of the steps. Where steps are only dispatched and the
+    device catches up at the end of a turn, step times are none, and each quad gives the mean log cost of its two B
+    turns less that of its two A turns, the pair the median of its quads; or, where one process came after the other,
+    the difference of the medians of their turns. Raises ValueError for turns that make no whole quads.
 
-    >>> turns = lambda *s: SideRecord(case=None, key="", version="", status="ok", turns=tuple(
-    ...     Turn(steps=1, images=1, seconds=one, lead_us=1, step_us=()) for one in s))
-    >>> round(log_ratio("ABBA", turns(1.0, 1.0), turns(1.1, 1.1)), 4)
+    >>> from harness.pair import Turn
+    >>> side = lambda us: SideRecord(case=None, key="", version="", status="ok", turns=(Turn(
+    ...     steps=3, images=3, seconds=3 * us / 1e6, lead_us=us, step_us=(us,) * 3),) * 2)
+    >>> round(log_ratio("ABBA", side(1000), side(1100)), 4)
     0.0953
     """
-    ours, theirs = ([_log_cost(turn) for turn in side.turns] for side in (a, b))
-    if not ours or not theirs:
+    if not a.turns or not b.turns:
         raise ValueError("a side has no turn")
-    if order in ("AB", "BA"):
+    if len(order) == 4 and (len(a.turns) % 2 or len(a.turns) != len(b.turns)):
+        raise ValueError(f"{len(a.turns)} turns of A and {len(b.turns)} of B make no whole {order}s")
+    if all(times_steps(side) for side in (a, b)):
+        return math.log(_median_step(b) / _median_step(a))
+    ours, theirs = ([math.log(turn.seconds / turn.images) for turn in side.turns] for side in (a, b))
+    if len(order) == 2:
         return median(theirs) - median(ours)
-    if len(ours) % TURNS["A"] or len(ours) != len(theirs):
-        raise ValueError(f"{len(ours)} turns of A and {len(theirs)} of B make no whole {order}s")
     quads = zip(_pairs_of(ours), _pairs_of(theirs), strict=True)
     return median(fmean(second) - fmean(first) for first, second in quads)
+
+
+def mean_log_ratio(a: SideRecord, b: SideRecord) -> float:
+    """Log of B's mean cost per image over A's: what stalls of a few steps move and the median does not."""
+    ours, theirs = (sum(t.seconds for t in side.turns) / sum(t.images for t in side.turns) for side in (a, b))
+    return math.log(theirs / ours)
+
+
+def times_steps(side: SideRecord) -> bool:
+    """Whether the times between a side's ticks are times of steps: little of its turns was left to wait for."""
+    return all(turn.seconds - sum(turn.step_us) / 1e6 <= UNFINISHED * turn.seconds for turn in side.turns)
+
+
+def _median_step(side: SideRecord) -> float:
+    """Microseconds per image."""
+    return median(step / (turn.images / turn.steps) for turn in side.turns for step in turn.step_us)
 
 
 def memory_log_ratio(
@@ -52,10 +73,6 @@ def _peak(metric: str, side: SideRecord) -> int | None:
     if side.memory is None:
         return None
     return side.memory.device_peak if metric == "device memory" else side.memory.process_peak
-
-
-def _log_cost(turn: Turn) -> float:
-    return math.log(turn.seconds / turn.images)
 
 
 def _pairs_of(costs: Sequence[float]) -> list[tuple[float, float]]:

@@ -10,7 +10,7 @@ import pytest
 from results.comparison import ArmFacts, Comparison
 from results.noise import pairs_needed, resolution, sentences
 from results.pair_findings import of_time
-from results.pair_ratio import log_ratio
+from results.pair_ratio import log_ratio, mean_log_ratio
 from results.rows import PairRow
 from results.verdicts import LOOKS, detectable, estimate
 from tests.results.pairs import pair
@@ -40,13 +40,19 @@ def test_the_pairs_that_are_needed_are_the_fewest_that_see_the_change() -> None:
     assert pairs_needed(10.0, 0.03) is None
 
 
-def test_a_pair_cancels_a_steady_drift_and_takes_the_median_quad() -> None:
-    drifting = pair(1.1, drift=0.5)
-    assert _ratio(drifting) == pytest.approx(math.log(1.1), abs=1e-9)
-    burst = pair(1.1, burst=(3, 2.0))  # one turn of the first quad took twice as long
-    assert _ratio(burst) == pytest.approx(math.log(1.1), abs=1e-9)
-    other_way = pair(1.1, order="BAAB", drift=0.5)
-    assert _ratio(other_way) == pytest.approx(math.log(1.1), abs=1e-9)
+@pytest.mark.parametrize("dispatched", [False, True])
+def test_a_pair_cancels_a_steady_drift_and_a_burst_in_one_turn(dispatched: bool) -> None:
+    for order in ("ABBA", "BAAB"):
+        drifting = pair(1.1, order=order, drift=0.05, dispatched=dispatched)
+        assert _ratio(drifting) == pytest.approx(math.log(1.1), abs=2e-3)
+    burst = pair(1.1, burst=(3, 2.0), dispatched=dispatched)  # one turn of the first quad took twice as long
+    assert _ratio(burst) == pytest.approx(math.log(1.1), abs=1e-4)
+
+
+def test_the_mean_shows_a_stall_that_the_median_does_not_see() -> None:
+    stalled = pair(1.0, burst=(1, 3.0))
+    assert _ratio(stalled) == 0.0
+    assert mean_log_ratio(stalled.a, stalled.b) == pytest.approx(math.log(8 / 6), abs=1e-6)
 
 
 def test_turns_that_make_no_whole_quads_are_no_pair() -> None:
