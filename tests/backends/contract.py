@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 import numpy as np
 from msgspec.structs import replace
+from PIL import Image
 
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays
+from benchmarks.predicting import predict
 from benchmarks.scenarios import RECIPES, SCENARIOS, Recipe
 from harness.checkpoint import NORMALISATIONS, write_checkpoint
 from harness.contract import BUFFERS, Probe, Session
@@ -78,9 +80,11 @@ def _problems(
         checkpoint, backbone, model=model, normalisation=NORMALISATIONS["imagenet"], origin="contract", classes=()
     )
     del session
-    job = Job(case=case, dataset_path=str(prepared.folder), checkpoint_path=str(checkpoint), strict=True)
+    job = Job(case=case, dataset_path=str(prepared.folder), checkpoint_path=str(checkpoint), strict=True,
+              save_model=str(folder / "kept") if probed else None)  # fmt: skip
     record = run_case(msgspec.to_builtins(job), str(folder), time.time(), lambda event: None)
-    return problems + _of_record(record, scenario)
+    problems += _of_record(record, scenario)
+    return problems + (_of_kept(record.artefacts["model"], folder, prepared.folder) if probed else [])
 
 
 def coloured(size: int) -> ArraySet:
@@ -179,6 +183,17 @@ def _of_record(record: Record, scenario: Scenario) -> list[str]:
     if record.memory is None or record.test is None or not record.parameters["head"]:
         problems.append("no memory, quality or head")
     return problems
+
+
+def _of_kept(kept: str, folder: Path, dataset: Path) -> list[str]:
+    """Whether the framework's own file of the network gives the very logits of the run for its test images."""
+    (folder / "images").mkdir(exist_ok=True)
+    for number, image in enumerate(open_dataset(dataset).splits["test"].images):
+        Image.fromarray(image).save(folder / "images" / f"{number:02}.png")
+    with np.load(folder / "logits.npz") as archive:
+        wanted = archive["logits"]
+    found = np.array([one.logits for one in predict(kept, [str(folder / "images")], True, [])], np.float32)
+    return [] if _same(found, wanted) else ["what was kept predicts other logits than the run's"]
 
 
 def _of_steps(where: str, said: Any, stage: Stage) -> list[str]:
