@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pandas as pd
 
+from harness.errors import Declined
 from results.rows import record_at
 from results.windows import steps_of
 
@@ -16,11 +17,14 @@ def as_benchmark_json(frame: pd.DataFrame) -> bytes:
     """One benchmark per process that has step latencies (synchronised steps, in seconds); the others have none to show.
 
     Benchmarks of one group are of one version of a case on one machine, so that none that did other work stands in
-    the same table (V52). The statistics are pytest-benchmark's own. Raises ImportError where it is not installed.
+    the same table (V52); the arms of a comparison are apart too. The statistics are pytest-benchmark's own. Raises
+    `Declined` if no process has any (V50), ImportError where pytest-benchmark is not installed.
     """
     from pytest_benchmark import __version__
 
     benchmarks = [_benchmark(row) for row in frame.to_dict("records") if not pd.isna(row["latency_ms"])]
+    if not benchmarks:
+        raise Declined("no process here has step latencies to export; `table` says what became of each")
     content = {
         "machine_info": {"machine": ", ".join(dict.fromkeys(frame["machine"]))},
         "commit_info": {"id": "unversioned"},
@@ -40,10 +44,11 @@ def _benchmark(row: dict[Any, Any]) -> dict[str, Any]:
         for step in steps_of(stage, "latency"):
             stats.update(step / 1e6)
     case = record.case
+    arm = "" if pd.isna(row["arm"]) else f", arm {row['arm']} of {row['comparison']}"
     facts = ("run", "version", "machine", "environment", "dataset", "image_size", "device", "precision", "layout",
              "input", "threads", "epochs", "throughput", "accuracy")  # fmt: skip
     return {
-        "group": f"{case.backend_name}/{case.model}/{case.scenario.name} {row['version'][:8]} on {row['machine']}",
+        "group": f"{case.backend_name}/{case.model}/{case.scenario.name} {row['version'][:8]} on {row['machine']}{arm}",
         "name": case.label,
         "fullname": case.label,
         "params": None,

@@ -11,6 +11,9 @@ from results.exports.headline import headlines
 from results.render import PROBLEMS, escape, markdown_table, with_models
 from results.sheet import Block, Column, Problem, Sheet, compose
 
+TITLE = "### Fine-tuning benchmarks"
+ONLY_ARMS = "Only arms of comparisons were measured; their verdicts are what `python -m benchmarks compare` prints."
+
 LEFT_OUT = ("epoch\ns", "± test", "MB")
 """Columns that do not fit the width of a comment; `table` has them."""
 
@@ -23,11 +26,13 @@ def as_summary(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES
 
     Every text from outside is escaped, and nobody is mentioned. What is cut off is counted.
     """
+    if table.empty:
+        return f"{TITLE}\n\n{ONLY_ARMS}\n"
     return "\n".join(_lines(compose(table, certificates), headlines(table))) + "\n"
 
 
 def _lines(sheet: Sheet, answers: list[str]) -> Iterator[str]:
-    yield "### Fine-tuning benchmarks"
+    yield TITLE
     for sentence in answers or ["Nothing was measured."]:
         yield from ("", f"**{escape(sentence)}**")
     for warning in sheet.warnings:

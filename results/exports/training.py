@@ -101,7 +101,8 @@ def _curves(record: Record, began: float) -> dict[str, tuple[Point, ...]]:
 
 
 def _tags(row: Mapping[Hashable, Any]) -> dict[str, str]:
-    names = ("status", "reason", "run", "key", "version", "protocol", "machine", "environment", "device_name")
+    names = ("status", "reason", "run", "key", "version", "protocol", "machine", "environment", "device_name",
+             "comparison", "arm")  # fmt: skip
     told = {name: str(row[name]) for name in names if not pd.isna(row[name]) and str(row[name])}
     return {**told, "marks": "; ".join(row["marks"]), **{f"version.{k}": v for k, v in row["versions"].items()}}
 

@@ -15,6 +15,7 @@ import results
 from benchmarks.commands.export import TARGETS
 from tests.benchmarks.commanding import ROOT, invoke, refused
 from tests.benchmarks.conftest import Finished
+from tests.results.exports.arms import store_arms
 from tests.results.records import build
 from tests.results.test_read import store
 
@@ -30,14 +31,14 @@ def test_the_guide_has_a_command_for_every_target() -> None:
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if shlex.split(c)[3] not in SERVED])
 def test_the_commands_of_the_guide_write_their_files(
-    command: str, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "results").symlink_to(finished.results)
+    store(tmp_path / "results", build(), build(scenario="freeze-conv"))
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command)
     done = invoke(*words)
     assert (done.exit_code, done.output) == (0, "")
-    assert (tmp_path / words[words.index("--out") + 1]).stat().st_size > 100
+    assert (tmp_path / words[words.index("--out") + 1]).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,11 @@ def test_a_badge_is_of_one_figure_of_one_case(finished: Finished, tmp_path: Path
     shown = json.loads((tmp_path / "b.json").read_text())
     assert shown["label"] == "mine"
     assert shown["message"].startswith(f"{frame['accuracy'][0] * 100:.1f} ± ")
+
+
+def test_a_badge_of_nothing_but_arms_is_refused(tmp_path: Path) -> None:
+    store_arms(tmp_path, build(), build(seed=1))
+    assert "only arms of comparisons" in refused("export", tmp_path, "--to", "badge", "--metric", "accuracy")
 
 
 def test_what_cannot_be_chosen_or_written_is_refused(finished: Finished, tmp_path: Path) -> None:

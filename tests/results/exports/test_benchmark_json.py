@@ -12,8 +12,10 @@ from statistics import median
 import pytest
 
 import results
+from harness.errors import Declined
 from harness.record import Record
 from results.exports.benchmark_json import as_benchmark_json
+from tests.results.exports.arms import store_arms
 from tests.results.records import build
 from tests.results.test_read import store
 
@@ -52,6 +54,17 @@ def test_two_versions_never_stand_in_one_table_V52(tmp_path: Path) -> None:
     file = export(tmp_path, build(), build(seed=1), build(image_size=32))
     groups = [benchmark["group"] for benchmark in json.loads(file.read_bytes())["benchmarks"]]
     assert groups[0] == groups[1] != groups[2]
+
+
+def test_the_arms_of_a_comparison_are_apart(tmp_path: Path) -> None:
+    store_arms(tmp_path, build(), build(seed=1))
+    groups = [one["group"] for one in json.loads(as_benchmark_json(results.load(tmp_path)))["benchmarks"]]
+    assert [group.partition(", ")[2] for group in groups] == ["arm A of c1", "arm B of c1"]
+
+
+def test_nothing_to_show_is_declined_V50(tmp_path: Path) -> None:
+    with pytest.raises(Declined, match="no process here has step latencies"):
+        export(tmp_path, build(status="skipped"))
 
 
 def test_void_and_unmeasured_processes_are_left_out(tmp_path: Path) -> None:

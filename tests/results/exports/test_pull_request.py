@@ -12,8 +12,9 @@ from markdown_it import MarkdownIt
 import results
 from harness.record import Record
 from results.exports.headline import headlines
-from results.exports.pull_request import LEFT_OUT, MOST_ROWS, as_summary
+from results.exports.pull_request import LEFT_OUT, MOST_ROWS, ONLY_ARMS, as_summary
 from results.sheet import compose
+from tests.results.exports.arms import store_arms
 from tests.results.records import build
 from tests.results.test_read import store
 from tests.results.test_render import same, suite
@@ -72,6 +73,11 @@ def test_nothing_measured_is_said(tmp_path: Path) -> None:
     text = as_summary(tabulate(tmp_path, build(status="skipped", reason="no CUDA")))
     assert "Nothing was measured" in text
     assert "1 skipped or failed" in text
+
+
+def test_arms_of_comparisons_are_no_cases(tmp_path: Path) -> None:
+    store_arms(tmp_path, build(), build(seed=1))
+    assert ONLY_ARMS in as_summary(results.table(results.load(tmp_path)))
 
 
 def test_the_columns_left_out_are_columns_of_the_table(tmp_path: Path) -> None:
