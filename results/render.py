@@ -103,4 +103,6 @@ def escape(text: str) -> str:
     text = re.sub(
         r"^([-+=])(?=[-+=\s]|$)|^(\d+)(?=[.)]\s)", lambda start: f"\\{start[1]}" if start[1] else f"{start[2]}\\", text
     )
-    return re.sub(r"(@|#(?=\d)|:(?=/)|\bGH-(?=\d)|\bwww(?=\.))", f"\\1{APART}", text, flags=re.IGNORECASE)
+    return re.sub(
+        r"(@|#(?=\d)|:(?=/|[a-z+-][\w+-]*:)|\bGH-(?=\d)|\bwww(?=\.))", f"\\1{APART}", text, flags=re.IGNORECASE
+    )
