@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from harness.dataset import DatasetMeta, content_digest, open_dataset
+from harness.launch import launch
+from harness.record import Record
+from harness.spec import Case, Job, Scenario, Stage
 
 LIMIT_MB = 300
 
@@ -71,8 +74,21 @@ def test_digest_does_not_depend_on_the_chunks_it_is_taken_in() -> None:
     )
 
 
+def test_a_case_of_200_images_out_of_20_000_grows_its_worker_by_less_than_300_mb(tmp_path: Path) -> None:
+    folder = written(tmp_path / "big", {"train": 20_000, "val": 2_000}, 256, sparse=True, test_is_val=True)
+    stage = Stage(epochs=1, head_lr=0.01, backbone_lr=0.01, batch_size=16)
+    scenario = Scenario(name="own", explanation="", stages=(stage,), start="random")
+    case = Case(backend="reference", model="tiny-cnn", scenario=scenario, dataset="made", dataset_sha256="",
+                image_size=224, limit=200)  # fmt: skip
+    job = msgspec.to_builtins(Job(case=case, dataset_path=str(folder)))
+    outcome = launch("harness.run:run_case", {"job": job}, folder=tmp_path / "worker", cores=1)
+    memory = msgspec.json.decode(outcome.require(), type=Record).memory
+    assert memory is not None
+    assert 0 < memory.private_peak - memory.framework < LIMIT_MB * 2**20
+
+
 @pytest.mark.parametrize("mode", ["arrays", "stream"])
-def test_a_case_of_200_images_out_of_20_000_needs_little_private_memory(tmp_path: Path, mode: str) -> None:
+def test_feeding_200_images_out_of_20_000_needs_little_private_memory(tmp_path: Path, mode: str) -> None:
     folder = written(tmp_path / "big", {"train": 20_000, "val": 2_000}, 256, sparse=True)
     answer = subprocess.run(
         [sys.executable, "-c", _PROGRAM, str(folder), mode], capture_output=True, text=True, check=True, timeout=120
