@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from harness.record import Record
 class RunProgress:
     """A context manager whose `on_event` hears preparation and cases. Draws when an event comes, never on a timer."""
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(self, console: Console, *, quiet: bool = False, now: Callable[[], float] = time.monotonic) -> None:
         self._console, self._quiet = console, quiet
         self._live = console.is_terminal and not quiet
         self._bar = Progress(
@@ -30,11 +31,14 @@ class RunProgress:
         )
         self._task: TaskID | None = None
         self._total = self._done = 0
-        self._started = time.monotonic()
+        self._now, self._begun = now, dict[str, tuple[float, float]]()
 
     def expect(self, cases: int) -> None:
         """Say how many cases there will be; the time left is told from now on."""
-        self._total, self._started = cases, time.monotonic()
+        self._total = cases
+        self._time_left("cases", 0.0)
+        if self._task is not None:
+            self._bar.remove_task(self._task)  # what was prepared is ready
         self._task = self._bar.add_task("", total=cases, detail="")
 
     def on_event(self, event: Event) -> None:
@@ -44,7 +48,8 @@ class RunProgress:
         elif "preparing" in event:
             self._show(f"preparing {event['preparing']}", "")
         elif "pretraining" in event:
-            self._show(f"pretraining {event['pretraining']} (once, then cached)", _epoch(event))
+            left = self._time_left(event["pretraining"], _share(event))
+            self._show(f"pretraining {event['pretraining']} (once, then cached)", _epoch(event) + left)
         elif "certifying" in event:
             self._show(f"certifying {event['certifying']}", event.get("asking") or _epoch(event))
         elif "comparing" in event:
@@ -52,7 +57,7 @@ class RunProgress:
         elif "begin" in event:
             self._show(event["begin"], f"starting{self._left()}")
         else:
-            self._show(None, _epoch(event) + self._left())
+            self._show(None, _epoch(event) + self._left(_share(event)))
 
     def __enter__(self) -> RunProgress:
         self._bar.start()
@@ -80,11 +85,24 @@ class RunProgress:
                 f"{count} {record.case.label}: {_ending(record)}", highlight=False, markup=False, soft_wrap=True
             )
 
-    def _left(self) -> str:
-        if not self._done:
+    def _left(self, of_this: float = 0.0) -> str:
+        """Time left for all cases, with a share of the one that runs done."""
+        return self._time_left("cases", (self._done + of_this) / self._total) if self._total else ""
+
+    def _time_left(self, work: str, share: float) -> str:
+        """Nothing until some of the work was done since it was first heard of."""
+        began, before = self._begun.setdefault(work, (self._now(), share))
+        if share <= before:
             return ""
-        left = (time.monotonic() - self._started) / self._done * (self._total - self._done)
+        left = (self._now() - began) / (share - before) * (1 - share)
         return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
+
+
+def _share(event: Event) -> float:
+    """How much of a case's epochs is done, its stages taken to be equally long."""
+    if "epoch" not in event:
+        return 0.0
+    return float((event["stage"] - 1 + event["epoch"] / event["epochs"]) / event["stages"])
 
 
 def _epoch(event: Event) -> str:

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from benchmarks.progress import RunProgress
+from tests.results.records import build
+
+
+def shown(*events: dict[str, Any], cases: int = 2, terminal: bool = True) -> str:
+    """What a terminal was sent; every event comes ten seconds after the one before."""
+    screen, time_s = io.StringIO(), [0.0]
+    console = Console(file=screen, force_terminal=terminal, width=200, color_system=None)
+    with RunProgress(console, now=lambda: time_s[0]) as progress:
+        progress.expect(cases)
+        for event in events:
+            time_s[0] += 10
+            progress.on_event(event)
+    return screen.getvalue()
+
+
+def epoch(number: int, *, stage: int = 1, stages: int = 1, **more: Any) -> dict[str, Any]:
+    done = {"stage": stage, "stages": stages, "epoch": number, "epochs": 4, "images_per_s": 123.4, "val_accuracy": 0.5}
+    return {**done, **more}
+
+
+def test_a_terminal_shows_case_epoch_speed_accuracy_and_time_left_already_in_the_first_case() -> None:
+    text = shown({"begin": "pytorch/resnet18/full/seed0"}, epoch(1))
+    assert "pytorch/resnet18/full/seed0" in text
+    assert "epoch 1/4, 123 images/s, 50.0%, about 2 min left" in text  # an eighth of the work took 20 s
+
+
+def test_time_left_shrinks_with_the_share_that_is_done() -> None:
+    text = shown({"begin": "one"}, epoch(4), {"end": build()}, {"begin": "two"}, epoch(2, stage=2, stages=2))
+    assert "stage 2/2, epoch 2/4, 123 images/s, 50.0%, about 7 s left" in text
+
+
+def test_pretraining_tells_its_own_time_left() -> None:
+    text = shown({"pretraining": "resnet18", **epoch(1)}, {"pretraining": "resnet18", **epoch(2)})
+    assert "pretraining resnet18 (once, then cached)" in text
+    assert "epoch 2/4, 123 images/s, 50.0%, about 20 s left" in text
+
+
+@pytest.mark.parametrize("cases", [1, 2])
+def test_without_a_terminal_only_finished_cases_have_a_line(cases: int) -> None:
+    text = shown({"begin": "one"}, epoch(1), {"end": build()}, cases=cases, terminal=False)
+    assert text == f"[1/{cases}] pytorch/resnet18/full/seed0: 75.0% in 12 s\n"
