@@ -18,11 +18,16 @@ START_S = {"pytorch": 6.0, "keras3": 15.0}
 GMACS_PER_CORE_S = 15.0
 """Multiply-accumulates, in billions, that a core does per second in these networks at their usual efficiency."""
 RECORD_BYTES = 60_000
-EMBEDDED_TRAIN, EMBEDDED_EVALUATED = 120, 200
+EMBEDDED_TRAIN, EMBEDDED_EVALUATED = 96, 176
+EMBEDDED_IMAGES = 736 + 8400
+"""Those of the target and the source task."""
 
 
-def forecast(cases: Sequence[Case], results: Path, catalogue: Catalogue) -> str:
-    """A line per case with expected seconds, and sums of time and disk. Prepares and measures nothing."""
+def forecast(cases: Sequence[Case], results: Path, catalogue: Catalogue, *, kept: bool = False) -> str:
+    """A line per case with expected seconds, and sums of time and disk. Prepares and measures nothing.
+
+    `kept` says whether networks are kept, whose size only their framework knows.
+    """
     measured = _measured(results, describe_machine())
     lines, total, guessed = [], 0.0, 0
     for case in cases:
@@ -33,9 +38,15 @@ def forecast(cases: Sequence[Case], results: Path, catalogue: Catalogue) -> str:
         lines.append(f"{case.label:60} {'' if known else '~'}{seconds:.0f} s")
     disk = len(cases) * RECORD_BYTES / 2**20
     lines.append(f"{len(cases)} cases, about {total / 60:.0f} min; results take about {disk:.1f} MB")
+    if kept:
+        lines.append(f"beside them, {len(cases)} networks are kept, each in two files of its own size")
     if guessed:
         lines.append(f"~ {guessed} of them are rough guesses: nothing like them was run on this machine before")
-    lines.append("data and pretrained networks are prepared once, beside this, and kept in the cache (see `cache`)")
+    pixels = sum(_prepared_bytes(*data) for data in {(case.dataset, case.image_size) for case in cases}) / 2**20
+    lines.append(
+        "data and pretrained networks are prepared once, beside this, and kept in the cache (see `cache`)"
+        + (f"; the data takes about {pixels:.0f} MB of it" if pixels else "")
+    )
     return "\n".join(lines)
 
 
@@ -79,3 +90,12 @@ def _images(dataset: str) -> tuple[int, int]:
     root = folder / "train" if (folder / "train").is_dir() else folder
     count = sum(len(files) for _, _, files in os.walk(root))
     return count, round(1.6 * count)
+
+
+def _prepared_bytes(dataset: str, image_size: int) -> float:
+    """Of uint8 pixels with a rim of a seventh; 0 where it is not known how many images there are."""
+    folder = Path(dataset).expanduser()
+    if folder.is_dir():
+        count = sum(len(files) for _, _, files in os.walk(folder))
+        return count * (image_size * 8 / 7) ** 2 * 3
+    return EMBEDDED_IMAGES * image_size**2 * 3 if dataset == "embedded" else 0

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from PIL import Image
+
+from benchmarks.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -47,6 +52,27 @@ def test_every_run_command_of_the_readme_is_understood(command: str, tmp_path: P
     done = run(*words, "--results", str(tmp_path / "results"), NEED_DATA)
     assert done.returncode == 0, done.stderr
     assert "cases, about" in done.stdout
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m benchmarks")])
+def test_every_command_of_the_readme_has_the_names_and_options_that_it_uses(command: str) -> None:
+    _, _, _, name, *words = shlex.split(command)
+    found = main.get_command(click.Context(main), name)
+    assert found is not None
+    found.make_context(name, words)  # raises what the command line would say
+
+
+def test_the_readme_shows_photographs_as_a_picture(tmp_path: Path) -> None:
+    assert "python -m benchmarks show photos/" in COMMANDS
+    for place, (split, name) in enumerate(itertools.product(("train", "val"), ("ants", "bees"))):
+        folder = tmp_path / "photos" / split / name
+        folder.mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (64, 48), (60 * place, 100 * number, 7)).save(folder / f"{number}.jpg")
+    done = run("show", str(tmp_path / "photos"), "--image-size", "32", "--out", str(tmp_path / "sheet.png"))
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 32
 
 
 def test_the_example_suite_runs_on_the_example_dataset(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ def command(kind: str | None, plugin: tuple[str, ...]) -> None:
 
 def _backends(catalogue: Catalogue) -> Lines:
     for name, facts in catalogue.backends.items():
-        yield name, f"engines {', '.join(facts.engines)}" if facts.engines else ""
+        engines = f"engines {', '.join(facts.engines)}; " if facts.engines else ""
+        yield name, f"{engines}uses {', '.join(facts.packages)}"
 
 
 def _models(catalogue: Catalogue) -> Lines:

@@ -59,7 +59,8 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
     selections, catalogue = _what(suite, options)
     drafts = [draft for selection in selections for draft in expand(selection, catalogue)]
     if options["dry_run"]:
-        click.echo(forecast([draft.case for draft in drafts], results, catalogue))
+        kept = options["save_model"] is not None
+        click.echo(forecast([draft.case for draft in drafts], results, catalogue, kept=kept))
         return
     file, records = _run(drafts, catalogue, results, options)
     unproved = _print_table(file, results, options["target"], require=options["require_certificate"])

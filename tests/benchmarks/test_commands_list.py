@@ -15,7 +15,7 @@ def test_everything_is_listed_with_a_line() -> None:
     named = {line.split()[0] for line in lines}
     assert {"pytorch", "keras3", "reference", "resnet18", "mobilenet-v2", "tiny-cnn", *SCENARIOS, "embedded", "flip",
             "tutorial", "smoke"} <= named  # fmt: skip
-    assert all(len(line.split(maxsplit=1)) == 2 for line in lines if line.split()[0] not in ("pytorch", "reference"))
+    assert all(len(line.split(maxsplit=1)) == 2 for line in lines)
 
 
 @pytest.mark.parametrize("kind", KINDS)

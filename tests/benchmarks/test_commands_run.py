@@ -83,6 +83,15 @@ def test_dry_run_says_what_like_cases_took_before(finished: Finished, images: Pa
     assert "rough guesses" not in result.stdout
 
 
+def test_dry_run_says_what_the_data_takes_and_that_networks_are_kept(images: Path, tmp_path: Path) -> None:
+    result = invoke("run", *SMALL, "--data", images, "--image-size", "224", "--scenario", "scratch", "--dry-run",
+                    "--save-model", tmp_path / "kept", "--results", tmp_path / "results")  # fmt: skip
+    images_32, images_224 = (84 * (side * 8 / 7) ** 2 * 3 / 2**20 for side in (32, 224))
+    assert f"the data takes about {images_32 + images_224:.0f} MB of it" in result.stdout
+    assert "beside them, 2 networks are kept, each in two files of its own size" in result.stdout
+    assert not (tmp_path / "kept").exists()
+
+
 def test_dry_run_of_the_default_suite_needs_no_options(tmp_path: Path) -> None:
     result = invoke("run", "--dry-run", "--results", tmp_path)
     assert "20 cases" in result.stdout
