@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import click
 
-from benchmarks.catalogue import read_catalogue
 from benchmarks.comparing.arms import read_share
 from benchmarks.comparing.campaign import Limits
 from benchmarks.comparing.gate import NO_BASE, Gated, base_cases, base_spec, exit_code, gate
+from benchmarks.comparing.labels import find_suite, suite_drafts
 from benchmarks.comparing.places import Incomparable, Unbuildable, find_place
 from benchmarks.comparing.session import comparing
 from benchmarks.options import results_option
@@ -70,11 +70,13 @@ def command(
         timeout_s=options["timeout"],
     )
     delay = read_share(options["inject_delay"], "--inject-delay")
-    with comparing(results, limits, read_catalogue(), order_seed=None, quiet=options["quiet"]) as sitting:
+    selections, catalogue = find_suite(suite)
+    acceptances = read_accepted(results)
+    with comparing(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as sitting:
         try:
             spec = base_spec(base)
             known = base_cases(find_place(spec, (), lambda event: None), suite)
-            found = gate(sitting, spec, suite, known, read_accepted(results), delay)
+            found = gate(sitting, spec, suite_drafts(selections, catalogue), known, acceptances, delay)
         except (Incomparable, Unbuildable) as error:
             click.echo(f"no comparable base: {error}", err=True)
             sys.exit(NO_BASE)

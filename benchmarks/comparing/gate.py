@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from benchmarks.comparing.arms import ArmSpec
-from benchmarks.comparing.labels import case_label, find_suite, suite_drafts
+from benchmarks.comparing.labels import case_label
 from benchmarks.comparing.places import Found, Incomparable, merge_base
 from benchmarks.comparing.session import Sitting
 from benchmarks.selection import Draft
@@ -61,17 +61,16 @@ def base_cases(found: Found, suite: str) -> list[str]:
 def gate(
     sitting: Sitting,
     base: ArmSpec,
-    suite: str,
+    cases: Sequence[Draft],
     known: Sequence[str],
     acceptances: Sequence[Acceptance],
     delay: float = 0.0,
 ) -> Gated:
-    """Compare every case that both have; `known` are the base's cases. A case that fails does not stop the others.
+    """Compare every case that both have; `known` are labels of the base's. A case that fails does not stop the others.
 
     `delay` is injected here, to try the gate.
     """
-    selections, catalogue = find_suite(suite, ())
-    drafts: dict[str, Draft] = {case_label(d.case): d for d in suite_drafts(selections, catalogue)}
+    drafts = {case_label(draft.case): draft for draft in cases}
     missing = [label for label in known if label not in drafts]
     new = [label for label in drafts if label not in known]
     comparisons, failed = [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.catalogue import Catalogue, read_catalogue
@@ -14,21 +15,21 @@ from harness.spec import Case
 
 def suite_cases(suite: str) -> list[str]:
     """Labels of a suite's cases in this checkout: a suite's name, or a TOML file."""
-    selections, catalogue = find_suite(suite, ())
+    selections, catalogue = find_suite(suite)
     return [case_label(draft.case) for draft in suite_drafts(selections, catalogue)]
 
 
-def find_suite(suite: str, plugins: tuple[str, ...]) -> tuple[tuple[Selection, ...], Catalogue]:
+def find_suite(suite: str) -> tuple[tuple[Selection, ...], Catalogue]:
     """Its selections, and what there is to choose from. Raises `Refused` with the nearest names."""
     if suite in SUITES:
-        return SUITES[suite].selections, read_catalogue(plugins)
+        return SUITES[suite].selections, read_catalogue()
     if not Path(suite).is_file():
         raise Refused(unknown("suite", suite, SUITES))
     selections, scenarios = read_suite(Path(suite))
-    return tuple(selections), read_catalogue(plugins, scenarios)
+    return tuple(selections), read_catalogue((), scenarios)
 
 
-def suite_drafts(selections: tuple[Selection, ...], catalogue: Catalogue) -> list[Draft]:
+def suite_drafts(selections: Sequence[Selection], catalogue: Catalogue) -> list[Draft]:
     """The cases, each once however many seeds it has."""
     drafts = [draft for selection in selections for draft in expand(selection, catalogue)]
     return list({case_label(draft.case): draft for draft in drafts}.values())
