@@ -91,7 +91,7 @@ FOLLOW_RULES: Mapping[str, Rule] = MappingProxyType(
 
 def unfollowed(table: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
     """A sentence for each figure of `results.table` that cannot be followed to the rows of `results.load`."""
-    sources = frame[frame["status"] == "ok"]
+    sources = frame[(frame["status"] == "ok") & frame["arm"].isna()]
     found = []
     asked = [*OWN, "model", "backend_name", "scenario", "runs", "seeds", "accuracy", *THROUGHPUT]
     for row in table.loc[table["status"] == "ok", asked].to_dict("records"):

@@ -29,7 +29,7 @@ epochs = 1
 batch_size = [8]
 augment = ["none"]
 """
-FAST = ("--seeds", "0", "--turn", "0.02", "--pairs", "10", "--margin", "50%", "--quiet")
+FAST = ("--seeds", "0", "--turn", "0.02", "--pairs", "10", "--margin", "20%", "--quiet")
 
 
 def suite(folder: Path, *scenarios: str) -> Path:
@@ -59,7 +59,7 @@ def test_a_slow_down_is_1_and_0_once_it_is_accepted_and_told_in_every_format(tmp
     assert invoke(*leave, "--results", tmp_path / "results").exit_code == 0
     outs = {kind: tmp_path / f"out.{kind}" for kind in ("junit", "markdown", "json", "pytest-benchmark")}
     wanted = [part for kind, path in outs.items() for part in (f"--{kind}", path)]
-    said = gate(tmp_path, ROOT, "--suite", file, "--inject-delay", "300%", *wanted)
+    said = gate(tmp_path, ROOT, "--suite", file, "--inject-delay", "100%", *wanted)
     assert said.exit_code == 0, said.output
     assert "accepted: a safer loop" in said.output
     assert "regression" in outs["markdown"].read_text()
