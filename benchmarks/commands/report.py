@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from benchmarks.datasets.cache import cache_entries
 from benchmarks.options import results_option
+from harness.dataset import Dataset, open_dataset
 from harness.errors import Declined
 
 NEEDED = ("altair", "jinja2", "markupsafe", "vl_convert")
@@ -30,5 +32,15 @@ def write(results: Path, out: Path) -> Path:
         if error.name not in NEEDED:
             raise
         raise Declined(f"a report needs {error.name}; get it with `pip install 'finetune-bench[report]'`") from error
-    write_report(results, out)
+    write_report(results, out, prepared)
     return out
+
+
+def prepared(dataset_sha256: str) -> Dataset | None:
+    """The data set of this digest in the cache, with the names of its source files; None if it is not kept there."""
+    for entry in cache_entries():
+        if entry.kind == "datasets" and (entry.path / "meta.json").exists():
+            dataset = open_dataset(entry.path, files="")
+            if dataset.meta.sha256 == dataset_sha256:
+                return dataset
+    return None

@@ -23,7 +23,7 @@ FACETS = {"model": "Model", "backend": "Backend", "scenario": "Scenario", "setti
 
 def page(material: Material, sections: Sequence[Section], title: str) -> str:
     """The whole page. Text from outside is escaped by the templates, and in JSON so that no tag can end in it."""
-    scripts = [bundle(), _own("page.js")]
+    scripts = [bundle(), _own("flips.js"), _own("page.js")]
     style = _own("page.css")
     charts = [chart for section in sections for chart in section.charts]
     return (
@@ -88,4 +88,6 @@ def _hash(content: str) -> str:
 
 def _templates() -> Environment:
     loader = PackageLoader("results.report", "templates")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters["in_script"] = in_script
+    return made

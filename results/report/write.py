@@ -14,6 +14,8 @@ from results.report.learning_section import learning_section
 from results.report.life_section import memory_section, wall_section
 from results.report.material import Material, gather
 from results.report.page import page
+from results.report.pictures import FindPixels, nowhere
+from results.report.predictions_section import predictions_section
 from results.report.results_section import table_section
 from results.report.section import Section
 from results.report.steps_section import steps_section
@@ -21,13 +23,14 @@ from results.report.target_section import target_section
 from results.sheet import plain
 
 
-def write_report(path: Path, out: Path) -> Material:
+def write_report(path: Path, out: Path, find: FindPixels = nowhere) -> Material:
     """Write the page about a results folder, or the file of one run, to `out`; returns what it was made of.
 
-    Raises `Refused` if there is nothing at `path` or `out` cannot be written.
+    `find` gives the prepared data whose images are shown. Raises `Refused` if there is nothing at `path`, or `out`
+    cannot be written.
     """
     material = gather(path)
-    content = page(material, sections(material), title(material))
+    content = page(material, sections(material, find), title(material))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(content, encoding="utf-8")
@@ -36,7 +39,7 @@ def write_report(path: Path, out: Path) -> Material:
     return material
 
 
-def sections(material: Material) -> list[Section]:
+def sections(material: Material, find: FindPixels = nowhere) -> list[Section]:
     """Every section, the answer first. One that has nothing to show says so, or is left out if it never could."""
     shown = material.shown
     backends, scenarios = look(case.backend for case in shown), look(case.scenario for case in shown)
@@ -51,6 +54,7 @@ def sections(material: Material) -> list[Section]:
         steps_section(shown),
         wall_section(shown),
         memory_section(shown),
+        predictions_section(material, find),
     )
     return [section for section in made if section is not None]
 

@@ -51,6 +51,8 @@
     const status = document.getElementById("filtered");
     if (status) status.textContent = gone.length ? "– some are left out by " + gone.join(", ") : "";
     await Promise.all([...views.values()].map((view) => set(view, signals())));
+    for (const said of document.querySelectorAll("[data-case]")) said.hidden = said.dataset.case !== signals().seen;
+    for (const gallery of document.querySelectorAll("[data-cases]")) gallery.hidden = !gallery.dataset.cases.split(" ").includes(signals().seen);
     document.dispatchEvent(new CustomEvent("applied", { detail: signals() }));
   };
 

@@ -1,0 +1,101 @@
+"""What the networks said of the test images: stored logits to labels and confidences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from harness.errors import Refused
+from results.objects import get_arrays
+from results.report.material import Process, Shown
+from results.report.thinning import evenly
+from results.sheet import plain
+
+POOLED = 5
+"""Processes of a case whose predictions are counted together, at most."""
+
+
+class Predicted(NamedTuple):
+    """One process: for each judged image its number in the prepared data, its label, what was said, how surely."""
+
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    said: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Which were right."""
+        return np.equal(self.labels, self.said)
+
+
+class Answered(NamedTuple):
+    """A case whose predictions are stored. `first` is the process with the lowest seed, `all` up to POOLED of them."""
+
+    case: Shown
+    classes: tuple[str, ...]
+    dataset_sha256: str
+    image_size: int
+    first: Predicted
+    all: tuple[Predicted, ...]
+
+
+class JudgedImages(NamedTuple):
+    """Cases that were judged on the same images of one data set."""
+
+    dataset_sha256: str
+    classes: tuple[str, ...]
+    image_size: int
+    cases: tuple[Answered, ...]
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The images, by their number in the prepared data."""
+        return self.cases[0].first.ids
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Their labels."""
+        return self.cases[0].first.labels
+
+
+def read_predictions(shown: Sequence[Shown], results_dir: Path) -> tuple[list[Answered], list[str]]:
+    """The cases whose logits are stored, and a sentence for each whose logits are missing or were changed."""
+    answered, problems = [], []
+    for case in shown:
+        stored = [process for process in case.processes if process.record.logits]
+        stored = evenly(sorted(stored, key=lambda process: int(process.row["seed"])), POOLED)
+        try:
+            read = [_read(process, results_dir) for process in stored]
+        except Refused as error:
+            problems.append(f"{case.name}: {error}")
+            continue
+        if read:
+            record = stored[0].record
+            classes = tuple(map(plain, record.classes))
+            size = record.case.image_size
+            answered.append(Answered(case, classes, record.case.dataset_sha256, size, read[0], tuple(read)))
+    return answered, list(dict.fromkeys(problems))
+
+
+def judged_images(answered: Iterable[Answered]) -> list[JudgedImages]:
+    """Cases by the images they were judged on: only among these can predictions stand beside each other."""
+    groups: dict[tuple[str, int, bytes], list[Answered]] = {}
+    for one in answered:
+        key = (one.dataset_sha256, one.image_size, one.first.ids.tobytes())
+        groups.setdefault(key, []).append(one)
+    return [JudgedImages(sha256, own[0].classes, size, tuple(own)) for (sha256, size, _), own in groups.items()]
+
+
+def _read(process: Process, results_dir: Path) -> Predicted:
+    arrays = get_arrays(results_dir, str(process.record.logits))
+    shares = softmax(arrays["logits"].astype(np.float64), axis=1)
+    said = shares.argmax(axis=1)
+    labels = arrays["labels"].astype(np.int64)
+    ids = arrays["ids"] if "ids" in arrays else np.arange(len(labels))
+    return Predicted(ids.astype(np.int64), labels, said, shares[np.arange(len(said)), said])

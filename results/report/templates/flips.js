@@ -1,0 +1,55 @@
+"use strict";
+// Two cases held against each other, image by image. Everything from outside goes in as text.
+(() => {
+  const place = document.getElementById("flips");
+  if (!place) return;
+  const { groups, cases } = JSON.parse(place.textContent);
+  const MOST = 48;
+
+  const line = (words, kind) => {
+    const span = document.createElement("span");
+    span.textContent = words;
+    if (kind) span.className = kind;
+    return span;
+  };
+
+  const card = (group, n, a, b) => {
+    const item = document.createElement("li");
+    const name = group.files[n] ?? "image " + group.ids[n], label = group.classes[group.labels[n]];
+    if (group.pictures[n]) {
+      const image = document.createElement("img");
+      image.src = group.pictures[n];
+      image.alt = `Test ${name}, label ${label}`;
+      item.append(image);
+    }
+    item.title = name;
+    item.append(line(group.pictures[n] ? label : `${name}: ${label}`));
+    for (const [arm, one] of [["A", a], ["B", b]]) {
+      const right = one.said[n] === group.labels[n];
+      item.append(line(`${arm} ${right ? "✓" : "✗ " + group.classes[one.said[n]]} ${one.confidence[n]} %`, right ? "right" : "wrong"));
+    }
+    return item;
+  };
+
+  const compare = ({ one, other }) => {
+    const said = document.getElementById("flips-said"), shown = document.getElementById("flips-shown");
+    const a = cases[one], b = cases[other];
+    shown.replaceChildren();
+    if (!a || !b || a.group !== b.group) {
+      said.textContent = "These two were not judged on the same images, or their predictions are not in this page.";
+      return;
+    }
+    const group = groups[a.group];
+    const counts = { both: 0, a: 0, b: 0, none: 0 }, flips = [];
+    group.labels.forEach((label, n) => {
+      const [left, right] = [a.said[n] === label, b.said[n] === label];
+      counts[left && right ? "both" : left ? "a" : right ? "b" : "none"] += 1;
+      if (left !== right) flips.push(n);
+    });
+    const seen = [...flips].sort((x, y) => (y in group.pictures) - (x in group.pictures)).slice(0, MOST);
+    said.textContent = `Of ${group.labels.length} images both get ${counts.both} right, only A ${counts.a}, only B ${counts.b}, `
+      + `neither ${counts.none}.` + (flips.length > seen.length ? ` ${seen.length} of the ${flips.length} that flip are shown.` : "");
+    shown.append(...seen.map((n) => card(group, n, a, b)));
+  };
+  document.addEventListener("applied", (event) => compare(event.detail));
+})();
