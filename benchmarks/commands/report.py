@@ -19,12 +19,13 @@ NEEDED = ("altair", "jinja2", "markupsafe", "vl_convert")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="file to write; default: RESULTS/report.html"
 )
-def command(results: Path, out: Path | None) -> None:
+@click.option("--figures", type=click.Path(file_okay=False, path_type=Path), help="folder for every chart as PNG and SVG")
+def command(results: Path, out: Path | None, figures: Path | None) -> None:
     """Write a page about the records of a results folder that opens from disk, without a network."""
-    click.echo(write(results, out or results / "report.html"))
+    click.echo(write(results, out or results / "report.html", figures))
 
 
-def write(results: Path, out: Path) -> Path:
+def write(results: Path, out: Path, figures: Path | None = None) -> Path:
     """Write the page; returns its file. Raises `Declined` where the extra `report` is not installed."""
     try:
         from results.report.write import write_report
@@ -32,7 +33,7 @@ def write(results: Path, out: Path) -> Path:
         if error.name not in NEEDED:
             raise
         raise Declined(f"a report needs {error.name}; get it with `pip install 'finetune-bench[report]'`") from error
-    write_report(results, out, prepared)
+    write_report(results, out, prepared, figures)
     return out
 
 

@@ -9,6 +9,7 @@ from harness.errors import Refused
 from results.report.accuracy_section import accuracy_section, arm
 from results.report.answer import answer_section
 from results.report.drawing import look
+from results.report.export import export_figures
 from results.report.figures_section import figures_section
 from results.report.learning_section import learning_section
 from results.report.life_section import memory_section, wall_section
@@ -20,22 +21,28 @@ from results.report.results_section import table_section
 from results.report.section import Section
 from results.report.steps_section import steps_section
 from results.report.target_section import target_section
+from results.report.trust_section import trust_section
 from results.sheet import plain
 
 
-def write_report(path: Path, out: Path, find: FindPixels = nowhere) -> Material:
+def write_report(path: Path, out: Path, find: FindPixels = nowhere, figures: Path | None = None) -> Material:
     """Write the page about a results folder, or the file of one run, to `out`; returns what it was made of.
+
+    With `figures`, every chart goes into that folder as PNG and SVG, too.
 
     `find` gives the prepared data whose images are shown. Raises `Refused` if there is nothing at `path`, or `out`
     cannot be written.
     """
     material = gather(path)
-    content = page(material, sections(material, find), title(material))
+    made = sections(material, find)
+    content = page(material, made, title(material))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(content, encoding="utf-8")
     except OSError as error:
         raise Refused(f"--out {out} cannot be written ({error.strerror})") from error
+    if figures is not None:
+        export_figures(made, figures)
     return material
 
 
@@ -55,6 +62,7 @@ def sections(material: Material, find: FindPixels = nowhere) -> list[Section]:
         wall_section(shown),
         memory_section(shown),
         predictions_section(material, find),
+        trust_section(material),
     )
     return [section for section in made if section is not None]
 

@@ -4,7 +4,7 @@
   const place = document.getElementById("flips");
   if (!place) return;
   const { groups, cases } = JSON.parse(place.textContent);
-  const MOST = 48;
+  const MOST = 24;
 
   const line = (words, kind) => {
     const span = document.createElement("span");
@@ -46,7 +46,8 @@
       counts[left && right ? "both" : left ? "a" : right ? "b" : "none"] += 1;
       if (left !== right) flips.push(n);
     });
-    const seen = [...flips].sort((x, y) => (y in group.pictures) - (x in group.pictures)).slice(0, MOST);
+    const pictured = flips.filter((n) => n in group.pictures), from = pictured.length ? pictured : flips;
+    const seen = from.filter((n, place) => from.length <= MOST || Math.floor(place * MOST / from.length) !== Math.floor((place - 1) * MOST / from.length));
     said.textContent = `Of ${group.labels.length} images both get ${counts.both} right, only A ${counts.a}, only B ${counts.b}, `
       + `neither ${counts.none}.` + (flips.length > seen.length ? ` ${seen.length} of the ${flips.length} that flip are shown.` : "");
     shown.append(...seen.map((n) => card(group, n, a, b)));
