@@ -19,7 +19,9 @@ NEEDED = ("altair", "jinja2", "markupsafe", "vl_convert")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="file to write; default: RESULTS/report.html"
 )
-@click.option("--figures", type=click.Path(file_okay=False, path_type=Path), help="folder for every chart as PNG and SVG")
+@click.option(
+    "--figures", type=click.Path(file_okay=False, path_type=Path), help="folder for every chart as PNG and SVG"
+)
 def command(results: Path, out: Path | None, figures: Path | None) -> None:
     """Write a page about the records of a results folder that opens from disk, without a network."""
     click.echo(write(results, out or results / "report.html", figures))

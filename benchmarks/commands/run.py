@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ NAMED_BY_HAND = ("backend", "engine", "model", "device", "precision", "layout", 
 @click.option("--resume", is_flag=True, help="go on with the last unfinished run: only what is missing")
 @click.option("--dry-run", is_flag=True, help="print the cases with expected time and disk, and stop")
 @click.option("--quiet", is_flag=True, help="no progress, only the table")
+@click.option("--report/--no-report", default=True, help="write report.html into the results folder; default: do")
 @results_option
 def command(suite: str | None, results: Path, **options: Any) -> None:
     """Run fine-tune scenarios, each case in a fresh process, and tabulate what they said.
@@ -64,6 +66,8 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
         return
     file, records = _run(drafts, catalogue, results, options)
     unproved = _print_table(file, results, options["target"], require=options["require_certificate"])
+    if options["report"]:
+        _write_report(results)
     sys.exit(exit_code(records, any(options[name] for name in NAMED_BY_HAND)) or unproved)
 
 
@@ -121,3 +125,14 @@ def _print_table(file: Path, results: Path, target: float | None, *, require: bo
     from benchmarks.commands.table import print_table
 
     return print_table(file, results, target, require=require)
+
+
+def _write_report(results: Path) -> None:
+    # In a process of its own: whatever happens there costs neither the run nor its exit code.
+    command = [sys.executable, "-m", "benchmarks", "report", "--results", str(results)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        why = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1].removeprefix("error: ")
+        click.echo(f"there is no report: {why}", err=True)
+    else:
+        click.echo(f"the report: {done.stdout.strip()}", err=True)

@@ -19,6 +19,8 @@ from results.sheet import plain
 
 CARRIED = 600_000
 """Bytes of records that the page carries along at most, packed and encoded."""
+LISTED = 2000
+"""Processes whose figures the page carries along at most."""
 
 
 class Download(NamedTuple):
@@ -89,8 +91,10 @@ def downloads(material: Material) -> tuple[list[Download], tuple[str, ...]]:
 
 
 def _figures(frame: pd.DataFrame) -> bytes:
+    if not 0 < len(frame) <= LISTED:
+        return b""
     plainly = frame.drop(columns=[name for name in ("step_us", "traits", "versions", "file") if name in frame])
-    return gzip.compress(plainly.to_csv(index=False).encode(), mtime=0) if len(frame) else b""
+    return gzip.compress(plainly.to_csv(index=False).encode(), mtime=0)
 
 
 def _within(file: Path, folder: Path) -> str:

@@ -33,7 +33,15 @@ CONFIG: dict[str, Any] = {
     "axis": {"aria": False, **_WORDS, **_LINES, **_FAINT, "labelLimit": 150, "titleLimit": 260},
     "axisY": {"minExtent": 40},
     "axisXQuantitative": {"tickCount": 8},
-    "legend": {"aria": False, **_WORDS, "orient": "bottom", "labelLimit": 140, "columns": 3, "symbolOpacity": 1},
+    "legend": {
+        "aria": False,
+        **_WORDS,
+        "orient": "bottom",
+        "labelLimit": 140,
+        "columns": 3,
+        "symbolOpacity": 1,
+        "layout": {"bottom": {"direction": "vertical", "anchor": "start"}},
+    },
     "range": {"category": list(PALETTE)},
 }
 
@@ -88,8 +96,8 @@ def finish(
     params: Sequence[Any] = (),
 ) -> Chart:
     """The chart as a specification. `data` are the rows of its named sources; figures keep six digits."""
-    # A named source is filled in here, since Altair would validate every row of an inline one.
-    spec = chart.properties(width="container", height=height).add_params(HIDDEN, *params).to_dict()
+    # A named source is filled in here, since Altair would go through every row of an inline one.
+    spec = chart.properties(width="container", height=height).add_params(HIDDEN, *params).to_dict(validate=False)
     spec.pop("config", None)
     spec["datasets"] = {name: [_short(row) for row in rows] for name, rows in data.items()}
     return Chart(id, title, about, spec, facets)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import vl_convert
 
 from harness.errors import Refused
 from results.report.drawing import CONFIG, INK
-from results.report.section import Chart, Section
+from results.report.section import Chart, Choice, Section
 
 WIDTH = 640
 """Pixels; in the page a chart is as wide as its place."""
@@ -25,8 +24,8 @@ def export_figures(sections: Sequence[Section], folder: Path) -> list[Path]:
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for chart in (chart for section in sections for chart in section.charts):
-            spec = _fixed(chart)
+        for chart, choices in ((chart, own.choices) for own in sections for chart in own.charts):
+            spec = _fixed(chart, choices)
             for ending, content in (
                 ("svg", vl_convert.vegalite_to_svg(spec, config=config).encode()),
                 ("png", vl_convert.vegalite_to_png(spec, config=config, scale=SCALE)),
@@ -39,10 +38,15 @@ def export_figures(sections: Sequence[Section], folder: Path) -> list[Path]:
     return written
 
 
-def _fixed(chart: Chart) -> dict[str, Any]:
-    spec: dict[str, Any] = _on_white(copy.deepcopy(chart.spec))
-    spec.update(width=WIDTH, title=chart.title)
-    return spec
+def _fixed(chart: Chart, choices: Sequence[Choice]) -> dict[str, Any]:
+    asked = {param["name"] for param in chart.spec["params"]}
+    said = [
+        f"{choice.label}: {words}"
+        for choice in choices
+        for value, words in choice.options
+        if value == choice.chosen and choice.signal in asked
+    ]
+    return {**_on_white(chart.spec), "width": WIDTH, "title": {"text": chart.title, "subtitle": said}}
 
 
 def _on_white(value: Any) -> Any:

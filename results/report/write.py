@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from altair.utils.schemapi import debug_mode
+
 from harness.errors import Refused
 from results.report.accuracy_section import accuracy_section, arm
 from results.report.answer import answer_section
@@ -34,7 +36,8 @@ def write_report(path: Path, out: Path, find: FindPixels = nowhere, figures: Pat
     cannot be written.
     """
     material = gather(path)
-    made = sections(material, find)
+    with debug_mode(False):  # Altair's, which validates each part of a chart as it is made and takes most of the time
+        made = sections(material, find)
     content = page(material, made, title(material))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
+from benchmarks.datasets.arrays import ArraySet, prepare_arrays
 from harness.record import Quality, Record
 from results.store import RunWriter, open_run
+from tests.conftest import coloured
 from tests.results.records import MACHINE, build
 
 EVIL = '<script>document.title="owned"</script>'
@@ -64,6 +66,12 @@ def many(seeds: int = 3, *, dataset_sha256: str = "d" * 64) -> Iterator[Record]:
                     )
                     images = {"train": 48, "val": IMAGES, "test": IMAGES}
                     yield replace(record, classes=CLASSES, images=images, test=quality, val=quality)
+
+
+def prepare_images(cache: Path) -> str:
+    """Prepare as many images as the records were judged on; returns the data set's digest."""
+    splits = {"train": coloured("train", 48), "val": coloured("val", IMAGES), "test": coloured("test", IMAGES)}
+    return prepare_arrays("coloured", ArraySet(CLASSES, splits, "test"), cache=cache).meta.sha256
 
 
 def gone_wrong() -> list[Record]:
