@@ -40,6 +40,8 @@ CONFIG: dict[str, Any] = {
         "labelLimit": 140,
         "columns": 3,
         "symbolOpacity": 1,
+        "symbolFillColor": INK,
+        "symbolStrokeColor": INK,
         "layout": {"bottom": {"direction": "vertical", "anchor": "start"}},
     },
     "range": {"category": list(PALETTE)},

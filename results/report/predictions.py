@@ -94,8 +94,10 @@ def judged_images(answered: Iterable[Answered]) -> list[JudgedImages]:
 
 def _read(process: Process, results_dir: Path) -> Predicted:
     arrays = get_arrays(results_dir, str(process.record.logits))
+    labels, classes = arrays["labels"].astype(np.int64), len(process.record.classes)
+    if arrays["logits"].shape != (len(labels), classes) or labels.max(initial=0) >= classes:
+        raise Refused(f"its logits are not of the {classes} classes that its record names")
     shares = softmax(arrays["logits"].astype(np.float64), axis=1)
     said = shares.argmax(axis=1)
-    labels = arrays["labels"].astype(np.int64)
     ids = arrays["ids"] if "ids" in arrays else np.arange(len(labels))
     return Predicted(ids.astype(np.int64), labels, said, shares[np.arange(len(said)), said])

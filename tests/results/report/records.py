@@ -36,11 +36,12 @@ def store_run(folder: Path, *records: Record, planned: tuple[str, ...] = (), end
 def _logits(run: RunWriter, record: Record, number: int) -> str:
     """Right for the share of images that the record says, wrong for the rest; other ones in each record."""
     draw = np.random.default_rng(number)
-    labels = np.arange(IMAGES) % len(CLASSES)
+    classes = len(record.classes)
+    labels = np.arange(IMAGES) % classes
     wrong = draw.permutation(IMAGES)[round(record.test.accuracy * IMAGES) if record.test else IMAGES :]
     said = labels.copy()
-    said[wrong] = (said[wrong] + 1) % len(CLASSES)
-    logits = draw.normal(size=(IMAGES, len(CLASSES))).astype(np.float32)
+    said[wrong] = (said[wrong] + 1) % classes
+    logits = draw.normal(size=(IMAGES, classes)).astype(np.float32)
     logits[np.arange(IMAGES), said] = logits.max() + 1
     return run.put_arrays({"logits": logits, "labels": labels, "ids": np.arange(IMAGES)})
 

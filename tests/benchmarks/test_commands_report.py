@@ -1,0 +1,60 @@
+"""The command that writes the page, and the run that ends by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.commands.report import prepared
+from benchmarks.datasets.arrays import ArraySet, prepare_arrays
+from benchmarks.datasets.cache import ENVIRONMENT
+from tests.benchmarks.commanding import SMALL, invoke, refused
+from tests.benchmarks.conftest import Finished
+
+
+def test_the_page_of_a_real_run_and_its_figures(finished: Finished, tmp_path: Path) -> None:
+    out, figures = tmp_path / "pages" / "report.html", tmp_path / "figures"
+    result = invoke("report", "--results", finished.results, "--out", out, "--figures", figures)
+    assert (result.exit_code, result.stdout) == (0, f"{out}\n")
+    page = out.read_text()
+    for record in finished.records:
+        if record.test and record.status == "ok":
+            assert record.case.scenario.name in page
+    assert (figures / "figures-0.svg").read_text().count("<path") > 4
+    assert (figures / "learning-accuracy-0.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.suffix for path in figures.iterdir()} == {".svg", ".png"}
+
+
+def test_a_run_ends_by_writing_it_and_says_where(images: Path, tmp_path: Path) -> None:
+    case = ("run", *SMALL, "--data", images, "--scenario", "scratch", "--quiet", "--results", tmp_path, "--report")
+    result = invoke(*case)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[-1] == f"the report: {tmp_path / 'report.html'}"
+    assert "tiny-cnn" in (tmp_path / "report.html").read_text()
+    (tmp_path / "report.html").unlink()
+    (tmp_path / "report.html").mkdir()
+    again = invoke(*case)
+    assert again.exit_code == 0
+    assert again.stderr.splitlines()[-1].startswith("there is no report: --out ")
+
+
+def test_a_place_that_cannot_be_written_and_results_that_are_not_there_are_refused(
+    finished: Finished, tmp_path: Path
+) -> None:
+    assert "--out" in refused("report", "--results", finished.results, "--out", "/proc/report.html")
+    assert "--figures" in refused(
+        "report", "--results", finished.results, "--out", tmp_path / "a", "--figures", "/proc/a"
+    )
+    assert "does not exist" in refused("report", "--results", tmp_path / "nowhere", "--out", tmp_path / "a.html")
+
+
+def test_images_are_found_in_the_cache_by_their_digest(
+    tiny_arrays: ArraySet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
+    meta = prepare_arrays("tiny", tiny_arrays, cache=tmp_path).meta
+    found = prepared(meta.sha256)
+    assert found is not None
+    assert found.meta == meta
+    assert prepared("0" * 64) is None

@@ -1,0 +1,85 @@
+"""Pieces that are missing give a page that says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from harness.record import Record
+from results.report.material import gather
+from results.report.page import page
+from results.report.write import sections, write_report
+from tests.results.records import build
+from tests.results.report.conftest import Open
+from tests.results.report.records import many, store_run
+
+
+def page_of(folder: Path, *records: Record, end: bool = True, planned: tuple[str, ...] = ()) -> str:
+    store_run(folder, *records, end=end, planned=planned)
+    write_report(folder, folder / "report.html")
+    return (folder / "report.html").read_text()
+
+
+def test_only_failures(tmp_path: Path, open_page: Open) -> None:
+    text = page_of(tmp_path, build(status="failed", reason="the loss is not finite"), build(status="oom", seed=1))
+    assert "Nothing was measured, so there is no answer: 1 failed, 1 oom." in text
+    assert "the loss is not finite" in text
+    said = open_page(tmp_path / "report.html").locator("main").inner_text()
+    for sentence in ("No case came to a figure.", "No case finished an epoch.", "No step was timed.",
+                     "No predictions are stored.", "No process said where its time went."):  # fmt: skip
+        assert sentence in said
+
+
+def test_no_record_at_all(tmp_path: Path) -> None:
+    text = page_of(tmp_path, planned=("a", "b"), end=False)
+    assert "planned 2 cases and lacks 2 of them" in text
+    assert "There is no record to tabulate." in text
+
+
+def test_no_accuracy(tmp_path: Path) -> None:
+    record = replace(build(), test=None, val=None)
+    assert "no case has both an accuracy and a training time, so there is no answer" in page_of(tmp_path, record)
+
+
+def test_one_run_of_one_case_has_no_interval_and_nothing_to_compare(tmp_path: Path) -> None:
+    text = page_of(tmp_path, build())
+    assert "of the one case there is" in text
+    assert "One seed: the accuracy has no interval" in text
+    assert "There is no certificate; `python -m benchmarks certify` makes one." in text
+
+
+def test_a_run_that_was_cut_off_says_what_it_lacks(tmp_path: Path) -> None:
+    record = build()
+    text = page_of(tmp_path, record, planned=(record.key, "never"), end=False)
+    assert "lacks 1 of them (V50); --resume runs what is missing" in text
+
+
+def test_two_protocols_are_two_settings_with_an_answer_each(tmp_path: Path) -> None:
+    first = store_run(tmp_path, build(), build(seed=1))
+    old = first.read_bytes().replace(b'"protocol":', b'"protocol":9')
+    first.with_name(f"{'0' * 25}1.jsonl").write_bytes(old.replace(first.stem.encode(), b"0" * 25 + b"1"))
+    material = gather(tmp_path)
+    settings = [case.setting for case in material.shown]
+    assert len(settings) == 2
+    assert len(set(settings)) == 2
+    text = page(material, sections(material), "mixed")
+    assert all(setting in text for setting in settings)
+    assert text.count("the fastest way to the best accuracy was") == 2
+
+
+def test_logits_of_other_classes_than_the_record_names_are_not_shown(tmp_path: Path) -> None:
+    store_run(tmp_path, *many(seeds=1))
+    file = next((tmp_path / "runs").rglob("*.jsonl"))
+    file.write_bytes(file.read_bytes().replace(b',"bee"]', b"]", 1))
+    write_report(tmp_path, tmp_path / "report.html")
+    assert "its logits are not of the 2 classes that its record names" in (tmp_path / "report.html").read_text()
+
+
+def test_logits_that_are_gone_and_images_that_are_gone_are_named(tmp_path: Path) -> None:
+    store_run(tmp_path, *many(seeds=1))
+    write_report(tmp_path, tmp_path / "report.html")
+    assert "The images themselves are no longer in the cache" in (tmp_path / "report.html").read_text()
+    next((tmp_path / "objects").rglob("*.npz")).unlink()
+    write_report(tmp_path, tmp_path / "report.html")
+    assert "copy the whole objects folder along with the runs" in (tmp_path / "report.html").read_text()
