@@ -57,11 +57,11 @@ def read_arms(
         name, python = _split(text, "--python", "=")
         specs[name] = specs[name]._replace(python=python)
     for text in settings:
-        name, setting = _split(text, "--set", ".")
-        field, equals, value = setting.partition("=")
+        name, rest = _split(text, "--set", ".")
+        field, equals, value = rest.partition("=")
         if not equals:
             raise Refused(f"--set {text}: no value; write {name}.precision=bf16")
-        own = {**specs[name].settings, **_setting(field.replace("-", "_"), value)}
+        own = {**specs[name].settings, **setting(field.replace("-", "_"), value)}
         specs[name] = specs[name]._replace(settings=own)
     for text in delays:
         name, share = _split(text, "--inject-delay", "=")
@@ -89,6 +89,22 @@ def read_share(text: str, where: str) -> float:
     return share
 
 
+def setting(field: str, value: str) -> dict[str, Any]:
+    """A field of `Selection` with its value read from text. Raises `Refused`."""
+    hints = get_type_hints(Selection)
+    if field in FIXED:
+        raise Refused(f"--set {field}: it must be the same in both arms; give it as --{field.replace('_', '-')}")
+    if field not in hints:
+        raise Refused(unknown("setting", field, hints))
+    several = get_origin(hints[field]) is tuple
+    kind = get_args(hints[field])[0] if several else hints[field]
+    try:
+        read = msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise Refused(f"--set {field}={value}: {error}") from error
+    return {field: (read,) if several else read}
+
+
 def _row(draft: Draft) -> tuple[str, str]:
     return draft.case.model, draft.case.scenario.name
 
@@ -112,18 +128,3 @@ def _split(text: str, option: str, sign: str) -> tuple[Arm, str]:
     if not found or name not in NAMES:
         raise Refused(f"{option} {text}: begin with the arm, {NAMES[0]}{sign} or {NAMES[1]}{sign}")
     return ("A" if name == "A" else "B"), rest
-
-
-def _setting(field: str, value: str) -> dict[str, Any]:
-    hints = get_type_hints(Selection)
-    if field in FIXED:
-        raise Refused(f"--set {field}: it must be the same in both arms; give it as --{field.replace('_', '-')}")
-    if field not in hints:
-        raise Refused(unknown("setting", field, hints))
-    several = get_origin(hints[field]) is tuple
-    kind = get_args(hints[field])[0] if several else hints[field]
-    try:
-        read = msgspec.convert(value, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise Refused(f"--set {field}={value}: {error}") from error
-    return {field: (read,) if several else read}

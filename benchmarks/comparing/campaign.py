@@ -22,6 +22,8 @@ from results.rows import Order
 from results.store import Pair, RunWriter
 from results.verdicts import LOOKS
 
+IN_TURNS: tuple[Order, Order] = ("ABBA", "BAAB")
+ALTERNATING: tuple[Order, Order] = ("AB", "BA")
 REPEATS = LOOKS[-1] // 2
 """How many disturbed pairs are measured again; later ones count as they are."""
 
@@ -106,36 +108,41 @@ class Campaign:
     def _pairs(self, question: Question, name: str, *, confirms: bool) -> Iterator[Pair]:
         """Measured pairs, stored, until a look decides, the last look is over, or the budget is spent."""
         draw = random.Random(f"{self._order_seed} {question.label} {confirms}")
-        orders: tuple[Order, Order] = ("AB", "BA") if self._limits.alternate else ("ABBA", "BAAB")
-        threads = question.sides[0].job.case.threads
         kept: list[Pair] = []
         number = repeated = 0
         while len(kept) < self._limits.pairs and self._left() > self._pair_s:
             number += 1
-            order = draw.choice(orders)
-            began = time.monotonic()
             self._on_event({"comparing": question.label, "pair": len(kept) + 1, "pairs": self._limits.pairs})
-            a, b = measure_pair(question.sides, order, self._limits.turn_s, self._limits.timeout_s)
-            self._pair_s = time.monotonic() - began
-            failure = trouble(a, b)
-            sides = (("A", a), ("B", b))
-            said = tuple(
-                f"arm {arm}: {sentence}"
-                for arm, side in sides
-                if side.sensors is not None
-                for sentence in disturbed(side.sensors, threads)
-            )
-            counts = not failure and (not said or repeated >= REPEATS)
-            pair = Pair(name, number, order, a, b, disturbed=said, counts=counts, confirms=confirms)
-            self._writer.append_pair(pair)
-            if failure:
-                raise Declined(f"{question.label}: {failure}")
-            repeated += not counts
+            order = draw.choice(ALTERNATING if self._limits.alternate else IN_TURNS)
+            pair = self.pair(question, name, number, order, confirms=confirms, repeat=repeated < REPEATS)
+            repeated += not pair.counts
             yield pair
-            if counts:
+            if pair.counts:
                 kept.append(pair)
-            if counts and len(kept) in LOOKS and not self._limits.every_pair and self._decided(kept):
+            if pair.counts and len(kept) in LOOKS and not self._limits.every_pair and self._decided(kept):
                 return
+
+    def pair(
+        self, question: Question, name: str, number: int, order: Order, *, confirms: bool = False, repeat: bool = False
+    ) -> Pair:
+        """Measure one pair and store it; with `repeat`, a disturbed one does not count. Raises `Declined`."""
+        began = time.monotonic()
+        a, b = measure_pair(question.sides, order, self._limits.turn_s, self._limits.timeout_s)
+        self._pair_s = time.monotonic() - began
+        failure = trouble(a, b)
+        threads = question.sides[0].job.case.threads
+        said = tuple(
+            f"arm {arm}: {sentence}"
+            for arm, side in (("A", a), ("B", b))
+            if side.sensors is not None
+            for sentence in disturbed(side.sensors, threads)
+        )
+        counts = not failure and not (said and repeat)
+        pair = Pair(name, number, order, a, b, disturbed=said, counts=counts, confirms=confirms)
+        self._writer.append_pair(pair)
+        if failure:
+            raise Declined(f"{question.label}: {failure}")
+        return pair
 
     def _decided(self, pairs: list[Pair]) -> bool:
         return of_time(pairs, self._limits.margin).verdict != "inconclusive"

@@ -93,6 +93,15 @@ def merge_base(revision: str) -> str:
     return found.stdout.strip()
 
 
+def revisions_between(good: str, bad: str) -> list[str]:
+    """Commits from the good one to the bad one, both included, along first parents. Raises `Refused`."""
+    first, last = resolve(good), resolve(bad)
+    listed = _git("rev-list", "--first-parent", "--reverse", f"{first}..{last}").stdout.split()
+    if not listed:
+        raise Refused(f"{bad} does not come after {good}")
+    return [first, *listed]
+
+
 def _interpreter(root: Path, spec: ArmSpec, on_event: Callable[[Event], None]) -> str:
     """An interpreter with what the checkout asks for: this one where it asks for the same."""
     wanted = _requirements(root)

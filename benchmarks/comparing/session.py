@@ -22,7 +22,8 @@ from harness.machine import describe_machine, environment
 from results.certificate import read_certificates
 from results.comparison import Comparison, Purpose
 from results.multiplicity import adjusted
-from results.store import RunWriter, open_run
+from results.rows import Order
+from results.store import Pair, RunWriter, open_run
 
 
 class Sitting:
@@ -54,6 +55,10 @@ class Sitting:
         questions = self.questions(specs, cases, stage)
         self._progress.expect(len(questions))
         return self.adjust([self._campaign.answer(question, purpose) for question in questions])
+
+    def pair(self, question: Question, name: str, number: int, order: Order) -> Pair:
+        """One stored pair that counts. Raises `Declined`."""
+        return self._campaign.pair(question, name, number, order)
 
     def adjust(self, comparisons: list[Comparison]) -> list[Comparison]:
         """The comparisons as they stand, with p adjusted over all of them, stored once more."""
