@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness.record import Record
 from results.certificate import Certificates, read_certificates
+from results.compared import Compared, comparisons
 from results.read import TYPES, NothingMeasured, load, row_files
 from results.rows import RunRow, record_at, scan
 from results.sheet import SETTINGS, Sheet, compose, extra_columns, plain, setting
@@ -73,6 +74,7 @@ class Material(NamedTuple):
     runs: tuple[StoredRun, ...]
     certificates: Certificates
     warnings: tuple[str, ...]
+    compared: tuple[Compared, ...] = ()
 
 
 def gather(path: Path, certificates: Path | None = None) -> Material:
@@ -82,13 +84,16 @@ def gather(path: Path, certificates: Path | None = None) -> Material:
     try:
         frame = load(path)
     except NothingMeasured as nothing:
+        compared = comparisons(path)
+        said = () if compared else (str(nothing),)
         empty = pd.DataFrame(columns=list(TYPES)).astype(TYPES)
-        return Material(results_dir, empty, empty, None, (), (), proofs, (str(nothing),))
-    rows = table(frame)
+        return Material(results_dir, empty, empty, None, (), _runs(path), proofs, said, tuple(compared))
+    compared, rows = comparisons(path), table(frame)
     if rows.empty:
-        return Material(results_dir, frame, rows, None, (), _runs(path), proofs, tuple(frame.attrs["warnings"]))
-    sheet = compose(rows, proofs)
-    return Material(results_dir, frame, rows, sheet, _shown(frame, rows), _runs(path), proofs, sheet.warnings)
+        said = tuple(frame.attrs["warnings"])
+        return Material(results_dir, frame, rows, None, (), _runs(path), proofs, said, tuple(compared))
+    sheet, shown = compose(rows, proofs), _shown(frame, rows)
+    return Material(results_dir, frame, rows, sheet, shown, _runs(path), proofs, sheet.warnings, tuple(compared))
 
 
 def _results_dir(path: Path) -> Path:

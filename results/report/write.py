@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from altair.utils.schemapi import debug_mode
@@ -10,6 +9,7 @@ from altair.utils.schemapi import debug_mode
 from harness.errors import Refused
 from results.report.accuracy_section import accuracy_section, arm
 from results.report.answer import answer_section
+from results.report.comparisons_section import comparisons_section, noise_section
 from results.report.drawing import look
 from results.report.export import export_figures
 from results.report.figures_section import figures_section
@@ -51,10 +51,17 @@ def write_report(path: Path, out: Path, find: FindPixels = nowhere, figures: Pat
 
 def sections(material: Material, find: FindPixels = nowhere) -> list[Section]:
     """Every section, the answer first. One that has nothing to show says so, or is left out if it never could."""
+    compared, noise = comparisons_section(material.compared), noise_section(material.compared)
+    of_cases = [] if material.frame.empty and material.compared else _of_cases(material, find)
+    made = (*of_cases[:1], compared, *of_cases[1:], trust_section(material), noise)
+    return [section for section in made if section is not None]
+
+
+def _of_cases(material: Material, find: FindPixels) -> list[Section]:
     shown = material.shown
     backends, scenarios = look(case.backend for case in shown), look(case.scenario for case in shown)
     arms = look((*(case.backend for case in shown), *(arm(case) for case in shown)))
-    made: Iterable[Section | None] = (
+    return [
         answer_section(material),
         table_section(material),
         figures_section(shown, backends),
@@ -65,13 +72,13 @@ def sections(material: Material, find: FindPixels = nowhere) -> list[Section]:
         wall_section(shown),
         memory_section(shown),
         predictions_section(material, find),
-        trust_section(material),
-    )
-    return [section for section in made if section is not None]
+    ]
 
 
 def title(material: Material) -> str:
     """Names the data sets, since that is what somebody has several reports of."""
     names = list(dict.fromkeys(plain(name) for name in material.frame["dataset"]))
     some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"Fine-tuning on {some}" if some else "Fine-tuning: no records"
+    if some:
+        return f"Fine-tuning on {some}"
+    return "Fine-tuning: two arms compared" if material.compared else "Fine-tuning: no records"

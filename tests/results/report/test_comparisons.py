@@ -1,0 +1,64 @@
+"""Comparisons and A/A tests on the page: verdicts, findings and pairs are those that are stored."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from results.comparison import ArmFacts, Comparison, Difference
+from results.comparison import Purpose as What
+from results.conclusion import conclude
+from results.pair_findings import of_time
+from results.report.write import write_report
+from results.store import Pair, open_run
+from tests.results.pairs import pair
+from tests.results.records import MACHINE
+from tests.results.report.conftest import Open
+from tests.results.report.records import EVIL
+from tests.results.report.test_page import data
+
+
+def compare(folder: Path, ratio: float, purpose: What = "compare", *, verdict: bool = True) -> list[float]:
+    """Store ten pairs, the fourth of them disturbed, and what they came to; returns their ratios."""
+    draw, name = np.random.default_rng(3), f"{purpose} {ratio}"
+    ratios = [ratio * math.exp(0.01 * value) for value in draw.standard_normal(10)]
+    pairs = [pair(own, comparison=name, number=number) for number, own in enumerate(ratios, 1)]
+    with open_run(folder, command=("compare",), planned=(), machine=MACHINE, environment={}) as run:
+        for one in pairs:
+            disturbed = ("5 % of the time was stolen",) if one.number == 4 else ()
+            run.append_pair(Pair(name, one.number, one.order, one.a, one.b, disturbed, counts=not disturbed))
+        arms = (ArmFacts(name="A", said="rev:HEAD~1", revision="a" * 40), ArmFacts(name="B", said=EVIL))
+        comparison = Comparison(
+            comparison=name, purpose=purpose, label=f"resnet18 {ratio}", arms=arms, verdict="inconclusive",
+            differs=(Difference(field="revision", a="a" * 40, b=EVIL),), findings=(of_time(pairs, 0.03),),
+        )  # fmt: skip
+        if verdict:
+            run.append_verdict(conclude(comparison, confirmed=False))
+        run.finish()
+    return ratios
+
+
+def test_verdicts_findings_and_pairs_are_drawn_as_they_are_stored(tmp_path: Path, open_page: Open) -> None:
+    slower = compare(tmp_path, 1.08)
+    alike = compare(tmp_path, 1.0)
+    compare(tmp_path, 1.3, verdict=False)
+    compare(tmp_path, 1.0, "noise")
+    write_report(tmp_path, tmp_path / "report.html")
+    page = open_page(tmp_path / "report.html")
+    words = page.locator("#comparisons").inner_text()
+    assert "resnet18 1.08: regression. throughput -7." in words
+    assert "resnet18 1.0: no change" in words
+    assert "1 of 3 comparisons were cut short and came to no verdict." in words
+    assert EVIL in page.locator("#comparisons").text_content()
+    points = data(page, "comparisons", "pairs")
+    expected = sorted(100 * (1 / ratio - 1) for ratio in (*slower, *alike))
+    assert sorted(row["change"] for row in points) == pytest.approx(expected, abs=0.01)
+    assert [row["place"] for row in points if row["kind"] == "disturbed"] == [4, 4]
+    findings = data(page, "comparisons", "findings")
+    assert sorted(row["verdict"] for row in findings) == ["no change", "regression"]
+    assert "a change of 1.2 % with 10 pairs" in page.locator("#noise").inner_text()
+    assert page.locator("#table").count() == 0
+    assert page.title() == "Fine-tuning: two arms compared"
