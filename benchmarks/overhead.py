@@ -24,6 +24,7 @@ from scipy import stats
 from benchmarks.scenarios import RECIPES, SCENARIOS
 from benchmarks.stepping import Turn, TurnClock
 from harness.checkpoint import NORMALISATIONS
+from harness.clock import empty_step_us
 from harness.dataset import Split
 from harness.feed import Feed, normalise
 from harness.launch import launch
@@ -36,10 +37,11 @@ TURN_S, WARM_UP_TURNS = 0.5, 2
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """Images per second of each turn, by arm, in the order of the pairs."""
+    """Images per second of each turn, by arm, in the order of the pairs, and what the clock costs by itself."""
 
     harness: tuple[float, ...]
     plain: tuple[float, ...]
+    empty_step_us: float = 0.0
 
     def ratio(self) -> tuple[float, float, float]:
         """Geometric mean of the pairs' ratios, harness over plain, with its 95 % t interval."""
@@ -48,22 +50,22 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         return float(np.exp(logs.mean())), float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
 
 
-def measure(case: dict[str, Any], turns: int) -> Measured:
+def measure(case: dict[str, Any], turns: int, turn_s: float = TURN_S) -> Measured:
     """Let the two loops take turns; runs in a worker."""
     wanted = msgspec.convert(case, Case)
     harness, plain = Turn(), Turn()
     threading.Thread(target=_harness_loop, args=(wanted, harness), daemon=True).start()
-    harness.run(TURN_S)
+    harness.run(turn_s)
     threading.Thread(target=_plain_loop, args=(wanted, plain), daemon=True).start()
-    plain.run(TURN_S)
+    plain.run(turn_s)
     speeds: dict[str, list[float]] = {"harness": [], "plain": []}
     arms = {"harness": harness, "plain": plain}
     for number in range(-WARM_UP_TURNS, turns):
         for name in ("harness", "plain") if number % 2 == 0 else ("plain", "harness"):
-            steps, seconds = arms[name].run(TURN_S)
+            steps, seconds = arms[name].run(turn_s)
             if number >= 0:
                 speeds[name].append(steps * wanted.scenario.stages[0].batch_size / seconds)
-    return Measured(harness=tuple(speeds["harness"]), plain=tuple(speeds["plain"]))
+    return Measured(harness=tuple(speeds["harness"]), plain=tuple(speeds["plain"]), empty_step_us=empty_step_us())
 
 
 def _harness_loop(case: Case, turn: Turn) -> None:
@@ -129,11 +131,13 @@ def main(
         whole = Measured(
             harness=tuple(speed for one in said for speed in one.harness),
             plain=tuple(speed for one in said for speed in one.plain),
+            empty_step_us=max(one.empty_step_us for one in said),
         )
         ratio, low, high = whole.ratio()
         click.echo(
             f"{case.label}: {ratio:.3f} of the plain loop ({low:.3f} to {high:.3f}; {len(whole.harness)} pairs; "
-            f"by process {each}; {statistics.median(whole.harness):.0f} images/s)"
+            f"by process {each}; {statistics.median(whole.harness):.0f} images/s; "
+            f"an empty step costs {whole.empty_step_us:.1f} µs)"
         )
 
 
