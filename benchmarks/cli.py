@@ -33,14 +33,19 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Refused as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {_one_line(error)}", err=True)
             ctx.exit(2)
         except Declined as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {_one_line(error)}", err=True)
             ctx.exit(3)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
+
+
+def _one_line(error: Exception) -> str:
+    # Names of files may hold line breaks and worse, and are quoted as they are.
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error))
 
 
 def _version() -> str:

@@ -48,6 +48,7 @@ def test_the_version_is_told() -> None:
     ("error", "code", "line"),
     [
         (Refused("the folder is empty"), 2, "error: the folder is empty"),
+        (Refused("no file two\nlines\x1b[2J.pth"), 2, r"error: no file two\nlines\x1b[2J.pth"),
         (Declined("no GPU here"), 3, "error: no GPU here"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
