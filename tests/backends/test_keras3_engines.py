@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from backends import keras3
 from backends.keras3 import maps
@@ -119,6 +120,17 @@ def test_bf16_the_mlp_head_and_the_idiom_run_and_say_so(engine: str) -> None:
     assert other["mlp"] == [f"head.{i}.{end}" for i in range(3) for end in ("weight", "bias")]
     assert other["idiom"].startswith("idiom")
     assert other["idiom_breaches"] == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_compiled_case_trains_like_an_uncompiled_one_and_says_so_or_is_declined(engine: str) -> None:
+    compiled = probed(engine)["compiled"]
+    if engine == "torch":
+        assert "runs eagerly; use --engine tensorflow or jax to compile" in compiled["declined"]
+        return
+    assert compiled["declined"] is None
+    assert (compiled["ran"], compiled["late"]) == ("xla", 0)
+    np.testing.assert_allclose(compiled["losses"], compiled["uncompiled"], rtol=1e-4)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -398,6 +410,20 @@ def _other(engine: str) -> dict[str, Any]:
     }
 
 
+def _compiled(engine: str) -> dict[str, Any]:
+    stage = STAGES["small-lr"]
+    case = _case(engine, stage, compile=True, dropout=False)
+    found: dict[str, Any] = {"declined": keras3.decline(case)}
+    if found["declined"]:
+        return found
+    plain, session = (keras3.open_session(replace(case, compile=wanted), TINY, CLASSES) for wanted in (False, True))
+    session.load({tensor.name: tensor.array for tensor in plain.state()})
+    found["uncompiled"] = list(_train(plain, stage, _feed(plain, stage)).losses)
+    clock = _train(session, stage, _feed(session, stage))
+    late = sum(window.compile_events for window in clock.windows() if window.kind == "throughput")
+    return {**found, "losses": list(clock.losses), "late": late, "ran": session.effective().compile}
+
+
 def _dropped(engine: str, seed: int) -> list[float]:
     session = keras3.open_session(_case(engine, STAGES["lr0"], head="mlp", seed=seed), TINY, CLASSES)
     session.load({t.name: np.full(t.array.shape, 0.1, np.float32) for t in session.state() if t.role == "weight"})
@@ -442,6 +468,7 @@ def _probe(engine: str) -> dict[str, Any]:
         if engine == "tensorflow":
             found["pipeline"] = _pipeline(session, Path(folder))
     found["other"] = _other(engine)
+    found["compiled"] = _compiled(engine)
     found["imported"] = [name for name in keras3.ENGINES if name in sys.modules]
     if engine == "torch":
         found["mobilenet"] = _mobilenet(engine)
