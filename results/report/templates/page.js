@@ -132,5 +132,6 @@
   const target = document.getElementById(state.get("at") ?? location.hash.slice(1));
   if (target) go(target);
   window.report = { views, state };
+  root.dataset.ready = performance.now().toFixed(); // milliseconds until filters and links answer
   drawAll();
 })();
