@@ -77,7 +77,7 @@ def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES) -
         caption=plain(_caption(table, extra)),
         blocks=tuple(blocks),
         footnotes=tuple(f"{sign} {MARKS[code].sentence}" for code, sign in signs.items()),
-        legend=() if good.empty else (*_legend(good), *_cited(lines), *_data_notes(good)),
+        legend=() if good.empty else (*_legend(good), *_cited(lines), *_leads(table), *_data_notes(good)),
         problems=tuple(
             Problem(row["status"], _where(row, varying), row["runs"], plain(row["reason"]) or "no reason given")
             for row in table[table["status"] != "ok"].to_dict("records")
@@ -175,6 +175,11 @@ def _cited(lines: Iterable[Line]) -> Iterator[str]:
     for one in {ratio.certificate.sha256: ratio.certificate for ratio in ratios}.values():
         arms = " and ".join(arm.backend for arm in one.arms)
         yield f"P3, P4: proved by certificate {one.sha256[:8]}, {one.model} in {arms}, made {one.made[:10]}"
+
+
+def _leads(table: pd.DataFrame) -> Iterator[str]:
+    """Which scenario is ahead until when, where `results.race` has told (mean over seeds of validation accuracy)."""
+    yield from map(plain, table.attrs.get("leads", ()))
 
 
 def _data_notes(good: pd.DataFrame) -> Iterator[str]:

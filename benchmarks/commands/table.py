@@ -52,6 +52,7 @@ def print_table(
     """
     from results import load, table
     from results.follow import unfollowed
+    from results.race import sentences
     from results.read import NothingMeasured
 
     terminal = sys.stdout.isatty() and out is None
@@ -60,6 +61,7 @@ def print_table(
     rows = table(frame, target)
     if rows.empty:
         raise NothingMeasured(f"{path} holds comparisons alone, no run of its own")
+    rows.attrs["leads"] = list(sentences(frame))
     lost = unfollowed(rows, frame)
     rows.attrs["warnings"] = [*rows.attrs["warnings"], *lost]
     content = render(rows, format_, certificates=proofs, width=width, colour=terminal)
