@@ -9,7 +9,7 @@ import click
 from benchmarks.datasets.cache import cache_entries
 from benchmarks.options import results_option
 from harness.dataset import Dataset, open_dataset
-from harness.errors import Declined
+from harness.errors import Declined, Refused
 
 NEEDED = ("altair", "jinja2", "markupsafe", "vl_convert")
 
@@ -22,12 +22,15 @@ NEEDED = ("altair", "jinja2", "markupsafe", "vl_convert")
 @click.option(
     "--figures", type=click.Path(file_okay=False, path_type=Path), help="folder for every chart as PNG and SVG"
 )
-def command(results: Path, out: Path | None, figures: Path | None) -> None:
+@click.option("--chart", "charts", multiple=True, help="with --figures: only the chart of this name")
+def command(results: Path, out: Path | None, figures: Path | None, charts: tuple[str, ...]) -> None:
     """Write a page about the records of a results folder that opens from disk, without a network."""
-    click.echo(write(results, out or results / "report.html", figures))
+    if charts and figures is None:
+        raise Refused("--chart says which figures to write; say where with --figures")
+    click.echo(write(results, out or results / "report.html", figures, charts))
 
 
-def write(results: Path, out: Path, figures: Path | None = None) -> Path:
+def write(results: Path, out: Path, figures: Path | None = None, charts: tuple[str, ...] = ()) -> Path:
     """Write the page; returns its file. Raises `Declined` where the extra `report` is not installed."""
     try:
         from results.report.write import write_report
@@ -35,7 +38,7 @@ def write(results: Path, out: Path, figures: Path | None = None) -> Path:
         if error.name not in NEEDED:
             raise
         raise Declined(f"a report needs {error.name}; get it with `pip install 'finetune-bench[report]'`") from error
-    write_report(results, out, prepared, figures)
+    write_report(results, out, prepared, figures, charts)
     return out
 
 

@@ -78,7 +78,7 @@ def answer(cases: Sequence[Shown]) -> Answer | None:
     best = max(judged, key=lambda case: float(case.row["accuracy"]))
     within = best.row["accuracy_mde"] if math.isfinite(best.row["accuracy_mde"]) else 0.0
     close = [case for case in judged if best.row["accuracy"] - case.row["accuracy"] <= within]
-    fastest = min(close, key=lambda case: float(case.row["train_s"]))
+    fastest = min(close, key=lambda case: (float(case.row["train_s"]), -float(case.row["accuracy"])))
     return Answer(fastest, best, len(close) - 1, len(judged))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,21 @@ SCALE = 2
 BLACK = "#1b1b1f"
 
 
-def export_figures(sections: Sequence[Section], folder: Path) -> list[Path]:
-    """Write every chart, with the choices that the page begins with, on white. Raises `Refused` for a bad folder."""
+def export_figures(sections: Sequence[Section], folder: Path, names: Collection[str] = ()) -> list[Path]:
+    """Write the charts of these names, or all, with the choices that the page begins with, on white.
+
+    Raises `Refused` for a folder that cannot be written and for a name that no chart has.
+    """
+    drawn = [(chart, own.choices) for own in sections for chart in own.charts]
+    unknown = set(names) - {chart.id for chart, _ in drawn}
+    if unknown:
+        known = ", ".join(chart.id for chart, _ in drawn)
+        raise Refused(f"no chart is called {', '.join(sorted(unknown))}; there are {known or 'none'}")
     config = {**_on_white(CONFIG), "background": "white"}
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for chart, choices in ((chart, own.choices) for own in sections for chart in own.charts):
+        for chart, choices in (one for one in drawn if not names or one[0].id in names):
             spec = _fixed(chart, choices)
             for ending, content in (
                 ("svg", vl_convert.vegalite_to_svg(spec, config=config).encode()),

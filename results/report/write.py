@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from altair.utils.schemapi import debug_mode
@@ -27,10 +28,12 @@ from results.report.trust_section import trust_section
 from results.sheet import plain
 
 
-def write_report(path: Path, out: Path, find: FindPixels = nowhere, figures: Path | None = None) -> Material:
+def write_report(
+    path: Path, out: Path, find: FindPixels = nowhere, figures: Path | None = None, charts: Collection[str] = ()
+) -> Material:
     """Write the page about a results folder, or the file of one run, to `out`; returns what it was made of.
 
-    With `figures`, every chart goes into that folder as PNG and SVG, too.
+    With `figures`, charts go into that folder as PNG and SVG, too: those named in `charts`, or all.
 
     `find` gives the prepared data whose images are shown. Raises `Refused` if there is nothing at `path`, or `out`
     cannot be written.
@@ -45,7 +48,7 @@ def write_report(path: Path, out: Path, find: FindPixels = nowhere, figures: Pat
     except OSError as error:
         raise Refused(f"--out {out} cannot be written ({error.strerror})") from error
     if figures is not None:
-        export_figures(made, figures)
+        export_figures(made, figures, charts)
     return material
 
 
