@@ -14,7 +14,7 @@ import yaml
 from tests.benchmarks.commanding import ROOT
 from tests.benchmarks.test_commands_gate import suite
 
-WORKFLOW: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "examples" / "gate-workflow.yml").read_text())
+WORKFLOW: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "gate-workflow.yml").read_text())
 STEPS = WORKFLOW["jobs"]["gate"]["steps"]
 
 
