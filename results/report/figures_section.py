@@ -89,11 +89,11 @@ def _chart(
         summary.mark_rule(strokeWidth=2.5).encode(
             alt.X("low:Q", title=None), alt.X2("high:Q"), scenario, *offset, colour, tooltip=of_case
         ),
+        summary.mark_tick(thickness=3, size=BAND - 6).encode(x, scenario, *offset, colour, tooltip=of_case),
         points.mark_point(filled=True, size=45, opacity=0.55).encode(
             x, scenario, *offset, colour, tooltip=own,
             shape=alt.Shape("backend:N", scale=look.shape(panel.backends), legend=legend),
         ),
-        summary.mark_tick(thickness=3, size=BAND - 6).encode(x, scenario, *offset, colour, tooltip=of_case),
     )  # fmt: skip
     return finish(
         f"figures-{panel.number}",

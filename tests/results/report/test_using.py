@@ -8,7 +8,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
+from results.report.write import write_report
+from tests.results.records import build
 from tests.results.report.conftest import Open
+from tests.results.report.records import EVIL, QUOTE, store_run
 
 pytestmark = pytest.mark.timeout(120)
 BACKGROUND = "getComputedStyle(document.documentElement).backgroundColor"
@@ -106,3 +109,18 @@ def test_axe_finds_nothing(seen: Page, screens: Path) -> None:
     seen.screenshot(path=screens / "whole-light.png", full_page=True)
     found = Axe().run(seen)
     assert found.violations_count == 0, found.generate_report()
+
+
+def test_names_from_outside_do_nothing_in_charts_tooltips_and_the_address(tmp_path: Path, open_page: Open) -> None:
+    evil = {"model": EVIL, "scenario": QUOTE, "dataset": EVIL}
+    store_run(tmp_path, *(build(backend=QUOTE, seed=seed, **evil) for seed in range(2)), build(backend=EVIL, **evil))
+    write_report(tmp_path, tmp_path / "report.html")
+    page = open_page(tmp_path / "report.html", f"#metric={QUOTE}&backend={EVIL}&at={EVIL}&theme={QUOTE}")
+    assert page.locator("#figures figcaption").inner_text() == EVIL
+    assert QUOTE[:10] in page.locator("#figures .role-legend").first.text_content()
+    page.locator("#figures .mark-symbol path").first.hover(force=True)
+    tooltip = page.locator("#vg-tooltip-element")
+    tooltip.locator("td", has_text="seed").wait_for()
+    assert QUOTE in tooltip.inner_text()
+    assert page.locator("img[src=x]").count() == 0
+    assert page.title() == f"Fine-tuning on {EVIL}"
