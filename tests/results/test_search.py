@@ -29,6 +29,13 @@ def test_exact_measurements_find_every_place_with_few_of_them(first_bad: int) ->
     assert answer.step == pytest.approx(STEP)
 
 
+@pytest.mark.parametrize("step", [0.1, 1.0, 9.0])
+def test_a_larger_step_takes_no_more_measurements_than_a_small_one(step: float) -> None:
+    found = simulate(10, step=step, seed=3)
+    assert found.right == 1.0
+    assert found.most_measurements <= 12
+
+
 def test_nothing_bad_is_an_answer_too() -> None:
     draw = np.random.default_rng(2)
     answer = search(16, lambda place: 0.01 * draw.standard_normal(), margin=math.log1p(0.03))
