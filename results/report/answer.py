@@ -56,7 +56,7 @@ def sentences(cases: Sequence[Shown]) -> list[str]:
     elif fast is best:
         second = (
             f"Its accuracy is the highest {of}; {found.alike} more within ± {detectable} points, which {images} images "
-            "cannot tell from it, trained longer."
+            "cannot tell from it, did not train shorter."
         )
     else:
         second = (

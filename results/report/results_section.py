@@ -16,9 +16,9 @@ def table_section(material: Material) -> Section:
         return Section(id="table", title="All cases", notes=("There is no record to tabulate.",))
     grids = [_grid(block, material) for block in sheet.blocks]
     if sheet.problems:
-        rows = tuple(Row((p.status, p.case, str(p.runs), p.reason)) for p in sheet.problems)
-        columns = ("status", "case", "runs", "reason")
-        grids.append(Grid("Skipped or failed", columns, rows, words=2, folded=False))
+        rows = tuple(Row((p.status, p.case, p.reason, str(p.runs))) for p in sheet.problems)
+        columns = ("status", "case", "reason", "runs")
+        grids.append(Grid("Skipped or failed", columns, rows, words=3, folded=False))
     return Section(
         id="table",
         title="All cases",
