@@ -14,6 +14,7 @@ from results.report.comparisons_section import comparisons_section, noise_sectio
 from results.report.drawing import look
 from results.report.export import export_figures
 from results.report.figures_section import figures_section
+from results.report.history_section import history_section
 from results.report.learning_section import learning_section
 from results.report.life_section import memory_section, wall_section
 from results.report.material import Material, gather
@@ -56,7 +57,7 @@ def sections(material: Material, find: FindPixels = nowhere) -> list[Section]:
     """Every section, the answer first. One that has nothing to show says so, or is left out if it never could."""
     compared, noise = comparisons_section(material.compared), noise_section(material.compared)
     of_cases = [] if material.frame.empty and material.compared else _of_cases(material, find)
-    made = (*of_cases[:1], compared, *of_cases[1:], trust_section(material), noise)
+    made = (*of_cases[:1], compared, *of_cases[1:], history_section(material), trust_section(material), noise)
     return [section for section in made if section is not None]
 
 
