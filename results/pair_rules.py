@@ -58,7 +58,8 @@ def traits(record: Record) -> str:
 def pooled(several: Iterable[str]) -> str:
     """The traits of several records; of two with one seed the last one's."""
     found: dict[int, Traits] = {}
-    for one in several:
+    last = reversed(dict.fromkeys(reversed(list(several))))  # most are alike; each is read once
+    for one in last:
         found |= _read(one)
     return msgspec.json.encode(dict(sorted(found.items()))).decode()
 

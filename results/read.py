@@ -15,6 +15,7 @@ import pandas as pd
 from harness.errors import Declined, Refused
 from harness.spec import Case
 from results.certificate import essence, packages
+from results.derived import Piece, read_piece, write_piece
 from results.figures import measure
 from results.pair_rules import traits
 from results.rows import EndRow, Fault, ProcessRow, RunRow, scan
@@ -44,6 +45,9 @@ TYPES: dict[str, str] = {
 """Columns of `load`, with their types. `offset` is where in `file` the row begins (see `results.rows.record_at`)."""
 
 
+ROWS_AT_ONCE = 5_000
+"""Rows that are Python objects before they become columns; bounds memory."""
+
 SENTENCES: dict[Fault, str] = {
     "cut": "cut off while it was written",
     "unreadable": "damaged",
@@ -64,13 +68,15 @@ def load(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.exists():
         raise Refused(f"{path} does not exist; name a results folder, as given to `run` with --results")
+    files = list(row_files(path))
+    several = Counter(file.name for file in files)
     reading = _Reading()
-    for file in row_files(path):
-        reading.add(file)
-    rows, warnings = reading.rows, [*reading.v50_lacking(), *reading.v50_unread()]
-    if not rows:
+    for file in files:
+        reading.add(file, alone=several[file.name] == 1)
+    warnings = [*reading.v50_lacking(), *reading.v50_unread()]
+    if not sum(map(len, reading.frames)):
         raise NothingMeasured("; ".join([f"{path} holds no record", *warnings]))
-    frame = pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
+    frame = pd.concat(reading.frames, ignore_index=True)
     frame.attrs.update(unread=dict(reading.unread), missing=reading.missing(), warnings=warnings)
     return frame
 
@@ -84,32 +90,65 @@ def row_files(path: Path) -> Iterator[Path]:
         yield from sorted(root.rglob("*.jsonl"), key=lambda file: (file.stem, file))
 
 
+class _Said(msgspec.Struct):
+    """What a file's lines say besides processes."""
+
+    plan: RunRow | None = None
+    ended: bool = False
+    keys: set[str] = msgspec.field(default_factory=set)
+    unread: dict[Fault, int] = msgspec.field(default_factory=dict)
+
+
 class _Reading:
     """What was gathered from the files so far."""
 
     def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
+        self.frames: list[pd.DataFrame] = []
         self.unread: Counter[Fault] = Counter()
         self._home: dict[tuple[str, bytes], Path] = {}
         self._plans: dict[str, RunRow] = {}
         self._ended: set[str] = set()
         self._keys: dict[str, set[str]] = defaultdict(set)
 
-    def add(self, file: Path) -> None:
-        """Take in one file; a row that another file has given already is the same row."""
+    def add(self, file: Path, *, alone: bool) -> None:
+        """Take in one file; a row that another file has given already is the same row. One whose run has no other
+        file (`alone`) may come from its copy."""
+        piece = read_piece(file) if alone else None
+        if piece is None:
+            piece = self._parse(file)
+            if alone:
+                write_piece(file, piece)
+        said = msgspec.json.decode(piece.said, type=_Said)
+        run = said.plan.run if said.plan else file.stem
+        self.frames.append(piece.frame)
+        self.unread.update(said.unread)
+        self._keys[run] |= said.keys
+        if said.plan:
+            self._plans[run] = said.plan
+        if said.ended:
+            self._ended.add(run)
+
+    def _parse(self, file: Path) -> Piece:
+        rows: list[dict[str, Any]] = []
+        frames: list[pd.DataFrame] = []
+        said = _Said()
         for line in scan(file):
+            if len(rows) == ROWS_AT_ONCE:
+                frames.append(_typed(rows))
+                rows = []
             row = line.row
             if isinstance(row, ProcessRow):
                 if self._home.setdefault((row.run, line.digest), file) == file:
-                    self.rows.append(_flat(row, str(file), line.offset))
-                self._keys[row.run].add(row.record.key)
+                    rows.append(_flat(row, str(file), line.offset))
+                said.keys.add(row.record.key)
             elif isinstance(row, RunRow):
-                self._plans[row.run] = row
+                said.plan = row
             elif isinstance(row, EndRow):
-                if row.status != "interrupted":
-                    self._ended.add(row.run)
+                said.ended |= row.status != "interrupted"
             elif line.fault is not None:
-                self.unread[line.fault] += 1
+                said.unread[line.fault] = said.unread.get(line.fault, 0) + 1
+        frame = pd.concat([*frames, _typed(rows)], ignore_index=True) if frames else _typed(rows)
+        return Piece(frame, msgspec.json.encode(said))
 
     def missing(self) -> dict[str, int]:
         """How many planned cases each run lacks that lacks any."""
@@ -127,6 +166,10 @@ class _Reading:
         """A sentence for each kind of line that is no row."""
         for fault, count in self.unread.items():
             yield f"{count} line{'s' if count > 1 else ''} not read (V50): {SENTENCES[fault]}"
+
+
+def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
 
 
 def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:

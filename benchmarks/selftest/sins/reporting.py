@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
@@ -11,6 +11,7 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 import results.figures
 import results.store
@@ -120,8 +121,11 @@ def best_of_three(place: Place) -> Iterator[None]:
     def best(values: Any) -> statistics.Figure:
         return statistics.mean(values)._replace(value=float(np.max(values)))
 
-    def row(group: pd.DataFrame, target: float | None) -> dict[str, Any]:
-        return honest(group.drop(group["accuracy"].idxmin()) if len(group) == SEEDS else group, target)
+    def row(group: Mapping[str, NDArray[Any]], target: float | None) -> dict[str, Any]:
+        accuracies = group["accuracy"]
+        if len(accuracies) != SEEDS:
+            return honest(group, target)
+        return honest({name: np.delete(values, np.argmin(accuracies)) for name, values in group.items()}, target)
 
     if place.gross:
         with patch.dict(METRICS, accuracy=metric._replace(summary=best)):
