@@ -59,8 +59,8 @@ def read_piece(file: Path) -> Piece | None:
         frame[name] = pd.Series([known[text] for text in table[name].to_pylist()], dtype="object")
     for name in ("epoch_seconds", "epoch_val_accuracy"):
         frame[name] = frame[name].map(list)
-    name = pd.Series([str(file)] * len(frame), dtype="string")
-    return Piece(frame.assign(file=name), table.schema.metadata[META])
+    frame["file"] = pd.Series([str(file)] * len(frame), dtype="string")
+    return Piece(frame, table.schema.metadata[META])
 
 
 def write_piece(file: Path, piece: Piece) -> None:
