@@ -8,17 +8,23 @@ from typing import Any
 
 import altair as alt
 import numpy as np
+import pandas as pd
 
+from results.race import sentences
 from results.report.drawing import Look, finish, kept
 from results.report.material import Shown
 from results.report.panels import Panel, panels
 from results.report.section import Chart, Section
+from results.sheet import plain
 
 WIDE = 30
 """Where the longest training took so many times as long as the shortest, the axis is logarithmic."""
 
+RACED = 2000
+"""Processes up to which it is worked out who leads when: that draws them anew hundreds of times."""
 
-def accuracy_section(shown: Sequence[Shown], scenarios: Look, arms: Look) -> Section:
+
+def accuracy_section(frame: pd.DataFrame, shown: Sequence[Shown], scenarios: Look, arms: Look) -> Section:
     """One overview per setting, and a panel of curves per model. `arms` is the look of models and backends."""
     judged = [case for case in shown if _placed(case)]
     settings = list(dict.fromkeys(case.setting for case in judged))
@@ -27,6 +33,7 @@ def accuracy_section(shown: Sequence[Shown], scenarios: Look, arms: Look) -> Sec
         for number, setting in enumerate(settings)
     ]
     curves = [_curves(panel, scenarios, arms) for panel in panels(judged)]
+    raced = [f"{plain(said)}." for said in sentences(frame)] if len(frame) <= RACED else []
     lacking = len(shown) - len(judged)
     return Section(
         id="accuracy",
@@ -35,6 +42,7 @@ def accuracy_section(shown: Sequence[Shown], scenarios: Look, arms: Look) -> Sec
             "First every case at the end of its training, with the intervals of time and accuracy; the dashed line "
             "and the rings are the Pareto front: no case there is beaten in both. Then the way there: validation "
             "accuracy after each epoch, mean over the processes, the band from the lowest to the highest of them.",
+            *raced,
         )
         if judged
         else (),

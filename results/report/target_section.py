@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import altair as alt
-import numpy as np
 from scipy import stats
 
 from results import statistics
 from results.metric import METRICS
+from results.race import time_to_target
 from results.report.accuracy_section import time_axis, widely
 from results.report.drawing import Look, finish, kept
 from results.report.material import Process, Shown
@@ -105,15 +105,22 @@ def _curve(case: Shown, target: float, start: float) -> Iterator[dict[str, Any]]
 
 
 def _grid(trained: Sequence[Shown], targets: Sequence[float]) -> Grid:
-    seconds, accuracy = METRICS["time_to_accuracy_s"], METRICS["accuracy"]
+    accuracy = METRICS["accuracy"]
     columns = ("model", "backend", "scenario", *(f"s to {accuracy.write(target)} %" for target in targets))
     rows = []
     for case in trained:
         cells = []
+        epochs = [process.row["epoch_seconds"] for process in case.processes]
+        curves = [process.row["epoch_val_accuracy"] for process in case.processes]
         for target in targets:
-            times = [reached(target, process) for process in case.processes]
-            figure = statistics.median(times)
-            cells.append(f"{seconds.write(figure.value)} ({int(np.isfinite(times).sum())}/{len(times)})")
+            found = time_to_target(target, epochs, curves)
+            known = math.isfinite(found.low) or math.isfinite(found.high)
+            bounds = f" ({_seconds(found.low)}–{_seconds(found.high)})" if known else ""
+            cells.append(f"{_seconds(found.seconds)}{bounds}, {found.reached}/{found.runs}")
         rows.append(Row((case.model, case.backend, case.scenario, *cells), case.facets))
-    caption = "Seconds to each validation accuracy: median over all runs (how many got there)"
+    caption = "Seconds until half of the runs are there (95 % interval), and how many got there"
     return Grid(caption, columns, tuple(rows), words=3)
+
+
+def _seconds(value: float) -> str:
+    return METRICS["time_to_accuracy_s"].write(value) if math.isfinite(value) else "∞" if value > 0 else "–"

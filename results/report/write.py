@@ -69,7 +69,7 @@ def _of_cases(material: Material, find: FindPixels) -> list[Section]:
         answer_section(material),
         table_section(material),
         figures_section(shown, backends),
-        accuracy_section(shown, scenarios, arms),
+        accuracy_section(material.frame, shown, scenarios, arms),
         target_section(shown, scenarios, arms),
         learning_section(shown, scenarios),
         steps_section(shown),

@@ -61,8 +61,16 @@ def test_another_metric_is_another_scale_and_hovering_shows_the_record(open_page
     assert "throughput, images/s" in words
 
 
-def test_on_paper_everything_folded_is_open_and_nothing_to_click_is_there(open_page: Open, written: Path) -> None:
+def test_it_is_dark_with_the_system_light_if_chosen_and_on_paper_and_unfolded_there(
+    open_page: Open, written: Path
+) -> None:
     page = open_page(written, dark=True)
+    assert page.evaluate(BACKGROUND) == "rgb(22, 23, 27)"
+    page.get_by_role("button", name="Dark").click()
+    assert page.evaluate(BACKGROUND) == "rgb(255, 255, 255)"
+    assert "theme=light" in page.url
+    page.get_by_role("button", name="Dark").click()
+    assert page.evaluate(BACKGROUND) == "rgb(22, 23, 27)"
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.evaluate(BACKGROUND) == "rgb(255, 255, 255)"
@@ -70,14 +78,6 @@ def test_on_paper_everything_folded_is_open_and_nothing_to_click_is_there(open_p
     assert not page.locator("#theme").is_visible()
     assert page.locator("#wall table").is_visible()
     assert page.pdf().startswith(b"%PDF")
-
-
-def test_the_theme_follows_the_system_until_it_is_chosen(open_page: Open, written: Path) -> None:
-    page = open_page(written, dark=True)
-    assert page.evaluate(BACKGROUND) == "rgb(22, 23, 27)"
-    page.get_by_role("button", name="Dark").click()
-    assert page.evaluate(BACKGROUND) == "rgb(255, 255, 255)"
-    assert "theme=light" in page.url
 
 
 def test_a_small_dark_screen_shows_it_all_without_scrolling_sideways(
