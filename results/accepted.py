@@ -28,20 +28,27 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     revision: str = ""
 
 
-def read_accepted(results_dir: Path) -> list[Acceptance]:
-    """All acceptances of a results folder, oldest first. Raises `Refused`, with the line, for one that is none."""
-    path = results_dir / FILE
-    if not path.exists():
-        return []
+def read_accepted(results_dir: Path, base_results_dir: Path | None = None) -> list[Acceptance]:
+    """All acceptances of a results folder, oldest first; but for those that a base has too, if one is given: what they
+    allowed is part of the base, and must not let the next loss pass.
+
+    Raises `Refused`, with the line, for one that is none.
+    """
+    spent = set(_lines(base_results_dir)) if base_results_dir else set()
     found = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        if not line.strip():
+    for number, line in enumerate(_lines(results_dir), 1):
+        if not line.strip() or line in spent:
             continue
         try:
             found.append(msgspec.json.decode(line, type=Acceptance))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Refused(f"{path}, line {number}: {error}; mend or remove the line") from error
+            raise Refused(f"{results_dir / FILE}, line {number}: {error}; mend or remove the line") from error
     return found
+
+
+def _lines(results_dir: Path) -> list[bytes]:
+    path = results_dir / FILE
+    return path.read_bytes().splitlines() if path.exists() else []
 
 
 def add_accepted(results_dir: Path, acceptance: Acceptance) -> Path:

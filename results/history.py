@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import pandas as pd
+from msgspec.structs import replace
 from scipy import stats
 
 from results.accepted import Acceptance, accepted_by
@@ -73,7 +74,7 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Environment(NamedTuple):
     key: str
-    packages: str
+    versions: dict[str, str]
 
 
 def history(
@@ -86,7 +87,7 @@ def history(
     for (machine, version, label), rows in good.groupby(["machine", "version", _label(good)], sort=False):
         for metric in FOLLOWED:
             edge = points / 100 if metric == "accuracy" else margin
-            segments = tuple(_segments(rows, metric, str(label), edge, acceptances))
+            segments = _with_leave(tuple(_segments(rows, metric, edge)), metric, str(label), edge, acceptances)
             if segments:
                 one = Series(
                     machine=str(machine), label=str(label), version=str(version), metric=metric, segments=segments
@@ -141,26 +142,54 @@ def _label(frame: pd.DataFrame) -> pd.Series[str]:
     return joined.rename("label")
 
 
-def _segments(
-    rows: pd.DataFrame, metric: str, label: str, edge: float, acceptances: Sequence[Acceptance]
-) -> Iterator[Segment]:
+def _with_leave(
+    segments: tuple[Segment, ...], metric: str, label: str, edge: float, acceptances: Sequence[Acceptance]
+) -> tuple[Segment, ...]:
+    """An acceptance is for one change: the nearest to it in time that it covers. A later fall is a warning again."""
+    reasons: dict[Change, str] = {}
+    for one in acceptances:
+        covered = [change for segment in segments for change in segment.changes
+                   if change.worse and accepted_by(_finding(change, metric, edge), label, [one])]  # fmt: skip
+        if covered:
+            reasons[min(covered, key=lambda change: _apart(change.started, one.moment))] = one.reason
+    return tuple(
+        replace(segment, changes=tuple(replace(change, accepted=reasons.get(change, "")) for change in segment.changes))
+        for segment in segments
+    )
+
+
+def _apart(moment: str, other: str) -> float:
+    """Seconds between two moments; infinite where one is none."""
+    both = pd.to_datetime(pd.Series([moment, other]), utc=True, errors="coerce", format="ISO8601")
+    apart = abs(float(both.diff().dt.total_seconds().iloc[1]))
+    return math.inf if math.isnan(apart) else apart
+
+
+def _finding(change: Change, metric: str, edge: float) -> Finding:
+    relative = metric != "accuracy"
+    return Finding(metric=metric, unit="log-ratio" if relative else "points", verdict="regression",
+                   change=abs(math.log1p(change.change) if relative else change.change), low=0, high=0, p=change.p,
+                   replicates=RECENT, margin=edge, detectable=0)  # fmt: skip
+
+
+def _segments(rows: pd.DataFrame, metric: str, edge: float) -> Iterator[Segment]:
     known = METRICS[metric]
     points: list[tuple[_Environment, Point]] = []
     for run, own in rows.dropna(subset=[metric]).groupby("run", sort=False):
         by_seed = own.groupby("seed")[metric].median()
         value = float(by_seed.mean() if known.replicate == "seed" else own[metric].median())
         first = own.iloc[0]
-        environment = _Environment(first["environment"], first["packages"])
+        environment = _Environment(first["environment"], first["versions"])
         point = Point(run=str(run), started=own["started"].min(), value=value, processes=len(own))
         points.append((environment, point))
     points.sort(key=lambda pair: (pair[1].started, pair[1].run))
     start = 0
     for end in range(1, len(points) + 1):
-        if end < len(points) and points[end][0] == points[start][0]:
+        if end < len(points) and points[end][0].key == points[start][0].key:
             continue
         before = points[start - 1][0] if start else None
         own_points = tuple(point for _, point in points[start:end])
-        yield _segment(points[start][0], before, own_points, metric, label, edge, acceptances)
+        yield _segment(points[start][0], before, own_points, metric, edge)
         start = end
 
 
@@ -169,26 +198,18 @@ def _segment(
     before: _Environment | None,
     points: tuple[Point, ...],
     metric: str,
-    label: str,
     edge: float,
-    acceptances: Sequence[Acceptance],
 ) -> Segment:
     relative = metric != "accuracy"
     changes = []
     for place, change, p in find_changes([point.value for point in points], edge, relative=relative):
-        worse = (change < 0) == METRICS[metric].higher_is_better
-        cost = abs(change) if worse else -abs(change)
-        finding = Finding(metric=metric, unit="log-ratio" if relative else "points", verdict="regression",
-                          change=cost if relative else 100 * cost, low=0, high=0, p=p, replicates=RECENT,
-                          margin=edge, detectable=0)  # fmt: skip
         changes.append(
             Change(
                 run=points[place].run,
                 started=points[place].started,
                 change=math.expm1(change) if relative else 100 * change,
-                worse=worse,
+                worse=(change < 0) == METRICS[metric].higher_is_better,
                 p=p,
-                accepted=accepted_by(finding, label, acceptances) if worse else "",
             )
         )
     short = LEAST + RECENT - len(points)
@@ -205,7 +226,7 @@ def _segment(
 def _what_is_new(before: _Environment | None, now: _Environment) -> str:
     if before is None:
         return "first run"
-    ours, theirs = (dict(part.rsplit(" ", 1) for part in one.packages.split(", ")) for one in (before, now))
+    ours, theirs = before.versions, now.versions
     changed = [f"{name} {ours.get(name, 'none')} → {theirs.get(name, 'none')}" for name in sorted({*ours, *theirs})
                if ours.get(name) != theirs.get(name)]  # fmt: skip
     return ", ".join(changed) or "another system or settings"

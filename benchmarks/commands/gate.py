@@ -71,11 +71,13 @@ def command(
     )
     delay = read_share(options["inject_delay"], "--inject-delay")
     selections, catalogue = find_suite(suite)
-    acceptances = read_accepted(results)
+    read_accepted(results)  # a line that is none is told before anything is measured
     with comparing(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as sitting:
         try:
             spec = base_spec(base)
-            known = base_cases(find_place(spec, (), lambda event: None), suite)
+            place = find_place(spec, (), lambda event: None)
+            known = base_cases(place, suite)
+            acceptances = read_accepted(results, place.place.root / "results")
             found = gate(sitting, spec, suite_drafts(selections, catalogue), known, acceptances, delay)
         except (Incomparable, Unbuildable) as error:
             click.echo(f"no comparable base: {error}", err=True)

@@ -57,11 +57,16 @@ def test_a_slow_down_is_1_and_0_once_it_is_accepted_and_told_in_every_format(tmp
     file = suite(tmp_path, "scratch")
     leave = ("accept", "reference/*/scratch", "--metric", "throughput", "--up-to", "900%", "--reason", "a safer loop")
     assert invoke(*leave, "--results", tmp_path / "results").exit_code == 0
+    base = checkout(tmp_path / "base")
+    old = Acceptance(case="*", metric="throughput", up_to=9.0, reason="an older loss", moment="2026-01-01")
+    for folder in (base, tmp_path):
+        add_accepted(folder / "results", old)
     outs = {kind: tmp_path / f"out.{kind}" for kind in ("junit", "markdown", "json", "pytest-benchmark")}
     wanted = [part for kind, path in outs.items() for part in (f"--{kind}", path)]
-    said = gate(tmp_path, ROOT, "--suite", file, "--inject-delay", "100%", *wanted)
+    said = gate(tmp_path, base, "--suite", file, "--inject-delay", "100%", *wanted)
     assert said.exit_code == 0, said.output
     assert "accepted: a safer loop" in said.output
+    assert "an older loss" not in said.output  # the base has it too, so it excuses nothing here
     assert "regression" in outs["markdown"].read_text()
     assert not list(ElementTree.parse(outs["junit"]).getroot().iter("failure"))
     compared = subprocess.run(
@@ -151,6 +156,18 @@ def test_only_what_was_accepted_passes() -> None:
     assert accepted_by(slower, "keras3-jax/resnet18/full", [leave]) == ""
     larger = Acceptance(case="pytorch/*", metric="throughput", up_to=0.04, reason="new loop", moment="2026-01-01")
     assert accepted_by(slower, "pytorch/resnet18/full", [larger]) == ""
+
+
+def test_what_the_base_had_accepted_is_spent(tmp_path: Path) -> None:
+    old, new = (
+        Acceptance(case="*", metric="throughput", up_to=0.08, reason=reason, moment="2026-01-01")
+        for reason in ("old", "new")
+    )
+    for folder, lines in (("base", [old]), ("here", [old, new])):
+        for one in lines:
+            add_accepted(tmp_path / folder, one)
+    assert read_accepted(tmp_path / "here", tmp_path / "base") == [new]
+    assert read_accepted(tmp_path / "here", tmp_path / "nowhere") == [old, new]
 
 
 def test_an_acceptance_is_a_committed_line_and_a_bad_one_is_named(tmp_path: Path) -> None:

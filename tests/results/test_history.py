@@ -67,6 +67,15 @@ def test_a_new_environment_begins_a_segment_and_names_the_package(tmp_path: Path
     assert "more are needed" in series.segments[1].note
 
 
+def test_versions_that_are_odd_or_unknown_are_named_as_they_are(tmp_path: Path) -> None:
+    odd = ({"torch": "2.1"}, {"torch": "2, evil", "new": ""})
+    for number, versions in enumerate(odd):
+        runs(tmp_path, 100.0, versions=versions, first=number)
+    (series,) = (one for one in history(results.load(tmp_path)) if one.metric == "throughput")
+    began = [segment.began for segment in series.segments]
+    assert began == ["first run", "new none → , torch 2.1 → 2, evil"]
+
+
 def test_a_change_is_a_warning_and_an_accepted_one_says_so(tmp_path: Path) -> None:
     runs(tmp_path, *levels((LEAST + RECENT, 1.0), (RECENT + 1, 0.8), sd=0.005))
     said = invoke("history", tmp_path)
@@ -78,6 +87,14 @@ def test_a_change_is_a_warning_and_an_accepted_one_says_so(tmp_path: Path) -> No
     said = invoke("history", tmp_path)
     assert "accepted: exact sums" in said.output
     assert '"changes"' in invoke("history", tmp_path, "--format", "json").output
+
+
+def test_one_acceptance_does_not_excuse_the_next_fall(tmp_path: Path) -> None:
+    runs(tmp_path, *levels((20, 1.0), (20, 0.9), (8, 0.8), sd=0.005))
+    leave = Acceptance(case="*", metric="throughput", up_to=0.2, reason="exact sums", moment="2026-01-01T20:00:00")
+    (series,) = (one for one in history(results.load(tmp_path), [leave]) if one.metric == "throughput")
+    assert [change.accepted for change in series.segments[0].changes] == ["exact sums", ""]
+    assert all(change.worse for change in series.segments[0].changes)
 
 
 def test_nothing_to_read_is_3(tmp_path: Path) -> None:
