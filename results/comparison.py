@@ -36,7 +36,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     `low` and `high` are its interval and `detectable` the smallest change that this many replicates could have shown,
     all three as `change`, or, where `unit` is `points`, differences of accuracy in points, positive is worse, too.
-    `replicates` are pairs of processes, or seeds of each arm.
+    `replicates` are pairs of processes, or seeds of each arm. `note` says why there is no finding, `explanation` what
+    stands beside one and decides nothing.
     """
 
     metric: str
@@ -52,6 +53,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     detectable: float
     looks: int = 0
     note: str = ""
+    explanation: str = ""
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):

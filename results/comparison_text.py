@@ -49,6 +49,8 @@ def _lines(one: Comparison) -> Iterator[str]:
     for title, findings in (("", one.findings), ("re-run: ", one.confirmation)):
         for finding in findings:
             yield f"  {MARKS[finding.verdict]} {title}{_line(finding)}"
+            if finding.explanation:
+                yield f"      {finding.explanation}"
     repeated = f", {one.repeated_pairs} of them again for being disturbed" if one.repeated_pairs else ""
     pairs = max((finding.replicates for finding in one.findings if finding.looks), default=0)
     yield f"  {pairs} pairs{repeated}, {one.seconds / 60:.1f} min"

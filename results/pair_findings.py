@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from harness.pair import SideRecord
 from results.comparison import Finding
-from results.pair_ratio import log_ratio, memory_log_ratio
+from results.pair_ratio import log_ratio, mean_log_ratio, memory_log_ratio
 from results.rows import Order
 from results.verdicts import LOOKS, Decision, decide, detectable, estimate, judge
 
@@ -33,7 +36,9 @@ def of_time(pairs: Sequence[Measured], margin: float) -> Finding:
     if len(pairs) < LOOKS[0]:
         return _too_few("throughput", len(pairs), margin)
     ratios = [log_ratio(pair.order, pair.a, pair.b) for pair in pairs]
-    return _finding("throughput", decide(ratios, margin), margin)
+    found = _finding("throughput", decide(ratios, margin), margin)
+    mean = fmean(mean_log_ratio(pair.a, pair.b) for pair in pairs[: found.replicates])
+    return replace(found, explanation=f"by mean steps, stalls included, B costs {100 * math.expm1(mean):+.1f} %")
 
 
 def of_memory(pairs: Sequence[Measured]) -> Iterator[Finding]:

@@ -46,6 +46,10 @@ class Limits(NamedTuple):
     confirm: bool = True
 
 
+class NoRoom(Declined):
+    """A side ran out of memory."""
+
+
 class Campaign:
     """Measures questions one after the other and stores each pair before the next begins."""
 
@@ -55,6 +59,7 @@ class Campaign:
         self._writer, self._limits, self._order_seed, self._on_event = writer, limits, order_seed, on_event
         self._started, self._machine = time.monotonic(), machine
         self._pair_s = 0.0
+        self._alternate = limits.alternate
 
     def answer(self, question: Question, purpose: Purpose = "compare") -> Comparison:
         """The comparison of one question, stored. Raises `Declined` if a side cannot be measured."""
@@ -113,8 +118,14 @@ class Campaign:
         while len(kept) < self._limits.pairs and self._left() > self._pair_s:
             number += 1
             self._on_event({"comparing": question.label, "pair": len(kept) + 1, "pairs": self._limits.pairs})
-            order = draw.choice(ALTERNATING if self._limits.alternate else IN_TURNS)
-            pair = self.pair(question, name, number, order, confirms=confirms, repeat=repeated < REPEATS)
+            order = draw.choice(ALTERNATING if self._alternate else IN_TURNS)
+            try:
+                pair = self.pair(question, name, number, order, confirms=confirms, repeat=repeated < REPEATS)
+            except NoRoom:
+                if self._alternate:
+                    raise
+                self._alternate = True  # both do not fit in memory: from now on one ends before the other begins
+                continue
             repeated += not pair.counts
             yield pair
             if pair.counts:
@@ -141,7 +152,8 @@ class Campaign:
         pair = Pair(name, number, order, a, b, disturbed=said, counts=counts, confirms=confirms)
         self._writer.append_pair(pair)
         if failure:
-            raise Declined(f"{question.label}: {failure}")
+            kind = NoRoom if "oom" in (a.status, b.status) else Declined
+            raise kind(f"{question.label}: {failure}")
         return pair
 
     def _decided(self, pairs: list[Pair]) -> bool:

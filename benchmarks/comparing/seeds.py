@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from benchmarks.comparing.question import Question
 from benchmarks.execute import run_job
@@ -14,6 +16,8 @@ from harness.launch import Event
 from harness.record import Record
 from results.accuracy_verdict import of_accuracy
 from results.comparison import Finding
+from results.flips import flips
+from results.objects import get_arrays
 from results.rows import Arm
 from results.store import RunWriter
 
@@ -48,7 +52,12 @@ class Seeds:
                 records[arm].append(record)
         if len(records["B"]) < 2:
             return []
-        return [of_accuracy(records["A"], records["B"])]
+        found = of_accuracy(records["A"], records["B"])
+        a, b = ([self._logits(record) for record in own] for own in records.values())
+        return [replace(found, explanation=flips(a, b).sentence())]
+
+    def _logits(self, record: Record) -> dict[str, NDArray[Any]]:
+        return get_arrays(self._writer.results_dir, record.logits or "")
 
     def _run(self, arm: Arm, seed: int) -> Record:
         side = self._question.sides[0 if arm == "A" else 1]
