@@ -27,6 +27,9 @@ IDENTITY = (
 FACTS = ("dataset_sha256", "checkpoint_sha256", "backbone_parameters", "wall_parts", "device_name", "recipe", "start",
          "packages")  # fmt: skip
 
+POOLED = ("seed", "reason", "marks", "notes", "traits", "epoch_seconds", "epoch_val_accuracy")
+"""Columns of which every process has its own say in a row, beside the figures."""
+
 _FIRST = ("backend", "engine", "model", "scenario", "dataset", "device", "precision", "status", "reason", "runs")
 _SHOWN = ("throughput", "epoch_s", "train_s", "accuracy", "peak_memory_mb")
 _ORDER = (*_SHOWN, *(name for name in METRICS if name not in _SHOWN))
@@ -68,10 +71,16 @@ def table(frame: pd.DataFrame, target: float | None = None) -> pd.DataFrame:
     kept = _without_superseded(frame[frame["arm"].isna()])
     order = {name: place for place, name in enumerate(dict.fromkeys(frame["model"]))}
     # Plain arrays: taking a group out of a frame costs a hundred times what taking it out of an array does.
-    columns = {name: kept[name].to_numpy() for name in kept.columns}
+    columns = {name: kept[name].to_numpy() for name in (*POOLED, *METRICS) if name in kept}
+    columns["test_images"] = kept["test_images"].to_numpy(dtype=np.float64, na_value=math.nan)
     groups = kept.groupby(list(GROUP), sort=False, dropna=False).indices.values()
     places = sorted(groups, key=lambda own: int(own[0]))
-    rows = [_row({name: values[own] for name, values in columns.items()}, target) for own in places]
+    firsts = kept[list(dict.fromkeys((*GROUP, *IDENTITY, *FACTS)))].iloc[[own[0] for own in places]]
+    shared = firsts.to_dict("records")
+    rows = [
+        _row({str(name): cell for name, cell in first.items()}, {n: v[own] for n, v in columns.items()}, target)
+        for first, own in zip(shared, places, strict=True)
+    ]
     whole = pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
     place = whole["model"].map(order)
     whole = whole.iloc[np.argsort(place.to_numpy(), kind="stable")].reset_index(drop=True)
@@ -84,13 +93,13 @@ def _without_superseded(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[(frame["status"] != "interrupted") | (frame["offset"] == last)]
 
 
-def _row(group: Mapping[str, NDArray[Any]], target: float | None) -> dict[str, Any]:
-    row: dict[str, Any] = {name: group[name][0] for name in dict.fromkeys((*GROUP, *IDENTITY, *FACTS))}
-    seeds = group["seed"]
+def _row(shared: Mapping[str, Any], group: Mapping[str, NDArray[Any]], target: float | None) -> dict[str, Any]:
+    row, seeds = dict(shared), group["seed"]
     row["runs"] = len(seeds)
     row["seeds"] = len(np.unique(seeds))
     row["reason"] = "; ".join(dict.fromkeys(reason for reason in group["reason"] if reason))
-    row["test_images"] = min((images for images in group["test_images"] if not pd.isna(images)), default=pd.NA)
+    images = group["test_images"][~np.isnan(group["test_images"])]
+    row["test_images"] = int(images.min()) if len(images) else pd.NA
     row["marks"] = _in_order(group["marks"], MARKS)
     row["notes"] = _in_order(group["notes"], ())
     row["traits"] = pooled(group["traits"])
@@ -106,8 +115,7 @@ def _row(group: Mapping[str, NDArray[Any]], target: float | None) -> dict[str, A
         row["target"], row["reached"] = target, int(np.isfinite(times).sum())
     for name, values in columns.items():
         row.update(_figure(name, values, seeds))
-    images = row["test_images"]
-    row["accuracy_mde"] = statistics.detectable(row["accuracy"], 0 if pd.isna(images) else int(images))
+    row["accuracy_mde"] = statistics.detectable(row["accuracy"], int(images.min()) if len(images) else 0)
     return row
 
 

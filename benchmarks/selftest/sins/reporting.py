@@ -121,11 +121,12 @@ def best_of_three(place: Place) -> Iterator[None]:
     def best(values: Any) -> statistics.Figure:
         return statistics.mean(values)._replace(value=float(np.max(values)))
 
-    def row(group: Mapping[str, NDArray[Any]], target: float | None) -> dict[str, Any]:
+    def row(shared: Any, group: Mapping[str, NDArray[Any]], target: float | None) -> dict[str, Any]:
         accuracies = group["accuracy"]
         if len(accuracies) != SEEDS:
-            return honest(group, target)
-        return honest({name: np.delete(values, np.argmin(accuracies)) for name, values in group.items()}, target)
+            return honest(shared, group, target)
+        left = {name: np.delete(values, np.argmin(accuracies)) for name, values in group.items()}
+        return honest(shared, left, target)
 
     if place.gross:
         with patch.dict(METRICS, accuracy=metric._replace(summary=best)):
