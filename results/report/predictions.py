@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from harness.errors import Refused
+from results.compared import Compared
 from results.objects import get_arrays
 from results.report.material import Process, Shown
 from results.report.thinning import evenly
 from results.sheet import plain
 
+NO_STEPS = np.zeros(0, dtype=np.int64)
 POOLED = 5
 """Processes of a case whose predictions are counted together, at most."""
 
@@ -62,6 +64,22 @@ class JudgedImages(NamedTuple):
     def labels(self) -> NDArray[np.int64]:
         """Their labels."""
         return self.cases[0].first.labels
+
+
+def arms_of(compared: Iterable[Compared], first: int) -> Iterator[Shown]:
+    """The arms of comparisons as cases, numbered from `first` on, where their processes judged images."""
+    number = first
+    for one in compared:
+        for arm in ("A", "B"):
+            records = [row.record for row in one.processes if row.arm == arm and row.record.status == "ok"]
+            if records:
+                case = records[0].case
+                label = one.verdict.label if one.verdict else one.comparison
+                setting = plain(f"arm {arm} of {label}")
+                processes = tuple(Process({"seed": own.case.seed}, own, NO_STEPS) for own in records)
+                names = (plain(case.model), plain(case.backend_name), plain(case.scenario.name))
+                yield Shown(number, setting, *names, {}, processes)
+                number += 1
 
 
 def read_predictions(shown: Sequence[Shown], results_dir: Path) -> tuple[list[Answered], list[str]]:

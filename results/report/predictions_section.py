@@ -13,7 +13,7 @@ import numpy as np
 from results.report.drawing import INK, finish
 from results.report.material import Material
 from results.report.pictures import FindPixels, Picture, chosen, pictures
-from results.report.predictions import Answered, JudgedImages, judged_images, read_predictions
+from results.report.predictions import Answered, JudgedImages, arms_of, judged_images, read_predictions
 from results.report.section import Chart, Choice, Grid, Row, Section
 from results.report.thinning import evenly
 
@@ -29,7 +29,8 @@ DATASETS = 3
 def predictions_section(material: Material, find: FindPixels) -> Section:
     """A grid of the same images for every case, a matrix of the chosen case, and a comparison of two."""
     id, title = "predictions", "What the network says"
-    answered, problems = read_predictions(evenly(material.shown, CASES), material.results_dir)
+    arms = arms_of(material.compared, len(material.shown))
+    answered, problems = read_predictions([*evenly(material.shown, CASES), *arms], material.results_dir)
     if not answered:
         return Section(id, title, notes=(*problems, "No predictions are stored."))
     groups = judged_images(answered)
@@ -71,7 +72,7 @@ def _left_out(
     material: Material, answered: Sequence[Answered], groups: Sequence[Any], drawn: Sequence[Any]
 ) -> Iterator[str]:
     if len(material.shown) > CASES:
-        yield f"Predictions of {len(answered)} of {len(material.shown)} cases are here, evenly chosen."
+        yield f"Predictions of {CASES} of {len(material.shown)} cases are here, evenly chosen."
     if len(groups) > len(drawn):
         yield f"Images of {len(drawn)} of {len(groups)} sets of test images are here."
     if any(len(one.classes) > CLASSES for one in answered):

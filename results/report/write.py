@@ -55,18 +55,25 @@ def write_report(
 
 def sections(material: Material, find: FindPixels = nowhere) -> list[Section]:
     """Every section, the answer first. One that has nothing to show says so, or is left out if it never could."""
-    compared, noise = comparisons_section(material.compared), noise_section(material.compared)
-    of_cases = [] if material.frame.empty and material.compared else _of_cases(material, find)
-    made = (*of_cases[:1], compared, *of_cases[1:], history_section(material), trust_section(material), noise)
+    only_arms = bool(material.compared) and bool(material.frame["arm"].notna().all())
+    judged = not only_arms or any(one.processes for one in material.compared)
+    made = (
+        None if only_arms else answer_section(material),
+        comparisons_section(material.compared),
+        *([] if only_arms else _of_cases(material)),
+        predictions_section(material, find) if judged else None,
+        history_section(material),
+        trust_section(material),
+        noise_section(material.compared),
+    )
     return [section for section in made if section is not None]
 
 
-def _of_cases(material: Material, find: FindPixels) -> list[Section]:
+def _of_cases(material: Material) -> list[Section]:
     shown = material.shown
     backends, scenarios = look(case.backend for case in shown), look(case.scenario for case in shown)
     arms = look((*(case.backend for case in shown), *(arm(case) for case in shown)))
     return [
-        answer_section(material),
         table_section(material),
         figures_section(shown, backends),
         accuracy_section(material.frame, shown, scenarios, arms),
@@ -75,7 +82,6 @@ def _of_cases(material: Material, find: FindPixels) -> list[Section]:
         steps_section(shown),
         wall_section(shown),
         memory_section(shown),
-        predictions_section(material, find),
     ]
 
 

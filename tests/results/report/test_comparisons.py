@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from results.comparison import ArmFacts, Comparison, Difference
 from results.comparison import Purpose as What
@@ -17,7 +18,7 @@ from results.store import Pair, open_run
 from tests.results.pairs import pair
 from tests.results.records import MACHINE
 from tests.results.report.conftest import Open
-from tests.results.report.records import EVIL
+from tests.results.report.records import EVIL, IMAGES, many
 from tests.results.report.test_page import data
 
 
@@ -62,3 +63,22 @@ def test_verdicts_findings_and_pairs_are_drawn_as_they_are_stored(tmp_path: Path
     assert "a change of 1.2 % with 10 pairs" in page.locator("#noise").inner_text()
     assert page.locator("#table").count() == 0
     assert page.title() == "Fine-tuning: two arms compared"
+
+
+def test_flips_between_the_arms_of_a_comparison_are_counted_from_their_logits(tmp_path: Path, open_page: Open) -> None:
+    record = next(many(seeds=1))
+    logits = np.eye(3, dtype=np.float32)[np.arange(IMAGES) % 3]
+    worse = np.roll(logits, 1, axis=1)
+    worse[:20] = logits[:20]
+    with open_run(tmp_path, command=("compare",), planned=(), machine=MACHINE, environment={}) as run:
+        for arm, said in (("A", logits), ("B", worse)):
+            labels, ids = np.arange(IMAGES) % 3, np.arange(IMAGES)
+            stored = run.put_arrays({"logits": said, "labels": labels, "ids": ids})
+            run.append_of_arm(replace(record, logits=stored), "c", "A" if arm == "A" else "B")
+        run.finish()
+    write_report(tmp_path, tmp_path / "report.html")
+    page = open_page(tmp_path / "report.html")
+    assert page.get_by_label("Case A").locator("option:checked").inner_text().endswith("arm A of c")
+    said = page.locator("#flips-said").inner_text()
+    assert f"Of {IMAGES} images both get 20 right, only A {IMAGES - 20}, only B 0, neither 0." in said
+    assert page.locator("#answer").count() == 0

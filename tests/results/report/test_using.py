@@ -124,3 +124,14 @@ def test_names_from_outside_do_nothing_in_charts_tooltips_and_the_address(tmp_pa
     assert QUOTE in tooltip.inner_text()
     assert page.locator("img[src=x]").count() == 0
     assert page.title() == f"Fine-tuning on {EVIL}"
+
+
+def test_points_are_filtered_by_run(tmp_path: Path, open_page: Open) -> None:
+    first, _ = (store_run(tmp_path, *(build(seed=seed, step_us=50_000 + seed) for seed in range(3))) for _ in range(2))
+    write_report(tmp_path, tmp_path / "report.html")
+    page = open_page(tmp_path / "report.html", f"#run={first.stem}")
+    assert page.locator("#figures .mark-symbol.layer_2_marks path").count() == 3
+    page.locator("#filters summary").click()
+    page.get_by_label(first.stem).check()
+    page.locator("#figures .mark-symbol.layer_2_marks path:nth-of-type(6)").wait_for()
+    assert "run=" not in page.url
