@@ -10,7 +10,7 @@ import vl_convert
 
 from harness.errors import Refused
 from results.report.drawing import CONFIG, INK
-from results.report.section import Chart, Choice, Section
+from results.report.section import Chart, Section
 
 WIDTH = 640
 """Pixels; in the page a chart is as wide as its place."""
@@ -23,7 +23,7 @@ def export_figures(sections: Sequence[Section], folder: Path, names: Collection[
 
     Raises `Refused` for a folder that cannot be written and for a name that no chart has.
     """
-    drawn = [(chart, own.choices) for own in sections for chart in own.charts]
+    drawn = [(chart, own) for own in sections for chart in own.charts]
     unknown = set(names) - {chart.id for chart, _ in drawn}
     if unknown:
         known = ", ".join(chart.id for chart, _ in drawn)
@@ -32,8 +32,8 @@ def export_figures(sections: Sequence[Section], folder: Path, names: Collection[
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for chart, choices in (one for one in drawn if not names or one[0].id in names):
-            spec = _fixed(chart, choices)
+        for chart, section in (one for one in drawn if not names or one[0].id in names):
+            spec = _fixed(chart, section)
             for ending, content in (
                 ("svg", vl_convert.vegalite_to_svg(spec, config=config).encode()),
                 ("png", vl_convert.vegalite_to_png(spec, config=config, scale=SCALE)),
@@ -46,15 +46,15 @@ def export_figures(sections: Sequence[Section], folder: Path, names: Collection[
     return written
 
 
-def _fixed(chart: Chart, choices: Sequence[Choice]) -> dict[str, Any]:
+def _fixed(chart: Chart, section: Section) -> dict[str, Any]:
     asked = {param["name"] for param in chart.spec["params"]}
     said = [
         f"{choice.label}: {words}"
-        for choice in choices
+        for choice in section.choices
         for value, words in choice.options
         if value == choice.chosen and choice.signal in asked
     ]
-    return {**_on_white(chart.spec), "width": WIDTH, "title": {"text": chart.title, "subtitle": said}}
+    return {**_on_white(chart.spec), "width": WIDTH, "title": {"text": section.title, "subtitle": [chart.title, *said]}}
 
 
 def _on_white(value: Any) -> Any:
