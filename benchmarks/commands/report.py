@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -24,22 +25,28 @@ NEEDED = ("altair", "jinja2", "markupsafe", "vl_convert")
 )
 @click.option("--chart", "charts", multiple=True, help="with --figures: only the chart of this name")
 def command(results: Path, out: Path | None, figures: Path | None, charts: tuple[str, ...]) -> None:
-    """Write a page about the records of a results folder that opens from disk, without a network."""
+    """Write a page about the records of a results folder that opens from disk, without a network.
+
+    Ends with 3 if nothing was measured there; the page says so, too.
+    """
     if charts and figures is None:
         raise Refused("--chart says which figures to write; say where with --figures")
-    click.echo(write(results, out or results / "report.html", figures, charts))
+    out = out or results / "report.html"
+    measured = write(results, out, figures, charts)
+    click.echo(out)
+    sys.exit(0 if measured else 3)
 
 
-def write(results: Path, out: Path, figures: Path | None = None, charts: tuple[str, ...] = ()) -> Path:
-    """Write the page; returns its file. Raises `Declined` where the extra `report` is not installed."""
+def write(results: Path, out: Path, figures: Path | None = None, charts: tuple[str, ...] = ()) -> bool:
+    """Write the page; returns whether anything was measured. Raises `Declined` without the extra `report`."""
     try:
         from results.report.write import write_report
     except ModuleNotFoundError as error:
         if error.name not in NEEDED:
             raise
-        raise Declined(f"a report needs {error.name}; get it with `pip install 'finetune-bench[report]'`") from error
-    write_report(results, out, prepared, figures, charts)
-    return out
+        raise Declined(f"it needs {error.name}; get it with `pip install 'finetune-bench[report]'`") from error
+    material = write_report(results, out, prepared, figures, charts)
+    return bool(material.shown or material.compared)
 
 
 def prepared(dataset_sha256: str) -> Dataset | None:

@@ -28,6 +28,9 @@ from results.report.target_section import target_section
 from results.report.trust_section import trust_section
 from results.sheet import plain
 
+CHARTS = 40
+"""Charts of a section that are drawn at most."""
+
 
 def write_report(
     path: Path, out: Path, find: FindPixels = nowhere, figures: Path | None = None, charts: Collection[str] = ()
@@ -66,7 +69,15 @@ def sections(material: Material, find: FindPixels = nowhere) -> list[Section]:
         trust_section(material),
         noise_section(material.compared),
     )
-    return [section for section in made if section is not None]
+    return [limited(section) for section in made if section is not None]
+
+
+def limited(section: Section) -> Section:
+    """The section with as many charts as can be looked at, and a sentence where there are more."""
+    if len(section.charts) <= CHARTS:
+        return section
+    said = f"{CHARTS} of {len(section.charts)} charts are drawn; the tables have all cases."
+    return section._replace(charts=section.charts[:CHARTS], notes=(*section.notes, said))
 
 
 def _of_cases(material: Material) -> list[Section]:

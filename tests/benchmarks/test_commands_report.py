@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from benchmarks.datasets.arrays import ArraySet, prepare_arrays
 from benchmarks.datasets.cache import ENVIRONMENT
 from tests.benchmarks.commanding import SMALL, invoke, refused
 from tests.benchmarks.conftest import Finished
+from tests.results.records import build
+from tests.results.test_read import store
 
 
 def test_the_page_of_a_real_run_and_its_figures(finished: Finished, tmp_path: Path) -> None:
@@ -61,3 +64,21 @@ def test_images_are_found_in_the_cache_by_their_digest(
     assert found is not None
     assert found.meta == meta
     assert prepared("0" * 64) is None
+
+
+def test_without_its_extra_it_says_what_to_install(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("results.report")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "altair", None)
+    result = invoke("report", "--results", finished.results, "--out", tmp_path / "report.html")
+    assert result.exit_code == 3
+    assert result.stderr == "error: it needs altair; get it with `pip install 'finetune-bench[report]'`\n"
+
+
+def test_nothing_measured_is_said_on_the_page_and_by_the_exit_code(tmp_path: Path) -> None:
+    store(tmp_path, build(status="failed"))
+    result = invoke("report", "--results", tmp_path)
+    assert (result.exit_code, result.stdout) == (3, f"{tmp_path / 'report.html'}\n")
+    assert "Nothing was measured" in (tmp_path / "report.html").read_text()

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from harness.record import Record
 from results.report.material import gather
 from results.report.page import page
-from results.report.write import sections, write_report
+from results.report.section import Chart, Section
+from results.report.write import CHARTS, limited, sections, write_report
 from tests.results.records import build
 from tests.results.report.conftest import Open
 from tests.results.report.records import many, store_run
@@ -35,6 +36,13 @@ def test_no_record_at_all(tmp_path: Path) -> None:
     text = page_of(tmp_path, planned=("a", "b"), end=False)
     assert "planned 2 cases and lacks 2 of them" in text
     assert "There is no record to tabulate." in text
+
+
+def test_more_charts_than_can_be_looked_at_are_left_out_and_it_is_said() -> None:
+    section = Section("wall", "Where the time goes", charts=(Chart("wall", "", "", {}),) * (CHARTS + 5))
+    assert limited(section).charts == section.charts[:CHARTS]
+    assert limited(section).notes == ("40 of 45 charts are drawn; the tables have all cases.",)
+    assert limited(limited(section)) == limited(section)
 
 
 def test_no_accuracy(tmp_path: Path) -> None:
