@@ -20,7 +20,7 @@ import click
 
 from benchmarks.catalogue import read_catalogue
 from benchmarks.comparing.arms import ArmSpec, drafts
-from benchmarks.comparing.campaign import Limits
+from benchmarks.comparing.limits import Limits
 from benchmarks.comparing.session import comparing
 from harness.machine import usable_cores
 from results.compared import Compared, comparisons

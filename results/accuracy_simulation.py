@@ -12,6 +12,7 @@ SEEDS, IMAGES, ACCURACY = 5, 2_000, 0.95
 SEED_SDS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 """Standard deviations of the true accuracy from seed to seed, in points; that of 2 000 images comes on top."""
 ASSERTED = 0.5
+"""Up to which scatter 95 % of falls of 2 points must be found; with more, five seeds of each arm are too few."""
 FALLS = (0.0, 2.0)
 
 

@@ -41,7 +41,7 @@ def judge_accuracy(ours: Sequence[float], theirs: Sequence[float]) -> Finding:
     error = math.sqrt(sum(variances))
     if error == 0:
         low = high = fall
-        p, equivalent, reach = float(fall == 0), abs(fall) < MARGIN, 0.0
+        p, equivalent, half, reach = float(fall == 0), abs(fall) < MARGIN, 0.0, 0.0
     else:
         freedom = sum(variances) ** 2 / sum(
             v**2 / (len(sample) - 1) for v, sample in zip(variances, (one, other), strict=True)
@@ -50,7 +50,7 @@ def judge_accuracy(ours: Sequence[float], theirs: Sequence[float]) -> Finding:
         low, high = fall - half, fall + half
         p = float(2 * stats.t.sf(abs(fall) / error, freedom))
         equivalent = float(stats.t.sf((MARGIN - abs(fall)) / error, freedom)) < LEVEL
-        reach = half + float(stats.t.ppf(POWER, freedom)) * error
+        reach = float(stats.t.ppf(POWER, freedom)) * error
     return Finding(
         metric="accuracy",
         unit="points",
@@ -61,7 +61,7 @@ def judge_accuracy(ours: Sequence[float], theirs: Sequence[float]) -> Finding:
         p=p,
         replicates=min(len(ours), len(theirs)),
         margin=MARGIN,
-        detectable=max(MARGIN, reach),
+        detectable=max(MARGIN, half) + reach,
     )
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from statistics import fmean
-from typing import Protocol
 
 from msgspec.structs import replace
 
-from harness.pair import SideRecord
 from results.comparison import Finding
 from results.pair_ratio import log_ratio, mean_log_ratio, memory_log_ratio
-from results.rows import Order
+from results.rows import Pair
 from results.verdicts import LOOKS, Decision, decide, detectable, estimate, judge
 
 MEMORY_MARGINS = {"device memory": 0.02, "process memory": 0.05}
@@ -20,18 +18,7 @@ MEMORY_MARGINS = {"device memory": 0.02, "process memory": 0.05}
 TOO_FEW = "{} pairs, and the first look needs {}"
 
 
-class Measured(Protocol):
-    """A pair that counts: both sides, and the order of their turns."""
-
-    @property
-    def order(self) -> Order: ...
-    @property
-    def a(self) -> SideRecord: ...
-    @property
-    def b(self) -> SideRecord: ...
-
-
-def of_time(pairs: Sequence[Measured], margin: float) -> Finding:
+def of_time(pairs: Sequence[Pair], margin: float) -> Finding:
     """Whether B takes longer per image than A; inconclusive for fewer pairs than the first look needs."""
     if len(pairs) < LOOKS[0]:
         return _too_few("throughput", len(pairs), margin)
@@ -41,7 +28,7 @@ def of_time(pairs: Sequence[Measured], margin: float) -> Finding:
     return replace(found, explanation=f"by mean steps, stalls included, B costs {100 * math.expm1(mean):+.1f} %")
 
 
-def of_memory(pairs: Sequence[Measured]) -> Iterator[Finding]:
+def of_memory(pairs: Sequence[Pair]) -> Iterator[Finding]:
     """Whether B's peaks are above A's: of the device where there is one, and of the process."""
     for metric, margin in MEMORY_MARGINS.items():
         found = [memory_log_ratio(metric, pair.a, pair.b) for pair in pairs]

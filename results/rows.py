@@ -57,7 +57,7 @@ class ProcessRow(msgspec.Struct, frozen=True, kw_only=True, tag="process", tag_f
     arm: Arm | None = None
 
 
-class PairRow(msgspec.Struct, frozen=True, kw_only=True, tag="pair", tag_field="row"):
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """Two processes that took turns: the replicate of a comparison of times.
 
     `order` is the turns', again and again, or the processes' where one ended before the other began. `disturbed` says
@@ -65,10 +65,6 @@ class PairRow(msgspec.Struct, frozen=True, kw_only=True, tag="pair", tag_field="
     replicate unless `counts`. `confirms` marks pairs of the independent re-run.
     """
 
-    schema: int
-    run: str
-    protocol: int
-    environment: str
     comparison: str
     number: int
     order: Order
@@ -77,6 +73,15 @@ class PairRow(msgspec.Struct, frozen=True, kw_only=True, tag="pair", tag_field="
     disturbed: tuple[str, ...] = ()
     counts: bool = True
     confirms: bool = False
+
+
+class PairRow(Pair, frozen=True, kw_only=True, tag="pair", tag_field="row"):
+    """One pair. `environment` names the JSON object of the environment its parent ran in."""
+
+    schema: int
+    run: str
+    protocol: int
+    environment: str
 
 
 class VerdictRow(msgspec.Struct, frozen=True, kw_only=True, tag="verdict", tag_field="row"):

@@ -22,7 +22,6 @@ from ulid import ULID
 from harness import PROTOCOL
 from harness.errors import Refused
 from harness.machine import Machine
-from harness.pair import SideRecord
 from harness.record import Record, Status
 from results import objects
 from results.comparison import Comparison
@@ -32,7 +31,7 @@ from results.rows import (
     SCHEMA,
     Arm,
     EndRow,
-    Order,
+    Pair,
     PairRow,
     ProcessRow,
     Row,
@@ -55,19 +54,6 @@ class Unfinished(NamedTuple):
     def done(self) -> frozenset[str]:
         """Keys of the cases that need not run again: all with a record but the interrupted ones."""
         return frozenset(key for key, status in self.statuses.items() if status != "interrupted")
-
-
-class Pair(NamedTuple):
-    """What a `pair` row says beside which run it is from; see `results.rows.PairRow`."""
-
-    comparison: str
-    number: int
-    order: Order
-    a: SideRecord
-    b: SideRecord
-    disturbed: tuple[str, ...] = ()
-    counts: bool = True
-    confirms: bool = False
 
 
 class Head(TypedDict):
@@ -109,7 +95,7 @@ class RunWriter:
 
     def append_pair(self, pair: Pair) -> None:
         """Add one `pair` row."""
-        self._write(PairRow(environment=self._environment, **self._head(), **pair._asdict()))
+        self._write(PairRow(environment=self._environment, **self._head(), **msgspec.structs.asdict(pair)))
 
     def append_verdict(self, comparison: Comparison) -> None:
         """Add one `verdict` row."""

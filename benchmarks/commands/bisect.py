@@ -12,7 +12,7 @@ import click
 from benchmarks.catalogue import read_catalogue
 from benchmarks.comparing.arms import read_share
 from benchmarks.comparing.bisecting import Candidate, Measurements, interpreters, revisions, settings
-from benchmarks.comparing.campaign import Limits
+from benchmarks.comparing.limits import Limits
 from benchmarks.comparing.session import comparing
 from benchmarks.options import given, results_option, selection_options
 from harness.errors import Refused

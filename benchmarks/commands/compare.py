@@ -9,15 +9,13 @@ from typing import Any
 import click
 
 from benchmarks.catalogue import read_catalogue
-from benchmarks.comparing.arms import drafts, read_arms, read_share
-from benchmarks.comparing.campaign import Limits
+from benchmarks.comparing.arms import drafts, read_arms
 from benchmarks.comparing.cost import cost
+from benchmarks.comparing.limits import limit_options, read_limits
 from benchmarks.comparing.session import comparing
 from benchmarks.options import given, results_option, selection_options
-from harness.errors import Refused
 from results.comparison import Comparison
 from results.comparison_formats import FORMATS, write
-from results.verdicts import LOOKS
 
 
 @click.command
@@ -29,29 +27,12 @@ from results.verdicts import LOOKS
     "--inject-delay", multiple=True, metavar="ARM=SHARE", help="make each step of an arm longer, such as B=5%"
 )
 @click.option("--stage", type=click.IntRange(min=1), help="stage whose steps are timed; default: the last")
-@click.option(
-    "--margin", default="5%", show_default=True, help="change of throughput that matters; 3% on a quiet machine"
-)
-@click.option("--seeds", type=click.IntRange(min=0), default=5, show_default=True, help="seeds for accuracy; 0: none")
-@click.option("--pairs", type=click.IntRange(min=1), help="measure no more pairs than that; a first look needs 10")
-@click.option("--alternate", is_flag=True, help="processes follow each other instead of taking turns")
-@click.option(
-    "--turn", type=click.FloatRange(min=0, min_open=True), default=0.5, show_default=True, help="seconds of a turn"
-)
-@click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="minutes that it may take")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=600.0,
-    show_default=True,
-    help="seconds per process",
-)
+@limit_options("margin", "seeds", "pairs", "alternate", "turn", "budget", "timeout", "quiet")
 @click.option("--order-seed", type=int, help="seed of the random order of turns; default: drawn")
 @click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
 @click.option("--dry-run", is_flag=True, help="say what is compared and what it costs, and stop")
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="file to write instead of the terminal")
-@click.option("--quiet", is_flag=True, help="no progress, only the outcome")
 @results_option
 def command(arms: tuple[str, ...], format_: str, out: Path | None, results: Path, **options: Any) -> None:
     """Compare two arms: A and B are backends (pytorch keras3-jax), revisions (rev:main rev:HEAD), checkouts
@@ -60,20 +41,10 @@ def command(arms: tuple[str, ...], format_: str, out: Path | None, results: Path
     Two live workers take turns on the same cores; pairs of fresh processes give one ratio each. Ends with 1 for a
     confirmed regression.
     """
-    if options["pairs"] is not None and options["pairs"] < LOOKS[0]:
-        raise Refused(f"--pairs {options['pairs']}: the method needs at least {LOOKS[0]} pairs for its first look")
+    limits = read_limits(options)
     catalogue = read_catalogue(options["plugin"])
     specs = read_arms(arms, options["python"], options["settings"], options["inject_delay"], catalogue)
     cases = drafts(specs, given(options), catalogue)
-    limits = Limits(
-        turn_s=options["turn"],
-        margin=read_share(options["margin"], "--margin"),
-        seeds=options["seeds"],
-        pairs=options["pairs"] or LOOKS[-1],
-        budget_s=options["budget"] * 60 if options["budget"] else None,
-        timeout_s=options["timeout"],
-        alternate=options["alternate"],
-    )
     if options["dry_run"]:
         click.echo(cost(cases, limits, results, catalogue))
         return

@@ -9,38 +9,20 @@ from typing import Any, Literal
 import click
 
 from benchmarks.comparing.arms import read_share
-from benchmarks.comparing.campaign import Limits
 from benchmarks.comparing.gate import NO_BASE, Gated, base_cases, base_spec, exit_code, gate
 from benchmarks.comparing.labels import find_suite, suite_drafts
+from benchmarks.comparing.limits import limit_options, read_limits
 from benchmarks.comparing.places import Incomparable, Unbuildable, find_place
 from benchmarks.comparing.session import comparing
 from benchmarks.options import results_option
 from results.accepted import read_accepted
 from results.comparison_formats import as_junit, formatted, save, turns_json
-from results.verdicts import LOOKS
 
 
 @click.command
 @click.option("--base", required=True, help="revision to compare with where HEAD left it, or a folder with a checkout")
 @click.option("--suite", default="gate", show_default=True, help="a suite's name, or a TOML file in the checkout")
-@click.option(
-    "--margin", default="5%", show_default=True, help="change of throughput that matters; 3% on a quiet machine"
-)
-@click.option("--seeds", type=click.IntRange(min=0), default=5, show_default=True, help="seeds for accuracy; 0: none")
-@click.option(
-    "--pairs", type=click.IntRange(LOOKS[0], LOOKS[-1]), default=LOOKS[-1], show_default=True, help="pairs at most"
-)
-@click.option(
-    "--turn", type=click.FloatRange(min=0, min_open=True), default=0.5, show_default=True, help="seconds of a turn"
-)
-@click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="minutes that it may take")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=600.0,
-    show_default=True,
-    help="seconds per process",
-)
+@limit_options("margin", "seeds", "pairs", "turn", "budget", "timeout", "quiet")
 @click.option("--fail-on", type=click.Choice(("regression", "inconclusive")), default="regression", show_default=True)
 @click.option("--inject-delay", default="0%", help="make each step here longer, such as 10%, to see the gate close")
 @click.option(
@@ -51,7 +33,6 @@ from results.verdicts import LOOKS
 @click.option(
     "--pytest-benchmark", type=click.Path(dir_okay=False, path_type=Path), help="write pytest-benchmark's JSON"
 )
-@click.option("--quiet", is_flag=True, help="no progress, only the outcome")
 @results_option
 def command(
     base: str, suite: str, fail_on: Literal["regression", "inconclusive"], results: Path, **options: Any
@@ -61,14 +42,7 @@ def command(
     Ends with 0 if nothing got worse, 1 for a confirmed regression, 2 for wrong usage, 3 if a case failed, is missing or
     nothing was measured, 4 if there is no comparable base, 5 for an inconclusive case with --fail-on inconclusive.
     """
-    limits = Limits(
-        turn_s=options["turn"],
-        margin=read_share(options["margin"], "--margin"),
-        seeds=options["seeds"],
-        pairs=options["pairs"],
-        budget_s=options["budget"] * 60 if options["budget"] else None,
-        timeout_s=options["timeout"],
-    )
+    limits = read_limits(options)
     delay = read_share(options["inject_delay"], "--inject-delay")
     selections, catalogue = find_suite(suite)
     read_accepted(results)  # a line that is none is told before anything is measured

@@ -10,7 +10,7 @@ import click
 
 from benchmarks.catalogue import read_catalogue
 from benchmarks.comparing.arms import drafts, read_arms
-from benchmarks.comparing.campaign import Limits
+from benchmarks.comparing.limits import limit_options, read_limits
 from benchmarks.comparing.session import comparing
 from benchmarks.options import given, results_option, selection_options
 from harness.errors import Declined
@@ -21,12 +21,8 @@ from results.verdicts import LOOKS
 
 @click.command
 @selection_options("seeds")
-@click.option(
-    "--turn", type=click.FloatRange(min=0, min_open=True), default=0.5, show_default=True, help="seconds of a turn"
-)
-@click.option("--budget", type=click.FloatRange(min=0, min_open=True), help="minutes that it may take")
+@limit_options("turn", "budget", "timeout", "quiet")
 @click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
-@click.option("--quiet", is_flag=True, help="no progress, only the outcome")
 @results_option
 def command(results: Path, **options: Any) -> None:
     """Compare each case with itself, in all of 20 pairs, and say what changes this machine can see, and with how many
@@ -35,13 +31,7 @@ def command(results: Path, **options: Any) -> None:
     catalogue = read_catalogue(options["plugin"])
     specs = read_arms((), (), (), (), catalogue)
     cases = drafts(specs, given(options), catalogue)
-    limits = Limits(
-        turn_s=options["turn"],
-        seeds=0,
-        budget_s=options["budget"] * 60 if options["budget"] else None,
-        every_pair=True,
-        confirm=False,
-    )
+    limits = read_limits(options, seeds=0, every_pair=True, confirm=False)
     with comparing(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as sitting:
         found = sitting.compare(specs, cases, None, "noise")
     click.echo(as_text(found), nl=False)

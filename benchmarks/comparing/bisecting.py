@@ -21,8 +21,7 @@ from harness.errors import Declined, Refused
 from harness.spec import key
 from results.compared import comparisons
 from results.pair_ratio import log_ratio
-from results.rows import PairRow
-from results.store import Pair
+from results.rows import Pair
 
 
 class Candidate(NamedTuple):
@@ -71,7 +70,7 @@ class Measurements:
     ) -> None:
         self._candidates, self._common, self._catalogue = candidates, common, catalogue
         self._sitting, self._say, self._delays = sitting, say, delays
-        self._stored: dict[str, list[PairRow]] = defaultdict(list)
+        self._stored: dict[str, list[Pair]] = defaultdict(list)
         for one in comparisons(results):
             self._stored[one.comparison] += [pair for pair in one.pairs if pair.counts]
         self._questions: dict[int, Question | None] = {}
@@ -87,7 +86,6 @@ class Measurements:
             return None
         name, number = _identity(question), self._taken[place]
         self._taken[place] += 1
-        pair: PairRow | Pair
         if number < len(self._stored[name]):
             pair = self._stored[name][number]
         else:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from ulid import ULID
 
+from benchmarks.comparing.limits import Limits
 from benchmarks.comparing.pairs import measure_pair, trouble
 from benchmarks.comparing.question import Question
 from benchmarks.comparing.seeds import Seeds
@@ -18,32 +18,14 @@ from harness.launch import Event
 from results.comparison import Comparison, Finding, Purpose
 from results.conclusion import conclude
 from results.pair_findings import of_memory, of_time
-from results.rows import Order
-from results.store import Pair, RunWriter
+from results.rows import Order, Pair
+from results.store import RunWriter
 from results.verdicts import LOOKS
 
 IN_TURNS: tuple[Order, Order] = ("ABBA", "BAAB")
 ALTERNATING: tuple[Order, Order] = ("AB", "BA")
 REPEATS = LOOKS[-1] // 2
 """How many disturbed pairs are measured again; later ones count as they are."""
-
-
-class Limits(NamedTuple):
-    """What a comparison may cost and what it looks at. `margin` is that of throughput.
-
-    `seeds` 0 leaves accuracy out. `every_pair` makes no early stop. `alternate` lets the processes of a pair follow
-    each other. Without `confirm` a regression counts as it is found.
-    """
-
-    margin: float = 0.05
-    seeds: int = 5
-    pairs: int = LOOKS[-1]
-    turn_s: float = 0.5
-    budget_s: float | None = None
-    timeout_s: float = 600.0
-    every_pair: bool = False
-    alternate: bool = False
-    confirm: bool = True
 
 
 class NoRoom(Declined):
@@ -149,7 +131,9 @@ class Campaign:
             for sentence in disturbed(side.sensors, threads)
         )
         counts = not failure and not (said and repeat)
-        pair = Pair(name, number, order, a, b, disturbed=said, counts=counts, confirms=confirms)
+        pair = Pair(
+            comparison=name, number=number, order=order, a=a, b=b, disturbed=said, counts=counts, confirms=confirms
+        )
         self._writer.append_pair(pair)
         if failure:
             kind = NoRoom if "oom" in (a.status, b.status) else Declined

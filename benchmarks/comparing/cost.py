@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.catalogue import Catalogue
-from benchmarks.comparing.campaign import Limits
+from benchmarks.comparing.limits import Limits
 from benchmarks.comparing.pairs import QUADS
 from benchmarks.forecast import START_S, expected_s
 from benchmarks.selection import Draft

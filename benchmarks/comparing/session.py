@@ -13,7 +13,8 @@ from rich.console import Console
 
 from benchmarks.catalogue import Catalogue
 from benchmarks.comparing.arms import ArmSpec
-from benchmarks.comparing.campaign import Campaign, Limits
+from benchmarks.comparing.campaign import Campaign
+from benchmarks.comparing.limits import Limits
 from benchmarks.comparing.question import Places, Question, ask
 from benchmarks.plan import Preparation
 from benchmarks.progress import RunProgress
@@ -22,8 +23,8 @@ from harness.machine import describe_machine, environment
 from results.certificate import read_certificates
 from results.comparison import Comparison, Purpose
 from results.multiplicity import adjusted
-from results.rows import Order
-from results.store import Pair, RunWriter, open_run
+from results.rows import Order, Pair
+from results.store import RunWriter, open_run
 
 
 class Sitting:

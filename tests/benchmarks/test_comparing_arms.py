@@ -83,7 +83,7 @@ def test_two_backends_without_a_certificate_are_refused_with_the_command_that_ma
 
 def test_fewer_pairs_than_a_look_needs_and_an_interpreter_that_is_none_are_refused(tmp_path: Path) -> None:
     common = ("compare", "--scenario", "scratch", "--results", tmp_path, *SMALL)
-    assert "at least 10 pairs" in refused(*common, "--pairs", "9")
+    assert "after 10 to 20 pairs" in refused(*common, "--pairs", "9")
     assert "cannot be run" in refused(*common, "--python", "B=/nowhere/python")
 
 

@@ -21,7 +21,8 @@ from results.conclusion import conclude
 from results.multiplicity import adjusted
 from results.pair_findings import of_memory, of_time
 from results.render import render
-from results.store import Pair, open_run
+from results.rows import Pair
+from results.store import open_run
 from tests.benchmarks.commanding import ROOT, invoke
 from tests.results.pairs import pair
 from tests.results.records import MACHINE, build
@@ -42,7 +43,7 @@ def stored(tmp_path: Path) -> Path:
         pairs = [pair(1.05 + 0.01 * draw.standard_normal(), number=n, memory=1.01) for n in range(20)]
         again = [pair(1.05 + 0.01 * draw.standard_normal(), number=n, confirms=True) for n in range(10)]
         for one in (*pairs, *again):
-            run.append_pair(Pair(one.comparison, one.number, one.order, one.a, one.b, confirms=one.confirms))
+            run.append_pair(Pair(**{name: getattr(one, name) for name in Pair.__struct_fields__}))
         arms = [[build(seed=s, accuracy=0.9 + fall + 0.004 * s) for s in range(3)] for fall in (0.0, -0.03)]
         for arm, records in zip(("A", "B"), arms, strict=True):
             for record in records:

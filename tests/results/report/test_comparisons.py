@@ -14,7 +14,8 @@ from results.comparison import Purpose as What
 from results.conclusion import conclude
 from results.pair_findings import of_time
 from results.report.write import write_report
-from results.store import Pair, open_run
+from results.rows import Pair
+from results.store import open_run
 from tests.results.pairs import pair
 from tests.results.records import MACHINE
 from tests.results.report.conftest import Open
@@ -30,7 +31,9 @@ def compare(folder: Path, ratio: float, purpose: What = "compare", *, verdict: b
     with open_run(folder, command=("compare",), planned=(), machine=MACHINE, environment={}) as run:
         for one in pairs:
             disturbed = ("5 % of the time was stolen",) if one.number == 4 else ()
-            run.append_pair(Pair(name, one.number, one.order, one.a, one.b, disturbed, counts=not disturbed))
+            own = Pair(comparison=name, number=one.number, order=one.order, a=one.a, b=one.b, disturbed=disturbed,
+                       counts=not disturbed)  # fmt: skip
+            run.append_pair(own)
         arms = (ArmFacts(name="A", said="rev:HEAD~1", revision="a" * 40), ArmFacts(name="B", said=EVIL))
         comparison = Comparison(
             comparison=name, purpose=purpose, label=f"resnet18 {ratio}", arms=arms, verdict="inconclusive",
