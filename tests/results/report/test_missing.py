@@ -7,6 +7,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from harness.record import Record
+from results.certificate import write_certificate
 from results.report.material import gather
 from results.report.page import page
 from results.report.section import Chart, Section
@@ -14,6 +15,7 @@ from results.report.write import CHARTS, limited, sections, write_report
 from tests.results.records import build
 from tests.results.report.conftest import Open
 from tests.results.report.records import many, store_run
+from tests.results.test_certificate import KERAS, certificate
 
 
 def page_of(folder: Path, *records: Record, end: bool = True, planned: tuple[str, ...] = ()) -> str:
@@ -91,3 +93,14 @@ def test_logits_that_are_gone_and_images_that_are_gone_are_named(tmp_path: Path)
     next((tmp_path / "objects").rglob("*.npz")).unlink()
     write_report(tmp_path, tmp_path / "report.html")
     assert "copy the whole objects folder along with the runs" in (tmp_path / "report.html").read_text()
+
+
+def test_a_certificate_allows_a_ratio_and_is_listed_with_what_it_proved(tmp_path: Path) -> None:
+    one, other = build(), build(**KERAS, step_us=60_000)
+    proof = certificate(one, other)
+    write_certificate(tmp_path, proof, "k")
+    text = page_of(tmp_path, one, other)
+    assert "× 0.83 P3" in text
+    assert "There is no certificate" not in text
+    assert "pytorch and keras3-tensorflow" in text
+    assert proof.sha256[:8] in text
