@@ -77,9 +77,9 @@ class Material(NamedTuple):
     compared: tuple[Compared, ...] = ()
 
 
-def gather(path: Path, certificates: Path | None = None) -> Material:
+def gather(path: Path) -> Material:
     """Read a results folder, or the file of one run. Raises `Refused` if there is no such path."""
-    results_dir = certificates or _results_dir(path)
+    results_dir = _results_dir(path)
     proofs = read_certificates(results_dir)
     try:
         frame = load(path)
