@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from benchmarks.datasets.cache import cache_entries
-from benchmarks.options import results_option
 from harness.dataset import Dataset, open_dataset
 from harness.errors import Declined, Refused
 
@@ -16,7 +15,13 @@ NEEDED = ("altair", "jinja2", "markupsafe", "vl_convert")
 
 
 @click.command
-@results_option
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="folder that holds what was measured, or the file of one run",
+)
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="file to write; default: RESULTS/report.html"
 )
@@ -31,7 +36,7 @@ def command(results: Path, out: Path | None, figures: Path | None, charts: tuple
     """
     if charts and figures is None:
         raise Refused("--chart says which figures to write; say where with --figures")
-    out = out or results / "report.html"
+    out = out or (results if results.is_dir() else results.parent) / "report.html"
     measured = write(results, out, figures, charts)
     click.echo(out)
     sys.exit(0 if measured else 3)

@@ -30,6 +30,8 @@ CHOOSING = ("backend", "engine", "model", "scenario", "data")
 """Options that say which cases; without any of them, and without --suite, the default suite is run."""
 NAMED_BY_HAND = ("backend", "engine", "model", "device", "precision", "layout", "compile", "input", "checkpoint")
 """Options after which a skipped case is a failure: it was asked for by name."""
+REPORTED = 40_000_000
+"""Bytes of stored runs, about 10 000 processes, up to which the report at the end of a run is about all of them."""
 
 
 @click.command
@@ -67,7 +69,7 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
     file, records = _run(drafts, catalogue, results, options)
     unproved = _print_table(file, results, options["target"], require=options["require_certificate"])
     if options["report"]:
-        _write_report(results)
+        _write_report(results, file)
     sys.exit(exit_code(records, any(options[name] for name in NAMED_BY_HAND)) or unproved)
 
 
@@ -127,12 +129,20 @@ def _print_table(file: Path, results: Path, target: float | None, *, require: bo
     return print_table(file, results, target, require=require)
 
 
-def _write_report(results: Path) -> None:
+def _write_report(results: Path, file: Path) -> None:
     # In a process of its own: whatever happens there costs neither the run nor its exit code.
-    command = [sys.executable, "-m", "benchmarks", "report", "--results", str(results)]
+    small = sum(one.stat().st_size for one in (results / "runs").rglob("*.jsonl")) <= REPORTED
+    what, of = (results, "") if small else (file, f" of this run alone, since {results} holds more than it can show")
+    out = results / "report.html"
+    command = [sys.executable, "-m", "benchmarks", "report", "--results", str(what), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout.strip():
-        why = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1].removeprefix("error: ")
+        why = (
+            (done.stderr.strip() or f"exit code {done.returncode}")
+            .splitlines()[-1]
+            .removeprefix("error: ")
+            .removeprefix("Error: ")
+        )
         click.echo(f"there is no report: {why}", err=True)
     else:
-        click.echo(f"the report: {done.stdout.strip()}", err=True)
+        click.echo(f"the report{of}: {done.stdout.strip()}", err=True)

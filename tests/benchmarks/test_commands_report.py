@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.commands import run
 from benchmarks.commands.report import prepared
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays
 from benchmarks.datasets.cache import ENVIRONMENT
@@ -39,7 +40,20 @@ def test_a_run_ends_by_writing_it_and_says_where(images: Path, tmp_path: Path) -
     (tmp_path / "report.html").mkdir()
     again = invoke(*case)
     assert again.exit_code == 0
-    assert again.stderr.splitlines()[-1].startswith("there is no report: --out ")
+    assert again.stderr.splitlines()[-1].startswith("there is no report: Invalid value for '--out'")
+
+
+def test_the_run_of_a_folder_that_holds_too_much_is_reported_alone(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "REPORTED", 1)
+    store(tmp_path, build(model="another-model"))
+    case = ("run", *SMALL, "--data", images, "--scenario", "scratch", "--quiet", "--results", tmp_path, "--report")
+    said = invoke(*case).stderr.splitlines()[-1]
+    assert said == f"the report of this run alone, since {tmp_path} holds more than it can show: {tmp_path}/report.html"
+    text = (tmp_path / "report.html").read_text()
+    assert "tiny-cnn" in text
+    assert "another-model" not in text
 
 
 def test_a_place_that_cannot_be_written_and_results_that_are_not_there_are_refused(
