@@ -137,12 +137,7 @@ def _write_report(results: Path, file: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "report", "--results", str(what), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout.strip():
-        why = (
-            (done.stderr.strip() or f"exit code {done.returncode}")
-            .splitlines()[-1]
-            .removeprefix("error: ")
-            .removeprefix("Error: ")
-        )
-        click.echo(f"there is no report: {why}", err=True)
+        why = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        click.echo(f"there is no report: {why.removeprefix('error: ').removeprefix('Error: ')}", err=True)
     else:
         click.echo(f"the report{of}: {done.stdout.strip()}", err=True)
