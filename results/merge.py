@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import Refused
 from results.objects import Unwritable
+from results.store import being_written
 
 
 class Merged(NamedTuple):
@@ -28,18 +31,20 @@ def merge(into: Path, sources: list[Path]) -> Merged:
     anything is written, with the names of two files of one run that differ, or of an object that is not what its name
     says.
     """
-    plan = [(source, file, into / file.relative_to(source)) for source in sources for file in _files(source)]
-    for source, file, target in plan:
-        _check(source, file, target)
+    homes: dict[Path, list[Path]] = defaultdict(list)
+    for source in sources:
+        for file in _files(source):
+            _refuse_changed(source, file)
+            homes[into / file.relative_to(source)].append(file)
+    longest = {target: _longest(target, files) for target, files in homes.items()}
     copied = extended = known = 0
-    for _, file, target in plan:
-        content = file.read_bytes()
-        before = target.read_bytes() if target.exists() else None
-        if before is not None and len(content) <= len(before):
+    for target, file in longest.items():
+        if file == target:
             known += 1
             continue
-        _write(into, target, content)
-        copied, extended = copied + (before is None), extended + (before is not None)
+        before = target.exists()
+        _write(into, target, file.read_bytes())
+        copied, extended = copied + (not before), extended + before
     return Merged(copied, extended, known)
 
 
@@ -50,16 +55,23 @@ def _files(source: Path) -> Iterator[Path]:
         yield from sorted(file for file in (source / kind).rglob("*") if file.is_file() and file.suffix != ".partial")
 
 
-def _check(source: Path, file: Path, target: Path) -> None:
-    content = file.read_bytes()
-    kind = file.relative_to(source).parts[0]
-    if kind == "objects" and hashlib.sha256(content).hexdigest() != file.stem:
+def _refuse_changed(source: Path, file: Path) -> None:
+    is_object = file.relative_to(source).parts[0] == "objects"
+    if is_object and hashlib.sha256(file.read_bytes()).hexdigest() != file.stem:
         raise Refused(f"{file} was changed after it was written (its SHA-256 differs); restore it or leave it out")
-    if not target.exists():
-        return
-    short, long = sorted((content, target.read_bytes()), key=len)
-    if not long.startswith(short):
-        raise Refused(f"{file} and {target} are one run and differ; one of them was edited")
+
+
+def _longest(target: Path, files: list[Path]) -> Path:
+    """Of all files with one name, the target's own among them, the one that the others are beginnings of."""
+    own = [target] if target.exists() else []
+    if own and target.suffix == ".jsonl" and being_written(target):
+        raise Refused(f"{target} is being written by another process; merge when its run is over")
+    ordered = sorted([*own, *files], key=lambda file: file.stat().st_size)
+    for short, long in pairwise(ordered):
+        if not long.read_bytes().startswith(short.read_bytes()):
+            raise Refused(f"{short} and {long} are one run and differ; one of them was edited")
+    size = ordered[-1].stat().st_size
+    return target if own and target.stat().st_size == size else ordered[-1]
 
 
 def _write(into: Path, target: Path, content: bytes) -> None:

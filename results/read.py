@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,9 @@ def load(path: str | Path) -> pd.DataFrame:
     files = list(row_files(path))
     several = Counter(file.name for file in files)
     reading = _Reading()
-    for file in files:
-        reading.add(file, alone=several[file.name] == 1)
+    for _, group in groupby(files, key=lambda file: file.parent):
+        own = list(group)
+        reading.add(own, alone=all(several[file.name] == 1 for file in own))
     warnings = [*reading.v50_lacking(), *reading.v50_unread()]
     if not sum(map(len, reading.frames)):
         raise NothingMeasured("; ".join([f"{path} holds no record", *warnings]))
@@ -110,25 +112,27 @@ class _Reading:
         self._ended: set[str] = set()
         self._keys: dict[str, set[str]] = defaultdict(set)
 
-    def add(self, file: Path, *, alone: bool) -> None:
-        """Take in one file; a row that another file has given already is the same row. One whose run has no other
-        file (`alone`) may come from its copy."""
-        piece = read_piece(file) if alone else None
+    def add(self, files: list[Path], *, alone: bool) -> None:
+        """Take in the files of one folder; a row that another file has given already is the same row. Where no run has
+        a file elsewhere (`alone`), their copy is taken, if there is one."""
+        piece = read_piece(files) if alone else None
         if piece is None:
-            piece = self._parse(file)
+            parsed = [self._parse(file) for file in files]
+            frame = pd.concat([frame for frame, _ in parsed], ignore_index=True) if len(parsed) > 1 else parsed[0][0]
+            piece = Piece(frame, msgspec.json.encode([said for _, said in parsed]))
             if alone:
-                write_piece(file, piece)
-        said = msgspec.json.decode(piece.said, type=_Said)
-        run = said.plan.run if said.plan else file.stem
+                write_piece(files, piece)
         self.frames.append(piece.frame)
-        self.unread.update(said.unread)
-        self._keys[run] |= said.keys
-        if said.plan:
-            self._plans[run] = said.plan
-        if said.ended:
-            self._ended.add(run)
+        for file, said in zip(files, msgspec.json.decode(piece.said, type=list[_Said]), strict=True):
+            run = said.plan.run if said.plan else file.stem
+            self.unread.update(said.unread)
+            self._keys[run] |= said.keys
+            if said.plan:
+                self._plans[run] = said.plan
+            if said.ended:
+                self._ended.add(run)
 
-    def _parse(self, file: Path) -> Piece:
+    def _parse(self, file: Path) -> tuple[pd.DataFrame, _Said]:
         rows: list[dict[str, Any]] = []
         frames: list[pd.DataFrame] = []
         said = _Said()
@@ -148,7 +152,7 @@ class _Reading:
             elif line.fault is not None:
                 said.unread[line.fault] = said.unread.get(line.fault, 0) + 1
         frame = pd.concat([*frames, _typed(rows)], ignore_index=True) if frames else _typed(rows)
-        return Piece(frame, msgspec.json.encode(said))
+        return frame, said
 
     def missing(self) -> dict[str, int]:
         """How many planned cases each run lacks that lacks any."""

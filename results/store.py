@@ -191,7 +191,7 @@ def unfinished(results_dir: str | Path, machine: Machine | None = None) -> Unfin
     runs = Path(results_dir) / "runs"
     files = (runs if machine is None else runs / machine.key).rglob("*.jsonl")
     for path in sorted(files, key=lambda file: file.name, reverse=True):
-        if (found := _open_end(path)) is not None and not _is_being_written(path):
+        if (found := _open_end(path)) is not None and not being_written(path):
             return found
     return None
 
@@ -211,7 +211,8 @@ def _open_end(path: Path) -> Unfinished | None:
     return Unfinished(path, first, statuses) if first is not None and ended == "interrupted" else None
 
 
-def _is_being_written(path: Path) -> bool:
+def being_written(path: Path) -> bool:
+    """Whether a writer holds the file of a run."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

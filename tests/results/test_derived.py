@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pandas as pd
 import pytest
 
 import results
 from results import derived
+from results.derived import read_piece
 from results.rows import SCHEMA, ProcessRow
 from results.store import open_run
 from tests.results.records import MACHINE, build
@@ -70,15 +73,48 @@ def test_a_file_that_grew_or_changed_is_parsed_again(large: Path) -> None:
     assert len(results.load(large)) < ROWS
 
 
-def test_a_damaged_copy_is_not_taken_and_a_folder_that_cannot_be_written_is_no_error(large: Path) -> None:
+def test_a_change_in_the_middle_that_keeps_size_and_time_is_seen(large: Path) -> None:
+    results.load(large)
+    (file,) = (large / "runs").rglob("*.jsonl")
+    status, content = file.stat(), file.read_bytes()
+    place = content.index(b'"accuracy":0.75', len(content) // 2)
+    file.write_bytes(content[:place] + b'"accuracy":0.99' + content[place + 15 :])
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert results.load(large)["accuracy"].max() == 0.99 or results.load(large)["val_accuracy"].max() == 0.99
+    assert len(list((large / "derived").iterdir())) == 1  # in place of the earlier one
+
+
+def test_a_copy_with_one_bit_changed_is_not_taken(large: Path) -> None:
     parsed = results.load(large)
     (copy,) = (large / "derived").iterdir()
-    copy.write_bytes(copy.read_bytes()[:1000])
+    content = copy.read_bytes()
+    for place in np.random.default_rng(0).integers(0, len(content), 20):
+        damaged = bytearray(content)
+        damaged[place] ^= 4
+        copy.write_bytes(bytes(damaged))
+        assert read_piece(sorted((large / "runs").rglob("*.jsonl"))) is None
+    copy.write_bytes(content[:1000])
     alike(parsed, results.load(large))
-    copy.unlink()
-    (large / "derived").rmdir()
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(large: Path) -> None:
     (large / "derived").write_text("in the way")
-    alike(parsed, results.load(large))
+    assert len(results.load(large)) == len(results.load(large))
+
+
+def test_many_small_runs_share_a_copy_and_a_run_more_makes_it_anew(tmp_path: Path) -> None:
+    for number in range(30):
+        with open_run(tmp_path, command=["run"], planned=(), machine=MACHINE, environment={}) as run:
+            for seed in range(3):
+                run.append(build(seed=seed, scenario=f"s{number}", steps=100))
+            run.finish()
+    parsed = results.load(tmp_path)
+    assert len(list((tmp_path / "derived").iterdir())) == 1
+    alike(parsed, results.load(tmp_path))
+    with open_run(tmp_path, command=["run"], planned=(), machine=MACHINE, environment={}) as run:
+        run.append(build(seed=9))
+    assert len(results.load(tmp_path)) == len(parsed) + 1
+    assert len(list((tmp_path / "derived").iterdir())) == 1
 
 
 def test_a_row_more_costs_the_same_however_many_there_are(tmp_path: Path) -> None:

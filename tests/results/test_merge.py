@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,36 @@ def test_one_run_with_two_contents_and_a_changed_object_are_refused_before_anyth
     with pytest.raises(Refused, match="was changed after it was written"):
         merge(tmp_path / "new", [one])
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("longer", [False, True])
+def test_two_sources_with_one_run_and_two_contents_are_refused_in_either_order(tmp_path: Path, longer: bool) -> None:
+    one = folder_of(tmp_path / "one", 0)
+    other = tmp_path / "other"
+    shutil.copytree(one, other)
+    (file,) = other.rglob("*.jsonl")
+    tail = b'{"row":"else"}\n' if longer else b""
+    file.write_bytes(file.read_bytes().replace(b'"accuracy":0.75', b'"accuracy":0.99') + tail)
+    for sources in ([one, other], [other, one]):
+        with pytest.raises(Refused, match="are one run and differ"):
+            merge(tmp_path / "into", sources)
+    assert not (tmp_path / "into").exists()
+
+
+def test_a_run_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
+    one = folder_of(tmp_path / "one", 0)
+    into = tmp_path / "into"
+    merge(into, [one])
+    with unfinished_run(into), pytest.raises(Refused, match="is being written"):
+        merge(into, [one])
+
+
+@contextmanager
+def unfinished_run(folder: Path) -> Iterator[None]:
+    (file,) = folder.rglob("*.jsonl")
+    with file.open("ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def test_the_command_says_what_it_did_and_refuses_a_folder_without_runs(tmp_path: Path) -> None:
