@@ -127,7 +127,7 @@ def _pairs(number: int, one: Compared, verdict: Comparison) -> Chart:
         {
             "place": place, "change": change, "order": pair.order,
             "kind": "re-run" if pair.confirms else "counts" if pair.counts else "disturbed",
-            "why": plain("; ".join(pair.disturbed)) or None,
+            "why": plain("; ".join(pair.disturbed)) or "undisturbed",
         }
         for place, (pair, change) in enumerate(_ratios(one.pairs), 1)
     ]  # fmt: skip

@@ -125,7 +125,7 @@ def _process(case: Shown, process: Process, metrics: Sequence[Metric]) -> dict[s
         "backend": case.backend,
         "scenario": case.scenario,
         **{name: row[name] for name in ("run", "seed", "started", "status")},
-        "marks": ", ".join(row["marks"]) or None,
+        "marks": ", ".join(row["marks"]) or "none",
         **{metric.name: row[metric.name] * metric.scale for metric in metrics},
     }
 
