@@ -23,6 +23,7 @@ from scipy.stats import mstats
 from statsmodels.stats.multitest import multipletests
 
 Raw = dict[str, Any]
+SCHEMA = 2
 VOID = {"compile in window", "other threads", "not synchronised", "other steps", "fetched outside", "evaluated inside",
         "clock costs", "rounded times"}  # fmt: skip
 
@@ -30,14 +31,15 @@ VOID = {"compile in window", "other threads", "not synchronised", "other steps",
 def verify(folder: Path, table: Sequence[Mapping[str, Any]] = ()) -> Iterator[str]:
     """A sentence for each figure that does not follow from the rows under `folder`: of `table` (what `table --format
     json` prints), of stored logits, of stored verdicts. Nothing is yielded if everything follows."""
-    kinds, rows = ("run", "process", "pair", "verdict"), []
-    lines = (
-        line for file in sorted((folder / "runs").rglob("*.jsonl")) for line in file.read_bytes().split(b"\n")[:-1]
-    )
-    for line in dict.fromkeys(lines):
-        with suppress(ValueError):  # cut or foreign: the command that makes tables counts them
-            rows.append(json.loads(line))
-    rows = [row for row in rows if isinstance(row, dict) and row.get("row") in kinds]
+    kinds, files = ("run", "process", "pair", "verdict"), sorted((folder / "runs").rglob("*.jsonl"))
+    lines = dict.fromkeys(line for file in files for line in file.read_bytes().split(b"\n")[:-1])
+    found = [_row(line) for line in lines if not line.endswith(b"#cut")]
+    rows = [row for row in found if row.get("row") in kinds and row["schema"] <= SCHEMA]
+    newer = sum(row.get("row") in (*kinds, "end") and row["schema"] > SCHEMA for row in found)
+    if damaged := found.count({}):
+        yield f"{damaged} lines cannot be read, so that nobody knows what they said"
+    if newer:
+        yield f"{newer} rows have a schema newer than {SCHEMA}; verify them with the version that wrote them"
     of_kind = {kind: [row for row in rows if row["row"] == kind] for kind in kinds}
     for run in of_kind["run"]:
         done = {row["record"]["key"] for row in of_kind["process"] if row["run"] == run["run"]}
@@ -53,6 +55,13 @@ def verify(folder: Path, table: Sequence[Mapping[str, Any]] = ()) -> Iterator[st
         runs = [one["record"] | {"arm": one["arm"]} for one in of_kind["process"] if one.get("comparison") == name]
         yield from _verdict(row["comparison"], pairs, runs)
     yield from _adjusted(list(last.values()))
+
+
+def _row(line: bytes) -> Raw:
+    with suppress(ValueError):
+        row = json.loads(line)
+        return row if isinstance(row, dict) else {"row": "foreign"}
+    return {}
 
 
 def _logits(folder: Path, record: Raw) -> Iterator[str]:
@@ -120,20 +129,15 @@ def _figures(record: Raw, target: float | None) -> dict[str, float]:
     spent = np.cumsum([epoch["seconds"] for epoch in epochs])
     there = [s for s, epoch in zip(spent, epochs, strict=True) if target and epoch["val_accuracy"] >= target]
     return {
-        "throughput": images / seconds if seconds else math.nan,
-        "latency_ms": median(latency) if latency else math.nan,
+        "throughput": images / seconds if seconds else math.nan, "latency_ms": median(latency) if latency else math.nan,
         "latency_p95_ms": latency[math.ceil(0.95 * len(latency)) - 1] if latency else math.nan,
-        "latency_max_ms": latency[-1] if latency else math.nan,
+        "latency_max_ms": latency[-1] if latency else math.nan, "total_s": record["total_s"],
         "first_step_s": sum(w["seconds"] for w in record["stages"][0]["windows"] if w["kind"] == "first"),
-        "epoch_s": median(epoch["seconds"] for epoch in epochs),
-        "train_s": math.fsum(epoch["seconds"] for epoch in epochs),
+        "epoch_s": median(epoch["seconds"] for epoch in epochs), "train_s": sum(epoch["seconds"] for epoch in epochs),
         "time_to_accuracy_s": float(there[0]) if there else math.inf if target else math.nan,
-        "total_s": record["total_s"],
-        "accuracy": quality["accuracy"],
-        "loss": quality["loss"],
-        "val_accuracy": record["val"]["accuracy"],
+        "accuracy": quality["accuracy"], "loss": quality["loss"], "val_accuracy": record["val"]["accuracy"],
         "peak_memory_mb": (memory["process_peak"] if peak is None else peak) / 1e6,
-    }
+    }  # fmt: skip
 
 
 def _spread(sample: Sequence[float], *, seeds: bool) -> tuple[float, float, float]:
@@ -171,7 +175,8 @@ def _paired(finding: Raw, pairs: Sequence[Raw]) -> Raw:
     if len(pairs) < 10:
         return {"replicates": len(pairs), "verdict": "inconclusive"}
     ratios, edge, found = [_ratio(finding["metric"], pair) for pair in pairs], math.log1p(finding["margin"]), Raw()
-    for count in [n for n in (10, 15, 20) if n <= len(pairs)] if finding["metric"] == "throughput" else [len(pairs)]:
+    looks = [n for n in (10, 15, 20) if n <= len(pairs)]
+    for count in looks if finding["metric"] == "throughput" else [len(pairs)]:
         some, freedom = ratios[:count], count - 2 * int(0.2 * count) - 1
         low, high = map(float, mstats.trimmed_mean_ci(some, limits=(0.2, 0.2), alpha=0.022))
         middle, error = float(stats.trim_mean(some, 0.2)), float(mstats.trimmed_stde(some, limits=(0.2, 0.2)))
@@ -205,8 +210,7 @@ def _ratio(metric: str, pair: Raw) -> float:
 
 def _welch(runs: Sequence[Raw]) -> Raw:
     a, b = ([100 * (run.get("test") or run["val"])["accuracy"] for run in runs if run["arm"] == arm] for arm in "AB")
-    fall = mean(a) - mean(b)
-    found = {"replicates": min(len(a), len(b)), "change": fall}
+    fall, found = mean(a) - mean(b), {"replicates": min(len(a), len(b)), "change": mean(a) - mean(b)}
     if np.std(a) + np.std(b) == 0:  # then there is no test to speak of
         return {**found, "verdict": _call(fall, fall, fall, 1.0, abs(fall) < 1)}
     test: Any = stats.ttest_ind(a, b, equal_var=False)

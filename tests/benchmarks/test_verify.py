@@ -154,6 +154,17 @@ def test_an_edited_or_lost_row_is_noticed(
     assert any(says in said for said in verify(stored, table))
 
 
+def test_lines_that_cannot_be_read_and_newer_rows_are_said(stored: Path) -> None:
+    (file,) = stored.rglob("*.jsonl")
+    content = file.read_bytes()
+    file.write_bytes(content + b'{"row":"process","sche\n')
+    assert any("1 lines cannot be read" in said for said in verify(stored))
+    file.write_bytes(content + b'{"row":"process","schema":99}\n')
+    assert any("schema newer than" in said for said in verify(stored))
+    file.write_bytes(content + b'{"row":"process","sche #cut\n{"loss": 1}\n')
+    assert list(verify(stored)) == []
+
+
 def test_a_changed_logit_is_noticed(stored: Path) -> None:
     file = next(stored.rglob("*.npz"))
     content = bytearray(file.read_bytes())
