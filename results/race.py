@@ -143,11 +143,11 @@ def _order(grid: Array, means: dict[str, Array]) -> list[tuple[str, float]]:
     what one image could make, or the one who led before keeps it."""
     names = list(means)
     stacked = np.array([means[name] for name in names])
-    leader = int(stacked[:, 0].argmax())
-    taken: list[tuple[int, float]] = [(leader, 0.0)]
+    leader, taken = -1, list[tuple[int, float]]()
     for moment in range(len(grid)):
         best = int(stacked[:, moment].argmax())
-        if stacked[best, moment] > stacked[leader, moment] + 1e-9:
+        ahead = stacked[leader, moment] if leader >= 0 else 0.0  # before the first epoch's end nobody leads
+        if stacked[best, moment] > ahead + 1e-9:
             leader = best
             taken.append((leader, float(grid[moment])))
     last = dict(taken)

@@ -72,6 +72,13 @@ def test_scatter_over_seeds_widens_the_moment(tmp_path: Path) -> None:
     assert found[-1].half > 0
 
 
+def test_nobody_leads_before_the_first_epoch_has_ended(tmp_path: Path) -> None:
+    slow = [build(scenario="scratch", seed=seed, curve=curve(0.1, 0.2)) for seed in range(2)]
+    fast = [build(scenario="freeze-conv", seed=seed, curve=curve(0.6, 0.7)) for seed in range(2)]
+    (lead,) = leads(loaded(tmp_path, [*slow, *fast]))
+    assert (lead.scenario, lead.start) == ("freeze-conv", 0.0)
+
+
 def test_one_scenario_or_one_seed_is_no_race(tmp_path: Path) -> None:
     assert leads(loaded(tmp_path / "one", race(1))) == []
     assert leads(loaded(tmp_path / "alone", [build(seed=s) for s in range(3)])) == []
