@@ -63,8 +63,8 @@ def predictions_section(material: Material, find: FindPixels) -> Section:
 
 
 GONE = (
-    "The images themselves are no longer in the cache, so they are not shown; prepare the data again to see them "
-    "(`python -m benchmarks prepare`)."
+    "The images themselves are not shown: they were left out (`--no-pictures`), or are no longer in the cache "
+    "(`python -m benchmarks prepare` brings them back)."
 )
 
 

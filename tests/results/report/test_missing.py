@@ -89,7 +89,7 @@ def test_logits_of_other_classes_than_the_record_names_are_not_shown(tmp_path: P
 def test_logits_that_are_gone_and_images_that_are_gone_are_named(tmp_path: Path) -> None:
     store_run(tmp_path, *many(seeds=1))
     write_report(tmp_path, tmp_path / "report.html")
-    assert "The images themselves are no longer in the cache" in (tmp_path / "report.html").read_text()
+    assert "The images themselves are not shown" in (tmp_path / "report.html").read_text()
     next((tmp_path / "objects").rglob("*.npz")).unlink()
     write_report(tmp_path, tmp_path / "report.html")
     assert "copy the whole objects folder along with the runs" in (tmp_path / "report.html").read_text()
