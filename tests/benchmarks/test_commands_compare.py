@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import msgspec
 import pytest
 from click.testing import Result
 
+from benchmarks.datasets.cache import cache_entries
 from results.compared import Compared, comparisons
 from results.verdicts import LOOKS
-from tests.benchmarks.commanding import SMALL, invoke
+from tests.benchmarks.commanding import ROOT, SMALL, invoke
 
 SHORT = (
     "--scenario",
@@ -99,6 +101,8 @@ def test_a_revision_runs_in_its_own_worktree(tmp_path: Path) -> None:
     a, b = stored.verdict.arms
     assert a.revision.removesuffix("+") == b.revision.removesuffix("+")
     assert any(one.field in ("revision", "checkout") for one in stored.verdict.differs)
+    (worktree,) = (entry.path for entry in cache_entries() if entry.kind == "revisions")
+    subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", worktree], check=True)
 
 
 def test_processes_that_follow_each_other_make_pairs_too(tmp_path: Path) -> None:
