@@ -22,7 +22,7 @@ def plan(
     catalogue: Catalogue, events: list[Any] | None = None, *, strict: bool = False, **chosen: Any
 ) -> list[Planned]:
     wanted = {"backend": ("reference",), "model": ("tiny-cnn",), "scenario": ("scratch",), "image_size": (32,),
-              "batch_size": 8, "epochs": 1, **chosen}  # fmt: skip
+              "batch_size": (8,), "epochs": 1, **chosen}  # fmt: skip
     preparation = Preparation(catalogue, (events if events is not None else []).append)
     return [preparation.plan(draft, strict=strict) for draft in expand(Selection(**wanted), catalogue)]
 
@@ -88,12 +88,15 @@ def test_strict_and_the_folder_for_networks_go_with_the_job(catalogue: Catalogue
 @pytest.mark.parametrize(
     ("chosen", "words"),
     [
-        ({"batch_size": 49}, "scratch, stage 1 on three colours: a batch of 49 is larger than the training set of 48"),
-        ({"batch_size": 16}, "3 steps are not longer than the first step and 3 of warm-up"),
+        (
+            {"batch_size": (49,)},
+            "scratch, stage 1 on three colours: a batch of 49 is larger than the training set of 48",
+        ),
+        ({"batch_size": (16,)}, "3 steps are not longer than the first step and 3 of warm-up"),
         ({"limit": 6}, "a batch of 8 is larger than the training set of 6 images"),
         ({"warmup_steps": 5}, "6 steps are not longer than the first step and 5 of warm-up"),
         (
-            {"scenario": ("two-stage",), "batch_size": None},
+            {"scenario": ("two-stage",), "batch_size": ()},
             "two-stage, stage 1 on three colours: a batch of 64 is larger",
         ),
     ],
