@@ -38,8 +38,8 @@ def command(arms: tuple[str, ...], format_: str, out: Path | None, results: Path
     """Compare two arms: A and B are backends (pytorch keras3-jax), revisions (rev:main rev:HEAD), checkouts
     (dir:PATH), or `here`, with interpreters and settings of their own.
 
-    Two live workers take turns on the same cores; pairs of fresh processes give one ratio each. Ends with 1 for a
-    confirmed regression.
+    Two live workers take turns on the same cores; pairs of fresh processes give one ratio each. Of each model `full` is
+    compared if no --scenario is named. Ends with 1 for a confirmed regression.
     """
     limits = read_limits(options)
     catalogue = read_catalogue(options["plugin"])

@@ -70,8 +70,12 @@ def read_arms(
 
 
 def drafts(specs: Sequence[ArmSpec], common: Mapping[str, Any], catalogue: Catalogue) -> list[tuple[Draft, Draft]]:
-    """The cases to compare, each as a draft of both arms. Raises `Refused` if the arms do not have the same ones."""
-    found = [expand(Selection(**{**common, **spec.settings, "seeds": 1}), catalogue) for spec in specs]
+    """The cases to compare, each as a draft of both arms; of the scenarios `full` alone if none is named.
+
+    Raises `Refused` if the arms do not have the same cases.
+    """
+    wanted = {"scenario": ("full",), **common}
+    found = [expand(Selection(**{**wanted, **spec.settings, "seeds": 1}), catalogue) for spec in specs]
     pairs = list(zip(*found, strict=False))
     if len(found[0]) != len(found[1]) or any(_row(a) != _row(b) for a, b in pairs):
         raise Refused("the arms have not the same models and scenarios; name --model and --scenario that both have")

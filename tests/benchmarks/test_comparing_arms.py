@@ -66,6 +66,12 @@ def test_arms_have_the_same_models_and_scenarios() -> None:
         drafts(arms(settings=("B.scenario=scratch",)), {"model": ("resnet18",), "scenario": ("full",)}, CATALOGUE)
 
 
+def test_without_a_scenario_only_full_is_compared() -> None:
+    ((a, b),) = drafts(arms(), {"backend": ("pytorch",), "model": ("resnet18",)}, CATALOGUE)
+    assert a.case == b.case
+    assert a.case.scenario.name == "full"
+
+
 def test_other_data_another_checkpoint_and_an_idiom_are_refused_with_the_field(tmp_path: Path) -> None:
     common = ("compare", "--scenario", "scratch", "--seeds", "0", "--results", tmp_path, *SMALL)
     assert "must be the same in both arms" in refused(*common, "--set", "B.data=elsewhere")
