@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from msgspec.structs import replace
 
 from backends.reference import network, probe, session
@@ -19,7 +18,6 @@ from backends.reference.optimizers import Updates
 from backends.reference.session import ReferenceSession
 from benchmarks.catalogue import read_catalogue
 from benchmarks.certifying import Prepared, Request, prepare
-from benchmarks.cli import main
 from benchmarks.selection import Selection, expand
 from harness import feed, rehearsal
 from harness.checkpoint import Normalisation
@@ -205,42 +203,3 @@ def test_each_seeded_difference_fails_at_the_level_that_sees_it_and_names_the_pl
     assert failed and failed[0].level == level
     said = [f"{check.scenario} {check.what} {check.where}" for check in failed if check.level == level]
     assert any(place in sentence for sentence in said), said
-
-
-def test_certify_writes_a_certificate_and_takes_it_from_the_cache_the_next_time(tmp_path: Path) -> None:
-    command = [
-        "certify",
-        "tiny-cnn",
-        "--backends",
-        "reference",
-        "reference",
-        "--scenario",
-        "full",
-        "--results",
-        str(tmp_path),
-    ]
-    first = CliRunner().invoke(main, command)
-    assert (first.exit_code, first.stdout.splitlines()[-1]) == (0, "P4"), first.output
-    (file,) = (tmp_path / "certificates").glob("tiny-cnn-*.json")
-    written = file.stat().st_mtime_ns
-    assert CliRunner().invoke(main, command).stdout == first.stdout
-    assert file.stat().st_mtime_ns == written
-    edited = file.read_text().replace('"level": 3', '"level": 2', 1)
-    file.write_text(edited)
-    again = CliRunner().invoke(main, command)
-    assert "was changed after it was written" in again.stderr and again.exit_code == 0
-    assert file.read_text() != edited
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["alexnet", "--backends", "pytorch", "keras3"], "alexnet has no twin in keras3"),
-        (["resnet81", "--backends", "pytorch", "keras3"], "resnet18"),
-        (["tiny-cnn", "--backends", "reference", "referenec"], "reference"),
-        (["tiny-cnn", "--backends", "reference", "reference", "--precision", "fp32", "--precision", "bf16"], "once"),
-    ],
-)
-def test_what_cannot_be_certified_is_refused_with_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
-    outcome = CliRunner().invoke(main, ["certify", *arguments, "--results", str(tmp_path)])
-    assert outcome.exit_code == 2 and said in outcome.stderr and "Traceback" not in outcome.stderr
