@@ -205,6 +205,8 @@ def _open_end(path: Path) -> Unfinished | None:
             first = line.row
         elif isinstance(line.row, EndRow):
             ended = line.row.status
+        elif isinstance(line.row, PairRow | VerdictRow) or (isinstance(line.row, ProcessRow) and line.row.arm):
+            return None  # what was cut short of a comparison is no run to go on with
         elif isinstance(line.row, ProcessRow):
             statuses[line.row.record.key] = line.row.record.status
             ended = "interrupted"
