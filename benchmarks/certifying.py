@@ -155,6 +155,8 @@ def _arm(job: Job, answers: Answers, catalogue: Catalogue) -> Arm:
         device=answers.facts.device,
         settings=answers.facts.settings,
         digests={place: _digest(found) for place, found in answers.facts.start.items()},
+        stand_ins=answers.facts.stand_ins,
+        cost=answers.facts.cost,
     )
 
 

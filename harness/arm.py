@@ -41,6 +41,18 @@ class LayerFacts(msgspec.Struct, frozen=True, kw_only=True):
     macs: int
 
 
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What stand-ins cost: seconds of a step of a scenario's first stage with them, and with the framework's own parts.
+
+    Medians over `epochs` epochs, of the mean step of each; one process, one after the other, not paced.
+    """
+
+    scenario: str
+    stand_ins_s: float
+    own_s: float
+    epochs: int
+
+
 class ArmFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What one process of an arm said; its arrays lie beside it. Scenarios and sizes in the order they were asked."""
 
@@ -57,3 +69,8 @@ class ArmFacts(msgspec.Struct, frozen=True, kw_only=True):
     dropping: tuple[Dropping, ...] = ()
     losses: dict[str, float] = {}
     stages: dict[str, tuple[StageFacts, ...]] = {}
+    augmented: dict[str, str | None] = {}
+    """Digest of an epoch of batches per augmentation, at its default parameters."""
+    stand_ins: dict[str, str] = {}
+    """The framework's own layers and optimizers that were replaced, to what stood in for them."""
+    cost: Cost | None = None

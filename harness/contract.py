@@ -153,9 +153,8 @@ class Norm(NamedTuple):
 class Stochastic(NamedTuple):
     """A layer that drops: its declared rate, whether it is on in the stage asked for, and what it made of ones.
 
-    `draws` [n, 3, 2, 2] are its own outputs for ones in training mode: rate, scaling and granularity can be read from
-    them. `name` is its place in the network: the tensors' prefix of what it follows, or of the block it closes.
-    """
+    `draws` [n, 3, 2, 2] are its own outputs for ones in training mode; `name`: the tensors' prefix of what it follows,
+    or of the block that it closes."""
 
     name: str
     part: Part
@@ -169,8 +168,7 @@ class Probe(Protocol):
     """What a certificate asks of a session and training does not; by canonical name, in the case's precision.
 
     Probing changes the session: weights, statistics and modes are afterwards whatever the last question left. Load
-    again before asking the next.
-    """
+    again before asking the next."""
 
     def features(self, images: NDArray[np.float32]) -> list[NDArray[Any]]:
         """Activations after each block of the backbone, [n, c, h, w] or [n, c], then logits, in inference mode."""
@@ -204,6 +202,10 @@ class Probe(Protocol):
 
     def stochastic(self, stage: Stage, draws: int) -> list[Stochastic]:
         """Every layer that drops, in the order of computation, at the model's own rate."""
+        ...
+
+    def stand_ins(self) -> dict[str, str]:
+        """The framework's own layers, and optimizer of the latest stage, by dotted name: to what replaces them."""
         ...
 
 

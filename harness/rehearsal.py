@@ -7,6 +7,7 @@ each other. Training is rehearsed by the very code that is timed (`harness.stage
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +16,12 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from harness import machine, tape
-from harness.arm import ArmFacts, LayerFacts, StageFacts, TensorFacts
+from harness import conventions, machine, tape
+from harness.arm import ArmFacts, Cost, LayerFacts, StageFacts, TensorFacts
 from harness.checkpoint import read_checkpoint, tensors_digest
 from harness.contract import BUFFERS, Model, Norm, Probe, Session, Tensor
+from harness.cost import EPOCHS as COST_EPOCHS
+from harness.cost import step_seconds
 from harness.dataset import Dataset, open_dataset
 from harness.errors import Declined
 from harness.evaluate import Evaluator
@@ -28,15 +31,14 @@ from harness.plugins import find_model
 from harness.record import StageRecord
 from harness.run import WITHOUT_CHECKPOINT, starting_arrays
 from harness.sensors import Wall
-from harness.spec import Case, Job, Optimizer, Part, Stage
+from harness.spec import Case, Job, Part
 from harness.stage import Report, StageRun
-from harness.stochastic import Dropping, watch
 
 IMAGES = 8
 TRAIN_IMAGES = 2 * IMAGES - 1
 """One batch an epoch, and another one each epoch, so that a session can be looked at after every step."""
 STEPS = 10
-DRAWS = 10_000
+COST_IMAGES = 16 * IMAGES
 Start = Literal["random", "checkpoint"]
 
 
@@ -54,10 +56,13 @@ def rehearse(jobs: list[dict[str, Any]], sizes: list[int], folder: str, report: 
     arm = _Arm(backend, model, tasks, report)
     for size in sizes:
         arm.look(size, whole=size == tasks[0].case.image_size)
-    if tasks[0].case.precision == "fp64":
+    wide = tasks[0].case.precision == "fp64"
+    if wide:
         arm.conform()
     for task in tasks:
         arm.train(task)
+    if not wide:
+        arm.price(tasks[0])
     np.savez(Path(folder) / "arrays.npz", **arm.arrays)  # type: ignore[arg-type]
     return arm.facts()
 
@@ -70,12 +75,13 @@ class _Arm:
         self._case = tasks[0].case
         self._checkpoint = read_checkpoint(tasks[0].checkpoint_path) if tasks[0].checkpoint_path else None
         self._dataset = _tail(open_dataset(tasks[0].dataset_path, TRAIN_IMAGES))
+        self._more = _tail(open_dataset(tasks[0].dataset_path, COST_IMAGES))
         self._normalisation = self._checkpoint.meta.normalisation if self._checkpoint else WITHOUT_CHECKPOINT
         self._wide = self._case.precision == "fp64"
         self._settings: dict[str, Any] = {}
         self._device = ""
         self.arrays: dict[str, NDArray[Any]] = {}
-        self._answers: dict[str, Any] = {"start": {}, "images": {}, "losses": {}, "stages": {}}
+        self._answers: dict[str, Any] = {"start": {}, "images": {}, "losses": {}, "stages": {}, "stand_ins": {}}
 
     def facts(self) -> ArmFacts:
         """What was said so far."""
@@ -88,7 +94,7 @@ class _Arm:
         )
 
     def look(self, size: int, *, whole: bool) -> None:
-        """P0 to P2 for one image size: tensors, layers, features, logits; with `whole` gradients too."""
+        """P0 to P2 for one image size: features, logits, gradients; with `whole` the tensors and layers too."""
         case = replace(self._case, image_size=size, dropout=False)
         session, probe = self._open(case)
         images, labels = self._images(case, session.batch_layout)
@@ -119,35 +125,24 @@ class _Arm:
             for block, feature in enumerate(features):
                 self.arrays[f"features/{where}/{block}"] = feature
             self.arrays[f"logits/{where}"] = logits
-            if whole or size % 2:
-                stage = Stage(epochs=1, head_lr=1e-3, backbone_lr=1e-3)
-                loss, gradients = probe.gradients(stage, images, labels)
-                self._answers["losses"][where] = loss
-                self.arrays |= {f"gradients/{where}/{name}": array for name, array in gradients.items()}
+            loss, gradients = probe.gradients(conventions.FULL, images, labels)
+            self._answers["losses"][where] = loss
+            self.arrays |= {f"gradients/{where}/{name}": array for name, array in gradients.items()}
 
     def conform(self) -> None:
-        """P4: the optimizers on given gradients, and the layers that drop."""
+        """P4: the optimizers on given gradients, the layers that drop, the augmentations."""
         session, probe = self._open(replace(self._case, dropout=False))
-        head = Stage(epochs=1, head_lr=0.01, backbone_lr=0.001, frozen="backbone", weight_decay=0.01)
-        names = {t.name: t.array.shape for t in session.state() if t.part == "head" and t.role not in BUFFERS}
-        for kind, rule in tape.RULES.items():
+        reload = partial(self._load, session, self._case, "random")
+        for kind in tape.RULES:
             self._report({"asking": f"updates of {kind}"})
-            self._load(session, self._case, "random")
-            values = probe.play(replace(head, optimizer=rule), tape.factors(), tape.gradients(names))
-            for step, tensors in enumerate(values):
-                self.arrays |= {f"tape/{kind}/{step}/{name}": array for name, array in tensors.items()}
-        self._load(session, self._case, "random")
-        both = Stage(epochs=1, head_lr=0.01, backbone_lr=0.001, optimizer=Optimizer(name="sgd", momentum=0.0))
-        before = {t.name: t.array for t in session.state()}
-        ones = {t.name: np.ones(t.array.shape) for t in session.state() if t.role not in BUFFERS}
-        for part, moved in _movement(session, before, next(iter(probe.play(both, [1.0], [ones])))).items():
-            self.arrays[f"ratio/{part}"] = moved
-        dropping_session, dropping_probe = self._open(replace(self._case, dropout=True))
-        found: list[Dropping] = []
-        for name, stage in (("full", Stage(epochs=1, head_lr=1e-3, backbone_lr=1e-3)), ("freeze-conv", head)):
-            self._load(dropping_session, self._case, "random")
-            found += [watch(name, layer) for layer in dropping_probe.stochastic(stage, DRAWS)]
-        self._answers["dropping"] = tuple(found)
+            self.arrays.update(conventions.updates(session, probe, kind, reload))
+        self.arrays.update(conventions.movement(session, probe, reload))
+        train, normalisation = self._dataset.splits["train"], self._normalisation
+        self._answers["augmented"] = conventions.augmented(train, self._case, IMAGES, normalisation, session)
+        session, probe = self._open(replace(self._case, dropout=True))
+        self._answers["dropping"] = tuple(
+            conventions.dropped(probe, partial(self._load, session, self._case, "random"))
+        )
 
     def train(self, task: Job) -> None:
         """P3: the scenario itself through the code that is timed, looked at after every step."""
@@ -171,11 +166,26 @@ class _Arm:
             run = StageRun(session, case, number, self._dataset, evaluator)
             record = run.run(Wall(0.0), note)
             stages.append(_stage_facts(record, rates, probe.norms()))
+            self._answers["stand_ins"] |= probe.stand_ins()
             for tensor in session.state():
                 if tensor.role != "counter":
                     self.arrays[f"weights/{place}/{tensor.name}"] = tensor.array
                     self.arrays[f"moved/{place}/{tensor.name}"] = np.abs(tensor.array - before[tensor.name]).max()
         self._answers["stages"][name] = tuple(stages)
+
+    def price(self, task: Job) -> None:
+        """What the stand-ins cost, if there are any: the scenario with them, and with the framework's own parts."""
+        if not self._answers["stand_ins"]:
+            return
+        self._report({"asking": "what the stand-ins cost"})
+        seconds = []
+        for idiom in (False, True):
+            case = replace(task.case, idiom=idiom)
+            session, _ = self._open(case)
+            self._load(session, case, case.scenario.start)
+            seconds.append(step_seconds(session, case, self._more, self._normalisation))
+        name, counted = task.case.scenario.name, COST_EPOCHS - 1
+        self._answers["cost"] = Cost(scenario=name, stand_ins_s=seconds[0], own_s=seconds[1], epochs=counted)
 
     def _open(self, case: Case) -> tuple[Session, Probe]:
         session: Session = self._backend.open_session(case, self._model, len(self._dataset.meta.classes))
@@ -225,16 +235,6 @@ def _tensor(tensor: Tensor) -> TensorFacts:
     return TensorFacts(
         name=tensor.name, shape=tensor.array.shape, part=tensor.part, block=tensor.block, role=tensor.role
     )
-
-
-def _movement(
-    session: Session, before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]
-) -> dict[Part, NDArray[Any]]:
-    parts = {tensor.name: tensor.part for tensor in session.state()}
-    sizes: dict[Part, list[float]] = {"backbone": [], "head": []}
-    for name, array in after.items():
-        sizes[parts[name]].append(float(np.abs(array - before[name]).mean()))
-    return {part: np.array(values) for part, values in sizes.items()}
 
 
 def _stage_facts(record: StageRecord, rates: list[dict[Part, float]], norms: list[Norm]) -> StageFacts:

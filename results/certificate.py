@@ -11,9 +11,10 @@ import msgspec
 from msgspec.structs import replace
 
 from harness import PROTOCOL
+from harness.arm import Cost
 from harness.spec import Scenario
 
-SCHEMA = 1
+SCHEMA = 2
 FOLDER = "certificates"
 NONE_MADE = "no certificate"
 """Why there is no ratio where nobody has asked for a proof."""
@@ -44,6 +45,8 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     settings: dict[str, str | int | float | bool]
     digests: dict[str, str]
+    stand_ins: dict[str, str] = {}
+    cost: Cost | None = None
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,6 +33,8 @@ def conventions(pair: Pair) -> Iterator[Check]:
         pairs = zip(stages, other.facts.stages[name], strict=True)
         odd = [f"{a} and {b}" for s, t in pairs for a, b in zip(s.norms, t.norms, strict=True) if a != b]
         yield none_of(4, "V11", "norm layers with other constants", odd, scenario=name)
+    odd = [name for name, digest in one.facts.augmented.items() if digest != other.facts.augmented.get(name)]
+    yield none_of(4, "V28", "augmentations whose batches differ", odd)
     yield from _dropping(one.facts.dropping, other.facts.dropping)
 
 

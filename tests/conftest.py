@@ -31,6 +31,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """With `-n`, each of the processes keeps to cores of its own, and so does everything that it starts: workers that
+    measure would otherwise all be put on the same ones."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores, processes = sorted(os.sched_getaffinity(0)), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        number = int(worker.removeprefix("gw"))
+        os.sched_setaffinity(0, cores[number::processes] or {cores[number % len(cores)]})
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note every skipped test with its reason."""
     if report.skipped and not hasattr(report, "wasxfail"):

@@ -152,6 +152,10 @@ class Adam(_PartRates):
         torch._foreach_sub_(values, moved)
 
 
+OWN = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}
+"""Keras' own rules by the names of ours."""
+
+
 def matched(
     constants: Optimizer, decay: float, factors: NDArray[np.float64], rates: Mapping[str, float]
 ) -> keras.optimizers.Optimizer:
@@ -170,7 +174,6 @@ def idiomatic(
 
 
 def _own(constants: Optimizer, decay: float, rate: NDArray[np.float64]) -> keras.optimizers.Optimizer:
-    kind = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[constants.name]
     facts: dict[str, Any] = {"learning_rate": Factors(rate), "weight_decay": decay or None}
     if constants.name == "sgd":
         facts["momentum"] = constants.momentum
@@ -178,4 +181,4 @@ def _own(constants: Optimizer, decay: float, rate: NDArray[np.float64]) -> keras
         facts["beta_1"], facts["beta_2"] = constants.betas
     if constants.name == "adamw":
         facts["weight_decay"] = decay
-    return kind(**facts)
+    return OWN[constants.name](**facts)

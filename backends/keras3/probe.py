@@ -109,6 +109,16 @@ class KerasProbe:
                 )
         return found
 
+    def stand_ins(self) -> dict[str, str]:
+        """Layers and optimizer of this package in place of Keras' own; none of them with `idiom`."""
+        session = self._session
+        found = {f"keras.layers.{kind.__name__}": kind for kind in map(type, session._model.layers) if _is_ours(kind)}
+        if session._optimizer is not None and _is_ours(type(session._optimizer)):
+            found[f"keras.optimizers.{optimizers.OWN[session._optimizer.constants.name].__name__}"] = type(
+                session._optimizer
+            )
+        return {own: f"{kind.__module__}.{kind.__name__}" for own, kind in sorted(found.items())}
+
     def _prepare(self, stage: Stage, factors: Sequence[float]) -> None:
         """Freeze, make the stage's optimizer and compile, as `train` does."""
         session = self._session
@@ -154,6 +164,10 @@ class KerasProbe:
     def _channels_second(self, array: NDArray[Any]) -> NDArray[Any]:
         turned = array.ndim == 4 and self._session.batch_layout == "nhwc"
         return np.ascontiguousarray(array.transpose(0, 3, 1, 2) if turned else array)
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.startswith(optimizers.__package__ + ".")
 
 
 def _prefix(row: maps.Row) -> str:

@@ -93,6 +93,10 @@ class TorchProbe:
         recipe.set_modes(self._network, stage)
         return dropping.stochastic(self._network, self._session.black_image(), draws)
 
+    def stand_ins(self) -> dict[str, str]:
+        """None: torch's own semantics are the canonical ones."""
+        return {}
+
     def _trained(self) -> list[Entry]:
         return [entry for entry in self._network.parameters if entry.tensor.requires_grad]
 

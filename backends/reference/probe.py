@@ -77,6 +77,10 @@ class ReferenceProbe:
                 found.append(Stochastic(name, before.part, before.block, layer.rate, True, drawn))
         return found
 
+    def stand_ins(self) -> dict[str, str]:
+        """None: everything here is written to the canonical definitions."""
+        return {}
+
     def _declare(self, stage: Stage) -> list[Variable]:
         trained = self._network.declare(stage, self._session._case.seed)
         for variable in self._network.variables:

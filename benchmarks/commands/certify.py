@@ -16,6 +16,7 @@ from benchmarks.options import given, results_option, selection_options
 from benchmarks.progress import RunProgress
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.selection import Draft, Selection, expand
+from harness.arm import Cost
 from harness.errors import Refused
 from results.certificate import Certificate, place, read_certificate, write_certificate
 
@@ -112,8 +113,19 @@ def _print(certificate: Certificate, path: Path) -> None:
         )
         if check.note:
             click.echo(f"{'':12}{check.note}")
+    for arm in certificate.arms:
+        for own, stand_in in arm.stand_ins.items():
+            click.echo(f"{arm.backend}: {stand_in} stands in for {own}")
+        if arm.cost:
+            click.echo(_cost(arm.backend, arm.cost))
     for scenario in certificate.scenarios:
         click.echo(f"{scenario}: P{certificate.level(scenario)}")
     click.echo(str(path))
     level = certificate.level()
     click.echo(f"P{level}" if level >= 0 else "not even P0")
+
+
+def _cost(backend: str, cost: Cost) -> str:
+    ratio = cost.stand_ins_s / cost.own_s
+    times = f"{1000 * cost.stand_ins_s:.1f} and {1000 * cost.own_s:.1f} ms"
+    return f"{backend}: with them a step of {cost.scenario} takes {ratio:.2f} × that with the framework's own ({times})"

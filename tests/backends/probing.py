@@ -62,6 +62,7 @@ def answers(
     probe = module.open_probe(session)
     arrays, facts = ask(session, probe, size, stages, rules)
     facts["rates in training"] = rates_in_training(session, probe, size)
+    facts["stand_ins"] = probe.stand_ins()
     np.savez(Path(folder) / "answers.npz", **arrays)
     return facts
 

@@ -221,6 +221,15 @@ def test_v21_rates_are_those_of_the_schedule_in_play_and_in_training(twins: tupl
         assert all(set(rates) == {"head"} for rates in trained["read"])
 
 
+def test_what_stands_in_for_the_frameworks_own_parts_is_named(twins: tuple[Answers, Answers]) -> None:
+    torch, keras = (found.facts["stand_ins"] for found in twins)
+    assert torch == {}
+    assert keras == {
+        "keras.layers.BatchNormalization": "backends.keras3.layers.BatchNormalization",
+        "keras.optimizers.SGD": "backends.keras3.optimizers.SGD",
+    }
+
+
 @pytest.mark.parametrize("backend", TINY)
 def test_only_what_a_stage_trains_has_a_gradient_and_is_moved(backend: str) -> None:
     found = tiny_answers(backend)

@@ -49,6 +49,8 @@ def collect(feed: Feed) -> list[list[Any]]:
     return [list(native.epoch(loader, feed)) for _ in range(feed.epochs)]
 
 
+# Two workers are asked for where there may be one core.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_every_sample_comes_once_per_epoch_in_another_order(workers: int) -> None:
     feed = make_feed(make_split(), workers=workers)

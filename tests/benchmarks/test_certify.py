@@ -15,11 +15,12 @@ from backends.reference import network, probe, session
 from backends.reference.layers import BatchNorm
 from backends.reference.network import Network
 from backends.reference.optimizers import Updates
+from backends.reference.probe import ReferenceProbe
 from backends.reference.session import ReferenceSession
 from benchmarks.catalogue import read_catalogue
 from benchmarks.certifying import Prepared, Request, prepare
 from benchmarks.selection import Selection, expand
-from harness import feed, rehearsal
+from harness import conventions, feed, rehearsal
 from harness.checkpoint import Normalisation
 from harness.rehearsal import rehearse
 from harness.spec import Job, Precision
@@ -171,6 +172,11 @@ def head_initialisation(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ReferenceSession, "load", other)
 
 
+def augmentation(patch: pytest.MonkeyPatch) -> None:
+    right = conventions.parse_augment
+    patch.setattr(conventions, "parse_augment", lambda name: right("flip:probability=0.9" if name == "flip" else name))
+
+
 DIFFERENCES: list[tuple[Change, int, str]] = [
     (padding_side, 1, "block 0"),
     (epsilon, 1, "block 0"),
@@ -184,6 +190,7 @@ DIFFERENCES: list[tuple[Change, int, str]] = [
     (normalisation, 1, "normalised images"),
     (label_order, 2, "loss"),
     (head_initialisation, 0, "head.2.bias"),
+    (augmentation, 4, "flip"),
 ]
 
 
@@ -203,3 +210,15 @@ def test_each_seeded_difference_fails_at_the_level_that_sees_it_and_names_the_pl
     assert failed and failed[0].level == level
     said = [f"{check.scenario} {check.what} {check.where}" for check in failed if check.level == level]
     assert any(place in sentence for sentence in said), said
+
+
+def test_stand_ins_are_named_and_have_a_cost(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ReferenceProbe, "stand_ins", lambda self: {"numpy.mean": "reference.mean"})
+    wide, narrow = answer(prepared.arms[0], tmp_path)
+    assert wide.facts.stand_ins == narrow.facts.stand_ins == {"numpy.mean": "reference.mean"}
+    cost = narrow.facts.cost
+    assert wide.facts.cost is None and cost is not None
+    assert cost.scenario == "full" and cost.epochs == 7
+    assert 0.2 < cost.stand_ins_s / cost.own_s < 5.0  # the same code twice

@@ -116,10 +116,12 @@ def test_what_a_case_prints_is_no_row(run: Callable[..., list[Record]], tmp_path
 
 
 def test_a_worker_killed_while_it_trains_is_a_killed_record(run: Callable[..., list[Record]]) -> None:
+    others = psutil.Process().children()  # of tests that are not done yet
+
     def kill(event: dict[str, Any]) -> None:
         if "epoch" in event:
-            children = psutil.Process().children()
-            os.kill(children[-1].pid, signal.SIGKILL)
+            (worker,) = (child for child in psutil.Process().children() if child not in others)
+            os.kill(worker.pid, signal.SIGKILL)
 
     (record,) = run("tiny-cnn", on_event=kill)
     assert (record.status, record.reason) == ("killed", "killed from outside (SIGKILL)")
@@ -156,10 +158,12 @@ def test_an_interrupt_leaves_a_record_that_says_so_and_no_worker(
         if "epoch" in event:
             raise KeyboardInterrupt
 
+    others = psutil.Process().children()  # of tests that are not done yet
     with pytest.raises(KeyboardInterrupt):
         run("tiny-cnn", "tiny-cnn", on_event=interrupt)
     assert [r.status for r in records(tmp_path / "results")] == ["interrupted"]
-    assert not [p for p in psutil.Process().children() if "harness.worker" in p.cmdline()]
+    left = [child for child in psutil.Process().children() if child not in others]
+    assert not [child for child in left if "harness.worker" in child.cmdline()]
 
 
 def test_no_scratch_folder_is_left(

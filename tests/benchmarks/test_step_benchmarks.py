@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,11 @@ from tests.benchmarks.commanding import ROOT
 
 def pytest_benchmarks(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = (sys.executable, "-m", "pytest", str(ROOT / "benchmarks"), "-c", str(ROOT / "pyproject.toml"), *options)
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    # Started from one of several test processes, it would not time anything.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
 
 
 @pytest.fixture(scope="module")
