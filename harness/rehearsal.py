@@ -20,8 +20,7 @@ from harness import conventions, machine, tape
 from harness.arm import ArmFacts, Cost, LayerFacts, StageFacts, TensorFacts
 from harness.checkpoint import read_checkpoint, tensors_digest
 from harness.contract import BUFFERS, Model, Norm, Probe, Session, Tensor
-from harness.cost import EPOCHS as COST_EPOCHS
-from harness.cost import step_seconds
+from harness.cost import EPOCHS, step_seconds
 from harness.dataset import Dataset, open_dataset
 from harness.errors import Declined
 from harness.evaluate import Evaluator
@@ -56,12 +55,11 @@ def rehearse(jobs: list[dict[str, Any]], sizes: list[int], folder: str, report: 
     arm = _Arm(backend, model, tasks, report)
     for size in sizes:
         arm.look(size, whole=size == tasks[0].case.image_size)
-    wide = tasks[0].case.precision == "fp64"
-    if wide:
+    if arm.wide:
         arm.conform()
     for task in tasks:
         arm.train(task)
-    if not wide:
+    if not arm.wide:
         arm.price(tasks[0])
     np.savez(Path(folder) / "arrays.npz", **arm.arrays)  # type: ignore[arg-type]
     return arm.facts()
@@ -75,9 +73,8 @@ class _Arm:
         self._case = tasks[0].case
         self._checkpoint = read_checkpoint(tasks[0].checkpoint_path) if tasks[0].checkpoint_path else None
         self._dataset = _tail(open_dataset(tasks[0].dataset_path, TRAIN_IMAGES))
-        self._more = _tail(open_dataset(tasks[0].dataset_path, COST_IMAGES))
         self._normalisation = self._checkpoint.meta.normalisation if self._checkpoint else WITHOUT_CHECKPOINT
-        self._wide = self._case.precision == "fp64"
+        self.wide = self._case.precision == "fp64"
         self._settings: dict[str, Any] = {}
         self._device = ""
         self.arrays: dict[str, NDArray[Any]] = {}
@@ -118,7 +115,7 @@ class _Arm:
             self._answers["start"][where] = {
                 t.name: tensors_digest({t.name: t.array})[:16] for t in session.state() if t.role != "counter"
             }
-            if not self._wide:
+            if not self.wide:
                 self.arrays[f"logits/{where}"] = session.predict(images)
                 continue
             *features, logits = probe.features(images)
@@ -148,6 +145,8 @@ class _Arm:
         """P3: the scenario itself through the code that is timed, looked at after every step."""
         case, name = task.case, task.case.scenario.name
         session, probe = self._open(case)
+        effective = session.effective()
+        self._settings, self._device = effective.settings, effective.device
         self._load(session, case, case.scenario.start)
         evaluator = Evaluator(session, self._dataset, case.image_size, self._normalisation, IMAGES, IMAGES)
         stages = []
@@ -178,19 +177,17 @@ class _Arm:
         if not self._answers["stand_ins"]:
             return
         self._report({"asking": "what the stand-ins cost"})
-        seconds = []
+        dataset, seconds = _tail(open_dataset(task.dataset_path, COST_IMAGES)), []
         for idiom in (False, True):
             case = replace(task.case, idiom=idiom)
             session, _ = self._open(case)
             self._load(session, case, case.scenario.start)
-            seconds.append(step_seconds(session, case, self._more, self._normalisation))
-        name, counted = task.case.scenario.name, COST_EPOCHS - 1
-        self._answers["cost"] = Cost(scenario=name, stand_ins_s=seconds[0], own_s=seconds[1], epochs=counted)
+            seconds.append(step_seconds(session, case, dataset, self._normalisation))
+        name = task.case.scenario.name
+        self._answers["cost"] = Cost(scenario=name, stand_ins_s=seconds[0], own_s=seconds[1], epochs=EPOCHS)
 
     def _open(self, case: Case) -> tuple[Session, Probe]:
         session: Session = self._backend.open_session(case, self._model, len(self._dataset.meta.classes))
-        effective = session.effective()
-        self._settings, self._device = effective.settings, effective.device
         return session, self._backend.open_probe(session)
 
     def _starts(self) -> tuple[Start, ...]:

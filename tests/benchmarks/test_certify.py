@@ -215,9 +215,14 @@ def test_each_seeded_difference_fails_at_the_level_that_sees_it_and_names_the_pl
 def test_stand_ins_are_named_and_have_a_cost(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    effective = ReferenceSession.effective
     monkeypatch.setattr(ReferenceProbe, "stand_ins", lambda self: {"numpy.mean": "reference.mean"})
+    monkeypatch.setattr(
+        ReferenceSession, "effective", lambda self: replace(effective(self), settings={"idiom": self._case.idiom})
+    )
     wide, narrow = answer(prepared.arms[0], tmp_path)
     assert wide.facts.stand_ins == narrow.facts.stand_ins == {"numpy.mean": "reference.mean"}
+    assert narrow.facts.settings == {"idiom": False}  # of what is certified, not of what it was held against
     cost = narrow.facts.cost
     assert wide.facts.cost is None and cost is not None
     assert cost.scenario == "full" and cost.epochs == 7
