@@ -56,6 +56,16 @@ MODELS = {"reference": [Model(name=f.__name__, build=f, classifier="classifier."
 """
 
 
+Started = Callable[[], list[psutil.Process]]
+
+
+@pytest.fixture
+def started() -> Started:
+    """The processes of this test: tests that are not done yet have theirs, too."""
+    others = psutil.Process().children()
+    return lambda: [child for child in psutil.Process().children() if child not in others]
+
+
 @pytest.fixture
 def run(tiny_dataset: Prepared, tmp_path: Path) -> Iterator[Callable[..., list[Record]]]:
     """Executes cases of models that misbehave, or of tiny-cnn; stores them under `tmp_path / "results"`."""
@@ -115,12 +125,10 @@ def test_what_a_case_prints_is_no_row(run: Callable[..., list[Record]], tmp_path
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_worker_killed_while_it_trains_is_a_killed_record(run: Callable[..., list[Record]]) -> None:
-    others = psutil.Process().children()  # of tests that are not done yet
-
+def test_a_worker_killed_while_it_trains_is_a_killed_record(run: Callable[..., list[Record]], started: Started) -> None:
     def kill(event: dict[str, Any]) -> None:
         if "epoch" in event:
-            (worker,) = (child for child in psutil.Process().children() if child not in others)
+            (worker,) = started()
             os.kill(worker.pid, signal.SIGKILL)
 
     (record,) = run("tiny-cnn", on_event=kill)
@@ -152,18 +160,16 @@ def test_beginning_epochs_and_end_of_a_case_are_told(run: Callable[..., list[Rec
 
 
 def test_an_interrupt_leaves_a_record_that_says_so_and_no_worker(
-    run: Callable[..., list[Record]], tmp_path: Path
+    run: Callable[..., list[Record]], started: Started, tmp_path: Path
 ) -> None:
     def interrupt(event: dict[str, Any]) -> None:
         if "epoch" in event:
             raise KeyboardInterrupt
 
-    others = psutil.Process().children()  # of tests that are not done yet
     with pytest.raises(KeyboardInterrupt):
         run("tiny-cnn", "tiny-cnn", on_event=interrupt)
     assert [r.status for r in records(tmp_path / "results")] == ["interrupted"]
-    left = [child for child in psutil.Process().children() if child not in others]
-    assert not [child for child in left if "harness.worker" in child.cmdline()]
+    assert not [child for child in started() if "harness.worker" in child.cmdline()]
 
 
 def test_no_scratch_folder_is_left(

@@ -52,10 +52,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 run.append_of_arm(record, "c1", arm)
         findings = (of_time(pairs[:15], 0.03), *of_memory(pairs), of_accuracy(*arms))
         facts = ArmFacts(name="A", said="here"), ArmFacts(name="B", said="here")
-        one_made = Comparison(comparison="c1", label="a case", arms=facts, findings=findings, verdict="inconclusive",
-                          confirmation=(of_time(again, 0.03),))  # fmt: skip
-        other = replace(one_made, comparison="c2", findings=(), confirmation=())
-        for one in adjusted([conclude(one_made), other]):
+        whole = Comparison(comparison="c1", label="a case", arms=facts, findings=findings, verdict="inconclusive",
+                           confirmation=(of_time(again, 0.03),))  # fmt: skip
+        other = replace(whole, comparison="c2", findings=(), confirmation=())
+        for one in adjusted([conclude(whole), other]):
             run.append_verdict(one)
         run.finish()
     return folder
