@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 from torch import nn  # noqa: E402 - after the skip
+from torchvision.ops import StochasticDepth  # noqa: E402
 
 from backends import pytorch  # noqa: E402
 from backends.pytorch.models import Parts  # noqa: E402
@@ -60,6 +61,15 @@ def run(drop: nn.Module, *stages: Stage, data: Prepared) -> tuple[list[Audit], d
 def test_v13_a_frozen_block_that_stays_random_is_named_in_the_record(frozen: Any, tiny_dataset: Prepared) -> None:
     stage = Stage(epochs=1, head_lr=0.01, backbone_lr=0.01, frozen=frozen, batch_size=8)
     (found,), _ = run(Restless(), stage, data=tiny_dataset)
+    assert found.breaches == ("0.2 is random although it is frozen",)
+
+
+def test_v13_a_frozen_block_that_drops_one_image_in_250_is_named(tiny_dataset: Prepared) -> None:
+    class Deep(StochasticDepth):
+        def train(self, mode: bool = True) -> Deep:
+            return super().train(True)
+
+    (found,), _ = run(Deep(0.004, "row"), FREEZE, data=tiny_dataset)
     assert found.breaches == ("0.2 is random although it is frozen",)
 
 
