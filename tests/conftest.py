@@ -6,6 +6,9 @@ import os
 import re
 
 os.environ.update({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"})  # read when NumPy is imported
+# What tests compile with JAX runs for milliseconds: unoptimised, compiling takes half the time. Workers that the
+# harness starts see no such variable.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 from collections.abc import Iterator
 from pathlib import Path
