@@ -9,6 +9,7 @@ throughputs, harness over plain. The plain loop stands in `backends/<name>/plain
 from __future__ import annotations
 
 import importlib
+import math
 import statistics
 import tempfile
 import threading
@@ -19,7 +20,6 @@ import click
 import msgspec
 import numpy as np
 from msgspec.structs import replace
-from scipy import stats
 
 from benchmarks.scenarios import RECIPES, SCENARIOS
 from benchmarks.stepping import Turn, TurnClock
@@ -31,6 +31,7 @@ from harness.launch import launch
 from harness.machine import measuring_threads
 from harness.plugins import find_model
 from harness.spec import Case, Stage
+from results.verdicts import estimate
 
 CLASSES, IMAGES, EPOCHS = 8, 480, 2_000
 TURN_S, WARM_UP_TURNS = 0.5, 2
@@ -44,10 +45,12 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     empty_step_us: float = 0.0
 
     def ratio(self) -> tuple[float, float, float]:
-        """Geometric mean of the pairs' ratios, harness over plain, with its 95 % t interval."""
-        logs = np.log(np.array(self.harness) / np.array(self.plain))
-        half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
-        return float(np.exp(logs.mean())), float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
+        """Trimmed mean of the pairs' log-ratios, harness over plain, with its 95 % interval, as `compare` has it.
+
+        Raises ValueError for fewer than five pairs.
+        """
+        found = estimate(np.log(np.array(self.harness) / np.array(self.plain)).tolist(), confidence=0.95)
+        return math.exp(found.value), math.exp(found.low), math.exp(found.high)
 
 
 def measure(case: dict[str, Any], turns: int, turn_s: float = TURN_S) -> Measured:

@@ -14,10 +14,12 @@ from harness.launch import launch
 from tests.benchmarks.commanding import ROOT
 
 
-def test_the_ratio_is_the_geometric_mean_over_pairs_with_its_t_interval() -> None:
-    ratio, low, high = Measured(harness=(100.0, 121.0, 110.0), plain=(100.0, 100.0, 100.0)).ratio()
+def test_the_ratio_is_the_trimmed_mean_over_pairs_with_its_t_interval() -> None:
+    harness = (100.0, 121.0, 110.0, 300.0, 20.0)  # the middle three count, the outer two at the middle ones' ends
+    ratio, low, high = Measured(harness=harness, plain=(100.0,) * 5).ratio()
     assert ratio == pytest.approx(1.1)
-    half = 4.3027 * math.log(1.1) / math.sqrt(3)
+    spread = math.sqrt(4 * math.log(1.1) ** 2 / 4)  # winsorised: two at either end of the middle
+    half = 4.3027 * spread / (0.6 * math.sqrt(5))
     assert (low, high) == pytest.approx((1.1 * math.exp(-half), 1.1 * math.exp(half)), rel=1e-4)
 
 
