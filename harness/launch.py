@@ -94,7 +94,8 @@ class Worker:
         self._events, send = os.pipe()
         receive, self._orders = os.pipe()
         pipes = {"events": send, "orders": receive}
-        job = {"call": call, "arguments": arguments, **pipes, "parent": os.getpid(), "started": time.time()}
+        origin = {"parent": os.getpid(), "root": str(place.root), "started": time.time()}
+        job = {"call": call, "arguments": arguments, **pipes, **origin}
         (folder / "job.json").write_bytes(msgspec.json.encode(job))
         (folder / "result.json").unlink(missing_ok=True)
         self._kills_before = _kills_for_memory()

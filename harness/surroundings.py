@@ -51,6 +51,7 @@ def worker_environment(
         **dict.fromkeys(pools, str(threads)),
         **(MEASURED if measured else UNMEASURED),
         "PYTHONPATH": str(root),
+        "PYTHONSAFEPATH": "1",  # else what lies in the current folder, another checkout say, would come before it
         **({"KERAS_BACKEND": engine} if engine else {}),
     }
 

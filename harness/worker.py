@@ -31,6 +31,9 @@ def main(folder: Path) -> None:
     job = msgspec.json.decode((folder / "job.json").read_bytes())
     _die_with(job["parent"])
     sys.excepthook = _write_failure(folder)
+    root, own = Path(job["root"]).resolve(), Path(__file__).resolve().parents[1]
+    if own != root:
+        raise Refused(f"the harness of {own} ran instead of that of {root}")
     module, _, name = job["call"].partition(":")
     function = getattr(importlib.import_module(module), name)
     arguments = job["arguments"]

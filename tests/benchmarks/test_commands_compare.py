@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from click.testing import Result
 from benchmarks.datasets.cache import cache_entries
 from results.compared import Compared, comparisons
 from results.verdicts import LOOKS
-from tests.benchmarks.commanding import ROOT, SMALL, invoke
+from tests.benchmarks.commanding import QUICK, ROOT, SMALL, invoke
 
 SHORT = (
     "--scenario",
@@ -105,10 +106,62 @@ def test_a_revision_runs_in_its_own_worktree(tmp_path: Path) -> None:
     subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", worktree], check=True)
 
 
+def test_each_arm_runs_the_code_of_its_own_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other"
+    for package in ("harness", "backends"):
+        shutil.copytree(ROOT / package, other / package)
+    session = other / "backends" / "reference" / "session.py"
+    marked = session.read_text().replace("        self.update(factor)\n", "        __import__('time').sleep(0.03)\n", 1)
+    session.write_text(marked)
+    monkeypatch.chdir(ROOT)  # where most people are when they compare
+    invoke("compare", "here", f"dir:{other}", "--results", tmp_path / "results", *SMALL, *SHORT, "--seeds", "0",
+           "--budget", "0.02")  # fmt: skip
+    (stored,) = comparisons(tmp_path / "results")
+    for pair in stored.pairs:
+        a, b = ([us for turn in side.turns for us in turn.step_us] for side in (pair.a, pair.b))
+        assert min(b) > 30_000 > min(a)
+
+
 def test_processes_that_follow_each_other_make_pairs_too(tmp_path: Path) -> None:
     _, stored = compare(tmp_path, "--seeds", "0", "--alternate", "--budget", "0.02")
     assert {pair.order for pair in stored.pairs} <= {"AB", "BA"}
     assert all(len(side.turns) == 6 for pair in stored.pairs for side in (pair.a, pair.b))
+
+
+ROOM_FOR_ONE = """
+import fcntl, os
+from msgspec.structs import replace
+from backends import reference
+
+ROOM = os.open({room!r}, os.O_RDWR | os.O_CREAT)
+SMALL = reference.MODELS["tiny-cnn"]
+
+
+def build(size):
+    try:
+        fcntl.flock(ROOM, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise MemoryError("another has it") from None
+    return SMALL.build(size)
+
+
+MODELS = {{"reference": [replace(SMALL, name="large", build=build)]}}
+"""
+
+
+def test_workers_that_do_not_fit_beside_each_other_follow_each_other(tmp_path: Path) -> None:
+    plugin = tmp_path / "room.py"
+    plugin.write_text(ROOM_FOR_ONE.format(room=str(tmp_path / "room")))
+    arguments = (*QUICK, "--model", "large", "--plugin", plugin, *SHORT, "--seeds", "0")
+    said = invoke("compare", "--results", tmp_path / "results", *arguments)
+    assert said.exit_code == 0, said.output
+    (stored,) = comparisons(tmp_path / "results")
+    first, *others = stored.pairs
+    assert {first.a.status, first.b.status} == {"oom", "ok"}
+    assert (len(first.order), first.counts) == (4, False)
+    assert len(others) >= LOOKS[0]
+    assert {pair.order for pair in others} <= {"AB", "BA"}
+    assert {side.status for pair in others for side in (pair.a, pair.b)} == {"ok"}
 
 
 def test_noise_needs_all_looks_and_says_what_is_missing(tmp_path: Path) -> None:

@@ -117,14 +117,17 @@ batch_size = 8
 
 
 def test_a_case_that_fails_is_3_and_the_others_are_measured(tmp_path: Path) -> None:
-    file = suite(tmp_path, "scratch")
-    file.write_text(file.read_text() + file.read_text().replace('["reference"]', '["reference"]\nprecision = ["bf16"]'))
-    said = gate(tmp_path, ROOT, "--suite", file, "--budget", "0.001")
-    assert said.exit_code in (0, 3)
-    broken = checkout(tmp_path / "base", "backends/reference/session.py")
-    failed = gate(tmp_path, broken, "--suite", file, "--budget", "1")
-    assert failed.exit_code == 3, failed.output
-    assert "failed – reference/tiny-cnn/scratch" in failed.output
+    file = suite(tmp_path, "scratch", "freeze-conv")
+    base = checkout(tmp_path / "base")
+    session = base / "backends" / "reference" / "session.py"
+    step = "        logits, tape = self.network.forward("
+    broken = session.read_text().replace(step, f"        assert stage.backbone_lr == 0\n{step}", 1)
+    session.write_text(broken)
+    said = gate(tmp_path, base, "--suite", file, "--budget", "0.1")
+    assert said.exit_code == 3, said.output
+    assert "failed – reference/tiny-cnn/scratch: arm A: failed – AssertionError" in said.output
+    assert "reference/tiny-cnn/freeze-conv" in said.output
+    assert "failed – reference/tiny-cnn/freeze-conv" not in said.output
 
 
 def test_no_comparable_base_is_4(tmp_path: Path) -> None:

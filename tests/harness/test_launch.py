@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from harness.launch import Outcome, launch
 from harness.machine import usable_cores
-from harness.surroundings import PASSED_ON, worker_environment
+from harness.surroundings import PASSED_ON, Place, worker_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,6 +41,23 @@ def test_a_function_is_called_by_name_and_its_answer_comes_back(tmp_path: Path) 
     assert (outcome.ending, outcome.reason) == ("ok", "")
     assert msgspec.json.decode(outcome.value) == {"sum": 5}
     assert 0 < outcome.seconds < 60
+
+
+def test_a_worker_runs_the_code_of_its_place_whatever_lies_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(ROOT / "harness", tmp_path / "other" / "harness")
+    file = tmp_path / "other" / "harness" / "extra.py"
+    file.write_text("def where():\n    return __file__\n")
+    monkeypatch.chdir(ROOT)
+    outcome = launch("harness.extra:where", {}, folder=tmp_path / "job", place=Place(root=tmp_path / "other"))
+    assert msgspec.json.decode(outcome.require()) == str(file)
+
+
+def test_a_worker_of_another_place_than_its_parent_thinks_is_refused(tmp_path: Path) -> None:
+    outcome = launch("harness.machine:usable_cores", {}, folder=tmp_path / "job", place=Place(root=tmp_path))
+    assert outcome.ending == "refused"
+    assert outcome.reason == f"the harness of {ROOT} ran instead of that of {tmp_path}"
 
 
 def test_what_a_worker_prints_goes_to_its_log_and_disturbs_nothing(tmp_path: Path, capfd: Any) -> None:
@@ -174,7 +192,7 @@ def test_a_worker_sees_only_the_allowed_part_of_the_environment(
     assert worker_environment(1).keys() - set(PASSED_ON) == {
         "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "PYTHONHASHSEED", "PYTHONUNBUFFERED", "OMP_NUM_THREADS",
         "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME",
-        "PYTHONPATH"}  # fmt: skip
+        "PYTHONPATH", "PYTHONSAFEPATH"}  # fmt: skip
 
 
 def test_the_engine_is_chosen_before_anything_is_imported() -> None:
