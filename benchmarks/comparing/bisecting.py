@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -97,7 +98,7 @@ class Measurements:
                 return None
             self.measured += 1
         value = log_ratio(pair.order, pair.a, pair.b)
-        self._say(f"{self._candidates[place].name}: {100 * value:+.1f} % of cost")
+        self._say(f"{self._candidates[place].name}: {100 * math.expm1(value):+.1f} % of cost")
         return value
 
     def _ask(self, place: int) -> Question | None:

@@ -34,18 +34,18 @@ class Question(NamedTuple):
 
 
 class Places:
-    """Makes each arm's place ready once."""
+    """Makes each place ready once, whichever arm's it is."""
 
     def __init__(self, catalogue: Catalogue, on_event: Callable[[Event], None]) -> None:
         self._catalogue, self._on_event = catalogue, on_event
-        self._found: dict[tuple[str, str], Found] = {}
+        self._found: dict[Hashable, Found] = {}
 
     def find(self, spec: ArmSpec, backend: str) -> Found:
         """See `find_place`."""
-        if (spec.name, backend) not in self._found:
-            needs = self._catalogue.backends[backend].packages
-            self._found[spec.name, backend] = find_place(spec, needs, self._on_event)
-        return self._found[spec.name, backend]
+        key = (spec.revision, spec.folder, spec.python, backend)
+        if key not in self._found:
+            self._found[key] = find_place(spec, self._catalogue.backends[backend].packages, self._on_event)
+        return self._found[key]
 
 
 def ask(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from results.compared import comparisons
-from tests.benchmarks.commanding import SMALL, invoke, refused
+from tests.benchmarks.commanding import ROOT, SMALL, invoke, refused
 
 CASE = (*SMALL, "--scenario", "scratch", "--threads", "1", "--turn", "0.02", "--margin", "30%", "--quiet")
 
@@ -20,6 +24,41 @@ def test_the_first_slow_setting_is_found_and_a_second_search_measures_nothing_an
     again = invoke("bisect", *CASE, *values, "--measurements", "14")
     assert "0 of them new" in again.output
     assert sum(len(one.pairs) for one in comparisons(tmp_path)) == len(stored)
+
+
+def test_the_first_slow_revision_is_found_and_one_that_cannot_run_is_left_out(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    packages = ("harness", "backends", "benchmarks", "results")
+    for package in packages:
+        shutil.copytree(ROOT / package, checkout / package, ignore=shutil.ignore_patterns("__pycache__", "runs"))
+    for file in ("pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / file, checkout)
+    git = ("git", "-C", checkout, "-c", "user.name=somebody", "-c", "user.email=some@body")
+    subprocess.run([*git, "init", "--quiet"], check=True)
+
+    def commit() -> str:
+        subprocess.run([*git, "add", "--all"], check=True)
+        subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", "a change"], check=True)
+        return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout[:10]
+
+    good, _ = commit(), commit()
+    turns = checkout / "harness" / "turns.py"
+    turns.rename(tmp_path / "turns.py")
+    incomplete = commit()
+    (tmp_path / "turns.py").rename(turns)
+    before = commit()
+    session = checkout / "backends" / "reference" / "session.py"
+    session.write_text(session.read_text().replace("self.update(factor)", "__import__('time').sleep(0.03)", 1))
+    slow, bad = commit(), commit()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "bisect", good, bad, *CASE[:-1], "--results", tmp_path / "results"],
+        cwd=checkout, capture_output=True, text=True, env={**os.environ, "FINETUNE_BENCH_CACHE": str(tmp_path)},
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"first bad: {slow} (after {before})" in done.stdout
+    if f"{incomplete}: " in done.stderr:  # a search need not pass it
+        assert f"{incomplete}: left out – arm B: rev:{incomplete} has no harness/turns.py" in done.stderr
 
 
 def test_revisions_come_from_git_in_order_and_wrong_ones_are_refused(tmp_path: Path) -> None:
