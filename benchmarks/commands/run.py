@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import click
 from msgspec.structs import replace
 from rich.console import Console
 
+from benchmarks.afresh import afresh
 from benchmarks.catalogue import Catalogue, read_catalogue
 from benchmarks.execute import execute, exit_code
 from benchmarks.forecast import forecast
@@ -134,8 +134,7 @@ def _write_report(results: Path, file: Path) -> None:
     small = sum(one.stat().st_size for one in (results / "runs").rglob("*.jsonl")) <= REPORTED
     what, of = (results, "") if small else (file, f" of this run alone, since {results} holds more than it can show")
     out = results / "report.html"
-    command = [sys.executable, "-m", "benchmarks", "report", "--results", str(what), "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = afresh("report", "--results", str(what), "--out", str(out))
     if not done.stdout.strip():
         why = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         click.echo(f"there is no report: {why.removeprefix('error: ').removeprefix('Error: ')}", err=True)

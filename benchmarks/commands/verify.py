@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from benchmarks.afresh import afresh
 from benchmarks.verify import verify
 from harness.errors import Declined, Refused
 
@@ -38,8 +38,7 @@ def command(path: Path, table: Path | None) -> None:
 
 
 def _made(path: Path) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "benchmarks", "table", str(path), "--format", "json"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = afresh("table", str(path), "--format", "json")
     if not said.stdout:
         if "comparisons alone" in said.stderr:
             return []

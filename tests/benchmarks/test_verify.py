@@ -185,7 +185,12 @@ def test_a_changed_logit_is_noticed(stored: Path) -> None:
     assert any("logits" in said for said in verify(stored))
 
 
-def test_the_command_says_what_does_not_follow_and_ends_with_1(stored: Path, tmp_path: Path) -> None:
+def test_the_command_says_what_does_not_follow_and_ends_with_1(
+    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").write_text("raise SystemExit('a package of somebody else')")
+    monkeypatch.chdir(tmp_path)
     assert invoke("verify", stored).exit_code == 0
     written = tmp_path / "table.csv"
     assert invoke("table", stored, "--format", "csv", "--out", written).exit_code == 0
