@@ -196,7 +196,9 @@ def _call(value: float, low: float, high: float, edge: float, equal: Any) -> str
 
 def _ratio(metric: str, pair: Raw) -> float:
     if metric != "throughput":
-        a, b = (pair[side]["memory"][metric.replace(" memory", "_peak")] for side in "ab")
+        memory = [pair[side]["memory"] for side in "ab"]
+        own = metric == "process memory" and all(side.get("anonymous_peak") for side in memory)
+        a, b = (side["anonymous_peak" if own else metric.replace(" memory", "_peak")] for side in memory)
         return math.log(b / a)
     a, b = (pair[side]["turns"] for side in "ab")
     if all(turn["seconds"] - sum(turn["step_us"]) / 1e6 <= 0.02 * turn["seconds"] for turn in (*a, *b)):

@@ -64,12 +64,14 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes. `process_peak` is resident, `framework` what was resident before the model was built."""
+    """Bytes. `process_peak` is resident, `anonymous_peak` without the pages of mapped files, `framework` what was
+    resident before the model was built."""
 
     process_peak: int
     private_peak: int
     framework: int
     device_peak: int | None = None
+    anonymous_peak: int | None = None
 
 
 class GpuSensors(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from harness.kept import keep_model
 from harness.numerics import Examined
 from harness.plugins import find_model
 from harness.record import Memory, Record
-from harness.sensors import Wall, peak_memory, private_memory
+from harness.sensors import Wall, anonymous_peak, peak_memory, private_memory
 from harness.spec import Case, Job, key, version
 from harness.stage import Report, StageRun
 
@@ -73,6 +73,7 @@ def run_case(
         private_peak=private_peak,
         framework=framework_bytes,
         device_peak=session.device_memory(),
+        anonymous_peak=anonymous_peak(),
     )
     effective = session.effective()
     numerics = backend.probe_numerics(session) if isinstance(backend, Examined) else None

@@ -18,7 +18,7 @@ from harness.order import stage_seed
 from harness.pair import SideRecord
 from harness.record import Memory
 from harness.run import WITHOUT_CHECKPOINT, open_case, start_from
-from harness.sensors import peak_memory, private_memory
+from harness.sensors import anonymous_peak, peak_memory, private_memory
 from harness.spec import Job, Schedule, key, version
 from harness.stage import Report
 from harness.turn_clock import Orders, Stopped, TurnClock
@@ -84,6 +84,7 @@ def take_turns(
         private_peak=private_memory(),
         framework=framework_bytes,
         device_peak=session.device_memory(),
+        anonymous_peak=anonymous_peak(),
     )
     return SideRecord(
         case=case,

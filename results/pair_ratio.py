@@ -61,18 +61,16 @@ def _median_step(side: SideRecord) -> float:
 def memory_log_ratio(
     metric: Literal["device memory", "process memory"] | str, a: SideRecord, b: SideRecord
 ) -> float | None:
-    """Log of B's peak over A's; None where a side does not know it."""
-    peaks = [_peak(metric, side) for side in (a, b)]
-    if not all(peaks):
+    """Log of B's peak over A's; None where a side does not know it. Of a process mapped files do not count, where both
+    sides know how much that is."""
+    if a.memory is None or b.memory is None:
         return None
-    ours, theirs = peaks
-    return math.log(theirs / ours) if ours and theirs else None
-
-
-def _peak(metric: str, side: SideRecord) -> int | None:
-    if side.memory is None:
-        return None
-    return side.memory.device_peak if metric == "device memory" else side.memory.process_peak
+    fields = ("device_peak",) if metric == "device memory" else ("anonymous_peak", "process_peak")
+    for field in fields:
+        ours, theirs = getattr(a.memory, field), getattr(b.memory, field)
+        if ours and theirs:
+            return math.log(theirs / ours)
+    return None
 
 
 def _pairs_of(costs: Sequence[float]) -> list[tuple[float, float]]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import mmap
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pytest
 
 from harness.disturbance import Disturbance
 from harness.sensors import Wall, peak_memory, private_memory
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_parts_add_up_to_the_time_since_the_start() -> None:
@@ -73,3 +77,28 @@ def test_private_memory_counts_what_is_touched_and_no_mapped_file(tmp_path: Path
         touched[:] = b"\1" * size
         assert private_memory() - before > size * 0.9
     assert peak_memory() > size
+
+
+PEAKS = """
+import mmap, sys
+from harness.sensors import anonymous_peak
+peaks = [anonymous_peak()]
+with open(sys.argv[1], "rb") as file:
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+sum(mapped[::4096])
+peaks.append(anonymous_peak())
+touched = mmap.mmap(-1, len(mapped), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+touched[:] = bytes(len(mapped))
+touched.close()
+print(*peaks, anonymous_peak())
+"""
+
+
+def test_the_anonymous_peak_keeps_what_was_touched_and_leaves_out_mapped_files(tmp_path: Path) -> None:
+    size = 64 * 2**20
+    (tmp_path / "file").write_bytes(b"\1" * size)
+    command = [sys.executable, "-c", PEAKS, str(tmp_path / "file")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    before, mapped, touched = map(int, said.split())
+    assert mapped - before < size / 4
+    assert touched - mapped > size * 0.9
