@@ -32,7 +32,10 @@ GROUP = "finetune_bench"
 
 
 def load(path: str) -> ModuleType:
-    """Import a plugin file, or a module by the name an entry point gives. Raises `Refused` if there is none."""
+    """Import a plugin file, or a module by the name an entry point gives. Raises `Refused` if there is none.
+
+    A file may import what lies beside it.
+    """
     if not path.endswith(".py"):
         return importlib.import_module(path)
     file = Path(path)
@@ -44,6 +47,8 @@ def load(path: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise Refused(f"--plugin {path}: not a Python file")
+    if (beside := str(file.resolve().parent)) not in sys.path:
+        sys.path.append(beside)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

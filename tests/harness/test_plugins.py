@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -38,6 +39,16 @@ def test_a_plugin_is_described_by_the_names_it_brings(tmp_path: Path) -> None:
     assert names.models == {"reference": {"mine": 1.0, "other": 1.0}}
     assert [scenario.name for scenario in names.scenarios] == ["gentle"]
     assert names.datasets == {"dots": second}
+
+
+def test_a_plugin_may_import_what_lies_beside_it_and_nothing_is_hidden_by_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    written(tmp_path / "my_layers.py", "NAME = 'mine'")
+    written(tmp_path / "json.py", "raise RuntimeError('not this one')")
+    path = written(tmp_path / "three.py", "import json\nfrom my_layers import NAME\n" + SCENARIO.format(name="gentle"))
+    assert [scenario.name for scenario in plugins.describe([path]).scenarios] == ["gentle"]
 
 
 def test_a_plugin_that_brings_nothing_is_no_error(tmp_path: Path) -> None:
