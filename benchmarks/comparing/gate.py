@@ -84,7 +84,7 @@ def gate(
         except Incomparable:
             raise
         except Declined as error:
-            failed.append(str(error) if str(error).startswith(f"{label}: ") else f"{label}: {error}")
+            failed.append(f"{label}: {str(error).removeprefix(f'{label}: ')}")
             continue
         comparisons += [_with_leave(one, acceptances) for one in found]
     comparisons = sitting.adjust(comparisons)
