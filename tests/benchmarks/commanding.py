@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +54,17 @@ def start(*arguments: str | Path, **options: str) -> subprocess.Popen[str]:
         # A shell that runs the tests in the background has told them to ignore Ctrl-C, and a child inherits that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
     )
+
+
+def checkout(folder: Path, *without: str) -> Path:
+    """A copy of the project's packages as they are now, without the files named."""
+    for package in ("harness", "backends", "benchmarks", "results"):
+        shutil.copytree(
+            ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "runs", "*.jsonl")
+        )
+    for name in without:
+        (folder / name).unlink()
+    return folder
 
 
 def rows(results: Path) -> list[Row]:

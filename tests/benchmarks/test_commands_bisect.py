@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from results.compared import comparisons
-from tests.benchmarks.commanding import ROOT, SMALL, invoke, refused
+from tests.benchmarks.commanding import ROOT, SMALL, checkout, invoke, refused
 
 CASE = (*SMALL, "--scenario", "scratch", "--threads", "1", "--turn", "0.02", "--margin", "30%", "--quiet")
 
@@ -27,13 +27,10 @@ def test_the_first_slow_setting_is_found_and_a_second_search_measures_nothing_an
 
 
 def test_the_first_slow_revision_is_found_and_one_that_cannot_run_is_left_out(tmp_path: Path) -> None:
-    checkout = tmp_path / "checkout"
-    packages = ("harness", "backends", "benchmarks", "results")
-    for package in packages:
-        shutil.copytree(ROOT / package, checkout / package, ignore=shutil.ignore_patterns("__pycache__", "runs"))
+    own = checkout(tmp_path / "checkout")
     for file in ("pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / file, checkout)
-    git = ("git", "-C", checkout, "-c", "user.name=somebody", "-c", "user.email=some@body")
+        shutil.copy(ROOT / file, own)
+    git = ("git", "-C", own, "-c", "user.name=somebody", "-c", "user.email=some@body")
     subprocess.run([*git, "init", "--quiet"], check=True)
 
     def commit() -> str:
@@ -42,17 +39,17 @@ def test_the_first_slow_revision_is_found_and_one_that_cannot_run_is_left_out(tm
         return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout[:10]
 
     good, _ = commit(), commit()
-    turns = checkout / "harness" / "turns.py"
+    turns = own / "harness" / "turns.py"
     turns.rename(tmp_path / "turns.py")
     incomplete = commit()
     (tmp_path / "turns.py").rename(turns)
     before = commit()
-    session = checkout / "backends" / "reference" / "session.py"
+    session = own / "backends" / "reference" / "session.py"
     session.write_text(session.read_text().replace("self.update(factor)", "__import__('time').sleep(0.03)", 1))
     slow, bad = commit(), commit()
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "bisect", good, bad, *CASE[:-1], "--results", tmp_path / "results"],
-        cwd=checkout, capture_output=True, text=True, env={**os.environ, "FINETUNE_BENCH_CACHE": str(tmp_path)},
+        cwd=own, capture_output=True, text=True, env={**os.environ, "FINETUNE_BENCH_CACHE": str(tmp_path)},
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from click.testing import Result
 from benchmarks.datasets.cache import cache_entries
 from results.compared import Compared, comparisons
 from results.verdicts import LOOKS
-from tests.benchmarks.commanding import QUICK, ROOT, SMALL, invoke
+from tests.benchmarks.commanding import QUICK, ROOT, SMALL, checkout, invoke
 
 SHORT = (
     "--scenario",
@@ -107,9 +106,7 @@ def test_a_revision_runs_in_its_own_worktree(tmp_path: Path) -> None:
 
 
 def test_each_arm_runs_the_code_of_its_own_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = tmp_path / "other"
-    for package in ("harness", "backends"):
-        shutil.copytree(ROOT / package, other / package)
+    other = checkout(tmp_path / "other")
     session = other / "backends" / "reference" / "session.py"
     marked = session.read_text().replace("        self.update(factor)\n", "        __import__('time').sleep(0.03)\n", 1)
     session.write_text(marked)
@@ -117,6 +114,7 @@ def test_each_arm_runs_the_code_of_its_own_checkout(tmp_path: Path, monkeypatch:
     invoke("compare", "here", f"dir:{other}", "--results", tmp_path / "results", *SMALL, *SHORT, "--seeds", "0",
            "--budget", "0.02")  # fmt: skip
     (stored,) = comparisons(tmp_path / "results")
+    assert stored.pairs
     for pair in stored.pairs:
         a, b = ([us for turn in side.turns for us in turn.step_us] for side in (pair.a, pair.b))
         assert min(b) > 30_000 > min(a)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from benchmarks.comparing.gate import Gated, exit_code
 from results.accepted import Acceptance, accepted_by, add_accepted, read_accepted
 from results.comparison import Comparison, Finding
 from results.comparison_formats import as_junit
-from tests.benchmarks.commanding import ROOT, invoke, refused
+from tests.benchmarks.commanding import ROOT, checkout, invoke, refused
 
 CASE = """
 [[case]]
@@ -37,16 +36,6 @@ def suite(folder: Path, *scenarios: str) -> Path:
     file = folder / "cases.toml"
     file.write_text(CASE.format(scenarios=", ".join(f'"{name}"' for name in scenarios)))
     return file
-
-
-def checkout(folder: Path, *without: str) -> Path:
-    for package in ("harness", "backends", "benchmarks", "results"):
-        shutil.copytree(
-            ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "runs", "*.jsonl")
-        )
-    for name in without:
-        (folder / name).unlink()
-    return folder
 
 
 def gate(tmp_path: Path, base: Path | str, *arguments: str | Path) -> Result:
