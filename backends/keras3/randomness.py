@@ -12,10 +12,9 @@ import numpy as np
 
 from backends.keras3.engine import to_numpy
 from backends.keras3.tensors import array_of, places
+from harness.audit import DROPPED_OF
 
 _SAMPLES = 8
-# Whole images are dropped with a chance of 0.4 % in the first of 55 blocks: two draws of 8 images would mostly agree.
-_IMAGES = 4096
 
 
 def dropping_layers(model: Any, frozen: Iterable[Any]) -> tuple[str, ...]:
@@ -29,7 +28,7 @@ def dropping_layers(model: Any, frozen: Iterable[Any]) -> tuple[str, ...]:
         for layer in drawing:
             shape = (_SAMPLES, *layer.input.shape[1:])
             if isinstance(layer, keras.layers.Dropout):  # of any size, so that one compilation serves many
-                shape = (_IMAGES, *(min(side, 4) for side in layer.input.shape[1:]))
+                shape = (DROPPED_OF, *(min(side, 4) for side in layer.input.shape[1:]))
             layer(keras.ops.ones(shape, dtype=layer.compute_dtype), training=True)
 
     return random_layers(run, model, drawing) if drawing else ()

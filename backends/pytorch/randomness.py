@@ -16,13 +16,11 @@ from backends.pytorch import recipe
 from backends.pytorch.layers import canonical
 from backends.pytorch.network import Network
 from backends.pytorch.tensors import tensors_of
-from harness.audit import Observed
+from harness.audit import DROPPED_OF, Observed
 from harness.spec import Stage
 
 _PIXELS = 8 * 64 * 64
 """Of the images that a session's frozen part is asked about: two of them at least."""
-_IMAGES = 4096
-"""Where whole images are dropped, with a chance of 0.4 % in the first of 55 blocks: two draws of a few mostly agree."""
 
 
 def observe(network: Network, stage: Stage, image: torch.Tensor) -> Observed:
@@ -43,7 +41,7 @@ def observe(network: Network, stage: Stage, image: torch.Tensor) -> Observed:
         network.module(noise.to(image.device))
         for module in names:
             if isinstance(module, StochasticDepth):
-                module(image.new_ones(_IMAGES, 1, 1, 1))
+                module(image.new_ones(DROPPED_OF, 1, 1, 1))
 
     return Observed(paid, tuple(map(canonical, random_modules(run, network.module, names))) if names else ())
 
