@@ -21,7 +21,7 @@ import msgspec
 
 from harness.errors import Declined, Refused
 from harness.machine import usable_cores
-from harness.surroundings import HERE, Place, bound_to, worker_environment
+from harness.surroundings import HERE, Place, bind_threads, bound_to, worker_environment
 
 Ending = Literal["ok", "skipped", "refused", "failed", "timeout", "oom", "killed"]
 Event = dict[str, Any]
@@ -73,7 +73,8 @@ def launch(
 class Worker:
     """A worker process that lives until its call is done. Use as a context manager; leaving it ends its process group.
 
-    Arguments as for `launch`. `events` yields what the worker reports, `send` gives an order to a call that asks for
+    Arguments as for `launch`; with `neighbours`, it starts on the cores beside those of so many others, until it is
+    told to `join` them. `events` yields what the worker reports, `send` gives an order to a call that asks for
     `orders`, and `outcome` says how it ended, once `events` has come to its end.
     """
 
@@ -87,9 +88,10 @@ class Worker:
         engine: str | None = None,
         timeout_s: float | None = None,
         place: Place = HERE,
+        neighbours: int = 0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        count = cores or len(usable_cores())
+        self._count = count = cores or len(usable_cores())
         self._folder, self._timeout_s, self._in_time = folder, timeout_s, True
         self._events, send = os.pipe()
         receive, self._orders = os.pipe()
@@ -101,7 +103,7 @@ class Worker:
         self._kills_before = _kills_for_memory()
         self._started = time.monotonic()
         try:
-            with (folder / "log.txt").open("wb") as log, bound_to(count):
+            with (folder / "log.txt").open("wb") as log, bound_to(count, neighbours):
                 self._process = subprocess.Popen(
                     [place.python, "-m", "harness.worker", str(folder)],
                     stdin=subprocess.DEVNULL,
@@ -123,6 +125,10 @@ class Worker:
     def pid(self) -> int:
         """Process id, for as long as it lives."""
         return self._process.pid
+
+    def join(self) -> None:
+        """Move it to the cores of a worker without neighbours."""
+        bind_threads(self.pid, self._count)
 
     def send(self, order: Mapping[str, Any]) -> None:
         """Give an order; one to a worker that is gone is lost, as `outcome` will say."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,15 +57,30 @@ def worker_environment(
 
 
 @contextmanager
-def bound_to(count: int) -> Iterator[None]:
-    """Bind this thread to so many of its cores; what it starts meanwhile stays bound."""
-    # Affinity is inherited, so it holds from the worker's first instruction; the last cores, as interrupts like core 0.
+def bound_to(count: int, neighbours: int = 0) -> Iterator[None]:
+    """Bind this thread to so many of its cores; what it starts meanwhile stays bound.
+
+    They are its last ones, as interrupts like core 0, or, where there are enough, those before the cores of so many
+    neighbours.
+    """
+    # Affinity is inherited, so it holds from the worker's first instruction.
     before = usable_cores()
     if not hasattr(os, "sched_setaffinity") or count >= len(before):
         yield
         return
-    os.sched_setaffinity(0, before[-count:])
+    end = len(before) - count * neighbours
+    os.sched_setaffinity(0, before[end - count : end] if end >= count else before[-count:])
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def bind_threads(process: int, count: int) -> None:
+    """Bind every thread that a process has to the cores that `bound_to` gives without neighbours."""
+    cores = usable_cores()[-count:]
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    with suppress(ProcessLookupError, FileNotFoundError):  # it has just ended, as its parent will hear
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), cores)

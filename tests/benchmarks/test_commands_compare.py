@@ -9,6 +9,10 @@ import msgspec
 import pytest
 from click.testing import Result
 
+from benchmarks.catalogue import read_catalogue
+from benchmarks.comparing.arms import drafts, read_arms
+from benchmarks.comparing.limits import Limits
+from benchmarks.comparing.session import comparing
 from benchmarks.datasets.cache import cache_entries
 from results.compared import Compared, comparisons
 from results.verdicts import LOOKS
@@ -111,18 +115,20 @@ def test_each_arm_runs_the_code_of_its_own_checkout(tmp_path: Path, monkeypatch:
     marked = session.read_text().replace("        self.update(factor)\n", "        __import__('time').sleep(0.03)\n", 1)
     session.write_text(marked)
     monkeypatch.chdir(ROOT)  # where most people are when they compare
-    invoke("compare", "here", f"dir:{other}", "--results", tmp_path / "results", *SMALL, *SHORT, "--seeds", "0",
-           "--budget", "0.02")  # fmt: skip
-    (stored,) = comparisons(tmp_path / "results")
-    assert stored.pairs
-    for pair in stored.pairs:
-        a, b = ([us for turn in side.turns for us in turn.step_us] for side in (pair.a, pair.b))
-        assert min(b) > 30_000 > min(a)
+    catalogue = read_catalogue()
+    specs = read_arms(("here", f"dir:{other}"), (), (), (), catalogue)
+    case = {"backend": ("reference",), "model": ("tiny-cnn",), "scenario": ("scratch",), "image_size": (32,),
+            "augment": ("none",)}  # fmt: skip
+    with comparing(tmp_path / "results", Limits(turn_s=0.02), catalogue, order_seed=1, quiet=True) as sitting:
+        (question,) = sitting.questions(specs, drafts(specs, case, catalogue), None)
+        pair = sitting.pair(question, "one pair", 1, "ABBA")
+    a, b = ([us for turn in side.turns for us in turn.step_us] for side in (pair.a, pair.b))
+    assert min(b) > 30_000 > min(a)
 
 
 def test_processes_that_follow_each_other_make_pairs_too(tmp_path: Path) -> None:
-    _, stored = compare(tmp_path, "--seeds", "0", "--alternate", "--budget", "0.02")
-    assert {pair.order for pair in stored.pairs} <= {"AB", "BA"}
+    _, stored = compare(tmp_path, "--seeds", "0", "--alternate")
+    assert {pair.order for pair in stored.pairs} == {"AB", "BA"}
     assert all(len(side.turns) == 6 for pair in stored.pairs for side in (pair.a, pair.b))
 
 

@@ -112,7 +112,7 @@ def test_a_case_that_fails_is_3_and_the_others_are_measured(tmp_path: Path) -> N
     step = "        logits, tape = self.network.forward("
     broken = session.read_text().replace(step, f"        assert stage.backbone_lr == 0\n{step}", 1)
     session.write_text(broken)
-    said = gate(tmp_path, base, "--suite", file, "--budget", "0.1")
+    said = gate(tmp_path, base, "--suite", file)
     assert said.exit_code == 3, said.output
     assert "failed – reference/tiny-cnn/scratch: arm A: failed – AssertionError" in said.output
     assert "reference/tiny-cnn/freeze-conv" in said.output

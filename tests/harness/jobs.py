@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,18 @@ def crash() -> None:
 def take_memory(limit_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
     np.empty(4 * limit_bytes, np.uint8)
+
+
+def look_at_threads(report: Callable[[dict[str, Any]], None], orders: Callable[[], dict[str, Any]]) -> list[list[int]]:
+    """The cores of two threads, reported at first and returned after an order."""
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+    def cores() -> list[list[int]]:
+        return [sorted(os.sched_getaffinity(int(thread.name))) for thread in Path("/proc/self/task").iterdir()]
+
+    report({"cores": cores()})
+    orders()
+    return cores()
 
 
 def sleep(seconds: float, report: Callable[[dict[str, Any]], None]) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import msgspec
 import psutil
 import pytest
 
-from harness.launch import Outcome, launch
+from harness.launch import Outcome, Worker, launch
 from harness.machine import usable_cores
 from harness.surroundings import PASSED_ON, Place, worker_environment
 
@@ -211,6 +212,27 @@ def test_a_worker_is_bound_to_its_cores_and_its_pools_are_told(tmp_path: Path) -
     assert usable_cores() == before
 
 
+@pytest.fixture
+def all_cores() -> Iterator[list[int]]:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    yield usable_cores()
+    os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(("neighbours", "place"), [(1, -2), (99, -1)])
+def test_a_worker_starts_beside_its_neighbours_if_there_is_room_and_joins_them_with_all_its_threads(
+    neighbours: int, place: int, all_cores: list[int], tmp_path: Path
+) -> None:
+    call = "tests.harness.jobs:look_at_threads"
+    with Worker(call, {}, folder=tmp_path, cores=1, timeout_s=60, neighbours=neighbours) as worker:
+        assert next(worker.events())["cores"] == 2 * [all_cores[-2:][place:][:1]]
+        worker.join()
+        worker.send({})
+        assert list(worker.events()) == []
+        assert msgspec.json.decode(worker.outcome().require()) == 2 * [all_cores[-1:]]
+
+
 def test_a_worker_gets_its_folder_its_start_and_no_input(tmp_path: Path) -> None:
     before = time.time()
     said = msgspec.json.decode(run("look_around", tmp_path).value)
@@ -285,7 +307,7 @@ def open_descriptors() -> set[Path]:
 
 def test_launching_imports_no_framework() -> None:
     code = (
-        "import sys; from pathlib import Path; from harness.launch import launch; import tempfile\n"
+        "import sys; from pathlib import Path; from harness.launch import Worker, launch; import tempfile\n"
         "with tempfile.TemporaryDirectory() as d:\n"
         "    assert launch('tests.harness.jobs:add', {'left': 1, 'right': 2}, folder=Path(d)).ending == 'ok'\n"
         "print(*sys.modules)"
