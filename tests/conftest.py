@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 
+from tests.quick_xla import FLAGS
+
 os.environ.update({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"})  # read when NumPy is imported
-# What tests compile with JAX runs for milliseconds: unoptimised, compiling takes half the time. Workers that the
-# harness starts see no such variable.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+os.environ.setdefault("XLA_FLAGS", FLAGS)  # workers that the harness starts see no such variable
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from backends.keras3 import arithmetic, fitting, heads, layers, maps, optimizers, randomness
 from backends.keras3.engine import Device, Engine
+from backends.keras3.models import undrawn
 from backends.keras3.tensors import view
 from harness.audit import Observed
 from harness.clock import Clock
@@ -30,7 +32,7 @@ _POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp64": "float64"}
 
 
 class KerasSession:
-    """See `harness.contract.Session`."""
+    """See `harness.contract.Session`. Kernels are zeros until they are loaded, unless the case has an `idiom`."""
 
     wall_part = "fetch+transfer+step"
 
@@ -44,12 +46,13 @@ class KerasSession:
         keras.config.set_dtype_policy(_POLICIES[case.precision])
         keras.config.set_image_data_format(case.layout.replace("-", "_"))
         self.batch_layout: Literal["nhwc", "nchw"] = "nchw" if case.layout == "channels-first" else "nhwc"
-        network = model.build(case.image_size)
-        maps.check({variable.path: variable.shape for variable in network.backbone.weights}, network.table)
-        if not case.idiom:
-            network = layers.matched(network)
-        self.head_features = int(network.backbone.output.shape[-1])
-        head = heads.build(case.head, network.backbone.output, classes)
+        with nullcontext() if case.idiom else undrawn():
+            network = model.build(case.image_size)
+            maps.check({variable.path: variable.shape for variable in network.backbone.weights}, network.table)
+            if not case.idiom:
+                network = layers.matched(network)
+            self.head_features = int(network.backbone.output.shape[-1])
+            head = heads.build(case.head, network.backbone.output, classes)
         self._model = fitting.Network(network.backbone.input, head.logits)
         if not case.dropout:
             for layer in self._model.layers:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from backends.keras3 import heads, maps
 from backends.keras3.archive import Stored, open_stored
-from backends.keras3.models import CLASSIFIER_LAYER, Network
+from backends.keras3.models import CLASSIFIER_LAYER, Network, undrawn
 from harness.contract import Model
 from harness.errors import Refused
 
@@ -28,7 +28,8 @@ def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, .
     Raises `Refused` if the file is unreadable or unsafe, has values that are not finite, or fits less than half of the
     backbone.
     """
-    network: Network = model.build(IMAGE_SIZE)
+    with undrawn():
+        network: Network = model.build(IMAGE_SIZE)
     table = {row.variable: row for row in (*_with_classifier(network, model), *heads.ROWS)}
     shapes = {
         row.variable: maps.canonical_shape(variable.shape, row.layout)
@@ -78,8 +79,9 @@ def write(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
 
     Raises `Refused` for a tensor that is missing, has another shape, or no place in the model.
     """
-    network: Network = model.build(IMAGE_SIZE)
-    whole, table = _whole(network, model, arrays)
+    with undrawn():
+        network: Network = model.build(IMAGE_SIZE)
+        whole, table = _whole(network, model, arrays)
     _assign(whole, table, arrays)
     partial = Path(path).with_name(".partial-" + Path(path).name)
     if path.endswith(".weights.h5"):

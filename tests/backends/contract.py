@@ -24,6 +24,7 @@ from harness.run import run_case, starting_arrays
 from harness.spec import Case, Job, Scenario, Stage
 from results.rules import breaches
 from results.time_rules import TIME_RULES
+from tests.quick_xla import compile_quickly
 
 CLASSES = ("red", "green", "blue")
 NOT_OF_THE_MACHINE = ("compile in window", "other steps", "fetched outside", "evaluated inside")
@@ -45,6 +46,7 @@ def short(name: str) -> Scenario:
 
 def check_cases(backend: str, engine: str | None, pairs: list[list[str]], folder: str) -> dict[str, list[str]]:
     """Problems of each (model, scenario) pair, by `model/scenario`; an empty list means that the contract holds."""
+    compile_quickly()
     return {
         f"{model}/{name}": list(_problems(backend, engine, model, short(name), Path(folder), probed=place == 0))
         for place, (model, name) in enumerate(pairs)
@@ -69,12 +71,13 @@ def _problems(
     if reason := module.decline(case):
         return [f"declined: {reason}"]
     session = module.open_session(case, offered, len(CLASSES))
+    untrained = replace(case, seed=1, scenario=replace(scenario, start="random"))
+    arrays, _ = starting_arrays(session, untrained, offered, None, CLASSES)
+    session.load(arrays)
     problems = [*_of_state(session), *_of_predict(session, prepared.folder, size)]
     if probed and hasattr(module, "open_probe"):
         problems += _of_probe(module.open_probe(session), session, size)
     checkpoint = folder / f"{model}.safetensors"
-    untrained = replace(case, seed=1, scenario=replace(scenario, start="random"))
-    arrays, _ = starting_arrays(session, untrained, offered, None, CLASSES)
     backbone = {name: array for name, array in arrays.items() if not name.startswith("head.")}
     write_checkpoint(
         checkpoint, backbone, model=model, normalisation=NORMALISATIONS["imagenet"], origin="contract", classes=()

@@ -21,6 +21,7 @@ from harness.plugins import find_model
 from harness.schedule import factors
 from harness.spec import Case, Optimizer, Scenario, Schedule, Stage
 from harness.stochastic import watch
+from tests.quick_xla import compile_quickly
 
 CLASSES, BATCH, DRAWS, STEPS = 3, 4, 4000, 6
 RATES = {"head_lr": 0.01, "backbone_lr": 0.003, "batch_size": BATCH}
@@ -54,6 +55,7 @@ def answers(
     backend: str, engine: str | None, model: str, size: int, stages: list[str], rules: list[str], folder: str
 ) -> dict[str, Any]:
     """Facts in float64; arrays go to `folder`/answers.npz, as `ask` names them."""
+    compile_quickly()
     module, offered = find_model(backend, model, ())
     case = probe_case(backend, engine, model, size, dropout=False)
     if reason := module.decline(case):

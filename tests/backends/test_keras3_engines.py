@@ -26,6 +26,7 @@ from harness.clock import Clock
 from harness.contract import Model
 from harness.dataset import Split
 from harness.feed import Feed
+from harness.initial import random_arrays
 from harness.metrics import quality
 from harness.spec import Augmentation, Case, Optimizer, Scenario, Stage
 
@@ -195,6 +196,14 @@ def _case(engine: str, *stages: Stage, **fields: Any) -> Case:
     scenario = Scenario(name="probe", explanation="", stages=stages)
     case = {"backend": "keras3", "model": "tiny", "dataset": "noise", "dataset_sha256": "0", "image_size": SIDE}
     return Case(**{**case, "engine": engine, "scenario": scenario, **fields})
+
+
+def _open(case: Case, model: Model = TINY) -> Any:
+    """A session with arrays drawn as the harness draws them; an idiomatic one begins with Keras' own."""
+    session = keras3.open_session(case, model, CLASSES)
+    if not case.idiom:
+        session.load(random_arrays(session.state(), "torch-default", 0))
+    return session
 
 
 def _split(files: tuple[str, ...] | None = None) -> Split:
@@ -394,11 +403,11 @@ def _pipeline(session: Any, folder: Path) -> dict[str, Any]:
 
 def _other(engine: str) -> dict[str, Any]:
     two_rates = STAGES["small-lr"]
-    idiom = keras3.open_session(_case(engine, two_rates, idiom=True), TINY, CLASSES)
+    idiom = _open(_case(engine, two_rates, idiom=True))
     before = audit.mark(idiom.state())
     _train(idiom, two_rates, _feed(idiom, two_rates))
     breaches = list(audit.judge(before, idiom.state(), two_rates, idiom.slots()).breaches)
-    half = keras3.open_session(_case(engine, two_rates, precision="bf16", head="mlp"), TINY, CLASSES)
+    half = _open(_case(engine, two_rates, precision="bf16", head="mlp"))
     before = audit.mark(half.state())
     _train(half, two_rates, _feed(half, two_rates))
     return {
@@ -416,7 +425,7 @@ def _compiled(engine: str) -> dict[str, Any]:
     found: dict[str, Any] = {"declined": keras3.decline(case)}
     if found["declined"]:
         return found
-    plain, session = (keras3.open_session(replace(case, compile=wanted), TINY, CLASSES) for wanted in (False, True))
+    plain, session = (_open(replace(case, compile=wanted)) for wanted in (False, True))
     session.load({tensor.name: tensor.array for tensor in plain.state()})
     found["uncompiled"] = list(_train(plain, stage, _feed(plain, stage)).losses)
     clock = _train(session, stage, _feed(session, stage))
@@ -425,13 +434,13 @@ def _compiled(engine: str) -> dict[str, Any]:
 
 
 def _dropped(engine: str, seed: int) -> list[float]:
-    session = keras3.open_session(_case(engine, STAGES["lr0"], head="mlp", seed=seed), TINY, CLASSES)
+    session = _open(_case(engine, STAGES["lr0"], head="mlp", seed=seed))
     session.load({t.name: np.full(t.array.shape, 0.1, np.float32) for t in session.state() if t.role == "weight"})
     return _train(session, STAGES["lr0"], _feed(session, STAGES["lr0"])).losses
 
 
 def _wide(engine: str) -> dict[str, Any]:
-    session = keras3.open_session(_case(engine, STAGES["small-lr"], precision="fp64"), TINY, CLASSES)
+    session = _open(_case(engine, STAGES["small-lr"], precision="fp64"))
     found: dict[str, Any] = {"precision": session.effective().precision, "losses": _losses(session)}
     _train(session, STAGES["first-block"], _feed(session, STAGES["first-block"]))
     arrays = [tensor.array for tensor in session.state()]
@@ -443,7 +452,7 @@ def _wide(engine: str) -> dict[str, Any]:
 
 def _mobilenet(engine: str) -> dict[str, Any]:
     stage = Stage(epochs=1, head_lr=0.01, backbone_lr=0.01, frozen=7, batch_size=BATCH)
-    session = keras3.open_session(_case(engine, stage), keras3.MODELS["mobilenet-v2-0.35"], CLASSES)
+    session = _open(_case(engine, stage), keras3.MODELS["mobilenet-v2-0.35"])
     before = audit.mark(session.state())
     _train(session, stage, _feed(session, stage))
     judged = audit.judge(before, session.state(), stage, session.slots())
@@ -460,7 +469,7 @@ def _probe(engine: str) -> dict[str, Any]:
     warnings.filterwarnings("ignore", message="__array__ implementation doesn't accept a copy keyword")
     case = _case(engine, STAGES["full"])
     assert keras3.decline(case) is None
-    session = keras3.open_session(case, TINY, CLASSES)
+    session = _open(case)
     found = {**_stages(session), "losses": _losses(session), "variance_error": _variance_error()}
     found["optimizers"] = _optimizers()
     with tempfile.TemporaryDirectory() as folder:

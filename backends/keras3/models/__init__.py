@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from backends.keras3.models import efficientnet, mobilenet_v2, resnet
-from backends.keras3.models.network import Network, Source
+from backends.keras3.models.network import Network, Source, undrawn
 from harness.contract import Model
 
-__all__ = ["CLASSIFIER_LAYER", "MODELS", "SOURCES", "Network", "Source"]
+__all__ = ["CLASSIFIER_LAYER", "MODELS", "SOURCES", "Network", "Source", "undrawn"]
 
 MODELS: Mapping[str, Model] = {
     model.name: model for model in (*resnet.MODELS, *efficientnet.MODELS, *mobilenet_v2.MODELS)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from backends.keras3.maps import Row
 
@@ -36,3 +41,22 @@ def image_shape(size: int) -> tuple[int, int, int]:
     import keras
 
     return (3, size, size) if keras.config.image_data_format() == "channels_first" else (size, size, 3)
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Kernels that are built meanwhile are zeros: for networks of which every tensor is loaded afterwards.
+
+    Drawing takes half the time of building one, on JAX, which compiles it for each shape, nine tenths.
+    """
+    import keras
+
+    def zeros(_: Any, shape: tuple[int, ...], dtype: str | None = None, **__: Any) -> NDArray[Any]:
+        return np.zeros(shape, keras.backend.standardize_dtype(dtype))
+
+    drawing = keras.initializers.VarianceScaling.__call__  # what Glorot's and He's are, too
+    keras.initializers.VarianceScaling.__call__ = zeros
+    try:
+        yield
+    finally:
+        keras.initializers.VarianceScaling.__call__ = drawing
