@@ -110,7 +110,7 @@ def test_a_case_that_fails_is_3_and_the_others_are_measured(tmp_path: Path) -> N
     base = checkout(tmp_path / "base")
     session = base / "backends" / "reference" / "session.py"
     step = "        logits, tape = self.network.forward("
-    broken = session.read_text().replace(step, f"        assert stage.backbone_lr == 0\n{step}", 1)
+    broken = session.read_text().replace(step, f"        assert stage.frozen == 'backbone'\n{step}", 1)
     session.write_text(broken)
     said = gate(tmp_path, base, "--suite", file)
     assert said.exit_code == 3, said.output
