@@ -231,6 +231,7 @@ def _legend(good: pd.DataFrame) -> tuple[str, ...]:
     judged = f" of {images[0]} images" if len(images) == 1 else ""
     return (
         "images/s, times, memory: median over runs (its 95 % interval; under 6 runs smallest to largest)",
-        "accuracy: mean over seeds ± 95 % t interval (number of seeds); MB: 10⁶ bytes at the peak",
+        "accuracy: mean over seeds ± 95 % t interval (number of seeds)",
+        "MB: 10⁶ bytes at the peak; of a process its libraries' pages too, on a GPU what was allocated",
         f"± test: points of accuracy that a test set{judged} cannot tell apart",
     )

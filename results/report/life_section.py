@@ -113,8 +113,8 @@ def memory_section(shown: Sequence[Shown]) -> Section:
         "memory",
         "Memory",
         paragraphs=(
-            "The peak of a process, in 10⁶ bytes, mean over the processes of a case: what it held before the model was "
-            "built, and what came on top of that.",
+            "The peak of a process, in 10⁶ bytes, mean over the processes of a case, the pages of its libraries among "
+            "them: what it held before the model was built, and what came on top of that.",
         ),
         charts=tuple(
             _stacked("memory", panel, [row for case in panel.cases for row in _memory(case)], order, look(order), "MB")

@@ -18,6 +18,7 @@ import pytest
 
 from backends import keras3
 from backends.keras3 import maps
+from backends.keras3.models import undrawn
 from harness.errors import Declined
 from harness.initial import random_arrays
 from harness.spec import Case, Scenario, Stage
@@ -121,7 +122,8 @@ def _files(name: str, folder: Path) -> dict[str, Any]:
     import keras
 
     model, draw = keras3.MODELS[name], np.random.default_rng(0)
-    network = model.build(SIDE)
+    with undrawn():
+        network = model.build(SIDE)
     paths = {row.variable: row for row in network.table}
     paths |= {row.variable: row for row in maps.rows("predictions", model.classifier.rstrip("."), "dense", -1)}
     shapes = {paths[v.path].name: maps.canonical_shape(v.shape, paths[v.path].layout) for v in network.backbone.weights}
@@ -133,8 +135,9 @@ def _files(name: str, folder: Path) -> dict[str, Any]:
         keras3.export_weights(arrays, model, path)
         back, unmapped = keras3.import_weights(path, model)
         if ending == ".weights.h5":
-            backbone = model.build(96).backbone
-            own = keras.Model(backbone.input, keras.layers.Dense(10, name="predictions")(backbone.output))
+            with undrawn():
+                backbone = model.build(96).backbone
+                own = keras.Model(backbone.input, keras.layers.Dense(10, name="predictions")(backbone.output))
             own.load_weights(path)
         else:
             own = keras.saving.load_model(path, compile=False)

@@ -18,7 +18,7 @@ import pytest
 
 from backends import keras3
 from backends.keras3 import maps
-from backends.keras3.models import mobilenet_v2
+from backends.keras3.models import mobilenet_v2, undrawn
 from harness.errors import Declined, Refused
 
 REAL = Path(__file__).parents[2].parent / "shared" / "weights" / "mobilenet_v2_0.35_224_imagenet_notop.weights.h5"
@@ -95,7 +95,9 @@ def _arrays(content: str) -> dict[str, Any]:
     draw = np.random.default_rng(0)
     shapes = {}
     table = {row.variable: row for row in mobilenet_v2.WEIGHT_MAP}
-    for variable in MODEL.build(32).backbone.weights:
+    with undrawn():
+        network = MODEL.build(32)
+    for variable in network.backbone.weights:
         row = table[variable.path]
         shapes[row.name] = maps.canonical_shape(variable.shape, row.layout)
     if content != "backbone":
@@ -125,11 +127,12 @@ def _formats(folder: Path) -> dict[str, Any]:
             path = str(folder / f"{content}{ending}")
             keras3.export_weights(arrays, MODEL, path)
             back, unmapped = keras3.import_weights(path, MODEL)
-            own = keras.applications.MobileNetV2(
-                (224, 224, 3), 0.35, content == "classifier", None, pooling="avg", classes=10
-            )
-            if content == "head":
-                own = keras.Model(own.input, keras.layers.Dense(10, name="head")(own.output))
+            with undrawn():
+                own = keras.applications.MobileNetV2(
+                    (224, 224, 3), 0.35, content == "classifier", None, pooling="avg", classes=10
+                )
+                if content == "head":
+                    own = keras.Model(own.input, keras.layers.Dense(10, name="head")(own.output))
             own.load_weights(path)
             found[content + ending] = {
                 "read": back.keys() == arrays.keys() and all(np.array_equal(back[n], arrays[n]) for n in arrays),
@@ -144,7 +147,8 @@ def _nested(folder: Path) -> dict[str, Any]:
 
     arrays = _arrays("backbone")
     keras3.export_weights(arrays, MODEL, str(folder / "inner.weights.h5"))
-    inner = keras.applications.MobileNetV2((96, 96, 3), 0.35, False, None)
+    with undrawn():
+        inner = keras.applications.MobileNetV2((96, 96, 3), 0.35, False, None)
     inner.load_weights(folder / "inner.weights.h5")
     image = keras.Input((96, 96, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(inner(image))
@@ -166,7 +170,9 @@ def _bad(folder: Path) -> dict[str, str]:
     small = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x), keras.layers.Dense(2)])
     small.save(folder / "lambda.keras")
     small.save_weights(folder / "other.weights.h5")
-    keras.applications.MobileNetV2((32, 32, 3), 0.75, False, None).save_weights(folder / "wider.weights.h5")
+    with undrawn():
+        wider = keras.applications.MobileNetV2((32, 32, 3), 0.75, False, None)
+    wider.save_weights(folder / "wider.weights.h5")
     (folder / "empty.weights.h5").touch()
     for whole in ("backbone.weights.h5", "backbone.keras"):
         cut = (folder / whole).read_bytes()
@@ -195,7 +201,8 @@ def _refusal(attempt: Any) -> str:
 
 def _real() -> dict[str, Any]:
     arrays, unmapped = keras3.import_weights(str(REAL), MODEL)
-    network = MODEL.build(224).backbone
+    with undrawn():
+        network = MODEL.build(224).backbone
     network.load_weights(REAL)
     table = {row.variable: row for row in mobilenet_v2.WEIGHT_MAP}
     equal = [
