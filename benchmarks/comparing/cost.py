@@ -10,6 +10,7 @@ from benchmarks.comparing.limits import Limits
 from benchmarks.comparing.pairs import QUADS
 from benchmarks.forecast import START_S, expected_s
 from benchmarks.selection import Draft
+from harness.machine import usable_cores
 from results.verdicts import LOOKS
 
 TURNS = 4 * QUADS
@@ -19,8 +20,7 @@ def cost(cases: Sequence[tuple[Draft, Draft]], limits: Limits, results: Path, ca
     """A line per case with the least and the most it takes, and the sum. Measures nothing."""
     lines, least, most = [], 0.0, 0.0
     for arms in cases:
-        start_s = sum(START_S.get(draft.case.backend, 1.0) for draft in arms)
-        pair_s = TURNS * limits.turn_s + start_s
+        pair_s = TURNS * limits.turn_s + _start_s(arms, limits)
         runs_s = limits.seeds * sum(expected_s(draft.case, results, catalogue) for draft in arms)
         low, high = LOOKS[0] * pair_s + runs_s, 2 * (limits.pairs * pair_s + runs_s)
         label = " | ".join(dict.fromkeys(f"{d.case.backend_name}/{d.case.model}/{d.case.scenario.name}" for d in arms))
@@ -33,3 +33,10 @@ def cost(cases: Sequence[tuple[Draft, Draft]], limits: Limits, results: Path, ca
     if limits.budget_s is not None:
         lines.append(f"--budget ends it after {limits.budget_s / 60:g} min; what is open then is inconclusive")
     return "\n".join(lines)
+
+
+def _start_s(arms: tuple[Draft, Draft], limits: Limits) -> float:
+    """Seconds until both sides of a pair can begin: side by side where there are cores for it, else one by one."""
+    each = [START_S.get(draft.case.backend, 1.0) for draft in arms]
+    beside = not limits.alternate and sum(draft.case.threads for draft in arms) <= len(usable_cores())
+    return max(each) if beside else sum(each)

@@ -107,3 +107,13 @@ def test_a_dry_run_says_what_it_costs_and_measures_nothing(tmp_path: Path) -> No
     assert "1 cases" in said
     assert "min if the first look" in said
     assert not list(tmp_path.rglob("*.jsonl"))
+
+
+@pytest.mark.parametrize(("cores", "options", "said"), [(2, (), "2 to 8 min"), (1, (), "3 to 12 min"),
+                                                        (2, ("--alternate",), "3 to 12 min")])  # fmt: skip
+def test_a_dry_run_counts_the_starts_once_where_both_have_cores(
+    cores: int, options: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.comparing.cost.usable_cores", lambda: list(range(cores)))
+    case = ("--backend", "pytorch", "--model", "resnet18", "--scenario", "scratch", "--seeds", "0")
+    assert said in invoke("compare", *case, *options, "--results", tmp_path, "--dry-run").output
