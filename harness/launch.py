@@ -73,8 +73,8 @@ def launch(
 class Worker:
     """A worker process that lives until its call is done. Use as a context manager; leaving it ends its process group.
 
-    Arguments as for `launch`; with `neighbours`, it starts on the cores beside those of so many others, until it is
-    told to `join` them. `events` yields what the worker reports, `send` gives an order to a call that asks for
+    Arguments as for `launch`; with `beside`, it starts on cores beside so many that others have, until it is told to
+    `join` them. `events` yields what the worker reports, `send` gives an order to a call that asks for
     `orders`, and `outcome` says how it ended, once `events` has come to its end.
     """
 
@@ -88,7 +88,7 @@ class Worker:
         engine: str | None = None,
         timeout_s: float | None = None,
         place: Place = HERE,
-        neighbours: int = 0,
+        beside: int = 0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._count = count = cores or len(usable_cores())
@@ -103,7 +103,7 @@ class Worker:
         self._kills_before = _kills_for_memory()
         self._started = time.monotonic()
         try:
-            with (folder / "log.txt").open("wb") as log, bound_to(count, neighbours):
+            with (folder / "log.txt").open("wb") as log, bound_to(count, beside):
                 self._process = subprocess.Popen(
                     [place.python, "-m", "harness.worker", str(folder)],
                     stdin=subprocess.DEVNULL,
@@ -127,7 +127,7 @@ class Worker:
         return self._process.pid
 
     def join(self) -> None:
-        """Move it to the cores of a worker without neighbours."""
+        """Move it to the cores of a worker that starts beside no other."""
         bind_threads(self.pid, self._count)
 
     def send(self, order: Mapping[str, Any]) -> None:

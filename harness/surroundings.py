@@ -57,18 +57,17 @@ def worker_environment(
 
 
 @contextmanager
-def bound_to(count: int, neighbours: int = 0) -> Iterator[None]:
+def bound_to(count: int, beside: int = 0) -> Iterator[None]:
     """Bind this thread to so many of its cores; what it starts meanwhile stays bound.
 
-    They are its last ones, as interrupts like core 0, or, where there are enough, those before the cores of so many
-    neighbours.
+    They are its last ones, as interrupts like core 0, or, where there are enough, those beside the last `beside` ones.
     """
     # Affinity is inherited, so it holds from the worker's first instruction.
     before = usable_cores()
     if not hasattr(os, "sched_setaffinity") or count >= len(before):
         yield
         return
-    end = len(before) - count * neighbours
+    end = len(before) - beside
     os.sched_setaffinity(0, before[end - count : end] if end >= count else before[-count:])
     try:
         yield
@@ -77,10 +76,10 @@ def bound_to(count: int, neighbours: int = 0) -> Iterator[None]:
 
 
 def bind_threads(process: int, count: int) -> None:
-    """Bind every thread that a process has to the cores that `bound_to` gives without neighbours."""
-    cores = usable_cores()[-count:]
+    """Bind every thread that a process has to the last so many of this thread's cores."""
     if not hasattr(os, "sched_setaffinity"):
         return
+    cores = usable_cores()[-count:]
     with suppress(ProcessLookupError, FileNotFoundError):  # it has just ended, as its parent will hear
         for thread in Path(f"/proc/{process}/task").iterdir():
             os.sched_setaffinity(int(thread.name), cores)

@@ -19,6 +19,7 @@ import pytest
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays
 from benchmarks.datasets.cache import ENVIRONMENT
 from benchmarks.datasets.writing import Prepared
+from harness.machine import usable_cores
 
 EXPECTED_SKIPS = {"CUDA": re.compile(r"\bcuda\b", re.IGNORECASE), "../shared": re.compile(re.escape("../shared"))}
 """Reasons for which a test may be skipped in CI, by name. Everything else that is skipped fails the run."""
@@ -123,3 +124,12 @@ def coloured(split: str, count: int, classes: int = 3) -> tuple[np.ndarray, np.n
 def tiny_dataset(tiny_arrays: ArraySet, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """`tiny_arrays`, prepared."""
     return prepare_arrays("tiny", tiny_arrays, cache=tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def all_cores() -> Iterator[list[int]]:
+    """Every core of this machine, for as long as the test lasts; with `-n` a process has a part of them."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    yield usable_cores()
+    os.sched_setaffinity(0, before)

@@ -50,11 +50,12 @@ def _take_turns(
     sides: dict[str, Side], order: str, scratch: Path, turn_s: float, timeout_s: float
 ) -> dict[str, SideRecord]:
     with ExitStack() as stack:
-        # The first to have a turn is the first to start. Each starts on cores of its own, which takes half the time.
-        workers = {
-            name: stack.enter_context(_worker(sides[name], scratch / name, timeout_s, neighbours))
-            for neighbours, name in enumerate(dict.fromkeys(order))
-        }
+        # The first to have a turn is the first to start. Each starts on its own cores: neither waits for the other.
+        workers: dict[str, Worker] = {}
+        taken = 0
+        for name in dict.fromkeys(order):
+            workers[name] = stack.enter_context(_worker(sides[name], scratch / name, timeout_s, beside=taken))
+            taken += sides[name].job.case.threads
         events = {name: worker.events() for name, worker in workers.items()}
         if all(_heard("ready", own) for own in events.values()):
             for worker in workers.values():
@@ -68,7 +69,7 @@ def _take_turns(
         return {name: _said(sides[name], _outcome(workers[name], events[name])) for name in workers}
 
 
-def _worker(side: Side, folder: Path, timeout_s: float, neighbours: int) -> Worker:
+def _worker(side: Side, folder: Path, timeout_s: float, beside: int) -> Worker:
     case = side.job.case
     arguments = {"job": msgspec.to_builtins(side.job), "stage": side.stage, "delay": side.delay}
     return Worker(
@@ -79,7 +80,7 @@ def _worker(side: Side, folder: Path, timeout_s: float, neighbours: int) -> Work
         engine=case.engine,
         timeout_s=timeout_s,
         place=side.place,
-        neighbours=neighbours,
+        beside=beside,
     )
 
 

@@ -12,9 +12,11 @@ from click.testing import Result
 from benchmarks.catalogue import read_catalogue
 from benchmarks.comparing.arms import drafts, read_arms
 from benchmarks.comparing.limits import Limits
+from benchmarks.comparing.pairs import LEAST_STEPS
 from benchmarks.comparing.session import comparing
 from benchmarks.datasets.cache import cache_entries
 from results.compared import Compared, comparisons
+from results.rows import Pair
 from results.verdicts import LOOKS
 from tests.benchmarks.commanding import QUICK, ROOT, SMALL, checkout, invoke
 
@@ -109,21 +111,49 @@ def test_a_revision_runs_in_its_own_worktree(tmp_path: Path) -> None:
     subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", worktree], check=True)
 
 
-def test_each_arm_runs_the_code_of_its_own_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = checkout(tmp_path / "other")
-    session = other / "backends" / "reference" / "session.py"
-    marked = session.read_text().replace("        self.update(factor)\n", "        __import__('time').sleep(0.03)\n", 1)
-    session.write_text(marked)
-    monkeypatch.chdir(ROOT)  # where most people are when they compare
+def one_pair(results: Path, *arms: str) -> Pair:
     catalogue = read_catalogue()
-    specs = read_arms(("here", f"dir:{other}"), (), (), (), catalogue)
+    specs = read_arms(arms, (), (), (), catalogue)
     case = {"backend": ("reference",), "model": ("tiny-cnn",), "scenario": ("scratch",), "image_size": (32,),
             "augment": ("none",)}  # fmt: skip
-    with comparing(tmp_path / "results", Limits(turn_s=0.02), catalogue, order_seed=1, quiet=True) as sitting:
+    with comparing(results, Limits(turn_s=0.02), catalogue, order_seed=1, quiet=True) as sitting:
         (question,) = sitting.questions(specs, drafts(specs, case, catalogue), None)
-        pair = sitting.pair(question, "one pair", 1, "ABBA")
+        return sitting.pair(question, "one pair", 1, "ABBA")
+
+
+def marked_checkout(folder: Path, mark: str) -> Path:
+    """A copy of the project whose reference backend does something else beside each update, or in its place."""
+    session = checkout(folder) / "backends" / "reference" / "session.py"
+    update = "        self.update(factor)\n"
+    text = session.read_text()
+    assert text.count(update) == 1
+    session.write_text(text.replace(update, mark))
+    return folder
+
+
+def test_each_arm_runs_the_code_of_its_own_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = marked_checkout(tmp_path / "other", "        __import__('time').sleep(0.03)\n")
+    monkeypatch.chdir(ROOT)  # where most people are when they compare
+    pair = one_pair(tmp_path / "results", "here", f"dir:{other}")
     a, b = ([us for turn in side.turns for us in turn.step_us] for side in (pair.a, pair.b))
     assert min(b) > 30_000 > min(a)
+
+
+def test_both_arms_start_apart_and_take_their_turns_on_the_same_cores(tmp_path: Path, all_cores: list[int]) -> None:
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    note = f"""        self.update(factor)
+        import os
+        with open(f"{seen}/{{os.getpid()}}", "a") as file:
+            print(*os.sched_getaffinity(0), file=file)
+"""
+    own = marked_checkout(tmp_path / "own", note)
+    one_pair(tmp_path / "results", f"dir:{own}", f"dir:{own}")
+    steps = [[int(line) for line in file.read_text().splitlines()] for file in seen.iterdir()]
+    assert sorted(cores[0] for cores in steps) == all_cores[-2:]
+    for cores in steps:
+        turns = cores[-6 * LEAST_STEPS :]
+        assert turns == [all_cores[-1]] * len(turns)
 
 
 def test_processes_that_follow_each_other_make_pairs_too(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -212,20 +211,12 @@ def test_a_worker_is_bound_to_its_cores_and_its_pools_are_told(tmp_path: Path) -
     assert usable_cores() == before
 
 
-@pytest.fixture
-def all_cores() -> Iterator[list[int]]:
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, range(os.cpu_count() or 1))
-    yield usable_cores()
-    os.sched_setaffinity(0, before)
-
-
-@pytest.mark.parametrize(("neighbours", "place"), [(1, -2), (99, -1)])
-def test_a_worker_starts_beside_its_neighbours_if_there_is_room_and_joins_them_with_all_its_threads(
-    neighbours: int, place: int, all_cores: list[int], tmp_path: Path
+@pytest.mark.parametrize(("beside", "place"), [(1, -2), (99, -1)])
+def test_a_worker_starts_beside_others_if_there_is_room_and_joins_them_with_all_its_threads(
+    beside: int, place: int, all_cores: list[int], tmp_path: Path
 ) -> None:
     call = "tests.harness.jobs:look_at_threads"
-    with Worker(call, {}, folder=tmp_path, cores=1, timeout_s=60, neighbours=neighbours) as worker:
+    with Worker(call, {}, folder=tmp_path, cores=1, timeout_s=60, beside=beside) as worker:
         assert next(worker.events())["cores"] == 2 * [all_cores[-2:][place:][:1]]
         worker.join()
         worker.send({})
@@ -307,7 +298,7 @@ def open_descriptors() -> set[Path]:
 
 def test_launching_imports_no_framework() -> None:
     code = (
-        "import sys; from pathlib import Path; from harness.launch import Worker, launch; import tempfile\n"
+        "import sys; from pathlib import Path; from harness.launch import launch; import tempfile\n"
         "with tempfile.TemporaryDirectory() as d:\n"
         "    assert launch('tests.harness.jobs:add', {'left': 1, 'right': 2}, folder=Path(d)).ending == 'ok'\n"
         "print(*sys.modules)"

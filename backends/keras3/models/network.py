@@ -47,7 +47,7 @@ def image_shape(size: int) -> tuple[int, int, int]:
 def undrawn() -> Iterator[None]:
     """Kernels that are built meanwhile are zeros: for networks of which every tensor is loaded afterwards.
 
-    Drawing takes half the time of building one, on JAX, which compiles it for each shape, nine tenths.
+    JAX compiles the drawing for each shape, which took nine tenths of the time of building a network.
     """
     import keras
 
