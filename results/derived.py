@@ -70,7 +70,8 @@ def write_piece(files: Sequence[Path], piece: Piece) -> None:
     if place is None:
         return
     folder, own, key = place
-    frame = piece.frame.assign(file=[Path(file).name for file in piece.frame["file"]])
+    names = pd.array([Path(file).name for file in piece.frame["file"]], dtype="string")
+    frame = piece.frame.assign(file=names)
     columns: dict[str, Any] = {name: pa.array(frame[name], type=pa.list_(kind)) for name, kind in NUMBERS.items()}
     columns |= {name: pa.array(frame[name].tolist(), type=pa.list_(pa.string())) for name in WORDS}
     columns |= {name: [msgspec.json.encode(value).decode() for value in frame[name]] for name in MAPPINGS}
@@ -95,7 +96,7 @@ def write_piece(files: Sequence[Path], piece: Piece) -> None:
 
 def _arrays(column: pa.ChunkedArray) -> Iterator[np.ndarray[Any, Any]]:
     """The lists of a column as arrays, without a Python object per number."""
-    for chunk in column.chunks:
+    for chunk in filter(len, column.chunks):
         values = chunk.flatten().to_numpy(zero_copy_only=False)
         yield from np.split(values, np.cumsum(chunk.value_lengths().to_numpy(zero_copy_only=False))[:-1])
 

@@ -19,7 +19,7 @@ from results.certificate import essence, packages
 from results.derived import Piece, read_piece, write_piece
 from results.figures import measure
 from results.pair_rules import traits
-from results.rows import EndRow, Fault, ProcessRow, RunRow, scan
+from results.rows import EndRow, Fault, PairRow, ProcessRow, RunRow, scan
 from results.rules import judged
 
 
@@ -45,6 +45,9 @@ TYPES: dict[str, str] = {
 }
 """Columns of `load`, with their types. `offset` is where in `file` the row begins (see `results.rows.record_at`)."""
 
+
+ALONE = "comparisons alone, no run of its own"
+"""What a folder holds of which there is no table, and yet something to verify."""
 
 ROWS_AT_ONCE = 5_000
 """Rows that are Python objects before they become columns; bounds memory."""
@@ -77,7 +80,8 @@ def load(path: str | Path) -> pd.DataFrame:
         reading.add(own, alone=all(several[file.name] == 1 for file in own))
     warnings = [*reading.v50_lacking(), *reading.v50_unread()]
     if not sum(map(len, reading.frames)):
-        raise NothingMeasured("; ".join([f"{path} holds no record", *warnings]))
+        found = ALONE if reading.compared else "no record"
+        raise NothingMeasured("; ".join([f"{path} holds {found}", *warnings]))
     frame = pd.concat(reading.frames, ignore_index=True)
     frame.attrs.update(unread=dict(reading.unread), missing=reading.missing(), warnings=warnings)
     return frame
@@ -97,6 +101,7 @@ class _Said(msgspec.Struct):
 
     plan: RunRow | None = None
     ended: bool = False
+    compared: bool = False
     keys: set[str] = msgspec.field(default_factory=set)
     unread: dict[Fault, int] = msgspec.field(default_factory=dict)
 
@@ -107,6 +112,7 @@ class _Reading:
     def __init__(self) -> None:
         self.frames: list[pd.DataFrame] = []
         self.unread: Counter[Fault] = Counter()
+        self.compared = False
         self._home: dict[tuple[str, bytes], Path] = {}
         self._plans: dict[str, RunRow] = {}
         self._ended: set[str] = set()
@@ -126,6 +132,7 @@ class _Reading:
         for file, said in zip(files, msgspec.json.decode(piece.said, type=list[_Said]), strict=True):
             run = said.plan.run if said.plan else file.stem
             self.unread.update(said.unread)
+            self.compared |= said.compared
             self._keys[run] |= said.keys
             if said.plan:
                 self._plans[run] = said.plan
@@ -149,6 +156,8 @@ class _Reading:
                 said.plan = row
             elif isinstance(row, EndRow):
                 said.ended |= row.status != "interrupted"
+            elif isinstance(row, PairRow):
+                said.compared = True
             elif line.fault is not None:
                 said.unread[line.fault] = said.unread.get(line.fault, 0) + 1
         frame = pd.concat([*frames, _typed(rows)], ignore_index=True) if frames else _typed(rows)

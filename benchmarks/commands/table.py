@@ -53,14 +53,14 @@ def print_table(
     from results import load, table
     from results.follow import unfollowed
     from results.race import sentences
-    from results.read import NothingMeasured
+    from results.read import ALONE, NothingMeasured
 
     terminal = sys.stdout.isatty() and out is None
     width = shutil.get_terminal_size((100, 24)).columns if terminal else 100
     frame, proofs = load(path), read_certificates(certificates)
     rows = table(frame, target)
     if rows.empty:
-        raise NothingMeasured(f"{path} holds comparisons alone, no run of its own")
+        raise NothingMeasured(f"{path} holds {ALONE}")
     rows.attrs["leads"] = list(sentences(frame))
     lost = unfollowed(rows, frame)
     rows.attrs["warnings"] = [*rows.attrs["warnings"], *lost]
