@@ -64,8 +64,9 @@ def main(results: Path, margin: float, *, summary: bool) -> None:
                     _load(trial),
                 ):
                     specs = ArmSpec("A", "here", {}), ArmSpec("B", _said(trial), {}, delay=trial.delay)
-                    (found,) = sitting.compare(specs, drafts(specs, CASE, catalogue), None)
-                click.echo(f"{trial.name}: {found.sentence}")
+                    answers = sitting.compare(specs, drafts(specs, CASE, catalogue), None)
+                for said in (*(one.sentence for one in answers.comparisons), *answers.failed):
+                    click.echo(f"{trial.name}: {said}")
     wrong = [line for trial in TRIALS for line in _summed(trial, _of(trial, results))]
     sys.exit(1 if wrong else 0)
 

@@ -17,7 +17,7 @@ MARKS = {"regression": "✗", "improvement": "✓", "no change": "=", "inconclus
 
 def as_text(comparisons: Sequence[Comparison]) -> str:
     """Every comparison: what differs first, then a line per metric, then the verdict."""
-    return "\n\n".join("\n".join(_lines(one)) for one in comparisons) + "\n"
+    return "\n".join("\n".join(_lines(one)) + "\n" for one in comparisons)
 
 
 def as_markdown(comparisons: Sequence[Comparison]) -> str:

@@ -12,9 +12,8 @@ from benchmarks.catalogue import read_catalogue
 from benchmarks.comparing.arms import drafts, read_arms
 from benchmarks.comparing.cost import cost
 from benchmarks.comparing.limits import limit_options, read_limits
-from benchmarks.comparing.session import comparing
+from benchmarks.comparing.session import Answers, comparing
 from benchmarks.options import given, results_option, selection_options
-from results.comparison import Comparison
 from results.comparison_formats import FORMATS, write
 
 
@@ -39,7 +38,7 @@ def command(arms: tuple[str, ...], format_: str, out: Path | None, results: Path
     (dir:PATH), or `here`, with interpreters and settings of their own.
 
     Two live workers take turns on the same cores; pairs of fresh processes give one ratio each. Of each model `full` is
-    compared if no --scenario is named. Ends with 1 for a confirmed regression.
+    compared if no --scenario is named. Ends with 1 for a confirmed regression, 3 if a case could not be measured.
     """
     limits = read_limits(options)
     catalogue = read_catalogue(options["plugin"])
@@ -51,10 +50,14 @@ def command(arms: tuple[str, ...], format_: str, out: Path | None, results: Path
     session = comparing(results, limits, catalogue, order_seed=options["order_seed"], quiet=options["quiet"])
     with session as measuring:
         found = measuring.compare(specs, cases, options["stage"])
-    write(found, format_, out)
+    write(found.comparisons, format_, out)
+    for sentence in found.failed:
+        click.echo(f"error: {sentence}", err=True)
     sys.exit(exit_code(found))
 
 
-def exit_code(comparisons: list[Comparison]) -> int:
-    """1 if anything is a regression."""
-    return int(any(one.verdict == "regression" for one in comparisons))
+def exit_code(found: Answers) -> int:
+    """1 if anything is a regression, otherwise 3 if a case could not be measured."""
+    if any(one.verdict == "regression" for one in found.comparisons):
+        return 1
+    return 3 if found.failed else 0

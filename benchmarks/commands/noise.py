@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +33,12 @@ def command(results: Path, **options: Any) -> None:
     limits = read_limits(options, seeds=0, every_pair=True, confirm=False)
     with comparing(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as sitting:
         found = sitting.compare(specs, cases, None, "noise")
-    click.echo(as_text(found), nl=False)
-    for one in found:
+    click.echo(as_text(found.comparisons), nl=False)
+    problems = [*found.failed]
+    for one in found.comparisons:
         if one.findings[0].replicates < LOOKS[0]:
-            raise Declined(f"{one.label}: {one.findings[0].replicates} pairs are too few; give a larger --budget")
-        click.echo("\n".join(sentences(resolution(one))))
-    sys.exit(0)
+            problems.append(f"{one.label}: {one.findings[0].replicates} pairs are too few; give a larger --budget")
+        else:
+            click.echo("\n".join(sentences(resolution(one))))
+    if problems:
+        raise Declined("; ".join(problems))

@@ -73,22 +73,22 @@ def gate(
     drafts = {case_label(draft.case): draft for draft in cases}
     missing = [label for label in known if label not in drafts]
     new = [label for label in drafts if label not in known]
-    comparisons, failed = [], []
     here = ArmSpec("B", "here", {}, delay=delay)
+    questions, declined = [], []
     for label, draft in drafts.items():
         if label in new:
             continue
         first = draft._replace(case=replace(draft.case, seed=0))
         try:
-            found = sitting.compare((base, here), [(first, first)], None, "gate")
+            questions += sitting.questions((base, here), [(first, first)], None)
         except Incomparable:
             raise
         except Declined as error:
-            failed.append(f"{label}: {str(error).removeprefix(f'{label}: ')}")
-            continue
-        comparisons += [_with_leave(one, acceptances) for one in found]
-    comparisons = sitting.adjust(comparisons)
-    return Gated(comparisons, missing, new, failed)
+            declined.append(f"{label}: {error}")
+    answers = sitting.measure(questions, "gate")
+    comparisons = [_with_leave(one, acceptances) for one in answers.comparisons]
+    sitting.store_again(one for one in comparisons if one.accepted)
+    return Gated(comparisons, missing, new, declined + answers.failed)
 
 
 def exit_code(found: Gated, fail_on: Literal["regression", "inconclusive"]) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 from rich.console import Console
@@ -19,12 +20,20 @@ from benchmarks.comparing.question import Places, Question, ask
 from benchmarks.plan import Preparation
 from benchmarks.progress import RunProgress
 from benchmarks.selection import Draft
+from harness.errors import Declined
 from harness.machine import describe_machine, environment
 from results.certificate import read_certificates
 from results.comparison import Comparison, Purpose
 from results.multiplicity import adjusted
 from results.rows import Order, Pair
 from results.store import RunWriter, open_run
+
+
+class Answers(NamedTuple):
+    """Comparisons in the order of their questions, and a sentence about each question that could not be measured."""
+
+    comparisons: list[Comparison]
+    failed: list[str]
 
 
 class Sitting:
@@ -51,23 +60,31 @@ class Sitting:
         cases: Sequence[tuple[Draft, Draft]],
         stage: int | None,
         purpose: Purpose = "compare",
-    ) -> list[Comparison]:
-        """A comparison per case, with p adjusted over all of them."""
-        questions = self.questions(specs, cases, stage)
+    ) -> Answers:
+        """Ask about every case, then measure; raises as `ask` does, before anything is measured."""
+        return self.measure(self.questions(specs, cases, stage), purpose)
+
+    def measure(self, questions: Sequence[Question], purpose: Purpose) -> Answers:
+        """A comparison per question, with p adjusted over all; one that cannot be measured does not stop the others."""
         self._progress.expect(len(questions))
-        return self.adjust([self._campaign.answer(question, purpose) for question in questions])
+        comparisons, failed = [], []
+        for question in questions:
+            try:
+                comparisons.append(self._campaign.answer(question, purpose))
+            except Declined as error:
+                failed.append(str(error))
+        together = adjusted(comparisons) if len(comparisons) > 1 else comparisons
+        self.store_again(one for one, before in zip(together, comparisons, strict=True) if one != before)
+        return Answers(together, failed)
+
+    def store_again(self, comparisons: Iterable[Comparison]) -> None:
+        """Store comparisons to which something was added; of several rows of one, the last holds."""
+        for one in comparisons:
+            self._campaign.store_again(one)
 
     def pair(self, question: Question, name: str, number: int, order: Order) -> Pair:
         """One stored pair that counts. Raises `Declined`."""
         return self._campaign.pair(question, name, number, order)
-
-    def adjust(self, comparisons: list[Comparison]) -> list[Comparison]:
-        """The comparisons as they stand, with p adjusted over all of them, stored once more."""
-        found = adjusted(comparisons) if len(comparisons) > 1 else comparisons
-        for one, before in zip(found, comparisons, strict=True):
-            if one != before or one.accepted:
-                self._campaign.store_again(one)
-        return found
 
 
 @contextmanager

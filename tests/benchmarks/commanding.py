@@ -67,6 +67,16 @@ def checkout(folder: Path, *without: str) -> Path:
     return folder
 
 
+def frozen_only(folder: Path) -> Path:
+    """A copy of the project whose reference backend fails unless the backbone is frozen."""
+    session = checkout(folder) / "backends" / "reference" / "session.py"
+    step = "        logits, tape = self.network.forward("
+    text = session.read_text()
+    assert step in text
+    session.write_text(text.replace(step, f"        assert stage.frozen == 'backbone'\n{step}", 1))
+    return folder
+
+
 def rows(results: Path) -> list[Row]:
     """Every row under a results folder, in order."""
     files = sorted(results.rglob("*.jsonl"))

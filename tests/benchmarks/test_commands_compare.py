@@ -18,7 +18,7 @@ from benchmarks.datasets.cache import cache_entries
 from results.compared import Compared, comparisons
 from results.rows import Pair
 from results.verdicts import LOOKS
-from tests.benchmarks.commanding import QUICK, ROOT, SMALL, checkout, invoke
+from tests.benchmarks.commanding import QUICK, ROOT, SMALL, checkout, frozen_only, invoke
 
 SHORT = (
     "--scenario",
@@ -154,6 +154,17 @@ def test_both_arms_start_apart_and_take_their_turns_on_the_same_cores(tmp_path: 
     for cores in steps:
         turns = cores[-6 * LEAST_STEPS :]
         assert turns == [all_cores[-1]] * len(turns)
+
+
+def test_a_case_that_fails_is_3_and_does_not_stop_the_next(tmp_path: Path) -> None:
+    other = frozen_only(tmp_path / "other")
+    both = (*SMALL, *SHORT, "--scenario", "freeze-conv", "--seeds", "0")
+    said = invoke("compare", "here", f"dir:{other}", "--results", tmp_path / "results", *both)
+    assert said.exit_code == 3, said.output
+    assert "error: reference/tiny-cnn/scratch: arm B: failed – AssertionError" in said.stderr
+    assert "reference/tiny-cnn/freeze-conv" in said.stdout
+    judged = [one.verdict.label for one in comparisons(tmp_path / "results") if one.verdict is not None]
+    assert judged == ["reference/tiny-cnn/freeze-conv"]
 
 
 def test_processes_that_follow_each_other_make_pairs_too(tmp_path: Path) -> None:

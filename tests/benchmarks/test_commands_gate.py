@@ -16,7 +16,7 @@ from benchmarks.comparing.gate import Gated, exit_code
 from results.accepted import Acceptance, accepted_by, add_accepted, read_accepted
 from results.comparison import Comparison, Finding
 from results.comparison_formats import as_junit
-from tests.benchmarks.commanding import ROOT, checkout, invoke, refused
+from tests.benchmarks.commanding import ROOT, checkout, frozen_only, invoke, refused
 
 CASE = """
 [[case]]
@@ -107,11 +107,7 @@ batch_size = 8
 
 def test_a_case_that_fails_is_3_and_the_others_are_measured(tmp_path: Path) -> None:
     file = suite(tmp_path, "scratch", "freeze-conv")
-    base = checkout(tmp_path / "base")
-    session = base / "backends" / "reference" / "session.py"
-    step = "        logits, tape = self.network.forward("
-    broken = session.read_text().replace(step, f"        assert stage.frozen == 'backbone'\n{step}", 1)
-    session.write_text(broken)
+    base = frozen_only(tmp_path / "base")
     said = gate(tmp_path, base, "--suite", file)
     assert said.exit_code == 3, said.output
     assert "failed – reference/tiny-cnn/scratch: arm A: failed – AssertionError" in said.output
