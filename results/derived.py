@@ -96,7 +96,7 @@ def write_piece(files: Sequence[Path], piece: Piece) -> None:
 
 def _arrays(column: pa.ChunkedArray) -> Iterator[np.ndarray[Any, Any]]:
     """The lists of a column as arrays, without a Python object per number."""
-    for chunk in filter(len, column.chunks):
+    for chunk in column.chunks:
         values = chunk.flatten().to_numpy(zero_copy_only=False)
         yield from np.split(values, np.cumsum(chunk.value_lengths().to_numpy(zero_copy_only=False))[:-1])
 

@@ -15,6 +15,7 @@ from benchmarks.comparing.limits import limit_options, read_limits
 from benchmarks.comparing.session import Answers, comparing
 from benchmarks.options import given, results_option, selection_options
 from results.comparison_formats import FORMATS, write
+from results.sheet import plain
 
 
 @click.command
@@ -52,7 +53,7 @@ def command(arms: tuple[str, ...], format_: str, out: Path | None, results: Path
         found = measuring.compare(specs, cases, options["stage"])
     write(found.comparisons, format_, out)
     for sentence in found.failed:
-        click.echo(f"error: {sentence}", err=True)
+        click.echo(f"error: {plain(sentence)}", err=True)
     sys.exit(exit_code(found))
 
 
