@@ -70,16 +70,18 @@ def certify(
     """Run both arms in float64 and in their own precision, two processes at a time, and judge. Takes minutes."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="finetune-bench-") as scratch, ThreadPoolExecutor(2) as pool:
+        # The second arm first: it is mostly the one that compiles, and whatever takes long should not begin last.
         asked = [
             pool.submit(_ask, jobs, precision, request.sizes, Path(scratch) / f"{precision}-{number}", on_event)
+            for number, jobs in reversed(tuple(enumerate(prepared.arms)))
             for precision in ("fp64", prepared.arms[0][0].case.precision)
-            for number, jobs in enumerate(prepared.arms)
         ]
-        answers = _all_of(asked, pool)
-        pair = Pair((answers[0], answers[1]), (answers[2], answers[3]))
+        wide_other, narrow_other, wide_one, narrow_one = _all_of(asked, pool)
+        pair = Pair((wide_one, wide_other), (narrow_one, narrow_other))
         scenarios = [replace(job.case.scenario) for job in prepared.arms[0]]
         checks = prove(pair, scenarios)
-        arms = tuple(_arm(jobs[0], answer, catalogue) for jobs, answer in zip(prepared.arms, pair.narrow, strict=True))
+        sides = zip(prepared.arms, pair.narrow, pair.wide, strict=True)
+        arms = tuple(arm_of(jobs[0], narrow, wide, catalogue) for jobs, narrow, wide in sides)
     case = prepared.arms[0][0].case
     return seal(
         Certificate(
@@ -148,15 +150,18 @@ def _ask(
     return open_answers(msgspec.json.decode(outcome.require(), type=ArmFacts), folder)
 
 
-def _arm(job: Job, answers: Answers, catalogue: Catalogue) -> Arm:
+def arm_of(job: Job, narrow: Answers, wide: Answers, catalogue: Catalogue) -> Arm:
+    """One side of a certificate, from its answers in the case's own precision and in float64."""
+    facts = narrow.facts
     return Arm(
         backend=job.case.backend_name,
         packages=_packages(job, catalogue),
-        device=answers.facts.device,
-        settings=answers.facts.settings,
-        digests={place: _digest(found) for place, found in answers.facts.start.items()},
-        stand_ins=answers.facts.stand_ins,
-        cost=answers.facts.cost,
+        device=facts.device,
+        settings=facts.settings,
+        digests={place: _digest(found) for place, found in facts.start.items()},
+        stand_ins=facts.stand_ins,
+        stand_ins_in_float64=dict(sorted(wide.facts.stand_ins.items() - facts.stand_ins.items())),
+        cost=facts.cost,
     )
 
 

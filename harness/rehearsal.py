@@ -37,7 +37,8 @@ IMAGES = 8
 TRAIN_IMAGES = 2 * IMAGES - 1
 """One batch an epoch, and another one each epoch, so that a session can be looked at after every step."""
 STEPS = 10
-COST_IMAGES = 16 * IMAGES
+COST_IMAGES = 4 * IMAGES
+"""Half a second a step, as EfficientNet-B0 takes on JAX, must not cost minutes: with and without, in eight epochs."""
 Start = Literal["random", "checkpoint"]
 
 

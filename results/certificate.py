@@ -14,7 +14,7 @@ from harness import PROTOCOL
 from harness.arm import Cost
 from harness.spec import Scenario
 
-SCHEMA = 2
+SCHEMA = 3
 FOLDER = "certificates"
 NONE_MADE = "no certificate"
 """Why there is no ratio where nobody has asked for a proof."""
@@ -46,6 +46,8 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str | int | float | bool]
     digests: dict[str, str]
     stand_ins: dict[str, str] = {}
+    stand_ins_in_float64: dict[str, str] = {}
+    """What was replaced besides where float64 was compared, which is never timed."""
     cost: Cost | None = None
 
 

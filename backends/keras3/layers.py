@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from backends.keras3.depthwise import DepthwiseConv2D
 from backends.keras3.models import Network
 
 
@@ -63,12 +64,16 @@ class Dropout(keras.layers.Dropout):  # type: ignore[misc]
 
 
 _MATCHED = {keras.layers.BatchNormalization: BatchNormalization, keras.layers.Dropout: Dropout}
-_STOCK = {ours: stock for stock, ours in _MATCHED.items()}
+_SUMS = {keras.layers.DepthwiseConv2D: DepthwiseConv2D}
+_STOCK = {ours: stock for stock, ours in (_MATCHED | _SUMS).items()}
 
 
-def matched(network: Network) -> Network:
-    """The same network, its batch norm and dropout replaced by the ones of this module. Weights are fresh."""
-    return network._replace(backbone=_clone(network.backbone, _MATCHED))
+def matched(network: Network, *, depthwise_sums: bool) -> Network:
+    """The same network, its batch norm and dropout replaced by the ones of this module. Weights are fresh.
+
+    With `depthwise_sums` depthwise convolutions too, by the layer of `backends.keras3.depthwise`.
+    """
+    return network._replace(backbone=_clone(network.backbone, _MATCHED | (_SUMS if depthwise_sums else {})))
 
 
 def stock(model: Any) -> Any:

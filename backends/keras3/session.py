@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from backends.keras3 import arithmetic, fitting, heads, layers, maps, optimizers, randomness
+from backends.keras3 import arithmetic, depthwise, fitting, heads, layers, maps, optimizers, randomness
 from backends.keras3.engine import Device, Engine
 from backends.keras3.models import undrawn
 from backends.keras3.tensors import view
@@ -38,11 +38,12 @@ class KerasSession:
 
     def __init__(self, case: Case, model: Model, classes: int, device: Device) -> None:
         self._case = case
-        self._engine = Engine(device, case.threads, wide=case.precision == "fp64")
+        wide = case.precision == "fp64"
+        self._engine = Engine(device, case.threads, wide=wide)
         # Layers draw their seeds from here. keras.utils.set_random_seed would start an installed TensorFlow as well.
         random.seed(case.seed)
         self._engine.seed(case.seed)
-        keras.config.set_floatx("float64" if case.precision == "fp64" else "float32")
+        keras.config.set_floatx("float64" if wide else "float32")
         keras.config.set_dtype_policy(_POLICIES[case.precision])
         keras.config.set_image_data_format(case.layout.replace("-", "_"))
         self.batch_layout: Literal["nhwc", "nchw"] = "nchw" if case.layout == "channels-first" else "nhwc"
@@ -50,7 +51,7 @@ class KerasSession:
             network = model.build(case.image_size)
             maps.check({variable.path: variable.shape for variable in network.backbone.weights}, network.table)
             if not case.idiom:
-                network = layers.matched(network)
+                network = layers.matched(network, depthwise_sums=depthwise.needed(self._engine, wide=wide))
             self.head_features = int(network.backbone.output.shape[-1])
             head = heads.build(case.head, network.backbone.output, classes)
         self._model = fitting.Network(network.backbone.input, head.logits)

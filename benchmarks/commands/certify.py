@@ -116,6 +116,8 @@ def _print(certificate: Certificate, path: Path) -> None:
     for arm in certificate.arms:
         for own, stand_in in arm.stand_ins.items():
             click.echo(f"{arm.backend}: {stand_in} stands in for {own}")
+        for own, stand_in in arm.stand_ins_in_float64.items():
+            click.echo(f"{arm.backend}: {stand_in} stands in for {own} in float64, which is never timed")
         if arm.cost:
             click.echo(_cost(arm.backend, arm.cost))
     for scenario in certificate.scenarios:

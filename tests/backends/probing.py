@@ -64,7 +64,7 @@ def answers(
     probe = module.open_probe(session)
     arrays, facts = ask(session, probe, size, stages, rules)
     facts["rates in training"] = rates_in_training(session, probe, size)
-    facts["stand_ins"] = probe.stand_ins()
+    facts["stand_ins"], facts["engine"] = probe.stand_ins(), engine
     np.savez(Path(folder) / "answers.npz", **arrays)
     return facts
 

@@ -224,10 +224,13 @@ def test_v21_rates_are_those_of_the_schedule_in_play_and_in_training(twins: tupl
 def test_what_stands_in_for_the_frameworks_own_parts_is_named(twins: tuple[Answers, Answers]) -> None:
     torch, keras = (found.facts["stand_ins"] for found in twins)
     assert torch == {}
-    assert keras == {
+    expected = {
         "keras.layers.BatchNormalization": "backends.keras3.layers.BatchNormalization",
         "keras.optimizers.SGD": "backends.keras3.optimizers.SGD",
     }
+    if twins[1].facts["engine"] == "jax":  # in float64, which the answers are in
+        expected["keras.layers.DepthwiseConv2D"] = "backends.keras3.depthwise.DepthwiseConv2D"
+    assert keras == expected
 
 
 @pytest.mark.parametrize("backend", TINY)

@@ -18,7 +18,7 @@ from backends.reference.optimizers import Updates
 from backends.reference.probe import ReferenceProbe
 from backends.reference.session import ReferenceSession
 from benchmarks.catalogue import read_catalogue
-from benchmarks.certifying import Prepared, Request, prepare
+from benchmarks.certifying import Prepared, Request, arm_of, prepare
 from benchmarks.selection import Selection, expand
 from harness import conventions, feed, rehearsal
 from harness.checkpoint import Normalisation
@@ -223,7 +223,22 @@ def test_stand_ins_are_named_and_have_a_cost(
     wide, narrow = answer(prepared.arms[0], tmp_path)
     assert wide.facts.stand_ins == narrow.facts.stand_ins == {"numpy.mean": "reference.mean"}
     assert narrow.facts.settings == {"idiom": False}  # of what is certified, not of what it was held against
+    assert arm_of(prepared.arms[0][0], narrow, wide, read_catalogue()).stand_ins_in_float64 == {}
     cost = narrow.facts.cost
     assert wide.facts.cost is None and cost is not None
     assert cost.scenario == "full" and cost.epochs == 7
     assert 0.2 < cost.stand_ins_s / cost.own_s < 5.0  # the same code twice
+
+
+def test_what_is_replaced_in_float64_alone_is_named_apart(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def stand_ins(asked: ReferenceProbe) -> dict[str, str]:
+        wide = {"numpy.var": "reference.var"} if asked._session._case.precision == "fp64" else {}
+        return {"numpy.mean": "reference.mean", **wide}
+
+    monkeypatch.setattr(ReferenceProbe, "stand_ins", stand_ins)
+    wide, narrow = answer(prepared.arms[0][:1], tmp_path)
+    arm = arm_of(prepared.arms[0][0], narrow, wide, read_catalogue())
+    assert arm.stand_ins == {"numpy.mean": "reference.mean"}
+    assert arm.stand_ins_in_float64 == {"numpy.var": "reference.var"}
