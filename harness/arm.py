@@ -44,12 +44,14 @@ class LayerFacts(msgspec.Struct, frozen=True, kw_only=True):
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """What stand-ins cost: seconds of a step of a scenario's first stage with them, and with the framework's own parts.
 
-    Medians over `epochs` epochs, of the mean step of each; one process, one after the other, not paced.
+    Medians over `epochs` epochs of the mean step of each; `ratio` is the median of the epochs' own ratios. Both in one
+    process, in turns of an epoch, not paced.
     """
 
     scenario: str
     stand_ins_s: float
     own_s: float
+    ratio: float
     epochs: int
 
 

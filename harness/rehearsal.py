@@ -17,10 +17,10 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from harness import conventions, machine, tape
-from harness.arm import ArmFacts, Cost, LayerFacts, StageFacts, TensorFacts
+from harness.arm import ArmFacts, LayerFacts, StageFacts, TensorFacts
 from harness.checkpoint import read_checkpoint, tensors_digest
 from harness.contract import BUFFERS, Model, Norm, Probe, Session, Tensor
-from harness.cost import EPOCHS, step_seconds
+from harness.cost import cost_of_stand_ins
 from harness.dataset import Dataset, open_dataset
 from harness.errors import Declined
 from harness.evaluate import Evaluator
@@ -178,14 +178,14 @@ class _Arm:
         if not self._answers["stand_ins"]:
             return
         self._report({"asking": "what the stand-ins cost"})
-        dataset, seconds = _tail(open_dataset(task.dataset_path, COST_IMAGES)), []
-        for idiom in (False, True):
-            case = replace(task.case, idiom=idiom)
+        dataset = _tail(open_dataset(task.dataset_path, COST_IMAGES))
+
+        def ready(case: Case) -> Session:
             session, _ = self._open(case)
             self._load(session, case, case.scenario.start)
-            seconds.append(step_seconds(session, case, dataset, self._normalisation))
-        name = task.case.scenario.name
-        self._answers["cost"] = Cost(scenario=name, stand_ins_s=seconds[0], own_s=seconds[1], epochs=EPOCHS)
+            return session
+
+        self._answers["cost"] = cost_of_stand_ins(ready, task.case, dataset, self._normalisation)
 
     def _open(self, case: Case) -> tuple[Session, Probe]:
         session: Session = self._backend.open_session(case, self._model, len(self._dataset.meta.classes))

@@ -128,6 +128,6 @@ def _print(certificate: Certificate, path: Path) -> None:
 
 
 def _cost(backend: str, cost: Cost) -> str:
-    ratio = cost.stand_ins_s / cost.own_s
     times = f"{1000 * cost.stand_ins_s:.1f} and {1000 * cost.own_s:.1f} ms"
-    return f"{backend}: with them a step of {cost.scenario} takes {ratio:.2f} × that with the framework's own ({times})"
+    what = f"a step of {cost.scenario} takes {cost.ratio:.2f} × that with the framework's own"
+    return f"{backend}: with them {what} ({times})"
