@@ -202,6 +202,8 @@ def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:
         "reason": record.reason,
         "device": record.effective.device if record.effective else record.case.device,
         "device_name": record.effective.device_name if record.effective else None,
+        # An idiom has its framework's own layout, whatever the case says.
+        "layout": record.effective.layout if record.effective else record.case.layout,
         "backbone_parameters": record.parameters.get("backbone"),
         "wall_parts": "|".join(sorted(record.wall_s)),
         "wall_s": record.wall_s,

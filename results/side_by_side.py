@@ -13,7 +13,7 @@ from results.pair_rules import unlike
 
 ROW = ("dataset", "model", "scenario", "image_size", "device", "precision", "layout", "compile", "input", "threads",
        "head", "idiom", "epochs", "augment", "limit", "machine", "protocol")  # fmt: skip
-"""What two cells of one line agree in."""
+"""What two cells of one line agree in, but for the layout of an idiom, which is each framework's own."""
 
 
 class Ratio(NamedTuple):
@@ -75,6 +75,8 @@ def side_by_side(
     taken: dict[tuple[Any, ...], int] = {}
     for row in good.to_dict("records"):
         shared = {name: row[name] for name in ROW}
+        if row["idiom"]:
+            shared["layout"] = None
         agreed = tuple(None if pd.isna(value) else value for value in shared.values())
         backend = row["backend_name"]
         turn = taken[(*agreed, backend)] = taken.get((*agreed, backend), -1) + 1

@@ -35,6 +35,7 @@ def build(
     started: str = "2026-01-02T03:04:05+00:00",
     versions: dict[str, str] | None = None,
     device_peak: int | None = None,
+    ran_layout: str | None = None,
     **case: Any,
 ) -> Record:
     plan = Stage(epochs=len(curve), head_lr=0.01, backbone_lr=0.01, **(stage or {}))
@@ -73,7 +74,12 @@ def build(
         parameters={"backbone": backbone_parameters, "head": 10},
         memory=Memory(process_peak=812_000_000, private_peak=1, framework=1, device_peak=device_peak),
         effective=Effective(
-            device="cpu", device_name="Testor 1", precision="fp32", layout="channels-last", compile="no", threads=1
+            device="cpu",
+            device_name="Testor 1",
+            precision="fp32",
+            compile="no",
+            threads=1,
+            layout=ran_layout or the_case.layout,
         ),
         versions=versions or {"python": "3.11", the_case.backend: "1.0"},
     )

@@ -132,6 +132,16 @@ def test_a_ratio_is_withheld_for_the_first_thing_that_differs(
     assert may_compare(*made, "throughput") == reason
 
 
+def test_idioms_stand_on_one_line_with_the_layout_that_each_ran_in(tmp_path: Path) -> None:
+    keras = {"backend": "keras3", "engine": "jax"}
+    made = tabulate(tmp_path, build(idiom=True, ran_layout="channels-first"), build(idiom=True, **keras))
+    assert made["layout"].tolist() == ["channels-first", "channels-last"]
+    (line,) = side_by_side(made)
+    assert line.ratios == {"keras3-jax": "≠ idiom"}
+    matched = tabulate(tmp_path / "matched", build(ran_layout="channels-first"), build(**keras))
+    assert [set(line.cells) for line in side_by_side(matched)] == [{"pytorch"}, {"keras3-jax"}]
+
+
 def test_cases_of_one_backend_that_differ_have_a_line_each(tmp_path: Path) -> None:
     made = tabulate(tmp_path, build(), build(warmup_steps=4), build(backend="keras3", engine="jax"))
     assert [sorted(line.cells) for line in side_by_side(made)] == [["keras3-jax", "pytorch"], ["pytorch"]]
