@@ -95,6 +95,12 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         return [check for check in self.checks if not check.passed]
 
 
+class _Versioned(msgspec.Struct):
+    """What every schema has, so that one which is not known is named as such."""
+
+    schema: int
+
+
 class Certificates(NamedTuple):
     """Those of a results folder that count, and a sentence for each file that does not."""
 
@@ -143,12 +149,14 @@ def place(results_dir: Path, model: str, key: str) -> Path:
 
 def read_certificate(path: Path) -> Certificate:
     """Raises ValueError with a sentence for a file that is none, of another schema, or changed since it was written."""
+    content = path.read_bytes()
     try:
-        certificate = msgspec.json.decode(path.read_bytes(), type=Certificate)
+        schema = msgspec.json.decode(content, type=_Versioned).schema
+        if schema != SCHEMA:
+            raise ValueError(f"{path} has schema {schema}, not {SCHEMA}; make it again with `certify --fresh`")
+        certificate = msgspec.json.decode(content, type=Certificate)
     except msgspec.DecodeError as error:
         raise ValueError(f"{path} is no certificate ({error}); make it again with `certify --fresh`") from error
-    if certificate.schema != SCHEMA:
-        raise ValueError(f"{path} has schema {certificate.schema}, not {SCHEMA}; make it again with `certify --fresh`")
     if certificate.sha256 != _digest(certificate):
         raise ValueError(f"{path} was changed after it was written and does not count; make it again with `certify`")
     return certificate

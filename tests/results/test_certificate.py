@@ -82,6 +82,8 @@ def test_a_certificate_comes_back_as_it_was_written_and_an_edited_one_is_noticed
     assert "is no certificate" in read_certificates(tmp_path).problems[0]
     file.write_bytes(msgspec.json.encode(seal(replace(made, schema=99))))
     assert "has schema 99" in read_certificates(tmp_path).problems[0]
+    file.write_text('{"schema": 2, "model": "resnet18"}')  # of a schema that lacks what this one has
+    assert "has schema 2" in read_certificates(tmp_path).problems[0]
 
 
 def test_a_ratio_stands_where_a_certificate_of_level_three_covers_both_rows(tmp_path: Path) -> None:
