@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from backends import keras3
+from tests.backends.programs import answered
 
 if find_spec("keras") is None:  # importing it here would start an engine beside torch
     pytest.skip("keras is not installed", allow_module_level=True)
@@ -30,14 +27,7 @@ STATISTICS = ["base/norm/moving_mean", "base/norm/moving_variance"]
 
 @cache
 def probed(engine: str) -> dict[str, Any]:
-    environment = {**os.environ, "KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    done = subprocess.run(
-        [sys.executable, __file__], capture_output=True, text=True, env=environment, timeout=280, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return answered(__file__, engine)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

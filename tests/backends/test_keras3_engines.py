@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -29,6 +27,7 @@ from harness.feed import Feed
 from harness.initial import random_arrays
 from harness.metrics import quality
 from harness.spec import Augmentation, Case, Optimizer, Scenario, Stage
+from tests.backends.programs import answered
 
 SIDE, IMAGES, BATCH, CLASSES = 32, 24, 8, 4
 STAGES = {
@@ -50,14 +49,7 @@ ENGINES = [
 
 @cache
 def probed(engine: str) -> dict[str, Any]:
-    environment = {**os.environ, "KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    done = subprocess.run(
-        [sys.executable, __file__, engine], capture_output=True, text=True, env=environment, timeout=280, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return answered(__file__, engine, engine)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

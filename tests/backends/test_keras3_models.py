@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -22,6 +20,7 @@ from backends.keras3.models import undrawn
 from harness.errors import Declined
 from harness.initial import random_arrays
 from harness.spec import Case, Scenario, Stage
+from tests.backends.programs import answered
 
 ENGINE = "torch" if find_spec("torch") else "tensorflow"
 TWINS = ("resnet18", "efficientnet-b0")
@@ -32,20 +31,8 @@ pytestmark = pytest.mark.skipif(not find_spec("keras") or not find_spec(ENGINE),
 
 @cache
 def probed() -> dict[str, Any]:
-    environment = {**os.environ, "KERAS_BACKEND": ENGINE, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment |= {"PYTHONPATH": str(Path(__file__).parents[2])}
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [sys.executable, __file__, folder],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=280,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        return answered(__file__, ENGINE, folder)
 
 
 @pytest.mark.parametrize(("model", "ending"), FILES)

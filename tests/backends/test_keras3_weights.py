@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -20,6 +18,7 @@ from backends import keras3
 from backends.keras3 import maps
 from backends.keras3.models import mobilenet_v2, undrawn
 from harness.errors import Declined, Refused
+from tests.backends.programs import answered
 
 REAL = Path(__file__).parents[2].parent / "shared" / "weights" / "mobilenet_v2_0.35_224_imagenet_notop.weights.h5"
 MODEL = keras3.MODELS["mobilenet-v2-0.35"]
@@ -30,21 +29,9 @@ pytestmark = pytest.mark.skipif(not find_spec("keras") or not find_spec(ENGINE),
 
 @cache
 def probed() -> dict[str, Any]:
-    environment = {**os.environ, "KERAS_BACKEND": ENGINE, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
+    nowhere = "http://127.0.0.1:9"
     with tempfile.TemporaryDirectory() as folder:
-        environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "KERAS_HOME": folder}
-        environment |= {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
-        done = subprocess.run(
-            [sys.executable, __file__, folder],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=280,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        return answered(__file__, ENGINE, folder, KERAS_HOME=folder, https_proxy=nowhere, HTTPS_PROXY=nowhere)
 
 
 @needs_real

@@ -38,12 +38,12 @@ class Watched(ReferenceSession):
         super().train(stage, feed, clock)
 
 
-def measured(data: Prepared, computed: list[bool], pause_s: float = 0.0, **fields: Any) -> Cost:
+def measured(data: Prepared, computed: list[bool], pause_s: float = 0.0) -> Cost:
     def ready(case: Case) -> Any:
         return Watched(case, computed, pause_s)
 
     return cost_of_stand_ins(
-        ready, tiny_case(data, warmup_steps=0, **fields), open_dataset(data.folder), NORMALISATIONS["imagenet"]
+        ready, tiny_case(data, warmup_steps=0), open_dataset(data.folder), NORMALISATIONS["imagenet"]
     )
 
 

@@ -1,0 +1,25 @@
+"""A test file as a program: it answers for its tests in a process of its own, since an engine is one process's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def answered(file: str, engine: str, *arguments: str, **variables: str) -> dict[str, Any]:
+    """The JSON in the last line that the program prints; an assertion with its last words if it fails.
+
+    `variables` are added to its environment.
+    """
+    environment = {**os.environ, "KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), **variables}
+    done = subprocess.run(
+        [sys.executable, file, *arguments], capture_output=True, text=True, env=environment, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
