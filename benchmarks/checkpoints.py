@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from msgspec.structs import replace
 
 from benchmarks.catalogue import Catalogue, read_catalogue
 from benchmarks.datasets.cache import cache_folder, made_once
 from benchmarks.names import unknown
-from benchmarks.scenarios import PRETRAINING, PRETRAINING_AUGMENT
+from benchmarks.pretrained import embedded_network
 from harness import PROTOCOL
-from harness.augment import parse_augment
 from harness.checkpoint import (
     NORMALISATIONS,
     Bare,
@@ -32,13 +28,10 @@ from harness.checkpoint import (
     refuse_not_finite,
     write_checkpoint,
 )
-from harness.errors import Declined, Refused
-from harness.kept import NEUTRAL
+from harness.errors import Refused
 from harness.launch import Event, launch
-from harness.machine import usable_cores
 from harness.plugins import find_model
-from harness.record import Record
-from harness.spec import Case, Job
+from harness.spec import Case
 
 FRAMEWORK_NAMES = ("imagenet",)
 
@@ -65,7 +58,8 @@ def find_checkpoint(
     file, `Declined` for what cannot be had here.
     """
     if source == "embedded":
-        return _pretrained(case.model, catalogue, source_dataset, on_event)
+        path = embedded_network(case.model, catalogue, source_dataset, on_event)
+        return Found(path, read_meta(path).sha256, source)
     if source in FRAMEWORK_NAMES:
         return _named(source, case, catalogue)
     path = Path(source)
@@ -164,51 +158,6 @@ def _named(source: str, case: Case, catalogue: Catalogue) -> Found:
         lambda partial: _in_worker("fetch_named", {"backend": case.backend, "model": case.model}, catalogue, partial),
     )
     return Found(target, read_meta(target).sha256, source)
-
-
-def _pretrained(
-    model: str,
-    catalogue: Catalogue,
-    source_dataset: Callable[[], tuple[str, str]],
-    on_event: Callable[[Event], None],
-) -> Found:
-    folder, sha256 = source_dataset()
-    reason = Declined(f"no backend can pretrain {model}")
-    for backend in catalogue.offering(model):
-        case = Case(
-            backend=backend,
-            engine=catalogue.engine(backend),
-            model=model,
-            scenario=PRETRAINING.get(model, PRETRAINING["*"]),
-            dataset="embedded-source",
-            dataset_sha256=sha256,
-            image_size=64,
-            augment=parse_augment(PRETRAINING_AUGMENT),
-            dropout=False,
-        )
-        digest = hashlib.sha256(msgspec.json.encode([PROTOCOL, case])).hexdigest()[:16]
-        case = replace(case, threads=len(usable_cores()))
-        job = Job(case=case, dataset_path=folder, plugins=catalogue.plugins, train_pass=200)
-        try:
-            target = made_once(_home() / f"{model}-embedded-{digest}.safetensors", partial(_pretrain, job, on_event))
-        except Declined as error:
-            reason = error
-        else:
-            return Found(target, read_meta(target).sha256, "embedded")
-    raise reason
-
-
-def _pretrain(job: Job, on_event: Callable[[Event], None], target: Path) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        outcome = launch(
-            "harness.run:run_case",
-            {"job": msgspec.to_builtins(replace(job, save_model=f"{scratch}/kept"))},
-            folder=Path(scratch) / "job",
-            engine=job.case.engine,
-            on_event=lambda event: on_event({"pretraining": job.case.model, **event}),
-        )
-        record = msgspec.json.decode(outcome.require(), type=Record)
-        shutil.move(Path(record.artefacts["model"]) / NEUTRAL, target)
 
 
 def _in_worker(function: str, arguments: Mapping[str, object], catalogue: Catalogue, target: Path) -> None:

@@ -111,13 +111,14 @@ class Preparation:
         if key not in self._checkpoints:
             try:
                 self._checkpoints[key] = find_checkpoint(
-                    source, draft.case, draft.normalise, self._catalogue, self._embedded_source, self._on_event
+                    source, draft.case, draft.normalise, self._catalogue, self.embedded_source, self._on_event
                 )
             except Declined as reason:
                 self._checkpoints[key] = reason
         return _or_raise(self._checkpoints[key])
 
-    def _embedded_source(self) -> tuple[str, str]:
+    def embedded_source(self) -> tuple[str, str]:
+        """Folder and SHA-256 of the embedded source task, prepared if need be."""
         data = self.dataset("embedded-source", 64, None)
         return data.folder, data.meta.sha256
 
