@@ -106,7 +106,7 @@ def _in_first_backend(model: str, catalogue: Catalogue, source_data: SourceData,
             dropout=False,
         )
         try:
-            return make(Job(case=case, dataset_path=folder, plugins=catalogue.plugins, train_pass=EVALUATED))
+            return make(Job(case=case, dataset_path=folder, plugins=catalogue.plugins, train_sample=EVALUATED))
         except Declined as error:
             reason = error
     raise reason
