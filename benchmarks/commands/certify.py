@@ -22,7 +22,7 @@ from results.certificate import Certificate, place, read_certificate, write_cert
 
 CERTIFIED = ("full", "freeze-conv", "two-stage")
 """The scenarios that are certified where none is named."""
-MEANINGLESS = ("backend", "model", "seeds", "epochs", "batch_size", "data", "limit", "idiom", "no_dropout")
+MEANINGLESS = ("backend", "model", "seeds", "epochs", "data", "limit", "idiom", "no_dropout")
 """Options of `run` that a certificate fixes itself."""
 LEVELS = ("P0", "P1", "P2", "P3", "P4")
 
