@@ -93,7 +93,7 @@ def _download(wanted: Wanted, folder: Path, partial: Path) -> None:
             _transfer(address, partial)
         except _NETWORK as error:
             if attempt == _ATTEMPTS:
-                by_mirror = f" from {address}" if address != wanted.url else ""
+                by_mirror = f" from {os.environ[MIRROR]}" if address != wanted.url else ""
                 raise Declined(
                     f"{wanted.what} cannot be downloaded{by_mirror} ({getattr(error, 'reason', error)}); fetch "
                     f"{wanted.url} ({_expected(wanted, folder)}) and put it at {folder / wanted.file_name}"

@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_had_is_declined_with_address_digest_and_place(
     with pytest.raises(Declined) as declined:
         fetch(wanted(digest=digest))
     assert str(declined.value) == (
-        f"the net cannot be downloaded from {server.address}/v1/net-1.bin (Not Found); fetch {URL} ({said}) "
+        f"the net cannot be downloaded from {server.address} (Not Found); fetch {URL} ({said}) "
         f"and put it at {tmp_path}/cache/downloads/net.bin"
     )
 
