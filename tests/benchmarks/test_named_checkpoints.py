@@ -193,6 +193,20 @@ def test_a_model_of_one_s_own_may_have_published_weights_which_are_fetched_and_i
     assert server.asked == ["/colours/tiny.npz"]
 
 
+def test_published_weights_may_have_any_name_and_an_unknown_one_gets_the_nearest(
+    server: Publisher, tmp_path: Path
+) -> None:
+    tiny(tmp_path, server)
+    own = tmp_path / "tiny.py"
+    own.write_text(own.read_text().replace('published={"imagenet": ', 'published={"insects": '))
+    catalogue = read_catalogue([str(own)])
+    assert find("tiny-cnn", catalogue, "insects").name == "insects"
+    with pytest.raises(Refused, match="did you mean insects"):
+        find("tiny-cnn", catalogue, "insect")
+    with pytest.raises(Declined, match="resnet18 has no published insects weights"):
+        find("resnet18", catalogue, "insects")
+
+
 def test_other_facts_about_published_weights_are_another_checkpoint(server: Publisher, tmp_path: Path) -> None:
     first = find("tiny-cnn", tiny(tmp_path, server))
     other = find("tiny-cnn", tiny(tmp_path, server, "normalisation=NORMALISATIONS['zero-to-one']"))
@@ -252,6 +266,15 @@ def test_a_file_that_was_put_at_its_place_needs_no_network(monkeypatch: pytest.M
         find("mobilenet-v2-0.35")
     Path(str(declined.value).rpartition(" ")[2]).write_bytes((files / "mobilenet-v2-0.35.h5").read_bytes())
     assert read_checkpoint(find("mobilenet-v2-0.35").path).arrays["features.0.0.weight"].shape == (16, 3, 3, 3)
+
+
+@needs_torch
+@pytest.mark.skipif(not find_spec("keras") or not find_spec("jax"), reason="keras or jax is not installed")
+def test_any_engine_of_keras_that_is_installed_reads_the_file(server: Publisher, files: Path, tmp_path: Path) -> None:
+    server.files[f"{KERAS_FOLDER}0.35_224.h5"] = (files / "mobilenet-v2-0.35.h5").read_bytes()
+    (tmp_path / "without.py").write_text("import sys\nsys.modules['tensorflow'] = None\n")
+    found = find("mobilenet-v2-0.35", read_catalogue([str(tmp_path / "without.py")]))
+    assert len(read_checkpoint(found.path).arrays) == 262
 
 
 @pytest.mark.parametrize(
