@@ -72,7 +72,7 @@ def _likeness(case: Case) -> tuple[object, ...]:
 
 
 def _guess(case: Case, catalogue: Catalogue) -> float:
-    gmacs = catalogue.backends[case.backend].models[case.model] * (case.image_size / 224) ** 2
+    gmacs = catalogue.backends[case.backend].models[case.model].gmacs * (case.image_size / 224) ** 2
     train, evaluated = _images(case.dataset)
     if case.limit:
         train, evaluated = min(train, case.limit), min(evaluated, 3 * case.limit)

@@ -110,13 +110,11 @@ class Preparation:
 
     def checkpoint(self, draft: Draft) -> Found:
         """The neutral checkpoint of a draft, made or imported if need be. Raises `Declined` or `Refused`."""
-        source, model = draft.checkpoint, draft.case.model
-        # The framework's own weights may differ between backends; a file and the embedded one do not.
-        key = (source, model, draft.normalise, draft.case.backend if source == "imagenet" else None)
+        key = source, model, normalise = draft.checkpoint, draft.case.model, draft.normalise
         if key not in self._checkpoints:
             try:
                 self._checkpoints[key] = find_checkpoint(
-                    source, draft.case, draft.normalise, self._catalogue, self.embedded_source, self._on_event
+                    source, model, normalise, self._catalogue, self.embedded_source, self._on_event
                 )
             except Declined as reason:
                 self._checkpoints[key] = reason

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -28,6 +30,32 @@ NORMALISATIONS = {
     "minus-one-to-one": Normalisation(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
     "zero-to-one": Normalisation(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
 }
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of weights that somebody publishes for one model, in a format that the model's backend imports.
+
+    Raises ValueError for a digest of under 8 hexadecimal digits, and for an address that names no file.
+    """
+
+    url: str
+    sha256: str = ""
+    """The SHA-256 that the publisher gives, or its first digits; empty if the publisher gives none."""
+    normalisation: Normalisation
+    classes: tuple[str, ...] = ()
+    """Names of the classes that the file's classifier knows, in the order of its rows."""
+
+    def __post_init__(self) -> None:
+        """Check the address and the digest."""
+        if not re.fullmatch("([0-9a-f]{8,64})?", self.sha256):
+            raise ValueError(f"{self.url}: the SHA-256 {self.sha256!r} is not 8 to 64 lower-case hexadecimal digits")
+        if not self.file_name:
+            raise ValueError(f"{self.url!r} is not the address of a file")
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the address."""
+        return urlsplit(self.url).path.rpartition("/")[2]
 
 
 class CheckpointMeta(msgspec.Struct, frozen=True, kw_only=True):

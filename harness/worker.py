@@ -51,12 +51,10 @@ def main(folder: Path) -> None:
 
 def classify(error: BaseException) -> tuple[str, str]:
     """Status and one-line reason of an exception that ended a job."""
-    text = " ".join(str(error).split())[:500]
-    kind = type(error).__name__
-    if isinstance(error, Declined):
-        return "skipped", text
-    if isinstance(error, Refused):
-        return "refused", text
+    text = " ".join(str(error).split())
+    if isinstance(error, Declined | Refused):  # these lines are ours and end with what to do, as often with a path
+        return "skipped" if isinstance(error, Declined) else "refused", text[:2000]
+    text, kind = text[:500], type(error).__name__
     memory = isinstance(error, MemoryError) or kind in _OUT_OF_MEMORY or any(w in text for w in _OUT_OF_MEMORY_WORDS)
     if memory:
         return "oom", f"out of memory: {text[:200]}"

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from backends.keras3.models import MODELS
 from backends.keras3.requirements import ENGINES
 from harness.auditor import Auditor, Frozen, Norm
-from harness.checkpoint import Normalisation
 from harness.contract import Model, Probe, Session
 from harness.numerics import Numerics
 from harness.spec import Case
@@ -29,7 +28,6 @@ __all__ = [
     "decline",
     "export_weights",
     "import_weights",
-    "named_weights",
     "open_probe",
     "open_session",
     "probe_numerics",
@@ -91,13 +89,6 @@ def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) 
     from backends.keras3 import weights
 
     weights.write(arrays, model, path)
-
-
-def named_weights(model: Model) -> tuple[dict[str, NDArray[Any]], Normalisation, tuple[str, ...], str]:
-    """ImageNet weights of keras.applications: see `named.fetch`."""
-    from backends.keras3 import named
-
-    return named.fetch(model)
 
 
 def audit(

@@ -129,7 +129,11 @@ def _containers(backbone: Any) -> dict[str, str]:
 
 
 def _legacy(group: Any, backbone: Any) -> dict[str, Any]:
-    """Before Keras 3: a group per layer, with an attribute `weight_names`. Layers of unknown names count by order."""
+    """Before Keras 3: a group per layer, with an attribute `weight_names`. Layers of other names count by order.
+
+    The published MobileNetV2 files share some names with today's network (`Conv1`) and not others
+    (`mobl3_conv_3_expand`); Keras itself loads them by order.
+    """
     named: dict[str, Any] = {}
     by_layer: list[list[Any]] = []
     for layer in _attribute(group, "layer_names"):
@@ -141,9 +145,8 @@ def _legacy(group: Any, backbone: Any) -> dict[str, Any]:
             variable = variable.partition(":")[0].replace("depthwise_kernel", "kernel")
             named[f"{owner}/{variable}"] = dataset
     layers = [layer for layer in backbone.layers if layer.weights]
-    if any(f"{layer.name}/{layer.weights[0].name}" in named for layer in layers):
-        return named
-    if len(by_layer) - len(layers) not in (0, 1):
+    all_named = all(f"{layer.name}/{layer.weights[0].name}" in named for layer in layers)
+    if all_named or len(by_layer) - len(layers) not in (0, 1):
         return named
     found: dict[str, Any] = {
         f"{layer.name}/{variable.name}": dataset

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from harness.checkpoint import Normalisation
 from harness.contract import Model
-from harness.errors import Declined, Refused
+from harness.errors import Refused
 
 FORMATS: tuple[str, ...] = (".npz",)
 
@@ -34,11 +33,6 @@ def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tu
 def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
     """See `harness.contract.Backend`."""
     write_npz(arrays, path)
-
-
-def named_weights(model: Model) -> tuple[dict[str, NDArray[Any]], Normalisation, tuple[str, ...], str]:
-    """See `harness.contract.Backend`; nobody has published any."""
-    raise Declined(f"{model.name} has no published weights; pretrain it on the embedded task or use --checkpoint FILE")
 
 
 def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:

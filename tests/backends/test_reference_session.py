@@ -17,7 +17,7 @@ from harness.checkpoint import NORMALISATIONS, tensors_digest
 from harness.clock import Clock
 from harness.contract import BUFFERS
 from harness.dataset import Split
-from harness.errors import Declined, Refused
+from harness.errors import Refused
 from harness.feed import Feed, evaluation_batches
 from harness.initial import head_arrays, random_arrays
 from harness.metrics import quality
@@ -283,11 +283,6 @@ def test_the_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     reference.export_weights({"layer1.0.conv1.weight": np.ones((8, 3, 3, 3))}, MODEL, path)
     with pytest.raises(Refused, match="holds no tensor of tiny-cnn"):
         reference.import_weights(path, MODEL)
-
-
-def test_there_are_no_named_weights_and_it_says_what_to_do() -> None:
-    with pytest.raises(Declined, match="--checkpoint FILE"):
-        reference.named_weights(MODEL)
 
 
 def test_a_case_for_it_survives_json() -> None:
