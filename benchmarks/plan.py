@@ -28,11 +28,21 @@ class Planned(NamedTuple):
 
 
 class PreparedData(msgspec.Struct, frozen=True, kw_only=True):
-    """A dataset in the cache; `files` is where its source files' names begin."""
+    """A dataset in the cache; `files` is where its source files' names begin, `images` counts each split's classes."""
 
     folder: str
     files: str | None
     meta: DatasetMeta
+    images: dict[str, tuple[int, ...]]
+
+    def lines(self) -> list[str]:
+        """For people: every class with its images, and the files that were skipped."""
+        each = zip(self.meta.classes, *self.images.values(), strict=True)
+        counts = [f"{name} {'/'.join(map(str, numbers))}" for name, *numbers in each]
+        more = [f"and {len(counts) - SAID} more"] if len(counts) > SAID else []
+        said = f"{self.meta.name}: {len(counts)} classes, images of {'/'.join(self.images)}: "
+        skipped = [f"{self.meta.name}: {note}" for note in self.meta.notes]
+        return [said + ", ".join([*counts[:SAID], *more]), *skipped]
 
 
 class Preparation:
@@ -47,7 +57,7 @@ class Preparation:
         """The job of a draft, or the reason why it is skipped. Raises `Refused` for bad input."""
         case = draft.case
         try:
-            data = self.dataset(draft.data, case.image_size, draft.validation_split)
+            data = self.dataset(draft.data, case.image_size, draft.validation_split, draft.splits)
             case = replace(case, dataset=data.meta.name, dataset_sha256=data.meta.sha256)
             _refuse_short(case, data.meta)
             found = self._checkpoint_if_needed(draft)
@@ -66,22 +76,27 @@ class Preparation:
         )
         return Planned(case, job)
 
-    def dataset(self, data: str, image_size: int, validation_split: float | None) -> PreparedData:
+    def dataset(
+        self, data: str, image_size: int, validation_split: float | None = None, splits: str | None = None
+    ) -> PreparedData:
         """A dataset, prepared if it is not in the cache. Raises `Declined` or `Refused`."""
-        key = (data, image_size, validation_split)
+        key = (data, image_size, validation_split, splits)
         if key not in self._datasets:
             try:
-                self._datasets[key] = self._prepare(data, image_size, validation_split)
+                self._datasets[key] = self._prepare(data, image_size, validation_split, splits)
             except Declined as reason:
                 self._datasets[key] = reason
         return _or_raise(self._datasets[key])
 
-    def _prepare(self, data: str, image_size: int, validation_split: float | None) -> PreparedData:
+    def _prepare(
+        self, data: str, image_size: int, validation_split: float | None, splits: str | None
+    ) -> PreparedData:
         self._on_event({"preparing": data})
         arguments: dict[str, Any] = {
             "data": data,
             "image_size": image_size,
             "validation_split": validation_split,
+            "splits": splits,
             "plugin": self._catalogue.datasets.get(data),
         }
         with tempfile.TemporaryDirectory() as folder:
@@ -118,7 +133,7 @@ class Preparation:
         return _or_raise(self._checkpoints[key])
 
     def _embedded_source(self) -> tuple[str, str]:
-        data = self.dataset("embedded-source", 64, None)
+        data = self.dataset("embedded-source", 64)
         return data.folder, data.meta.sha256
 
 
