@@ -18,6 +18,9 @@ from harness.errors import Declined, Refused
 from harness.launch import Event, launch
 from harness.spec import Case, Job, Stage
 
+CLASSES_SAID = 12
+"""As many classes as a line of a run names."""
+
 
 class Planned(NamedTuple):
     """A case to run, or why it cannot be."""
@@ -35,14 +38,20 @@ class PreparedData(msgspec.Struct, frozen=True, kw_only=True):
     meta: DatasetMeta
     images: dict[str, tuple[int, ...]]
 
-    def lines(self) -> list[str]:
-        """For people: every class with its images, and the files that were skipped."""
+    def sentence(self) -> str:
+        """The first classes with their images in each split, and how many classes there are."""
         each = zip(self.meta.classes, *self.images.values(), strict=True)
         counts = [f"{name} {'/'.join(map(str, numbers))}" for name, *numbers in each]
-        more = [f"and {len(counts) - SAID} more"] if len(counts) > SAID else []
-        said = f"{self.meta.name}: {len(counts)} classes, images of {'/'.join(self.images)}: "
-        skipped = [f"{self.meta.name}: {note}" for note in self.meta.notes]
-        return [said + ", ".join([*counts[:SAID], *more]), *skipped]
+        more = [f"and {len(counts) - CLASSES_SAID} more"] if len(counts) > CLASSES_SAID else []
+        said = ", ".join([*counts[:CLASSES_SAID], *more])
+        return f"{self.meta.name}: {len(counts)} classes, images of {'/'.join(self.images)}: {said}"
+
+
+class Inventory(NamedTuple):
+    """Files of a folder that are not used, with the reason, and the names of each image that is in two splits."""
+
+    skipped: list[tuple[str, str]]
+    shared: list[tuple[str, ...]]
 
 
 class Preparation:
@@ -51,6 +60,7 @@ class Preparation:
     def __init__(self, catalogue: Catalogue, on_event: Callable[[Event], None]) -> None:
         self._catalogue, self._on_event = catalogue, on_event
         self._datasets: dict[tuple[object, ...], PreparedData | Declined] = {}
+        self._said: dict[str, None] = {}
         self._checkpoints: dict[tuple[object, ...], Found | Declined] = {}
 
     def plan(self, draft: Draft, save_model: str | None = None, *, strict: bool = False) -> Planned:
@@ -59,6 +69,7 @@ class Preparation:
         try:
             data = self.dataset(draft.data, case.image_size, draft.validation_split, draft.splits)
             case = replace(case, dataset=data.meta.name, dataset_sha256=data.meta.sha256)
+            self._said |= dict.fromkeys([data.sentence(), *(f"{data.meta.name}: {note}" for note in data.meta.notes)])
             _refuse_short(case, data.meta)
             found = self._checkpoint_if_needed(draft)
         except Declined as reason:
@@ -76,6 +87,10 @@ class Preparation:
         )
         return Planned(case, job)
 
+    def said_of_data(self) -> list[str]:
+        """Lines about the datasets of the planned cases: classes with their images, splits, skipped files."""
+        return list(self._said)
+
     def dataset(
         self, data: str, image_size: int, validation_split: float | None = None, splits: str | None = None
     ) -> PreparedData:
@@ -88,9 +103,14 @@ class Preparation:
                 self._datasets[key] = reason
         return _or_raise(self._datasets[key])
 
-    def _prepare(
-        self, data: str, image_size: int, validation_split: float | None, splits: str | None
-    ) -> PreparedData:
+    def inventory(self, data: str, splits: str | None) -> Inventory:
+        """What is not used of an image folder that is refused."""
+        with tempfile.TemporaryDirectory() as place:
+            arguments = {"data": data, "splits": splits}
+            outcome = launch("benchmarks.datasets.named:inventory", arguments, folder=Path(place))
+        return msgspec.json.decode(outcome.require(), type=Inventory)
+
+    def _prepare(self, data: str, image_size: int, validation_split: float | None, splits: str | None) -> PreparedData:
         self._on_event({"preparing": data})
         arguments: dict[str, Any] = {
             "data": data,

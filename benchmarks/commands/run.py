@@ -94,7 +94,9 @@ def _run(
     if options["resume"] and earlier is None:
         raise Refused(f"--resume: no unfinished run of this machine in {results}")
     with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
-        plan = _prepare(drafts, Preparation(catalogue, progress.on_event), options)
+        preparation = Preparation(catalogue, progress.on_event)
+        plan = _prepare(drafts, preparation, options)
+        progress.say(preparation.said_of_data())
         done = earlier.done if earlier else frozenset()
         plan = [planned for planned in plan if key(planned.case) not in done]
         planned_keys = [key(planned.case) for planned in plan]

@@ -85,7 +85,9 @@ def inventory(folder: Path, named_splits: str | None = None) -> tuple[list[Skipp
         return [Skipped(entry.name, "", entry.skipped) for entry in scan(folder).files if entry.skipped], []
     classes = tuple(sorted({name for images in found.images.values() for name in images}))
     copies = _same(_digested(classes, found))
-    return found.skipped, [tuple(file.name for _, file in one) for one in copies if len({split for split, _ in one}) > 1]
+    return found.skipped, [
+        tuple(file.name for _, file in one) for one in copies if len({split for split, _ in one}) > 1
+    ]
 
 
 class _Sorted(NamedTuple):
@@ -205,7 +207,10 @@ def _divide(
         single = [file for file in mine if copies[file.sha256] == 1]
         wanted = max(1, round(len(mine) * share))
         if wanted > len(single) or wanted >= len(mine):
-            raise Refused(f"class {name!r} has too few images ({len(mine)}) to take {share:g} of them for validation")
+            raise Refused(
+                f"class {name!r} has too few images ({len(mine)}) to take {share:g} of them for validation; "
+                "add some, or sort the images into train/CLASS and val/CLASS"
+            )
         key = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:16], "little")
         order = np.random.Generator(np.random.Philox(key=key)).permutation(len(single))
         chosen.update(single[i].path for i in order[:wanted])

@@ -12,7 +12,8 @@ import msgspec
 
 from benchmarks.datasets.archive import Archive, fetch
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays, prepare_made
-from benchmarks.datasets.folder import shown
+from benchmarks.datasets.folder import inventory as folder_inventory
+from benchmarks.datasets.layout.scan import shown
 from benchmarks.datasets.prepare import Progress, prepare_folder
 from benchmarks.datasets.writing import Prepared
 from harness.dataset import images_per_class
@@ -80,8 +81,8 @@ def prepare(
     """Prepare `--data`: a name, or a folder. Plain values in and out, so that a worker can be asked for it.
 
     Returns `folder` (what `open_dataset` opens), `files` (where the names in `files.json` start, or None) and `meta`.
-    `images` has the number of images of each class, by split, for a person to see. `splits` says which folders are
-    splits, or `none`; see `layout.read`. `plugin` is the file or module whose function `data` is. `seed` chooses the validation images where the data has
+    `images` has the number of images of each class by split. `splits` says which folders are splits, or `none`.
+    `plugin` is the file or module whose function `data` is. `seed` chooses the validation images where the data has
     none. Image size 224 for folders unless given; arrays have their own. Raises `Refused` for bad input and `Declined`
     where a download is impossible.
     """
@@ -122,6 +123,12 @@ def prepare(
     )
 
 
+def inventory(*, data: str, splits: str | None = None) -> tuple[list[tuple[str, str]], list[tuple[str, ...]]]:
+    """The files of an image folder that are not used, with the reason, and those that are in two splits."""
+    skipped, shared = folder_inventory(Path(data).expanduser(), splits)
+    return [(one.name, one.reason) for one in skipped], shared
+
+
 def _every_hundredth(data: str, report: Callable[[dict[str, Any]], None]) -> Progress:
     def progress(done: int, of: int) -> None:
         if done % 100 == 0:
@@ -131,8 +138,9 @@ def _every_hundredth(data: str, report: Callable[[dict[str, Any]], None]) -> Pro
 
 
 def _answer(prepared: Prepared) -> dict[str, Any]:
+    classes = len(prepared.meta.classes)
     return {
-        "images": {split: images_per_class(prepared.folder, split, len(prepared.meta.classes)) for split in prepared.meta.counts},
+        "images": {split: images_per_class(prepared.folder, split, classes) for split in prepared.meta.counts},
         "folder": str(prepared.folder),
         "files": None if prepared.files is None else str(prepared.files),
         "meta": msgspec.to_builtins(prepared.meta),

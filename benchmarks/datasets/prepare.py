@@ -98,7 +98,7 @@ def _decode_all(place: Path, listing: Listing, side: int, progress: Progress | N
                     progress(done, total)
         for label in sorted(set(range(len(listing.classes))) - set(labels)):
             gone, why = listing.classes[label], ", ".join(lost[label][:3])
-            raise Refused(f"no readable image of class {gone!r} is left in {split}; skipped were {why}")
+            raise Refused(f"no readable image of class {gone!r} is left in {split}; repair or replace {why}")
         np.save(place / f"{split}.labels.npy", np.array(labels, dtype=np.int64))
         (place / f"{split}.files.json").write_bytes(msgspec.json.encode(names))
     for label, examples in lost.items():

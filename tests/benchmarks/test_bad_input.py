@@ -180,7 +180,7 @@ def test_files_that_cannot_be_read_are_skipped_counted_and_said(images: Path, tm
     result = invoke("run", *SMALL, "--scenario", "scratch", "--data", folder, "--results", tmp_path / "results")
     assert result.exit_code == 0
     (record,) = records(tmp_path / "results")
-    assert "1 images skipped as unreadable" in record.notes
+    assert "1 file skipped: red 1 (unreadable)" in record.notes
 
 
 def test_V50_a_results_file_cut_in_the_middle_of_a_line_still_gives_its_table_and_fails(finished_copy: Path) -> None:

@@ -14,14 +14,16 @@ _WORDS = {
 }
 _SECOND = ("eval", "evaluation", "evaluate", "holdout")
 """Words for the test split, or for validation images where another folder is the test split."""
-_FILLER = frozenset(
-    "set sets data dataset datasets image images img imgs photo photos pic pics picture pictures split splits subset "
-    "partition part folder folders dir directory sample samples example examples mini small full final new all the of "
-    "for class classes category categories labeled labelled raw resized cropped jpg jpeg png v version "
-    "phase input inputs file files".split()
-)
+_CONTAINER = {"image", "images", "img", "imgs", "photo", "photos", "pic", "pics", "picture", "pictures",
+              "data", "dataset", "datasets"}  # fmt: skip
+"""Words for a folder around classes or splits."""
+_FILLER = _CONTAINER | {
+    "set", "sets", "split", "splits", "subset", "partition", "part", "folder", "folders", "dir", "directory",
+    "sample", "samples", "example", "examples", "mini", "small", "full", "final", "new", "all", "the", "of", "for",
+    "class", "classes", "category", "categories", "labeled", "labelled", "raw", "resized", "cropped",
+    "jpg", "jpeg", "png", "v", "version", "phase", "input", "inputs", "file", "files",
+}  # fmt: skip
 """Words that say nothing beside the name of a split."""
-_CONTAINER = frozenset("image images img imgs photo photos pic pics picture pictures data dataset datasets".split())
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_A-Za-z]+")
 _HOLDOUT = re.compile(r"(hold|held)[\W_]*out", re.IGNORECASE)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -60,22 +61,27 @@ def read_layout(folder: Path, tree: Tree, wanted: str | None = None) -> Layout:
 
 def _named(folder: Path, tree: Tree, wanted: str) -> dict[str, Parts]:
     """The folders that `--splits` names."""
+    pairs = [part.partition("=") for part in re.split(r",(?=\w+=)", wanted)]
+    named = {split: name.strip("/") for split, _, name in pairs}
+    if len(named) < len(pairs) or not named.keys() <= set(SPLITS) or not all(named.values()):
+        raise Refused(f"--splits {wanted}: write none, or train=FOLDER,val=FOLDER,test=FOLDER (val, test if any)")
+    if TRAIN not in named:
+        raise Refused(f"--splits {wanted}: no train; write train=FOLDER,{wanted}, or none")
+    known = {text(parts): parts for parts in tree.below(()) if parts}
     found: dict[str, Parts] = {}
-    known = {shown("/".join(parts)): parts for parts in tree.below(()) if parts}
-    for part in re.split(r",(?=\w+=)", wanted):
-        split, _, name = part.partition("=")
-        if split not in SPLITS or split in found:
-            raise Refused(f"--splits {wanted}: write none, or train=FOLDER,val=FOLDER,test=FOLDER (val, test if any)")
-        name = name.strip("/")
+    for split in (split for split in SPLITS if split in named):
+        name = named[split]
         if name not in known:
             near = difflib.get_close_matches(name, known, _NEAREST, 0.0)
             raise Refused(f"--splits {wanted}: {shown(folder)} has {unknown('folder', name, near)}")
-        if any(known[name][: len(one)] == one or one[: len(known[name])] == known[name] for one in found.values()):
+        if any(_within(known[name], one) or _within(one, known[name]) for one in found.values()):
             raise Refused(f"--splits {wanted}: {name} is in another split too; name separate folders")
         found[split] = known[name]
-    if TRAIN not in found:
-        raise Refused(f"--splits {wanted}: no train; write train=FOLDER,{wanted}, or none")
-    return {split: found[split] for split in SPLITS if split in found}
+    return found
+
+
+def _within(one: Parts, other: Parts) -> bool:
+    return one[: len(other)] == other
 
 
 def _unwrapped(tree: Tree, *, through_splits: bool) -> Parts:
@@ -95,21 +101,21 @@ def _refuse_splits_as_classes(folder: Path, tree: Tree, classes: Mapping[str, Pa
     roles = _split_like([name for name, place in classes.items() if tree.images(place)])
     if roles:
         raise Refused(
-            f"{shown(folder)}: {listed(roles)} are named like splits but hold images, no class folders; sort the images "
-            f"of each into class folders, or use --splits none if {listed(classes)} are the classes"
+            f"{shown(folder)}: {listed(roles)} are named like splits but hold images, no class folders; sort each into "
+            f"class folders, or use --splits none if {listed(classes)} are the classes"
         )
     for name, place in classes.items():
         if container(name) and len(tree.filled(place)) > 1:
             raise Refused(
-                f"{shown(folder)}: {name} is named like a folder around the classes; give {shown(folder / Path(*place))} "
-                f"as --data, or use --splits none if {listed(classes)} are the classes"
+                f"{shown(folder)}: {name} is named like a folder around the classes; use --data "
+                f"{shlex.quote(shown(folder / Path(*place)))}, or --splits none if {listed(classes)} are the classes"
             )
         for parts in tree.below(place):
             if inside := _split_like(tree.filled(parts)):
                 raise Refused(
-                    f"{shown(folder)}: class {name!r} has folders named like splits in it, {listed(inside)}; put the "
-                    f"classes into the splits (train/{name}), give --data a folder that holds splits or classes, or use "
-                    "--splits none to take all of its images as one class"
+                    f"{shown(folder)}: class {name!r} has folders named like splits in it, {listed(inside)}; put them "
+                    f"around the classes (train/{name}), give --data a folder of splits or of classes, or use --splits "
+                    "none to take all images of a class together"
                 )
 
 

@@ -54,7 +54,8 @@ class _Folders:
         self._refuse_more(found)
         plain = plain_roles(self._names)
         empty = {role: name for name, role in plain.items() if role not in found}
-        return {role: (*self._top, name) for role in SPLITS if (name := (empty | found).get(role))}
+        folders = empty | found
+        return {role: (*self._top, folders[role]) for role in SPLITS if role in folders}
 
     def _roles(self) -> dict[str, str]:
         """Names of splits, for folders with folders in them; other words in a name need a second split alike."""
@@ -77,9 +78,9 @@ class _Folders:
         same = set.intersection(*(self._inside[name] for name in filled))
         if len(same) > 1 and len(plain_roles(same)) < 2:
             raise Refused(
-                f"{self._say}: {listed(filled)} hold the same folders, {listed(sorted(same))}; if these are the classes, "
-                f"name the splits, such as {self._option({TRAIN: filled[0], TEST: filled[1]})}; if {listed(filled)} are "
-                "the classes, use --splits none"
+                f"{self._say}: {listed(filled)} hold the same folders, {listed(sorted(same))}; if these are the "
+                f"classes, name the splits, such as {self._option({TRAIN: filled[0], TEST: filled[1]})}; "
+                f"if {listed(filled)} are the classes, use --splits none"
             )
 
     def _refuse_more(self, found: dict[str, str]) -> None:
