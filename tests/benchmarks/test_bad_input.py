@@ -232,6 +232,7 @@ def test_every_row_of_the_table_names_a_test_that_exists() -> None:
 PROMISED = (
     """
 empty folder|one class|a class without images|corrupt|truncated|zero-byte|16 bits|CMYK|palette|animated|1 × 1|20 000
+splits under other names|named like a split|can be splits or classes|other endings alone|in two classes|hidden files
 names with spaces|newlines|non-ASCII|a symbolic link that loops|classes that differ|the same file
 a checkpoint of another model|a truncated checkpoint|pickle|NaN weights|unknown name|a batch larger than the set
 zero epochs|shorter than its first step and warm-up|diverges|killed|out of memory|hangs|crashes in native code|prints

@@ -85,16 +85,15 @@ def _within(one: Parts, other: Parts) -> bool:
 
 
 def _unwrapped(tree: Tree, *, through_splits: bool) -> Parts:
-    """Inside the folders that archives put around everything: the only one, with folders of images and no image."""
+    """Inside the folders that archives put around everything: the only one, with folders of images in it."""
     place: Parts = ()
     while True:
-        filled = tree.filled(place)
-        alone = len(filled) == 1 and not tree.direct(place) and tree.holds_folders((*place, filled[0]))
-        if not alone or not (len(tree.folders(place)) == 1 or container(filled[0])):
+        only = tree.wrapped(place)
+        if only is None or not (len(tree.folders(place)) == 1 or container(only)):
             return place
-        if loose_roles(filled) and not through_splits:
+        if loose_roles([only]) and not through_splits:
             return place
-        place = (*place, filled[0])
+        place = (*place, only)
 
 
 def _refuse_splits_as_classes(folder: Path, tree: Tree, classes: Mapping[str, Parts]) -> None:

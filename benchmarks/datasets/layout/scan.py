@@ -64,18 +64,19 @@ class Tree:
         """Those of them with an image in them, at whatever depth."""
         return [name for name in self.folders(place) if self._below[(*place, name)]]
 
-    def direct(self, place: Parts) -> int:
-        """How many images are in a folder itself."""
-        return self._direct[place]
-
     def images(self, place: Parts = ()) -> int:
         """How many images are in a folder, at whatever depth."""
         return self._below[place]
 
     def holds_folders(self, place: Parts) -> bool:
-        """Whether the images of a folder are in folders of it, but for loose ones."""
-        filled = len(self.filled(place))
-        return filled > 1 or (filled == 1 and not self.direct(place))
+        """Whether most images of a folder are in folders of it."""
+        return self.images(place) > 2 * self._direct[place]
+
+    def wrapped(self, place: Parts) -> str | None:
+        """The only folder of images in a folder, if its images are in folders again."""
+        filled = self.filled(place)
+        alone = len(filled) == 1 and self.holds_folders(place) and self.holds_folders((*place, filled[0]))
+        return filled[0] if alone else None
 
     def below(self, place: Parts) -> Iterator[Parts]:
         """A folder and every visible one in it, at whatever depth."""

@@ -40,17 +40,15 @@ class _Folders:
         if not roles:
             self._refuse_the_same_folders()
             return {}
-        found: dict[str, str] = {}
-        for name, role in roles.items():
-            if role in found:
-                both = f"{shown(found[role])} and {shown(name)}"
-                raise Refused(f"{self._say} has {both}; keep one of them, or choose with {self._option(found)}")
-            found[role] = name
+        found = {role: name for role in SPLITS for name in reversed(roles) if roles[name] == role}
         if TRAIN not in found:
             raise Refused(
                 f"{self._say} has {listed(roles)} but no folder train; name it with --splits train=FOLDER,…, or use "
                 f"--splits none if {listed(self._names)} are the classes"
             )
+        for name in [name for name in roles if name not in found.values()]:
+            both = f"{shown(found[roles[name]])} and {shown(name)}"
+            raise Refused(f"{self._say} has {both}; keep one of them, or choose with {self._option(found)}")
         self._refuse_more(found)
         plain = plain_roles(self._names)
         empty = {role: name for name, role in plain.items() if role not in found}
@@ -73,7 +71,7 @@ class _Folders:
     def _refuse_the_same_folders(self) -> None:
         """Folders that all hold the same folders may be splits under other names."""
         filled = self._tree.filled(self._top)
-        if len(filled) < 2 or any(name not in self._inside or self._direct(name) for name in filled):
+        if len(filled) < 2 or any(name not in self._inside for name in filled):
             return
         same = set.intersection(*(self._inside[name] for name in filled))
         if len(same) > 1 and len(plain_roles(same)) < 2:
@@ -99,9 +97,6 @@ class _Folders:
                 "or --splits none"
             )
 
-    def _direct(self, name: str) -> int:
-        return self._tree.direct((*self._top, name))
-
     def _option(self, found: Mapping[str, str]) -> str:
         return f"--splits {shlex.quote(','.join(f'{s}={text((*self._top, name))}' for s, name in found.items()))}"
 
@@ -110,12 +105,10 @@ def inner(tree: Tree, split: Parts) -> Parts:
     """Where a split's class folders are: in `train`, or in `train/train`, `test/images`."""
     place = split
     while True:
-        filled = tree.filled(place)
-        if len(filled) != 1 or tree.direct(place) or not tree.holds_folders((*place, filled[0])):
+        only = tree.wrapped(place)
+        if only is None or not (only.lower() == place[-1].lower() or container(only)):
             return place
-        if filled[0].lower() != place[-1].lower() and not container(filled[0]):
-            return place
-        place = (*place, filled[0])
+        place = (*place, only)
 
 
 def class_folders(tree: Tree, place: Parts) -> dict[str, Parts]:
