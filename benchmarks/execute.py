@@ -76,7 +76,13 @@ def run_job(
             with np.load(folder / "logits.npz", allow_pickle=False) as archive:
                 arrays = dict(archive)
             files = Files(dataset=open_dataset(job.dataset_path, case.limit), **arrays)
-            return replace(judged(record, file_breaches(record, files)), logits=writer.put_arrays(arrays))
+            meta = files.dataset.meta
+            listed = {"skipped": meta.skipped, "copies": meta.copies} if meta.skipped or meta.copies else None
+            return replace(
+                judged(record, file_breaches(record, files)),
+                logits=writer.put_arrays(arrays),
+                skipped=writer.put_json(listed) if listed else None,
+            )
         return _of_failure(case, outcome, writer.results_dir)
 
 

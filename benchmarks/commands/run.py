@@ -109,7 +109,9 @@ def _run(
     if options["resume"] and earlier is None:
         raise Refused(f"--resume: no unfinished run of this machine in {results}")
     with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
-        asked = _prepare(drafts, Preparation(catalogue, progress.on_event), options)
+        preparation = Preparation(catalogue, progress.on_event)
+        asked = _prepare(drafts, preparation, options)
+        progress.say(preparation.said_of_data())
         done = earlier.done if earlier else frozenset()
         asked = [one for one in asked if key(one.planned.case) not in done]
         plan = [planned for _, planned in asked]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from benchmarks.catalogue import Catalogue, read_catalogue
 from benchmarks.datasets.named import described
-from benchmarks.names import unknown
+from benchmarks.names import printable, unknown
 from benchmarks.options import given, selection_options
 from benchmarks.plan import Preparation
 from benchmarks.scenarios import SCENARIOS
@@ -86,7 +87,12 @@ def _show_model(name: str, tensor: str | None, chosen: dict[str, Any], catalogue
 def _show_data(what: str, out: Path, chosen: dict[str, Any], catalogue: Catalogue) -> None:
     draft = expand(Selection(**{**chosen, "data": (what,)}), catalogue)[0]
     preparation = Preparation(catalogue, lambda event: None)
-    data = preparation.dataset(what, draft.case.image_size, draft.validation_split)
+    try:
+        data = preparation.dataset(what, draft.case.image_size, draft.validation_split, draft.splits)
+    except Refused:
+        if Path(what).expanduser().is_dir() and what not in (*described(), *catalogue.datasets):
+            _list_files(*preparation.inventory(what, draft.splits), "in two splits")
+        raise
     with tempfile.TemporaryDirectory() as folder:
         outcome = launch(
             "benchmarks.showing:contact_sheet",
@@ -97,12 +103,21 @@ def _show_data(what: str, out: Path, chosen: dict[str, Any], catalogue: Catalogu
     meta = data.meta
     counts = ", ".join(f"{count} {split}" for split, count in meta.counts.items())
     click.echo(f"{meta.name}: {counts}; {len(meta.classes)} classes: {', '.join(map(repr, meta.classes))}")
+    for name, *images in zip(meta.classes, *data.images.values(), strict=True):
+        own = zip(images, data.images, strict=True)
+        click.echo(f"class {name!r}: {', '.join(f'{count} {split}' for count, split in own)}")
     click.echo(f"SHA-256 {meta.sha256}")
     for note in meta.notes:
-        click.echo(f"note: {note}")
-    for file, reason in meta.skipped:
-        click.echo(f"skipped {file!r}: {reason}")
+        click.echo(printable(f"note: {note}"))
+    _list_files(meta.skipped, meta.copies, "the same image")
     click.echo(f"contact sheet: {out}")
+
+
+def _list_files(skipped: Iterable[tuple[str, str]], copies: Iterable[tuple[str, ...]], how: str) -> None:
+    for file, reason in skipped:
+        click.echo(f"skipped {file!r}: {printable(reason)}")
+    for names in copies:
+        click.echo(f"{how}: {', '.join(map(repr, names))}")
 
 
 def _ask(kind: str, drafts: list[Draft], catalogue: Catalogue, named: bool, **more: Any) -> msgspec.Raw:

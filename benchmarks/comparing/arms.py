@@ -17,7 +17,7 @@ from results.rows import Arm
 NAMES: tuple[Arm, Arm] = ("A", "B")
 HERE = "here"
 REVISION, FOLDER = "rev:", "dir:"
-FIXED = ("data", "seeds", "validation_split", "recipe")
+FIXED = ("data", "seeds", "validation_split", "splits", "recipe")
 """Settings that no arm may have of its own: with other data or another recipe nothing would be comparable."""
 
 
