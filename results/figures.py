@@ -11,7 +11,7 @@ from harness.clock import MINIMUM_WINDOW_S
 from harness.record import Record, StageRecord
 from harness.spec import Case
 from results import time_rules
-from results.windows import seconds_of, steps_of
+from results.windows import compile_s, seconds_of, steps_of, training_seconds
 
 
 class Mark(NamedTuple):
@@ -52,11 +52,13 @@ def measure(record: Record) -> dict[str, Any]:
     """Figures of one process by column name: rates in images/s, times as named, memory in 10^6 bytes, fractions.
 
     `throughput` is images ÷ seconds over the throughput windows of all stages, one division; it is void (NaN) if one of
-    the rules about time speaks, and so is the latency.
+    the rules about time speaks, and so is the latency. Training time leaves out compiling, which is `compile_s`.
+    `epoch_s` and the latencies are of the last stage: no median is over steps or epochs of unlike stages.
     """
     stages, void = record.stages, bool(time_rules.voided(record))
     epochs = [epoch for stage in stages for epoch in stage.epochs]
-    latency = sorted(step for stage in stages for step in steps_of(stage, "latency")) if not void else []
+    trained = [training_seconds(stage) for stage in stages]
+    latency = sorted(steps_of(stages[-1], "latency")) if stages and not void else []
     quality = record.test or record.val
     memory = record.memory
     device = memory.device_peak if memory else None
@@ -67,8 +69,9 @@ def measure(record: Record) -> dict[str, Any]:
         "latency_p95_ms": _p95(latency) / 1e3,
         "latency_max_ms": latency[-1] / 1e3 if latency else math.nan,
         "first_step_s": seconds_of(stages[:1], "first"),
-        "epoch_s": median(epoch.seconds for epoch in epochs) if epochs else math.nan,
-        "train_s": sum(epoch.seconds for epoch in epochs) if epochs else math.nan,
+        "compile_s": sum(map(compile_s, stages)) if stages else math.nan,
+        "epoch_s": median(trained[-1]) if trained and trained[-1] else math.nan,
+        "train_s": sum(map(sum, trained)) if epochs else math.nan,
         "total_s": record.total_s or math.nan,
         "accuracy": quality.accuracy if quality else math.nan,
         "loss": quality.loss if quality else math.nan,
@@ -77,7 +80,7 @@ def measure(record: Record) -> dict[str, Any]:
         "process_memory_mb": memory.process_peak / 1e6 if memory else math.nan,
         "device_memory_mb": device / 1e6 if device is not None else math.nan,
         "peak_memory_mb": (memory.process_peak if device is None else device) / 1e6 if memory else math.nan,
-        "epoch_seconds": [epoch.seconds for epoch in epochs],
+        "epoch_seconds": [seconds for own in trained for seconds in own],
         "epoch_val_accuracy": [epoch.val_accuracy for epoch in epochs],
         "marks": marks(record),
     }

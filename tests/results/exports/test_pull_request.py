@@ -99,7 +99,7 @@ def test_the_headline_is_the_shortest_training_that_the_test_set_cannot_tell_fro
     )  # fmt: skip
     (sentence,) = headlines(table)
     assert sentence == (
-        "embedded-target, pytorch: head of resnet18: 79.0 % (1 seed) after 6.00 s (1 run) of training; the shortest "
+        "embedded-target, pytorch: head of resnet18: 79.0 % (1 seed) after 4.55 s (1 run) of training; the shortest "
         "training of the 2 of 3 cases that the 500 test images cannot tell from the highest, 80.0 %."
     )
 
