@@ -12,19 +12,10 @@ from results.certificate import NO_CERTIFICATES, NONE_MADE, Certificates
 from results.figures import MARKS
 from results.metric import METRICS
 from results.side_by_side import Line, Ratio, backends, side_by_side
+from results.wording import SETTINGS, extra_columns, figure, plain, setting
 
 Row = Mapping[Hashable, Any]
 SUPERSCRIPTS = "¹²³⁴⁵⁶⁷⁸⁹"
-
-SETTINGS = {
-    "dataset": "{}", "image_size": "{} px", "device": "{}", "precision": "{}", "layout": "{}", "compile": "compile={}",
-    "input": "{}", "threads": "{} threads", "head": "{} head", "idiom": "idiom={}", "machine": "machine {}",
-    "protocol": "protocol {}",
-}  # fmt: skip
-"""Named once above the table while they are the same for all rows, a column each as soon as they differ."""
-
-TELLING = ("epochs", "augment", "checkpoint", "limit", "workers", "warmup_steps", "environment", "version")
-"""Columns only where two rows could not be told apart otherwise, in this order."""
 
 
 class Column(NamedTuple):
@@ -86,15 +77,6 @@ def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES) -
     )
 
 
-def plain(text: str) -> str:
-    """Text from outside on one line, control characters shown and not sent to the terminal.
-
-    >>> plain("bad\\x1b[2J name\\nsecond line")
-    'bad\\\\x1b[2J name second line'
-    """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
-
-
 def _detail(good: pd.DataFrame, extra: Sequence[str], signs: Mapping[str, str]) -> Block:
     target = good["target"].dropna()
     names = ["throughput", "epoch_s", "train_s", *(["time_to_accuracy_s"] if len(target) else []), "accuracy"]
@@ -113,22 +95,6 @@ def _detail(good: pd.DataFrame, extra: Sequence[str], signs: Mapping[str, str]) 
         cells += [detectable, METRICS["peak_memory_mb"].write(row["peak_memory_mb"]), str(row["runs"])]
         groups.setdefault(plain(f"{row['model']} · {row['backend_name']}"), []).append(tuple(cells))
     return Block("", tuple(columns), tuple((title, tuple(rows)) for title, rows in groups.items()))
-
-
-def figure(row: Row, name: str, signs: Mapping[str, str] | None = None, *, brief: bool = False) -> str:
-    """One figure of one row for people: `182 (176–190)`, `75.2 % ± 3.1 (5)`; `brief` leaves out range and count."""
-    metric = METRICS[name]
-    value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
-    text = metric.write(value)
-    if name == "accuracy" and not pd.isna(value):
-        half = "" if pd.isna(low) else f" ± {metric.write(max(high - value, value - low))}"
-        text = f"{text}{half}" if brief else f"{text} %{half} ({row['seeds']})"
-    elif name == "time_to_accuracy_s" and not brief:
-        text = f"{text} ({row['reached']}/{row['runs']})"
-    elif name == "throughput" and not brief and not pd.isna(low):
-        text = f"{text} ({metric.write(low)}–{metric.write(high)})"
-    here = [sign for code, sign in (signs or {}).items() if code in row["marks"] and MARKS[code].metric == name]
-    return text + "".join(here)
 
 
 def _beside(lines: Sequence[Line], names: Sequence[str]) -> Block:
@@ -188,20 +154,6 @@ def _data_notes(good: pd.DataFrame) -> Iterator[str]:
             yield f"{plain(str(dataset))}: {'; '.join(notes)}"
 
 
-def extra_columns(good: pd.DataFrame) -> list[str]:
-    """Columns in which rows differ: of SETTINGS all that do, of TELLING as many as tell the rows apart."""
-    extra = [name for name in SETTINGS if len(good[name].unique()) > 1]
-    shown = ["model", "backend_name", "scenario", *extra]
-    for name in TELLING:
-        alike = good[good.duplicated(shown, keep=False)]
-        if alike.empty:
-            break
-        if len(alike.drop_duplicates([*shown, name])) > len(alike.drop_duplicates(shown)):
-            extra.append(name)
-            shown.append(name)
-    return extra
-
-
 def _caption(table: pd.DataFrame, extra: Iterable[str]) -> str:
     quiet = {"compile": False, "idiom": False, "head": "linear", "machine": None, "protocol": None}
     ok = table["status"] == "ok"
@@ -211,14 +163,6 @@ def _caption(table: pd.DataFrame, extra: Iterable[str]) -> str:
         if name not in extra and (name not in quiet or quiet[name] not in (None, first[name])):
             parts.append("1 thread" if name == "threads" and first[name] == 1 else pattern.format(first[name]))
     return " · ".join(parts)
-
-
-def setting(row: Row, name: str) -> str:
-    """The value of such a column for people."""
-    value = row[name]
-    if name in ("machine", "environment", "version"):
-        return str(value)[:6]
-    return "–" if pd.isna(value) else plain(str(value))
 
 
 def _where(row: Row, varying: Iterable[str]) -> str:

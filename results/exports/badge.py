@@ -9,7 +9,7 @@ import msgspec
 import pandas as pd
 
 from results.metric import METRICS
-from results.sheet import figure, plain
+from results.wording import figure, plain
 
 FIGURE, NO_FIGURE, BROKEN = "#007ec6", "#9f9f9f", "#e05d44"
 """Colours: shields.io's blue, grey and red. No figure is called good or bad: that needs one to compare it with."""

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from results.metric import METRICS
-from results.sheet import figure, plain
+from results.wording import figure, plain
 
 _ALIKE = ("dataset", "dataset_sha256", "image_size", "device", "precision", "input", "threads", "machine", "protocol",
           "backend_name")  # fmt: skip

@@ -15,7 +15,7 @@ from results.report.drawing import Look, finish, kept
 from results.report.material import Shown
 from results.report.panels import Panel, panels
 from results.report.section import Chart, Section
-from results.sheet import plain
+from results.wording import plain
 
 WIDE = 30
 """Where the longest training took so many times as long as the shortest, the axis is logarithmic."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from results.metric import METRICS
 from results.report.material import Material, Shown
 from results.report.section import Section
-from results.sheet import plain
+from results.wording import plain
 
 
 class Answer(NamedTuple):

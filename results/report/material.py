@@ -16,8 +16,9 @@ from results.certificate import Certificates, read_certificates
 from results.compared import Compared, comparisons
 from results.read import TYPES, NothingMeasured, load, row_files
 from results.rows import RunRow, record_at, scan
-from results.sheet import SETTINGS, Sheet, compose, extra_columns, plain, setting
+from results.sheet import Sheet, compose
 from results.tabulate import GROUP, table
+from results.wording import SETTINGS, extra_columns, plain, setting
 
 Row = Mapping[Hashable, Any]
 

@@ -26,7 +26,7 @@ from results.report.section import Section
 from results.report.steps_section import steps_section
 from results.report.target_section import target_section
 from results.report.trust_section import trust_section
-from results.sheet import plain
+from results.wording import plain
 
 CHARTS = 40
 """Charts of a section that are drawn at most."""
