@@ -18,6 +18,7 @@ from harness.spec import Case
 from results.certificate import essence, packages
 from results.derived import Piece, read_piece, write_piece
 from results.figures import measure
+from results.identity import setting_of, stages_of
 from results.pair_rules import traits
 from results.rows import EndRow, Fault, PairRow, ProcessRow, RunRow, scan
 from results.rules import judged
@@ -32,7 +33,7 @@ TYPES: dict[str, str] = {
     "protocol": "int64",
     **dict.fromkeys(("backend", "engine", "backend_name", "model", "scenario", "dataset", "dataset_sha256"), "string"),
     **dict.fromkeys(("checkpoint", "checkpoint_sha256", "head", "augment", "device", "device_name"), "string"),
-    **dict.fromkeys(("recipe", "start", "packages", "traits"), "string"),
+    **dict.fromkeys(("recipe", "start", "packages", "traits", "setting", "stages"), "string"),
     **dict.fromkeys(("precision", "layout", "input", "status", "reason", "wall_parts", "logits", "file"), "string"),
     **dict.fromkeys(("image_size", "threads", "workers", "warmup_steps", "seed", "epochs", "offset"), "int64"),
     **dict.fromkeys(("limit", "test_images", "backbone_parameters"), "Int64"),
@@ -231,6 +232,8 @@ def _identity(case: Case) -> dict[str, Any]:
         **{name: getattr(case, name) for name in names},
         "scenario": case.scenario.name,
         "recipe": essence(case.scenario),
+        "setting": setting_of(case),
+        "stages": stages_of(case),
         "start": case.scenario.start,
         "epochs": sum(stage.epochs for stage in case.scenario.stages),
         "augment": ", ".join(augmentation.name for augmentation in case.augment) or "none",

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from results.certificate import Certificate, standing
+from results.identity import alike
 from results.metric import METRICS
 from results.pair_rules import unlike
 
-ROW = ("dataset", "model", "scenario", "image_size", "device", "precision", "layout", "compile", "input", "threads",
-       "head", "idiom", "epochs", "augment", "limit", "machine", "protocol")  # fmt: skip
-"""What two cells of one line agree in, but for the layout of an idiom, which is each framework's own."""
+ROW = [name for name in alike("backend_name") if name != "dataset_sha256"]
+"""What two cells of one line agree in, but for the layout of an idiom, which is each framework's own; that data of one
+name are other data is said in the cell."""
 
 
 class Ratio(NamedTuple):

@@ -25,7 +25,7 @@ IDENTITY = (
     "warmup_steps",
 )  # fmt: skip
 FACTS = ("dataset_sha256", "checkpoint_sha256", "backbone_parameters", "wall_parts", "device_name", "recipe", "start",
-         "packages")  # fmt: skip
+         "packages", "setting", "stages")  # fmt: skip
 
 POOLED = ("seed", "reason", "marks", "notes", "traits", "epoch_seconds", "epoch_val_accuracy")
 """Columns of which every process has its own say in a row, beside the figures."""
@@ -49,7 +49,7 @@ TYPES: dict[str, str] = {
     **dict.fromkeys(("image_size", "threads", "epochs", "workers", "warmup_steps"), "int64"),
     **dict.fromkeys(("limit", "test_images", "backbone_parameters"), "Int64"),
     **dict.fromkeys(("dataset_sha256", "checkpoint_sha256", "wall_parts", "device_name"), "string"),
-    **dict.fromkeys(("recipe", "start", "packages", "traits"), "string"),
+    **dict.fromkeys(("recipe", "start", "packages", "traits", "setting", "stages"), "string"),
     **dict.fromkeys(("version", "machine", "environment"), "string"),
     "protocol": "int64",
 }

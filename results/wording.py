@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -48,10 +48,11 @@ def figure(row: Row, name: str, signs: Mapping[str, str] | None = None, *, brief
     return text + "".join(here)
 
 
-def extra_columns(good: pd.DataFrame) -> list[str]:
-    """Columns in which rows differ: of SETTINGS all that do, of TELLING as many as tell the rows apart."""
+def extra_columns(good: pd.DataFrame, named: Sequence[str] = ("model", "backend_name", "scenario")) -> list[str]:
+    """Columns in which rows differ besides those that are `named` anyway: of SETTINGS all that do, of TELLING as many
+    as tell the rows apart."""
     extra = [name for name in SETTINGS if len(good[name].unique()) > 1]
-    shown = ["model", "backend_name", "scenario", *extra]
+    shown = [*named, *extra]
     for name in TELLING:
         alike = good[good.duplicated(shown, keep=False)]
         if alike.empty:
@@ -60,6 +61,11 @@ def extra_columns(good: pd.DataFrame) -> list[str]:
             extra.append(name)
             shown.append(name)
     return extra
+
+
+def worded(row: Row, name: str) -> str:
+    """Such a column and its value in words: `64 px`, `epochs 9`."""
+    return SETTINGS[name].format(setting(row, name)) if name in SETTINGS else f"{name} {setting(row, name)}"
 
 
 def setting(row: Row, name: str) -> str:
