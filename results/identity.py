@@ -1,4 +1,4 @@
-"""Which rows may be pooled, and which may be compared by what: the one definition for tables, races, answers, history."""
+"""Which rows may be pooled, and which may be compared by what: defined once, for tables, races, answers, history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from results.tabulate import GROUP, IDENTITY
 Compared = Literal["scenario", "model", "backend_name", "environment"]
 
 WHOLE = tuple(dict.fromkeys((*GROUP, *IDENTITY, "dataset_sha256", "setting", "stages")))
-"""Columns of `results.load` and `results.table` that replicates of one row agree in; `version` covers the whole case."""
+"""Columns of `results.load` and `results.table` in which the replicates of a row agree."""
 
 FOLLOWING: Mapping[Compared, tuple[str, ...]] = MappingProxyType(
     {

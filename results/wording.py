@@ -48,12 +48,16 @@ def figure(row: Row, name: str, signs: Mapping[str, str] | None = None, *, brief
     return text + "".join(here)
 
 
-def extra_columns(good: pd.DataFrame, named: Sequence[str] = ("model", "backend_name", "scenario")) -> list[str]:
-    """Columns in which rows differ besides those that are `named` anyway: of SETTINGS all that do, of TELLING as many
+def extra_columns(
+    good: pd.DataFrame,
+    named: Sequence[str] = ("model", "backend_name", "scenario"),
+    telling: Sequence[str] = TELLING,
+) -> list[str]:
+    """Columns in which rows differ besides those that are `named` anyway: of SETTINGS all that do, of `telling` as many
     as tell the rows apart."""
     extra = [name for name in SETTINGS if len(good[name].unique()) > 1]
     shown = [*named, *extra]
-    for name in TELLING:
+    for name in telling:
         alike = good[good.duplicated(shown, keep=False)]
         if alike.empty:
             break
@@ -65,12 +69,14 @@ def extra_columns(good: pd.DataFrame, named: Sequence[str] = ("model", "backend_
 
 def worded(row: Row, name: str) -> str:
     """Such a column and its value in words: `64 px`, `epochs 9`."""
+    if name == "threads" and row[name] == 1:
+        return "1 thread"
     return SETTINGS[name].format(setting(row, name)) if name in SETTINGS else f"{name} {setting(row, name)}"
 
 
 def setting(row: Row, name: str) -> str:
     """The value of such a column for people."""
     value = row[name]
-    if name in ("machine", "environment", "version"):
+    if name in ("machine", "environment", "version", "setting"):
         return str(value)[:6]
     return "–" if pd.isna(value) else plain(str(value))

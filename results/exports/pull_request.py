@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
+from results.answer import answers
+from results.answer_text import paragraphs
 from results.certificate import NO_CERTIFICATES, Certificates
-from results.exports.headline import headlines
 from results.render import PROBLEMS, escape, markdown_table, with_models
 from results.sheet import Block, Column, Problem, Sheet, compose
 
@@ -28,13 +29,14 @@ def as_summary(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES
     """
     if table.empty:
         return f"{TITLE}\n\n{ONLY_ARMS}\n"
-    return "\n".join(_lines(compose(table, certificates), headlines(table))) + "\n"
+    said = paragraphs(answers(table, certificates.all), list(table["status"]))
+    return "\n".join(_lines(compose(table, certificates), said)) + "\n"
 
 
-def _lines(sheet: Sheet, answers: list[str]) -> Iterator[str]:
+def _lines(sheet: Sheet, answers: list[list[str]]) -> Iterator[str]:
     yield TITLE
-    for sentence in answers or ["Nothing was measured."]:
-        yield from ("", f"**{escape(sentence)}**")
+    for first, *further in answers:
+        yield from ("", " ".join([f"**{escape(first)}**", *map(escape, further)]))
     for warning in sheet.warnings:
         yield from ("", f"⚠ {escape(warning)}")
     yield from ("", escape(sheet.caption))

@@ -9,7 +9,7 @@ from altair.utils.schemapi import debug_mode
 
 from harness.errors import Refused
 from results.report.accuracy_section import accuracy_section, arm
-from results.report.answer import answer_section
+from results.report.answer_section import answer_section
 from results.report.comparisons_section import comparisons_section, noise_section
 from results.report.drawing import look
 from results.report.export import export_figures

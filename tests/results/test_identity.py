@@ -123,7 +123,7 @@ def test_a_sentence_says_what_its_race_was_run_with_where_several_were(tmp_path:
 
     said = list(sentences(loaded(tmp_path, [*race(), *race(head="mlp", threads=2)])))
     assert [line.partition(":")[0] for line in said] == [
-        "resnet18 · pytorch · 1 threads · linear head", "resnet18 · pytorch · 2 threads · mlp head",
+        "resnet18 · pytorch · 1 thread · linear head", "resnet18 · pytorch · 2 threads · mlp head",
     ]  # fmt: skip
 
 
@@ -140,5 +140,3 @@ def test_a_run_that_went_on_with_other_packages_is_two_points_of_its_history(tmp
     frame = loaded(tmp_path, [build(step_us=50_000), build(seed=1, step_us=70_000, versions={"pytorch": "9"})])
     rates = [one for one in history(frame) if one.metric == "throughput"]
     assert [[len(segment.points) for segment in one.segments] for one in rates] == [[1, 1]]
-
-
