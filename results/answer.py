@@ -21,26 +21,19 @@ LeftOut = Literal["no accuracy or no training time", "each framework's own defau
 DIFFERENT_CASES = "their answers are different cases"
 
 
-class Twin(NamedTuple):
-    """The same case in another framework, and the certificate that covers both."""
-
-    row: Row
-    certificate: Certificate
-
-
 class Answer(NamedTuple):
     """Of `of` cases in one framework and setting, `close` have an accuracy that the test images cannot tell from the
     highest; the one of these that trained the shortest is chosen.
 
-    `twins` are answers of other frameworks that it was compared with; `alone` says of each other framework why it was
-    not compared with this one; `frameworks` counts those that have an answer in this setting.
+    `twins` are answers of other frameworks that it was compared with, each with the certificate of both; `alone` says
+    of each other framework why it was not compared with this one; `frameworks` counts those with an answer here.
     """
 
     chosen: Row
     highest: Row
     close: int
     of: int
-    twins: tuple[Twin, ...] = ()
+    twins: tuple[tuple[Answer, Certificate], ...] = ()
     alone: tuple[tuple[str, str], ...] = ()
     frameworks: int = 1
 
@@ -111,8 +104,8 @@ def _covered(one: Answer, other: Answer, certificates: Sequence[Certificate]) ->
 def _winner(cluster: Sequence[Answer], certificates: Sequence[Certificate]) -> Answer:
     chosen = choose([answer.chosen for answer in cluster]).chosen
     winner = next(answer for answer in cluster if answer.chosen is chosen)
-    twins = [(answer.chosen, _covered(winner, answer, certificates)) for answer in cluster if answer is not winner]
-    return winner._replace(twins=tuple(Twin(row, proof) for row, proof in twins if isinstance(proof, Certificate)))
+    twins = [(answer, _covered(winner, answer, certificates)) for answer in cluster if answer is not winner]
+    return winner._replace(twins=tuple((twin, proof) for twin, proof in twins if isinstance(proof, Certificate)))
 
 
 def _alone(answer: Answer, others: Sequence[Answer], certificates: Sequence[Certificate]) -> list[tuple[str, str]]:

@@ -55,36 +55,42 @@ def _sentences(answer: Answer, differing: Sequence[str]) -> Iterator[str]:
         yield f"{place}, the fastest way to the best accuracy with {backend} was {case}: {figures}."
     else:
         yield f"{place}, the fastest way to the best accuracy was {case} with {backend}: {figures}."
-    yield _rests_on(answer)
+    several = answer.frameworks > 1
+    yield _rests_on(answer, f" with {backend}" if several else "")
     for twin, proof in answer.twins:
+        same, level = twin.chosen, proof.level(row["scenario"])
         yield (
-            f"With {twin['backend_name']} the same case came to {_accuracy(twin)} after {_seconds(twin)} "
-            f"(certificate {proof.sha256[:8]}, P{proof.level(row['scenario'])})."
+            f"With {same['backend_name']} the same case came to {_accuracy(same)} after {_seconds(same)} "
+            f"(certificate {proof.sha256[:8]}, P{level})."
         )
+        yield _rests_on(twin, f" with {same['backend_name']}")
     for other, reason in answer.alone:
         remedy = f" ({CERTIFY})" if reason == NONE_MADE else ""
         yield f"It is not compared with the answer of {other}: {reason}{remedy}."
     yield from _weak(answer)
 
 
-def _rests_on(answer: Answer) -> str:
+def _rests_on(answer: Answer, framework: str) -> str:
     highest = answer.highest
     detectable = METRICS["accuracy"].write(highest["accuracy_mde"])
     count: str = "" if pd.isna(highest["test_images"]) else f"{highest['test_images']} "
     images = f"{count}{'validation' if 'validation images' in highest['marks'] else 'test'} images"
     if answer.of == 1:
-        return "It is the only case."
+        return f"It is the only case{framework}."
     if answer.close == 1:
-        return f"Its accuracy is the highest of {answer.of} cases, by more than {images} leave open (± {detectable})."
+        return (
+            f"Its accuracy is the highest of {answer.of} cases{framework}; {images} can tell it from all others "
+            f"(± {detectable} points)."
+        )
     if answer.chosen is highest:
         return (
-            f"Its accuracy is the highest of {answer.of} cases, and it trained the shortest of the {answer.close} that "
-            f"{images} cannot tell apart (± {detectable} points)."
+            f"Its accuracy is the highest of {answer.of} cases{framework}, and it trained the shortest of the "
+            f"{answer.close} that {images} cannot tell apart (± {detectable} points)."
         )
     top = METRICS["accuracy"].write(highest["accuracy"])
     return (
-        f"Of {answer.of} cases it trained the shortest of the {answer.close} that {images} cannot tell from the "
-        f"highest accuracy, {top} % ± {detectable} points ({highest['scenario']} of {highest['model']})."
+        f"Of {answer.of} cases{framework} it trained the shortest of the {answer.close} that {images} cannot tell from "
+        f"the highest accuracy, {top} % ± {detectable} points ({highest['scenario']} of {highest['model']})."
     )
 
 

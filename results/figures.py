@@ -15,32 +15,38 @@ from results.windows import compile_s, seconds_of, steps_of, training_seconds
 
 
 class Mark(NamedTuple):
-    """What must be known about a figure before it is believed: the metric it stands at, and the footnote."""
+    """What must be known about a figure before it is believed: its metric, the footnote, and the rule behind it."""
 
     metric: str
-    sentence: str
+    words: str
+    rule: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The footnote with the rule's id."""
+        return f"{self.words} ({self.rule})" if self.rule else self.words
 
 
 MARKS = {
     "short window": Mark("throughput", "measured over less than 1 s of work"),
-    "compile in window": Mark("throughput", "void: something was compiled inside the window (V34)"),
-    "other threads": Mark("throughput", "void: it ran on more cores or threads than its case has (V37)"),
-    "not synchronised": Mark("throughput", "void: the device still worked when the clock was stopped (V40)"),
-    "other steps": Mark("throughput", "void: the window does not hold exactly the steps after warm-up (V41)"),
-    "fetched outside": Mark("throughput", "void: batches were fetched before the window opened (V43)"),
-    "evaluated inside": Mark("throughput", "void: something was evaluated inside the window (V43)"),
-    "clock costs": Mark("throughput", "void: the clock itself takes over 1 % of the shortest step (V44)"),
-    "rounded times": Mark("throughput", "void: step times were rounded (V51)"),
+    "compile in window": Mark("throughput", "void: something was compiled inside the window", "V34"),
+    "other threads": Mark("throughput", "void: it ran on more cores or threads than its case has", "V37"),
+    "not synchronised": Mark("throughput", "void: the device still worked when the clock was stopped", "V40"),
+    "other steps": Mark("throughput", "void: the window does not hold exactly the steps after warm-up", "V41"),
+    "fetched outside": Mark("throughput", "void: batches were fetched before the window opened", "V43"),
+    "evaluated inside": Mark("throughput", "void: something was evaluated inside the window", "V43"),
+    "clock costs": Mark("throughput", "void: the clock itself takes over 1 % of the shortest step", "V44"),
+    "rounded times": Mark("throughput", "void: step times were rounded", "V51"),
     "not steady": Mark(
-        "throughput", "first and last third of the window differ by more than 10 %: warm-up too short? (V41)"
+        "throughput", "first and last third of the window differ by more than 10 %: warm-up too short?", "V41"
     ),
-    "best epoch": Mark("accuracy", "weights of the best epoch by validation accuracy were kept (V46)"),
+    "best epoch": Mark("accuracy", "weights of the best epoch by validation accuracy were kept", "V46"),
     "best epoch on test": Mark(
-        "accuracy", "biased upwards: the best epoch was chosen by the very images that are judged here (V46)"
+        "accuracy", "biased upwards: the best epoch was chosen by the very images that are judged here", "V46"
     ),
     "validation images": Mark("accuracy", "of the validation images; there is no test split"),
     "norm not converged": Mark(
-        "accuracy", "batch-norm statistics moved for fewer than 3 / momentum steps and lag behind (V11)"
+        "accuracy", "batch-norm statistics moved for fewer than 3 / momentum steps and lag behind", "V11"
     ),
     "checkpoint incomplete": Mark("accuracy", "the checkpoint did not fit: some tensors were missing or left over"),
     "idiom": Mark("accuracy", "each framework's own defaults (--idiom); not for comparison with matched runs"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from results.figures import MARKS
 from results.metric import METRICS
 
 Row = Mapping[Hashable, Any]
@@ -32,20 +32,25 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
 
 
-def figure(row: Row, name: str, signs: Mapping[str, str] | None = None, *, brief: bool = False) -> str:
-    """One figure of one row for people: `182 (176–190)`, `75.2 % ± 3.1 (5)`; `brief` leaves out range and count."""
+def figure(row: Row, name: str, *, brief: bool = False) -> str:
+    """One figure of one row for people: `182 (176–190)`, `75.2 ± 3.1`; `brief` leaves out what is no interval of it."""
     metric = METRICS[name]
     value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
     text = metric.write(value)
-    if name == "accuracy" and not pd.isna(value):
-        half = "" if pd.isna(low) else f" ± {metric.write(max(high - value, value - low))}"
-        text = f"{text}{half}" if brief else f"{text} %{half} ({row['seeds']})"
-    elif name == "time_to_accuracy_s" and not brief:
-        text = f"{text} ({row['reached']}/{row['runs']})"
-    elif name == "throughput" and not brief and not pd.isna(low):
-        text = f"{text} ({metric.write(low)}–{metric.write(high)})"
-    here = [sign for code, sign in (signs or {}).items() if code in row["marks"] and MARKS[code].metric == name]
-    return text + "".join(here)
+    if pd.isna(value) or (brief and name != "accuracy"):
+        return text
+    if name == "accuracy":
+        return text if pd.isna(low) else f"{text} ± {metric.write(max(high - value, value - low))}"
+    return text if pd.isna(low) else f"{text} ({metric.write(low)}–{metric.write(high)})"
+
+
+def without_rules(sentence: str) -> str:
+    """A sentence without the ids of rules.
+
+    >>> without_rules("V07: 9 updates in 18 steps"), without_rules("lacks 2 of them (V50); --resume")
+    ('9 updates in 18 steps', 'lacks 2 of them; --resume')
+    """
+    return re.sub(r" \(V\d\d\)|\bV\d\d: ", "", sentence)
 
 
 def extra_columns(

@@ -48,4 +48,4 @@ def _shown(row: Mapping[Hashable, Any], metric: str) -> tuple[str, str]:
         return row["status"], NO_FIGURE if row["status"] in ("skipped", "interrupted") else BROKEN
     if pd.isna(row[metric]):
         return "no figure", NO_FIGURE
-    return f"{figure(row, metric, brief=metric == 'accuracy')} {METRICS[metric].unit}", FIGURE
+    return f"{figure(row, metric, brief=metric != 'throughput')} {METRICS[metric].unit}", FIGURE

@@ -10,6 +10,6 @@ from results.report.section import Section
 
 def answer_section(material: Material) -> Section:
     """A paragraph per answer, or one that says why there is none."""
-    statuses = list(material.table["status"]) if material.shown else list(material.frame["status"])
-    found = paragraphs(answers(material.table, material.certificates.all), statuses)
+    sheet = material.sheet
+    found = sheet.answer if sheet else paragraphs(answers(material.table), list(material.frame["status"]))
     return Section(id="answer", title="The answer", paragraphs=tuple(" ".join(said) for said in found))

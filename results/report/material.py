@@ -16,7 +16,7 @@ from results.certificate import Certificates, read_certificates
 from results.compared import Compared, comparisons
 from results.read import TYPES, NothingMeasured, load, row_files
 from results.rows import RunRow, record_at, scan
-from results.sheet import Sheet, compose
+from results.sheet import Sheet, Style, compose
 from results.tabulate import GROUP, table
 from results.wording import SETTINGS, extra_columns, plain, worded
 
@@ -93,7 +93,7 @@ def gather(path: Path) -> Material:
     if rows.empty:
         said = tuple(frame.attrs["warnings"])
         return Material(results_dir, frame, rows, None, (), _runs(path), proofs, said, tuple(compared))
-    sheet, shown = compose(rows, proofs), _shown(frame, rows)
+    sheet, shown = compose(rows, proofs, Style(explain=True)), _shown(frame, rows)
     return Material(results_dir, frame, rows, sheet, shown, _runs(path), proofs, sheet.warnings, tuple(compared))
 
 

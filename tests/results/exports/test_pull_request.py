@@ -11,8 +11,7 @@ from markdown_it import MarkdownIt
 
 import results
 from harness.record import Record
-from results.exports.pull_request import LEFT_OUT, MOST_ROWS, ONLY_ARMS, as_summary
-from results.sheet import compose
+from results.exports.pull_request import MOST_ROWS, ONLY_ARMS, as_summary
 from tests.results.exports.arms import store_arms
 from tests.results.records import build
 from tests.results.test_read import store
@@ -77,8 +76,3 @@ def test_nothing_measured_is_said(tmp_path: Path) -> None:
 def test_arms_of_comparisons_are_no_cases(tmp_path: Path) -> None:
     store_arms(tmp_path, build(), build(seed=1))
     assert ONLY_ARMS in as_summary(results.table(results.load(tmp_path)))
-
-
-def test_the_columns_left_out_are_columns_of_the_table(tmp_path: Path) -> None:
-    titles = [column.title for column in compose(tabulate(tmp_path, build())).blocks[0].columns]
-    assert set(LEFT_OUT) < set(titles)
