@@ -26,7 +26,7 @@ from harness.errors import Declined, Refused
 from harness.launch import Event, launch
 from harness.rehearsal import STEPS, TRAINED_AT
 from harness.spec import Job, Precision, Scenario
-from results.answers import Answers, Pair, open_answers
+from results.arm_answers import Answers, Pair, open_answers
 from results.certificate import Arm, Certificate, essence, packages, seal
 from results.proof import prove
 

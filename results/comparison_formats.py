@@ -15,7 +15,7 @@ from harness.errors import Declined, Refused
 from results.compared import comparisons as compared
 from results.comparison import Comparison
 from results.comparison_text import as_markdown, as_text, differences
-from results.sheet import plain
+from results.wording import plain
 
 Format = Literal["text", "markdown", "json", "junit"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -15,7 +15,7 @@ from benchmarks.comparing.limits import limit_options, read_limits
 from benchmarks.comparing.session import Answers, comparing
 from benchmarks.options import given, results_option, selection_options
 from results.comparison_formats import FORMATS, write
-from results.sheet import plain
+from results.wording import plain
 
 
 @click.command

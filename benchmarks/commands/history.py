@@ -39,7 +39,7 @@ def command(path: Path, margin: str, format_: Literal["text", "json"]) -> None:
 
 def _lines(found: list[Series]) -> Iterator[str]:
     from results.metric import METRICS
-    from results.sheet import plain
+    from results.wording import plain
 
     for one in found:
         metric = METRICS[one.metric]

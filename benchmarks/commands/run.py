@@ -64,6 +64,8 @@ REPORTED = 40_000_000
     type=click.IntRange(min=1),
     help=f"training images evaluated after each epoch; default: {TRAIN_SAMPLE}",
 )
+@click.option("--wide", is_flag=True, help="every column of the table; see `table --wide`")
+@click.option("--explain", is_flag=True, help="name the rule behind each note of the table, such as V46")
 @click.option("--resume", is_flag=True, help="go on with the last unfinished run: only what is missing")
 @click.option("--dry-run", is_flag=True, help="print the cases with expected time and disk, and stop")
 @click.option("--quiet", is_flag=True, help="no progress, only the table")
@@ -82,7 +84,7 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
         click.echo(forecast([draft.case for draft in drafts], results, catalogue, kept=kept))
         return
     file, records = _run(drafts, catalogue, results, options)
-    unproved = _print_table(file, results, options["target"], require=options["certify"] == "require")
+    unproved = _print_table(file, results, options)
     if options["report"]:
         _write_report(results, file)
     sys.exit(exit_code(records, any(options[name] for name in NAMED_BY_HAND)) or unproved)
@@ -145,11 +147,13 @@ def _prepare(drafts: list[Draft], preparation: Preparation, options: dict[str, A
     return [Asked(draft, preparation.plan(draft, keep, **wishes)) for draft in drafts]
 
 
-def _print_table(file: Path, results: Path, target: float | None, *, require: bool) -> int:
+def _print_table(file: Path, results: Path, options: dict[str, Any]) -> int:
     # pandas is imported only now: while workers measure, the parent stays small.
     from benchmarks.commands.table import print_table
+    from results.sheet import Style
 
-    return print_table(file, results, target, require=require)
+    style = Style(options["wide"], options["explain"])
+    return print_table(file, results, options["target"], style=style, require=options["certify"] == "require")
 
 
 def _write_report(results: Path, file: Path) -> None:
