@@ -24,6 +24,7 @@ from benchmarks.comparing.limits import Limits
 from benchmarks.comparing.session import comparing
 from harness.machine import usable_cores
 from results.compared import Compared, comparisons
+from results.folder import RESULTS
 
 CASE: dict[str, Any] = {
     "backend": ("pytorch",), "model": ("resnet18",), "scenario": ("scratch",), "image_size": (32,),
@@ -50,7 +51,7 @@ TRIALS = (Trial(0.0, False, 5), Trial(0.10, False, 5), Trial(0.05, False, 5),
 
 
 @click.command
-@click.option("--results", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True)
+@click.option("--results", type=click.Path(file_okay=False, path_type=Path), default=RESULTS, show_default=True)
 @click.option("--margin", type=float, default=0.03, show_default=True)
 @click.option("--summary", is_flag=True, help="only say what is there")
 def main(results: Path, margin: float, *, summary: bool) -> None:

@@ -12,6 +12,7 @@ import click
 from benchmarks.names import unknown
 from harness.errors import Declined, Refused
 from results.certificate import read_certificates
+from results.folder import RESULTS
 from results.metric import METRICS
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Wish(NamedTuple):
 
 
 @click.command
-@click.argument("path", type=click.Path(path_type=Path), default=Path("results"))
+@click.argument("path", type=click.Path(path_type=Path), default=RESULTS)
 @click.option("--to", "target", type=click.Choice(TARGETS), required=True)
 @click.option("--out", help="file instead of the terminal; for tensorboard a folder, for mlflow the server's address")
 @click.option("--where", multiple=True, metavar="NAME=VALUE", help="only records whose column has this value")

@@ -10,13 +10,14 @@ import click
 import msgspec
 
 from benchmarks.comparing.arms import read_share
+from results.folder import RESULTS
 
 if TYPE_CHECKING:
     from results.history import Series
 
 
 @click.command
-@click.argument("path", type=click.Path(path_type=Path), default=Path("results"))
+@click.argument("path", type=click.Path(path_type=Path), default=RESULTS)
 @click.option("--margin", default="3%", show_default=True, help="the smallest change that is told; accuracy: 1 point")
 @click.option("--format", "format_", type=click.Choice(("text", "json")), default="text", show_default=True)
 def command(path: Path, margin: str, format_: Literal["text", "json"]) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmarks.afresh import afresh
 from benchmarks.catalogue import Catalogue, read_catalogue
 from benchmarks.execute import execute, exit_code
-from benchmarks.forecast import forecast
+from benchmarks.forecast import expected_s, forecast, say_if_long
 from benchmarks.names import unknown
 from benchmarks.options import given, results_option, selection_options
 from benchmarks.plan import Planned, Preparation
@@ -66,6 +66,9 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
         kept = options["save_model"] is not None
         click.echo(forecast([draft.case for draft in drafts], results, catalogue, kept=kept))
         return
+    if not options["quiet"] and not options["resume"]:
+        seconds = sum(expected_s([draft.case for draft in drafts], results, catalogue))
+        say_if_long(seconds, seconds, "--dry-run says it case by case, --model and --scenario choose fewer cases")
     file, records = _run(drafts, catalogue, results, options)
     unproved = _print_table(file, results, options["target"], require=options["require_certificate"])
     if options["report"]:

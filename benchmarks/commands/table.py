@@ -10,12 +10,13 @@ import click
 
 from harness.errors import Refused
 from results.certificate import read_certificates
+from results.folder import RESULTS
 from results.render import FORMATS, Format, render
 from results.side_by_side import unproved
 
 
 @click.command
-@click.argument("path", type=click.Path(path_type=Path), default=Path("results"))
+@click.argument("path", type=click.Path(path_type=Path), default=RESULTS)
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--target", type=click.FloatRange(0, 1), help="validation accuracy for the time to accuracy")
 @click.option("--require-certificate", is_flag=True, help="end with 3 if backends stand side by side without a ratio")
