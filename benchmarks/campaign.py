@@ -22,6 +22,7 @@ from benchmarks.catalogue import read_catalogue
 from benchmarks.comparing.arms import ArmSpec, drafts
 from benchmarks.comparing.limits import Limits
 from benchmarks.comparing.session import comparing
+from benchmarks.terminal import use_stand_ins
 from harness.machine import usable_cores
 from results.compared import Compared, comparisons
 from results.folder import RESULTS
@@ -136,4 +137,5 @@ def _spin(core: int) -> None:
 
 
 if __name__ == "__main__":
+    use_stand_ins()
     main()

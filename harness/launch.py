@@ -213,7 +213,7 @@ def _explain_signal(number: signal.Signals, memory_kill: bool, folder: Path) -> 
 
 
 def _last_words(folder: Path) -> str:
-    lines = (folder / "log.txt").read_text(errors="replace").strip().splitlines()
+    lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f"; last words: {lines[-1][:200]}" if lines else ""
 
 

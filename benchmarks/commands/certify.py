@@ -95,7 +95,7 @@ def _drafts(
 
 
 def _say_if_long(request: Request, results: Path, *, quiet: bool) -> None:
-    """An earlier certificate of the same model, backends and scenarios tells how long one takes; without, nothing does."""
+    """An earlier certificate of the same model, backends and scenarios tells how long one takes."""
     one, other = (drafts[0].case for drafts in request.arms)
     wanted = (one.model, {one.backend_name, other.backend_name}, {scenario.name for scenario in request.scenarios})
     for made in read_certificates(results).all:

@@ -150,7 +150,7 @@ def _from_table(frame: pd.DataFrame, target: Target, wish: Wish) -> int:
         content = as_summary(rows, read_certificates(wish.path)).encode()
     else:
         content = _badge(rows, wish)
-    return _deliver(content, wish.out) or (1 if lost else 0)
+    return _deliver(content, wish.out, text=target == "markdown") or (1 if lost else 0)
 
 
 def _badge(rows: pd.DataFrame, wish: Wish) -> bytes:
@@ -168,10 +168,10 @@ def _badge(rows: pd.DataFrame, wish: Wish) -> bytes:
     return as_endpoint(shown) if str(wish.out).endswith(".json") else as_svg(shown).encode()
 
 
-def _deliver(content: bytes, out: str | None) -> int:
+def _deliver(content: bytes, out: str | None, *, text: bool = False) -> int:
+    """`text` is for people and goes to a terminal in its encoding; other content is written as it is."""
     if out is None:
-        sys.stdout.buffer.write(content)
-        sys.stdout.flush()
+        click.echo(content.decode() if text else content, nl=False)
         return 0
     try:
         Path(out).write_bytes(content)

@@ -32,7 +32,7 @@ def command(path: Path, margin: str, format_: Literal["text", "json"]) -> None:
     acceptances = read_accepted(path) if path.is_dir() else []
     found = history(load(path), acceptances, read_share(margin, "--margin"))
     if format_ == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1))  # bytes: JSON is UTF-8 everywhere
         return
     for line in _lines(found):
         click.echo(line)

@@ -71,9 +71,10 @@ def print_table(
             out.write_bytes(content)
         except OSError as error:
             raise Refused(f"--out {out} cannot be written ({error.strerror})") from error
+    elif format_ in ("text", "markdown"):
+        click.echo(content.decode(), nl=False)  # in the terminal's encoding
     else:
-        sys.stdout.buffer.write(content)
-        sys.stdout.flush()
+        click.echo(content, nl=False)
     missing = unproved(rows, proofs.all) if require else []
     for sentence in missing:
         click.echo(f"--require-certificate: {sentence}", err=True)

@@ -39,7 +39,7 @@ class Found(NamedTuple):
 
 
 def require_sources(specs: Sequence[ArmSpec]) -> None:
-    """Raise `Refused` for a folder that is no checkout of this project, and for an unknown revision. Creates nothing."""
+    """Raise `Refused` for a folder that is no checkout of this project, and for an unknown revision."""
     for spec in specs:
         if spec.revision is not None:
             resolve(spec.revision)
