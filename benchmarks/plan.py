@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from benchmarks.catalogue import Catalogue
 from benchmarks.checkpoints import Found, find_checkpoint
 from benchmarks.selection import Draft
+from benchmarks.single_values import refuse_single_values
 from harness.dataset import DatasetMeta
 from harness.errors import Declined, Refused
 from harness.launch import Event, launch
@@ -50,6 +51,7 @@ class Preparation:
             data = self.dataset(draft.data, case.image_size, draft.validation_split)
             case = replace(case, dataset=data.meta.name, dataset_sha256=data.meta.sha256)
             _refuse_short(case, data.meta)
+            refuse_single_values(case, self._catalogue.plugins)
             found = self._checkpoint_if_needed(draft)
         except Declined as reason:
             return Planned(case, None, str(reason))
