@@ -55,7 +55,8 @@ def command(
         path = place(results, model, prepared.key)
         certificate = None if fresh else _cached(path)
         if certificate is None:
-            _say_if_long(request, results, quiet=options["quiet"])
+            if not options["quiet"]:
+                announce(request, results)
             certificate = certify(request, prepared, catalogue, progress.on_event)
             write_certificate(results, certificate, prepared.key)
     _print(certificate, path)
@@ -94,12 +95,12 @@ def _drafts(
     return drafts
 
 
-def _say_if_long(request: Request, results: Path, *, quiet: bool) -> None:
-    """An earlier certificate of the same model, backends and scenarios tells how long one takes."""
+def announce(request: Request, results: Path) -> None:
+    """Say on stderr that it takes long, if an earlier certificate of the same networks and scenarios did."""
     one, other = (drafts[0].case for drafts in request.arms)
     wanted = (one.model, {one.backend_name, other.backend_name}, {scenario.name for scenario in request.scenarios})
     for made in read_certificates(results).all:
-        if not quiet and (made.model, {arm.backend for arm in made.arms}, {*made.scenarios}) == wanted:
+        if (made.model, {arm.backend for arm in made.arms}, {*made.scenarios}) == wanted:
             say_if_long(made.seconds, made.seconds, "--scenario chooses fewer scenarios")
             return
 

@@ -62,11 +62,12 @@ def command(arms: tuple[str, ...], format_: str, out: Path | None, results: Path
     if options["dry_run"]:
         click.echo(cost(cases, limits, results, catalogue))
         return
-    if not options["quiet"]:
-        say_if_long(*total(cases, limits, results, catalogue), SHORTER)
     session = comparing(results, limits, catalogue, order_seed=options["order_seed"], quiet=options["quiet"])
     with session as measuring:
-        found = measuring.compare(specs, cases, options["stage"])
+        questions = measuring.questions(specs, cases, options["stage"])
+        if not options["quiet"]:
+            say_if_long(*total(cases, limits, results, catalogue), SHORTER)
+        found = measuring.measure(questions, "compare")
     write(found.comparisons, format_, out)
     for sentence in found.failed:
         click.echo(f"error: {plain(sentence)}", err=True)

@@ -11,7 +11,7 @@ import click
 from benchmarks.comparing.arms import read_share
 from benchmarks.comparing.cost import total
 from benchmarks.comparing.gate import NO_BASE, Gated, base_cases, base_results, base_spec, exit_code, gate
-from benchmarks.comparing.labels import find_suite, suite_drafts
+from benchmarks.comparing.labels import case_label, find_suite, suite_drafts
 from benchmarks.comparing.limits import limit_options, read_limits
 from benchmarks.comparing.places import Unbuildable, find_place, require_sources
 from benchmarks.comparing.repository import Incomparable
@@ -60,12 +60,13 @@ def command(
         selections, catalogue = find_suite(suite)
         cases = suite_drafts(selections, catalogue)
         read_accepted(results)  # a damaged line is refused before anything is measured
-        if not options["quiet"]:
-            say_if_long(*total([(case, case) for case in cases], limits, results, catalogue), SHORTER_GATE)
         with comparing(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as sitting:
             place = find_place(spec, (), lambda event: None)
             known = base_cases(place, suite)
             acceptances = read_accepted(results, base_results(results, place.place.root))
+            if not options["quiet"]:
+                both = [(draft, draft) for draft in cases if case_label(draft.case) in known]
+                say_if_long(*total(both, limits, results, catalogue), SHORTER_GATE)
             found = gate(sitting, spec, cases, known, acceptances, delay)
     except (Incomparable, Unbuildable) as error:
         click.echo(f"no comparable base: {error}", err=True)

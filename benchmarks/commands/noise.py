@@ -33,10 +33,11 @@ def command(results: Path, **options: Any) -> None:
     specs = read_arms((), (), (), (), catalogue)
     cases = drafts(specs, given(options), catalogue)
     limits = read_limits(options, seeds=0, every_pair=True, confirm=False)
-    if not options["quiet"]:
-        say_if_long(*total(cases, limits, results, catalogue), SHORTER)
     with comparing(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as sitting:
-        found = sitting.compare(specs, cases, None, "noise")
+        questions = sitting.questions(specs, cases, None)
+        if not options["quiet"]:
+            say_if_long(*total(cases, limits, results, catalogue), SHORTER)
+        found = sitting.measure(questions, "noise")
     click.echo(as_text(found.comparisons), nl=False)
     problems = [*found.failed]
     for one in found.comparisons:

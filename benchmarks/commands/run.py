@@ -66,9 +66,6 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
         kept = options["save_model"] is not None
         click.echo(forecast([draft.case for draft in drafts], results, catalogue, kept=kept))
         return
-    if not options["quiet"] and not options["resume"]:
-        seconds = sum(expected_s([draft.case for draft in drafts], results, catalogue))
-        say_if_long(seconds, seconds, "--dry-run says it case by case, --model and --scenario choose fewer cases")
     file, records = _run(drafts, catalogue, results, options)
     unproved = _print_table(file, results, options["target"], require=options["require_certificate"])
     if options["report"]:
@@ -99,7 +96,14 @@ def _run(
     with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
         plan = _prepare(drafts, Preparation(catalogue, progress.on_event), options)
         done = earlier.done if earlier else frozenset()
-        plan = [planned for planned in plan if key(planned.case) not in done]
+        missing = [
+            (draft, planned) for draft, planned in zip(drafts, plan, strict=True) if key(planned.case) not in done
+        ]
+        plan = [planned for _, planned in missing]
+        if not options["quiet"]:
+            cases = [draft.case for draft, planned in missing if planned.job is not None]
+            seconds = sum(expected_s(cases, results, catalogue))
+            say_if_long(seconds, seconds, "--dry-run says it case by case, --model and --scenario choose fewer cases")
         planned_keys = [key(planned.case) for planned in plan]
         with open_run(
             results,
