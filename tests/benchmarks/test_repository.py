@@ -151,7 +151,7 @@ def test_a_branch_that_does_not_follow_is_no_range(own: Path, tmp_path: Path) ->
     git(tmp_path, "clone", "--quiet", own, other)
     git(other, "checkout", "--quiet", "-b", "side", "main~1")
     commit(other)
-    ended, line = said(other, other, "bisect", "main", "side", *CASE)
+    ended, line = said(other, other, "bisect", "main", "side")
     assert ended == 2
     assert "side does not come after main" in line
 
