@@ -35,19 +35,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Store what is measured, unless told where; choose Keras's engine before anything imports Keras."""
     _refuse_unknown(config)
     if config.option.benchmark_storage == "file://./.benchmarks":
+        make_folder(RESULTS, STEPS)  # before pytest-benchmark makes it without a .gitignore
         config.option.benchmark_storage = f"file://{STEPS.absolute()}"
     if config.option.benchmark_save is None:
         config.option.benchmark_save = config.getoption("backend")
     engine = config.getoption("engine") or next(iter(_backend(config).ENGINES), None)
     if engine:
         os.environ["KERAS_BACKEND"] = engine
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Create the results folder before pytest-benchmark stores into it."""
-    if session.config.option.benchmark_storage == f"file://{STEPS.absolute()}":
-        make_folder(RESULTS, STEPS)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
