@@ -5,25 +5,18 @@ Whatever it was, it becomes one neutral file in the cache, once; cases name it b
 
 from __future__ import annotations
 
-import hashlib
 import re
-import shutil
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from msgspec.structs import replace
 
 from benchmarks.catalogue import Catalogue, read_catalogue
-from benchmarks.datasets.cache import cache_folder, made_once
 from benchmarks.importing import named_checkpoint, own_checkpoint
 from benchmarks.names import unknown
-from benchmarks.scenarios import PRETRAINING, PRETRAINING_AUGMENT
-from harness import PROTOCOL
-from harness.augment import parse_augment
+from benchmarks.pretrained import embedded_network
 from harness.checkpoint import (
     NORMALISATIONS,
     Bare,
@@ -31,12 +24,8 @@ from harness.checkpoint import (
     read_checkpoint,
     read_meta,
 )
-from harness.errors import Declined, Refused
-from harness.kept import NEUTRAL
+from harness.errors import Refused
 from harness.launch import Event, launch
-from harness.machine import usable_cores
-from harness.record import Record
-from harness.spec import Case, Job
 
 
 class Found(NamedTuple):
@@ -61,7 +50,7 @@ def find_checkpoint(
     file, `Declined` for what cannot be had here.
     """
     if source == "embedded":
-        return _pretrained(model, catalogue, source_dataset, on_event)
+        return _found(embedded_network(model, catalogue, source_dataset, on_event), source)
     names = catalogue.published_names()
     if source in names:
         return _found(named_checkpoint(source, model, catalogue), source)
@@ -115,51 +104,6 @@ def _imported(path: Path, model: str, normalise: str | None, catalogue: Catalogu
     return own_checkpoint(path, backend, model, parse_normalisation(normalise), catalogue)
 
 
-def _pretrained(
-    model: str,
-    catalogue: Catalogue,
-    source_dataset: Callable[[], tuple[str, str]],
-    on_event: Callable[[Event], None],
-) -> Found:
-    folder, sha256 = source_dataset()
-    reason = Declined(f"no backend can pretrain {model}")
-    for backend in catalogue.offering(model):
-        case = Case(
-            backend=backend,
-            engine=catalogue.engine(backend),
-            model=model,
-            scenario=PRETRAINING.get(model, PRETRAINING["*"]),
-            dataset="embedded-source",
-            dataset_sha256=sha256,
-            image_size=64,
-            augment=parse_augment(PRETRAINING_AUGMENT),
-            dropout=False,
-        )
-        digest = hashlib.sha256(msgspec.json.encode([PROTOCOL, case])).hexdigest()[:16]
-        case = replace(case, threads=len(usable_cores()))
-        job = Job(case=case, dataset_path=folder, plugins=catalogue.plugins, train_pass=200)
-        try:
-            target = made_once(_home() / f"{model}-embedded-{digest}.safetensors", partial(_pretrain, job, on_event))
-        except Declined as error:
-            reason = error
-        else:
-            return _found(target, "embedded")
-    raise reason
-
-
-def _pretrain(job: Job, on_event: Callable[[Event], None], target: Path) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        outcome = launch(
-            "harness.run:run_case",
-            {"job": msgspec.to_builtins(replace(job, save_model=f"{scratch}/kept"))},
-            folder=Path(scratch) / "job",
-            engine=job.case.engine,
-            on_event=lambda event: on_event({"pretraining": job.case.model, **event}),
-        )
-        record = msgspec.json.decode(outcome.require(), type=Record)
-        shutil.move(Path(record.artefacts["model"]) / NEUTRAL, target)
-
-
 def _found(neutral: Path, name: str) -> Found:
     return Found(neutral, read_meta(neutral).sha256, name)
 
@@ -175,7 +119,3 @@ def _is_neutral(path: Path) -> bool:
 def _is_known(model: str) -> bool:
     # A user's changed network may take what fits of the checkpoint of a known one.
     return bool(read_catalogue().offering(model))
-
-
-def _home() -> Path:
-    return cache_folder() / "checkpoints"

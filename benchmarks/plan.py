@@ -16,6 +16,7 @@ from benchmarks.selection import Draft
 from harness.dataset import DatasetMeta
 from harness.errors import Declined, Refused
 from harness.launch import Event, launch
+from harness.machine import usable_cores
 from harness.spec import Case, Job, Stage
 
 
@@ -43,7 +44,9 @@ class Preparation:
         self._datasets: dict[tuple[object, ...], PreparedData | Declined] = {}
         self._checkpoints: dict[tuple[object, ...], Found | Declined] = {}
 
-    def plan(self, draft: Draft, save_model: str | None = None, *, strict: bool = False) -> Planned:
+    def plan(
+        self, draft: Draft, save_model: str | None = None, *, strict: bool = False, train_sample: int | None = None
+    ) -> Planned:
         """The job of a draft, or the reason why it is skipped. Raises `Refused` for bad input."""
         case = draft.case
         try:
@@ -63,6 +66,8 @@ class Preparation:
             save_model=save_model,
             plugins=self._catalogue.plugins,
             strict=strict,
+            train_sample=train_sample,
+            evaluation_cores=tuple(usable_cores()),
         )
         return Planned(case, job)
 
@@ -109,13 +114,14 @@ class Preparation:
         if key not in self._checkpoints:
             try:
                 self._checkpoints[key] = find_checkpoint(
-                    source, model, normalise, self._catalogue, self._embedded_source, self._on_event
+                    source, model, normalise, self._catalogue, self.embedded_source, self._on_event
                 )
             except Declined as reason:
                 self._checkpoints[key] = reason
         return _or_raise(self._checkpoints[key])
 
-    def _embedded_source(self) -> tuple[str, str]:
+    def embedded_source(self) -> tuple[str, str]:
+        """Folder and SHA-256 of the embedded source task, prepared if need be."""
         data = self.dataset("embedded-source", 64, None)
         return data.folder, data.meta.sha256
 

@@ -17,7 +17,7 @@ from benchmarks.scenarios import FIVE, RECIPES, check_scenario, find_scenario, w
 from harness.augment import parse_augment
 from harness.errors import Refused
 from harness.machine import measuring_threads
-from harness.spec import Case, Scenario, Stage
+from harness.spec import Case, Scenario, Stage, key
 
 
 def _says(description: str) -> msgspec.Meta:
@@ -135,6 +135,15 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[Draft]:
             )
             drafts.append(Draft(case, data, checkpoint, selection.normalise, selection.validation_split))
     return drafts
+
+
+def in_turns(drafts: Sequence[Draft]) -> list[Draft]:
+    """The same drafts, those that differ in the backend alone one after the other: they meet the same load."""
+    alike: dict[object, list[Draft]] = {}
+    for draft in drafts:
+        case = replace(draft.case, backend="", engine=None)
+        alike.setdefault((key(case), *draft[1:]), []).append(draft)
+    return [draft for group in alike.values() for draft in group]
 
 
 def read_suite(path: Path) -> tuple[list[Selection], dict[str, Scenario]]:

@@ -121,15 +121,18 @@ def read_meta(path: str | Path) -> CheckpointMeta:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Everything in a neutral checkpoint. Raises `Refused` if the tensors are not those its digest was made of, or not
-    finite."""
+    """Everything in a neutral checkpoint, float16 values as float32.
+
+    Raises `Refused` if the tensors are not those its digest was made of, or not finite.
+    """
     meta = read_meta(path)
     with safe_open(path, framework="numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     if tensors_digest(arrays) != meta.sha256:
         raise Refused(f"{path} was changed after it was written (its SHA-256 differs); import the original again")
     refuse_not_finite(path, arrays)
-    return Checkpoint(meta, arrays)
+    widened = {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in arrays.items()}
+    return Checkpoint(meta, widened)
 
 
 def refuse_not_finite(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -219,7 +219,8 @@ class Backend(Protocol):
 
     MODELS: Mapping[str, Model]
     PACKAGES: tuple[str, ...]
-    """Distributions whose versions belong in the record."""
+    """Distributions whose versions belong in the record. `ENGINE_PACKAGES`, which may be missing, maps an engine to
+    those that only this engine uses: a certificate for another engine does not depend on them."""
     ENGINES: tuple[str, ...]
     """Values of `--engine`, the default first; empty for a backend without engines."""
 

@@ -24,6 +24,7 @@ from typing import Any, cast
 
 import msgspec
 
+from harness import machine
 from harness.checkpoint import Published
 from harness.contract import Backend, Model
 from harness.errors import Refused
@@ -75,6 +76,17 @@ class BackendFacts(msgspec.Struct, frozen=True, kw_only=True):
     engines: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    engine_packages: dict[str, tuple[str, ...]] = {}
+    """Those of `packages` that only one engine uses."""
+
+    def versions(self, engine: str | None) -> dict[str, str]:
+        """Installed versions of what computes with this engine: its own packages and those that all engines use."""
+        own = self.engine_packages.get(engine or "", ())
+        others = {name for names in self.engine_packages.values() for name in names if name not in own}
+        found = machine.versions(self.packages)
+        return {
+            name: found[name] for name in (*self.packages, "finetune-bench") if name in found and name not in others
+        }
 
 
 class Names(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +120,7 @@ def facts(backend: Backend) -> BackendFacts:
         engines=backend.ENGINES,
         formats=backend.FORMATS,
         packages=backend.PACKAGES,
+        engine_packages=dict(getattr(backend, "ENGINE_PACKAGES", {})),
     )
 
 

@@ -53,6 +53,8 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
     colours: tuple[float, ...] | None = None
     drained_s: float = 0.0
     seen: Seen | None = None
+    train_sample: int | None = None
+    """Training images that the epochs' `train_loss` and `train_accuracy` are of; None for all."""
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):

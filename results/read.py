@@ -21,6 +21,7 @@ from results.figures import measure
 from results.pair_rules import traits
 from results.rows import EndRow, Fault, PairRow, ProcessRow, RunRow, scan
 from results.rules import judged
+from results.standing import batch_sizes
 
 
 class NothingMeasured(Declined):
@@ -32,7 +33,7 @@ TYPES: dict[str, str] = {
     "protocol": "int64",
     **dict.fromkeys(("backend", "engine", "backend_name", "model", "scenario", "dataset", "dataset_sha256"), "string"),
     **dict.fromkeys(("checkpoint", "checkpoint_sha256", "head", "augment", "device", "device_name"), "string"),
-    **dict.fromkeys(("recipe", "start", "packages", "traits"), "string"),
+    **dict.fromkeys(("recipe", "start", "batch_size", "packages", "traits"), "string"),
     **dict.fromkeys(("precision", "layout", "input", "status", "reason", "wall_parts", "logits", "file"), "string"),
     **dict.fromkeys(("image_size", "threads", "workers", "warmup_steps", "seed", "epochs", "offset"), "int64"),
     **dict.fromkeys(("limit", "test_images", "backbone_parameters"), "Int64"),
@@ -232,6 +233,7 @@ def _identity(case: Case) -> dict[str, Any]:
         "recipe": essence(case.scenario),
         "start": case.scenario.start,
         "epochs": sum(stage.epochs for stage in case.scenario.stages),
+        "batch_size": batch_sizes(case.scenario),
         "augment": ", ".join(augmentation.name for augmentation in case.augment) or "none",
     }
 

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from results.certificate import NO_CERTIFICATES, NONE_MADE, Certificates
+from results.certificate import NO_CERTIFICATES, Certificates
 from results.figures import MARKS
 from results.metric import METRICS
 from results.side_by_side import Line, Ratio, backends, side_by_side
+from results.standing import NONE_MADE
 
 Row = Mapping[Hashable, Any]
 SUPERSCRIPTS = "¹²³⁴⁵⁶⁷⁸⁹"
@@ -23,7 +24,8 @@ SETTINGS = {
 }  # fmt: skip
 """Named once above the table while they are the same for all rows, a column each as soon as they differ."""
 
-TELLING = ("epochs", "augment", "checkpoint", "limit", "workers", "warmup_steps", "environment", "version")
+TELLING = ("epochs", "batch_size", "augment", "checkpoint", "limit", "workers", "warmup_steps", "environment",
+           "version")  # fmt: skip
 """Columns only where two rows could not be told apart otherwise, in this order."""
 
 

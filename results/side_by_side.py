@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from results.certificate import Certificate, standing
+from results.certificate import Certificate
 from results.metric import METRICS
 from results.pair_rules import unlike
+from results.standing import standing, subject_of_row
 
 ROW = ("dataset", "model", "scenario", "image_size", "device", "precision", "layout", "compile", "input", "threads",
-       "head", "idiom", "epochs", "augment", "limit", "machine", "protocol")  # fmt: skip
+       "head", "idiom", "epochs", "batch_size", "augment", "limit", "machine", "protocol")  # fmt: skip
 """What two cells of one line agree in, but for the layout of an idiom, which is each framework's own."""
 
 
@@ -59,7 +60,7 @@ def may_compare(
     first = next((word for word, holds in reasons.items() if holds), "")
     if reason := first or unlike(one, other, timed=timed) or void:
         return reason
-    found = standing(one, other, certificates)
+    found = standing(subject_of_row(one), subject_of_row(other), certificates)
     return found.certificate or found.reason
 
 

@@ -21,7 +21,7 @@ GROUP = ("protocol", "version", "machine", "environment", "device", "status")
 
 IDENTITY = (
     "backend", "engine", "backend_name", "model", "scenario", "dataset", "image_size", "device", "precision", "layout",
-    "compile", "input", "threads", "head", "idiom", "augment", "epochs", "checkpoint", "limit", "workers",
+    "compile", "input", "threads", "head", "idiom", "augment", "epochs", "batch_size", "checkpoint", "limit", "workers",
     "warmup_steps",
 )  # fmt: skip
 FACTS = ("dataset_sha256", "checkpoint_sha256", "backbone_parameters", "wall_parts", "device_name", "recipe", "start",
@@ -49,7 +49,7 @@ TYPES: dict[str, str] = {
     **dict.fromkeys(("image_size", "threads", "epochs", "workers", "warmup_steps"), "int64"),
     **dict.fromkeys(("limit", "test_images", "backbone_parameters"), "Int64"),
     **dict.fromkeys(("dataset_sha256", "checkpoint_sha256", "wall_parts", "device_name"), "string"),
-    **dict.fromkeys(("recipe", "start", "packages", "traits"), "string"),
+    **dict.fromkeys(("recipe", "start", "batch_size", "packages", "traits"), "string"),
     **dict.fromkeys(("version", "machine", "environment"), "string"),
     "protocol": "int64",
 }

@@ -20,6 +20,7 @@ from harness.spec import Case
 
 __all__ = [
     "ENGINES",
+    "ENGINE_PACKAGES",
     "FORMATS",
     "MODELS",
     "PACKAGES",
@@ -33,6 +34,11 @@ __all__ = [
 ]
 
 PACKAGES: tuple[str, ...] = ("keras", "tensorflow", "jax", "jaxlib", "torch", "h5py")
+ENGINE_PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "tensorflow": ("tensorflow",),
+    "jax": ("jax", "jaxlib"),
+    "torch": ("torch",),
+}
 FORMATS: tuple[str, ...] = (".weights.h5", ".keras", ".h5")
 
 

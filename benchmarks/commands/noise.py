@@ -13,9 +13,9 @@ from benchmarks.comparing.limits import limit_options, read_limits
 from benchmarks.comparing.session import comparing
 from benchmarks.options import given, results_option, selection_options
 from harness.errors import Declined
+from results.comparison import LOOKS
 from results.comparison_text import as_text
 from results.noise import resolution, sentences
-from results.verdicts import LOOKS
 
 
 @click.command

@@ -11,7 +11,7 @@ from benchmarks.comparing.pairs import QUADS
 from benchmarks.forecast import START_S, expected_s
 from benchmarks.selection import Draft
 from harness.machine import usable_cores
-from results.verdicts import LOOKS
+from results.comparison import LOOKS
 
 TURNS = 4 * QUADS
 

@@ -9,7 +9,7 @@ import click
 
 from benchmarks.comparing.arms import read_share
 from harness.errors import Refused
-from results.verdicts import LOOKS
+from results.comparison import LOOKS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -16,8 +16,8 @@ from benchmarks.comparing.pairs import LEAST_STEPS
 from benchmarks.comparing.session import comparing
 from benchmarks.datasets.cache import cache_entries
 from results.compared import Compared, comparisons
+from results.comparison import LOOKS
 from results.rows import Pair
-from results.verdicts import LOOKS
 from tests.benchmarks.commanding import QUICK, ROOT, SMALL, checkout, frozen_only, invoke
 
 SHORT = (
