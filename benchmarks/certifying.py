@@ -26,7 +26,7 @@ from harness.errors import Declined, Refused
 from harness.launch import Event, launch
 from harness.rehearsal import STEPS, TRAINED_AT
 from harness.spec import Job, Precision, Scenario
-from results.answers import Answers, Pair, open_answers
+from results.arm_answers import Answers, Pair, open_answers
 from results.certificate import Arm, Certificate, essence, packages, seal
 from results.proof import prove
 
@@ -133,7 +133,7 @@ def _rehearsed(draft: Draft, with_checkpoint: bool) -> Draft:
         draft.case, scenario=scenario, dataset=DATA, image_size=TRAINED_AT, dropout=False, limit=None, input="arrays",
         workers=0, seed=0, reuse_head=False,
     )  # fmt: skip
-    return draft._replace(case=case, data=DATA, validation_split=None)
+    return draft._replace(case=case, data=DATA, validation_split=None, splits=None)
 
 
 def _job(draft: Draft, preparation: Preparation) -> Job:

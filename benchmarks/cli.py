@@ -12,12 +12,18 @@ from typing import Any
 import click
 
 from benchmarks import commands
-from benchmarks.names import unknown
+from benchmarks.names import printable, unknown
+from benchmarks.terminal import use_stand_ins
 from harness.errors import Declined, Refused
 
 
 class Commands(click.Group):
     """Imports a command when it is called, and turns what the harness says no to into a line and an exit code."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """The entry of the program: whatever it prints, its help included, suits the terminal's encoding."""
+        use_stand_ins()
+        return super().main(*arguments, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the modules of `benchmarks.commands`."""
@@ -42,10 +48,10 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Refused as error:
-            click.echo(f"error: {_one_line(error)}", err=True)
+            click.echo(f"error: {printable(str(error))}", err=True)
             ctx.exit(2)
         except Declined as error:
-            click.echo(f"error: {_one_line(error)}", err=True)
+            click.echo(f"error: {printable(str(error))}", err=True)
             ctx.exit(3)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
@@ -57,11 +63,6 @@ def _first_sentence(name: str, width: int) -> str:
     function = next(node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "command")
     sentence = (ast.get_docstring(function) or "").partition(". ")[0].partition("\n\n")[0].rstrip(".")
     return textwrap.shorten(sentence, width, placeholder="...")
-
-
-def _one_line(error: Exception) -> str:
-    # Names of files may hold line breaks and worse, and are quoted as they are.
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error))
 
 
 def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:

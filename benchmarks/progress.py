@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from benchmarks.names import printable
 from harness.launch import Event
 from harness.record import Record
 from results.figures import measure
@@ -35,6 +36,12 @@ class RunProgress:
         self._total = self._done = 0
         self._now, self._begun = now, dict[str, tuple[float, float]]()
         self._announced: set[str] = set()
+
+    def say(self, lines: Iterable[str]) -> None:
+        """Print lines above the live one."""
+        if not self._quiet:
+            for line in lines:
+                self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
     def expect(self, cases: int) -> None:
         """Say how many cases there will be; the time left is told from now on."""

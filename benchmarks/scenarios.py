@@ -30,15 +30,15 @@ RECIPES = {
     for recipe in (
         Recipe(
             name="embedded",
-            explanation="short, for the embedded task: SGD 0.003 with momentum, cosine, 9 epochs, batch 8",
+            explanation="short, for the embedded task: SGD 0.01 with momentum, cosine, 9 epochs, batch 16",
             stage=Stage(
                 epochs=9,
-                head_lr=0.003,
-                backbone_lr=0.003,
+                head_lr=0.01,
+                backbone_lr=0.01,
                 bn_momentum=0.25,
                 schedule=Schedule(name="cosine", warmup_steps=6),
                 weight_decay=1e-4,
-                batch_size=8,
+                batch_size=16,
             ),
             two_stage_epochs=(10, 8),
         ),

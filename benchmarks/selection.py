@@ -39,6 +39,9 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ] = FIVE
     data: Annotated[tuple[str, ...], _says("an image folder, or a name of `list datasets`")] = ("embedded",)
     validation_split: Annotated[float | None, _says("share of a folder without val that becomes val")] = None
+    splits: Annotated[
+        str | None, _says("a folder's splits: train=FOLDER,val=FOLDER,test=FOLDER; none: its folders are the classes")
+    ] = None
     checkpoint: Annotated[
         tuple[str, ...], _says("a file, imagenet, embedded, or MODEL=one of these; default: by the data")
     ] = ()
@@ -95,6 +98,7 @@ class Draft(NamedTuple):
     checkpoint: str
     normalise: str | None
     validation_split: float | None
+    splits: str | None
 
 
 def expand(selection: Selection, catalogue: Catalogue) -> list[Draft]:
@@ -133,7 +137,9 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[Draft]:
                 dropout=not selection.no_dropout,
                 **axes,  # type: ignore[arg-type]
             )
-            drafts.append(Draft(case, data, checkpoint, selection.normalise, selection.validation_split))
+            drafts.append(
+                Draft(case, data, checkpoint, selection.normalise, selection.validation_split, selection.splits)
+            )
     return drafts
 
 
@@ -149,7 +155,7 @@ def in_turns(drafts: Sequence[Draft]) -> list[Draft]:
 def read_suite(path: Path) -> tuple[list[Selection], dict[str, Scenario]]:
     """A suite of the user's: TOML with `[[case]]` tables and, if wanted, `[[scenario]]` tables. Raises `Refused`."""
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
         selections = msgspec.convert(content.pop("case", []), list[Selection])
         scenarios = msgspec.convert(content.pop("scenario", []), list[Scenario])
     except (OSError, ValueError) as error:

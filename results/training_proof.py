@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from harness.arm import StageFacts
 from harness.schedule import factors
 from harness.spec import Scenario, Stage
-from results.answers import Answers, Pair, at_most, both, none_of, worst
+from results.arm_answers import Answers, Pair, at_most, both, none_of, worst
 from results.certificate import Check
 
 LOSS = 1e-6

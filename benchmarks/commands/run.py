@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmarks.afresh import afresh
 from benchmarks.catalogue import Catalogue, read_catalogue
 from benchmarks.execute import execute, exit_code
-from benchmarks.forecast import forecast
+from benchmarks.forecast import expected_s, forecast, say_if_long
 from benchmarks.names import unknown
 from benchmarks.options import given, results_option, selection_options
 from benchmarks.plan import Preparation
@@ -64,6 +64,8 @@ REPORTED = 40_000_000
     type=click.IntRange(min=1),
     help=f"training images evaluated after each epoch; default: {TRAIN_SAMPLE}",
 )
+@click.option("--wide", is_flag=True, help="every column of the table; see `table --wide`")
+@click.option("--explain", is_flag=True, help="name the rule behind each note of the table, such as V46")
 @click.option("--resume", is_flag=True, help="go on with the last unfinished run: only what is missing")
 @click.option("--dry-run", is_flag=True, help="print the cases with expected time and disk, and stop")
 @click.option("--quiet", is_flag=True, help="no progress, only the table")
@@ -82,7 +84,7 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
         click.echo(forecast([draft.case for draft in drafts], results, catalogue, kept=kept))
         return
     file, records = _run(drafts, catalogue, results, options)
-    unproved = _print_table(file, results, options["target"], require=options["certify"] == "require")
+    unproved = _print_table(file, results, options)
     if options["report"]:
         _write_report(results, file)
     sys.exit(exit_code(records, any(options[name] for name in NAMED_BY_HAND)) or unproved)
@@ -109,10 +111,16 @@ def _run(
     if options["resume"] and earlier is None:
         raise Refused(f"--resume: no unfinished run of this machine in {results}")
     with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
-        asked = _prepare(drafts, Preparation(catalogue, progress.on_event), options)
+        preparation = Preparation(catalogue, progress.on_event)
+        asked = _prepare(drafts, preparation, options)
+        progress.say(preparation.said_of_data())
         done = earlier.done if earlier else frozenset()
         asked = [one for one in asked if key(one.planned.case) not in done]
         plan = [planned for _, planned in asked]
+        if not options["quiet"]:
+            cases = [draft.case for draft, planned in asked if planned.job is not None]
+            seconds = sum(expected_s(cases, results, catalogue))
+            say_if_long(seconds, seconds, "--dry-run says it case by case, --model and --scenario choose fewer cases")
         if options["certify"] != "never":
             requests = lacking(asked, catalogue, read_certificates(results), machine)
             for problem in make(requests, catalogue, results, progress.on_event):
@@ -143,11 +151,13 @@ def _prepare(drafts: list[Draft], preparation: Preparation, options: dict[str, A
     return [Asked(draft, preparation.plan(draft, keep, **wishes)) for draft in drafts]
 
 
-def _print_table(file: Path, results: Path, target: float | None, *, require: bool) -> int:
+def _print_table(file: Path, results: Path, options: dict[str, Any]) -> int:
     # pandas is imported only now: while workers measure, the parent stays small.
     from benchmarks.commands.table import print_table
+    from results.sheet import Style
 
-    return print_table(file, results, target, require=require)
+    style = Style(options["wide"], options["explain"])
+    return print_table(file, results, options["target"], style=style, require=options["certify"] == "require")
 
 
 def _write_report(results: Path, file: Path) -> None:

@@ -14,7 +14,7 @@ from benchmarks.selftest.arms import FIRST, SECOND
 from harness import machine
 from harness.rehearsal import STEPS, rehearse
 from harness.spec import Job, Scenario
-from results.answers import Answers, Pair, open_answers
+from results.arm_answers import Answers, Pair, open_answers
 from results.certificate import Arm, Certificate, Check, essence, packages, seal
 from results.proof import prove
 

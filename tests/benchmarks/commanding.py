@@ -56,6 +56,16 @@ def start(*arguments: str | Path, **options: str) -> subprocess.Popen[str]:
     )
 
 
+def git(folder: Path, *arguments: str | Path) -> str:
+    """What git says in a folder, without the settings and the repository of whoever runs the tests."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    somebody = ("-c", "user.name=somebody", "-c", "user.email=some@body", "-c", "init.defaultBranch=main")
+    done = subprocess.run(
+        ["git", "-C", folder, *somebody, *arguments], env=environment, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
 def checkout(folder: Path, *without: str) -> Path:
     """A copy of the project's packages as they are now, without the files named."""
     for package in ("harness", "backends", "benchmarks", "results"):
