@@ -31,7 +31,7 @@ from tests.harness.cases import tiny_arrays
 NOWHERE = "http://127.0.0.1:9"
 KERAS_FOLDER = "/tensorflow/keras-applications/mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_"
 SMALL = ("--epochs", "1", "--image-size", "64", "--batch-size", "4", "--warmup-steps", "0", "--scenario", "freeze-conv",
-         "--seeds", "1")  # fmt: skip
+         "--seeds", "1", "--certify", "never")  # fmt: skip
 needs_torch = pytest.mark.skipif(not find_spec("efficientnet_pytorch"), reason="torch is not installed")
 needs_both = pytest.mark.skipif(
     not all(map(find_spec, ("efficientnet_pytorch", "keras", "tensorflow"))), reason="torch or keras is not installed"
