@@ -20,6 +20,7 @@ from PIL import (  # the plugins register themselves; Image.open alone would kno
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     Image,
+    ImageFile,
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     PpmImagePlugin,  # noqa: F401
@@ -75,6 +76,8 @@ class Kind(NamedTuple):
     format: str
     mode: str
     raw_mode: str
+    transparent: bool
+    animated: bool
     orientation: int
 
 
@@ -102,11 +105,12 @@ def kind(path: str | Path) -> Kind:
     with _opened(path) as (image, orientation):
         arguments = image.tile[0][3] if image.tile else ""
         raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-        return Kind(str(image.format), image.mode, str(raw_mode), orientation)
+        stored = (str(image.format), image.mode, str(raw_mode))
+        return Kind(*stored, "transparency" in image.info, _animated(image), orientation)
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[Image.Image, int]]:
+def _opened(path: str | Path) -> Iterator[tuple[ImageFile.ImageFile, int]]:
     """An image that is not decoded yet, and its orientation; what goes wrong with it becomes `Unreadable`."""
     try:
         data = Path(path).read_bytes()

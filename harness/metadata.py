@@ -47,7 +47,7 @@ def parted(data: bytes) -> Parted:
     orientation = _orientation(found.exif)
     if orientation is None:
         orientation = _orientation_of_xmp(found.xmp)
-    return Parted(found.pixels, orientation if orientation in range(1, 9) else 1)
+    return Parted(found.pixels, orientation if orientation and orientation <= 8 else 1)
 
 
 class _Found(NamedTuple):
@@ -114,7 +114,8 @@ def _raw_profile(text: bytes) -> bytes:
 
 
 def _webp(data: bytes) -> _Found:
-    found, at = {}, 12
+    found: dict[bytes, bytes] = {}
+    at = 12
     while at + 8 <= len(data):
         size = int.from_bytes(data[at + 4 : at + 8], "little")
         found.setdefault(data[at : at + 4], data[at + 8 : at + 8 + size])
