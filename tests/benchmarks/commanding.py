@@ -36,7 +36,8 @@ def refused(*arguments: str | Path) -> str:
     result = invoke(*arguments)
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
-    lines = [line for line in result.stderr.splitlines() if not line.startswith(("Usage:", "Try ", "\n")) and line]
+    told = ("Usage:", "Try ", "preparing ", "\n")
+    lines = [line for line in result.stderr.splitlines() if not line.startswith(told) and line]
     assert len(lines) == 1, result.stderr
     return lines[0]
 
