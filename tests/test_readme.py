@@ -91,7 +91,7 @@ def test_the_example_backend_learns_the_example_dataset(tmp_path: Path) -> None:
         *("--scenario", "scratch", "--recipe", "embedded", "--results", str(tmp_path), "--save-model", str(tmp_path)),
     )
     assert done.returncode == 0, done.stderr
-    accuracy = re.search(r"mean-colour/mean-colour/scratch/seed0: ([\d.]+)%", done.stderr)
+    accuracy = re.search(r"mean-colour/mean-colour/scratch/seed0: accuracy ([\d.]+)%", done.stderr)
     assert accuracy is not None
     assert float(accuracy[1]) > 90
 

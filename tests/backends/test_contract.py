@@ -15,7 +15,7 @@ ARMS = [(name, engine) for name, facts in CATALOGUE.backends.items() for engine 
 def _once_each(backend: str, engine: str | None) -> list[tuple[str, str]]:
     """Each model once and each scenario once; engines but the first run three scenarios on the smallest model."""
     models = CATALOGUE.backends[backend].models
-    smallest = min(models, key=lambda name: models[name])
+    smallest = min(models, key=lambda name: models[name].gmacs)
     names = list(SCENARIOS)
     if engine is not None and engine != CATALOGUE.engine(backend):
         return [(smallest, name) for name in ("full", "freeze-conv", "two-stage")]
