@@ -28,7 +28,9 @@ def footnotes(rows: Sequence[Row]) -> Iterator[str]:
             yield f"~ {title}: {mark.sentence} – {_which(marked, rows)}"
 
 
-def legend(table: pd.DataFrame, lines: Sequence[Line], *, wide: bool) -> Iterator[str]:
+def legend(
+    table: pd.DataFrame, lines: Sequence[Line], *, wide: bool, shipped: frozenset[str] = frozenset()
+) -> Iterator[str]:
     """How to read the columns, the ratios with their certificates, which method leads when, notes on the data."""
     good = table[table["status"] == "ok"]
     ends = ", with its 95 % interval (under 6 runs smallest to largest)" if wide else ""
@@ -40,7 +42,7 @@ def legend(table: pd.DataFrame, lines: Sequence[Line], *, wide: bool) -> Iterato
         judged = f" of {images[0]} images" if len(images) == 1 else ""
         yield f"resolution: points of accuracy that a test set{judged} cannot tell apart"
         yield "epoch s, step ms: median, of the last stage"
-    yield from _ratios(lines)
+    yield from _ratios(lines, shipped)
     yield from table.attrs.get("leads", ())
     for dataset, rows in good.groupby("dataset", sort=False):
         if notes := dict.fromkeys(note for own in rows["notes"] for note in own):
@@ -65,7 +67,7 @@ def _arm(row: Row) -> str:
     return f"{row['model']} with {row['backend_name']}"
 
 
-def _ratios(lines: Sequence[Line]) -> Iterator[str]:
+def _ratios(lines: Sequence[Line], shipped: frozenset[str]) -> Iterator[str]:
     found = [ratio for line in lines for ratio in line.ratios.values()]
     proved = [ratio for ratio in found if not isinstance(ratio, str)]
     if proved:
@@ -74,6 +76,9 @@ def _ratios(lines: Sequence[Line]) -> Iterator[str]:
     if any(isinstance(ratio, str) for ratio in found):
         remedy = "; `python -m benchmarks certify` makes certificates" if f"≠ {NONE_MADE}" in found else ""
         yield f"≠: no ratio, for the reason beside it{remedy}"
+    if any(isinstance(ratio, str) and ratio.endswith("(rounding)") for ratio in found):
+        yield "(rounding): in float64 rounding grows several-fold a step, too fast to prove that ten steps are equal"
     for one in {ratio.certificate.sha256: ratio.certificate for ratio in proved}.values():
         arms = " and ".join(arm.backend for arm in one.arms)
-        yield f"certificate {one.sha256[:8]}: {one.model} in {arms}, made {one.made[:10]}"
+        where = " on another machine; it comes with the project" if one.sha256 in shipped else ""
+        yield f"certificate {one.sha256[:8]}: {one.model} in {arms}, made {one.made[:10]}{where}"

@@ -81,13 +81,16 @@ def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES, s
     rows = [(line.cells[name], line.ratios.get(name)) for line in lines for name in names if name in line.cells]
     order = {_key(row): place for place, row in enumerate(good.to_dict("records"))}
     said = paragraphs(answers(table, certificates.all), list(table["status"]))
+    below = legend(table, lines, wide=style.wide, shipped=certificates.shipped) if lines else ()
     return Sheet(
         answer=tuple(tuple(plain(ids(one)) for one in own) for own in said),
         caption=plain(_caption(table, extra)),
         block=None if good.empty else _block(rows, extra, style, ids),
         places=tuple(order[_key(row)] for row, _ in rows),
         footnotes=tuple(map(ids, footnotes([row for row, _ in rows]))),
-        legend=tuple(plain(ids(one)) for one in legend(table, lines, wide=style.wide)) if lines else (),
+        legend=tuple(plain(ids(one)) for one in legend(table, lines, wide=style.wide, shipped=certificates.shipped))
+        if lines
+        else (),
         problems=tuple(
             Problem(row["status"], _where(row, varying), row["runs"], plain(ids(row["reason"])) or "no reason given")
             for row in table[table["status"] != "ok"].to_dict("records")
