@@ -88,9 +88,7 @@ def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES, s
         block=None if good.empty else _block(rows, extra, style, ids),
         places=tuple(order[_key(row)] for row, _ in rows),
         footnotes=tuple(map(ids, footnotes([row for row, _ in rows]))),
-        legend=tuple(plain(ids(one)) for one in legend(table, lines, wide=style.wide, shipped=certificates.shipped))
-        if lines
-        else (),
+        legend=tuple(plain(ids(one)) for one in below),
         problems=tuple(
             Problem(row["status"], _where(row, varying), row["runs"], plain(ids(row["reason"])) or "no reason given")
             for row in table[table["status"] != "ok"].to_dict("records")
