@@ -14,7 +14,6 @@ from typing import NamedTuple
 import msgspec
 
 from benchmarks.catalogue import Catalogue, read_catalogue
-from benchmarks.datasets.cache import cache_folder
 from benchmarks.importing import named_checkpoint, own_checkpoint
 from benchmarks.names import unknown
 from benchmarks.pretrained import embedded_network
@@ -120,7 +119,3 @@ def _is_neutral(path: Path) -> bool:
 def _is_known(model: str) -> bool:
     # A user's changed network may take what fits of the checkpoint of a known one.
     return bool(read_catalogue().offering(model))
-
-
-def _home() -> Path:
-    return cache_folder() / "checkpoints"

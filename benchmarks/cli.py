@@ -13,11 +13,17 @@ import click
 
 from benchmarks import commands
 from benchmarks.names import printable, unknown
+from benchmarks.terminal import use_stand_ins
 from harness.errors import Declined, Refused
 
 
 class Commands(click.Group):
     """Imports a command when it is called, and turns what the harness says no to into a line and an exit code."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """The entry of the program: whatever it prints, its help included, suits the terminal's encoding."""
+        use_stand_ins()
+        return super().main(*arguments, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the modules of `benchmarks.commands`."""

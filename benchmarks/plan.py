@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from benchmarks.catalogue import Catalogue
 from benchmarks.checkpoints import Found, find_checkpoint
 from benchmarks.selection import Draft
+from benchmarks.single_values import refuse_single_values
 from harness.dataset import DatasetMeta
 from harness.errors import Declined, Refused
 from harness.launch import Event, launch
@@ -74,6 +75,7 @@ class Preparation:
             case = replace(case, dataset=data.meta.name, dataset_sha256=data.meta.sha256)
             self._said |= dict.fromkeys([data.sentence(), *(f"{data.meta.name}: {note}" for note in data.meta.notes)])
             _refuse_short(case, data.meta)
+            refuse_single_values(case, self._catalogue.plugins)
             found = self._checkpoint_if_needed(draft)
         except Declined as reason:
             return Planned(case, None, str(reason))

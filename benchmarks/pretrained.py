@@ -76,11 +76,12 @@ def rebuild(
 def write_half(path: str, target: str, model: str) -> None:
     """Write a neutral checkpoint again with its floats as float16; runs in a worker."""
     meta, arrays = read_checkpoint(path)
-    halves = {
-        name: array.astype(np.float16)
-        for name, array in arrays.items()
-        if not name.endswith(COUNTER)  # with a stated momentum nothing depends on it
-    }
+    with np.errstate(over="ignore"):  # what overflows is infinite, and refused by name
+        halves = {
+            name: array.astype(np.float16)
+            for name, array in arrays.items()
+            if not name.endswith(COUNTER)  # with a stated momentum nothing depends on it
+        }
     refuse_not_finite(path, halves)
     origin = f"pretrained on the embedded source task by `prepare --rebuild {model}`"
     facts = {name: value for name, value in asdict(replace(meta, origin=origin)).items() if name != "sha256"}

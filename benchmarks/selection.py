@@ -155,7 +155,7 @@ def in_turns(drafts: Sequence[Draft]) -> list[Draft]:
 def read_suite(path: Path) -> tuple[list[Selection], dict[str, Scenario]]:
     """A suite of the user's: TOML with `[[case]]` tables and, if wanted, `[[scenario]]` tables. Raises `Refused`."""
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
         selections = msgspec.convert(content.pop("case", []), list[Selection])
         scenarios = msgspec.convert(content.pop("scenario", []), list[Scenario])
     except (OSError, ValueError) as error:

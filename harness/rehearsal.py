@@ -73,7 +73,9 @@ class _Arm:
     def __init__(self, backend: Any, model: Model, tasks: list[Job], report: Report) -> None:
         self._backend, self._model, self._report = backend, model, report
         self._case = tasks[0].case
-        self._checkpoint = read_checkpoint(tasks[0].checkpoint_path) if tasks[0].checkpoint_path else None
+        # A scenario that starts from random values has none, and may be the first.
+        path = next((task.checkpoint_path for task in tasks if task.checkpoint_path), None)
+        self._checkpoint = read_checkpoint(path) if path else None
         self._data = tasks[0].dataset_path
         self._dataset = self._training_on(IMAGES)
         self._normalisation = self._checkpoint.meta.normalisation if self._checkpoint else WITHOUT_CHECKPOINT

@@ -17,7 +17,9 @@ PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRA
              "FINETUNE_BENCH_MIRROR")  # fmt: skip
 """Variables of the parent's environment that a worker gets to see."""
 
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1", "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1", "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1",
+         "PYTHONIOENCODING": "utf-8:backslashreplace"}  # fmt: skip
+"""The last one: what a worker prints goes to its log, which is UTF-8 in every locale."""
 MEASURED = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 """Idle threads of a measured worker sleep, so that two workers on the same cores do not disturb each other."""
 UNMEASURED = {

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from harness import PROTOCOL
 from harness.arm import Cost
 from harness.spec import Scenario
+from results.folder import make_folder
 
 SCHEMA = 3
 FOLDER = "certificates"
@@ -152,7 +153,7 @@ def seal(certificate: Certificate) -> Certificate:
 def write_certificate(results_dir: Path, certificate: Certificate, key: str) -> Path:
     """Write a sealed certificate under a folder of results; returns its file."""
     path = place(results_dir, certificate.model, key)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(results_dir, path.parent)
     partial = path.with_suffix(".partial")
     partial.write_bytes(msgspec.json.format(msgspec.json.encode(certificate), indent=1) + b"\n")
     partial.replace(path)

@@ -27,7 +27,11 @@ def write(comparisons: Sequence[Comparison], format: str, out: Path | None) -> N
     if out is not None:
         save(out, content)
         return
-    sys.stdout.buffer.write(content)
+    if format in ("text", "markdown"):
+        sys.stdout.write(content.decode())  # in the terminal's encoding
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
     sys.stdout.flush()
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmarks.afresh import afresh
 from benchmarks.catalogue import Catalogue, read_catalogue
 from benchmarks.execute import execute, exit_code
-from benchmarks.forecast import forecast
+from benchmarks.forecast import expected_s, forecast, say_if_long
 from benchmarks.names import unknown
 from benchmarks.options import given, results_option, selection_options
 from benchmarks.plan import Preparation
@@ -117,6 +117,10 @@ def _run(
         done = earlier.done if earlier else frozenset()
         asked = [one for one in asked if key(one.planned.case) not in done]
         plan = [planned for _, planned in asked]
+        if not options["quiet"]:
+            cases = [draft.case for draft, planned in asked if planned.job is not None]
+            seconds = sum(expected_s(cases, results, catalogue))
+            say_if_long(seconds, seconds, "--dry-run says it case by case, --model and --scenario choose fewer cases")
         if options["certify"] != "never":
             requests = lacking(asked, catalogue, read_certificates(results), machine)
             for problem in make(requests, catalogue, results, progress.on_event):

@@ -10,6 +10,7 @@ import click
 
 from harness.errors import Refused
 from results.certificate import read_certificates
+from results.folder import RESULTS
 from results.render import FORMATS, Format, render
 from results.sheet import DEFAULT, Style
 from results.side_by_side import unproved
@@ -19,7 +20,7 @@ NARROW, WIDE = 100, 200
 
 
 @click.command
-@click.argument("path", type=click.Path(path_type=Path), default=Path("results"))
+@click.argument("path", type=click.Path(path_type=Path), default=RESULTS)
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--target", type=click.FloatRange(0, 1), help="validation accuracy for the time to accuracy")
 @click.option("--require-certificate", is_flag=True, help="end with 3 if backends stand side by side without a ratio")
@@ -82,9 +83,10 @@ def print_table(
             out.write_bytes(content)
         except OSError as error:
             raise Refused(f"--out {out} cannot be written ({error.strerror})") from error
+    elif format_ in ("text", "markdown"):
+        click.echo(content.decode(), nl=False)  # in the terminal's encoding
     else:
-        sys.stdout.buffer.write(content)
-        sys.stdout.flush()
+        click.echo(content, nl=False)
     missing = unproved(rows, proofs.all) if require else []
     for sentence in missing:
         click.echo(f"--require-certificate: {sentence}", err=True)

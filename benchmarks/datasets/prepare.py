@@ -17,10 +17,10 @@ import msgspec
 import numpy as np
 import PIL
 
-from benchmarks.datasets.decode import Decoded, Unreadable, decode
 from benchmarks.datasets.folder import ImageFile, Listing, list_folder
 from benchmarks.datasets.skipping import Skipped, skipped_note
 from benchmarks.datasets.writing import Prepared, Rows, entry, finish, recipe_key
+from harness.decode import Decoded, Unreadable, decode
 from harness.errors import Refused
 
 Progress = Callable[[int, int], None]

@@ -94,7 +94,7 @@ def test_dry_run_says_what_the_data_takes_and_that_networks_are_kept(images: Pat
 
 def test_dry_run_of_the_default_suite_needs_no_options(tmp_path: Path) -> None:
     result = invoke("run", "--dry-run", "--results", tmp_path)
-    assert "20 cases" in result.stdout
+    assert "30 cases" in result.stdout
     assert all(model in result.stdout for model in ("resnet18", "efficientnet-b0", "mobilenet-v2-0.35"))
 
 

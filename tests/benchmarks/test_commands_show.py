@@ -113,5 +113,16 @@ def test_a_dataset_that_is_refused_shows_all_that_is_not_used(images: Path, tmp_
     assert "no images in class 'red' (val); its file is skipped (ending .heic)" in result.stderr
 
 
+def test_a_picture_is_written_only_if_it_is_asked_for(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke("show", images, "--image-size", "32")
+    assert result.exit_code == 0, result.output
+    assert "contact sheet: not written; --out sheet.png writes" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+    assert "--out is for the images of a dataset" in refused("show", "tiny-cnn", "--out", tmp_path / "sheet.png")
+
+
 def test_a_sheet_that_cannot_be_written_is_refused(images: Path, tmp_path: Path) -> None:
     assert "sheet.png" in refused("show", images, "--image-size", "32", "--out", tmp_path / "nowhere" / "sheet.png")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.datasets.decode import decode
 from benchmarks.datasets.named import prepare
 from benchmarks.datasets.prepare import prepare_folder
 from benchmarks.datasets.writing import Prepared
 from harness.dataset import content_digest, open_dataset
+from harness.decode import decode
 from harness.errors import Refused
 
 SHARED = Path(os.environ.get("FINETUNE_BENCH_SHARED", Path(__file__).parents[3] / "shared"))

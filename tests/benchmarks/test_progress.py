@@ -49,7 +49,7 @@ def test_without_a_terminal_each_case_has_a_line_that_begins_with_the_case(cases
     begun = shown({"begin": "pytorch/resnet18/full/seed0"}, epoch(1), cases=cases, terminal=False)
     assert begun == f"[1/{cases}] pytorch/resnet18/full/seed0: "
     text = shown({"begin": "pytorch/resnet18/full/seed0"}, epoch(1), {"end": build()}, cases=cases, terminal=False)
-    assert text == begun + "accuracy 75.0%, 320 images/s, 4.0 s of training, 12 s in all\n"
+    assert text == begun + "accuracy 75.0%, 320 images/s, 2.5 s of training, 12 s in all\n"
 
 
 def test_without_a_terminal_preparing_pretraining_and_certifying_are_announced_once() -> None:
