@@ -30,11 +30,11 @@ RECIPES = {
     for recipe in (
         Recipe(
             name="embedded",
-            explanation="short, for the embedded task: SGD 0.01 with momentum, cosine, 9 epochs, batch 16",
+            explanation="short, for the embedded task: SGD 0.006 with momentum, cosine, 9 epochs, batch 16",
             stage=Stage(
                 epochs=9,
-                head_lr=0.01,
-                backbone_lr=0.01,
+                head_lr=0.006,
+                backbone_lr=0.006,
                 bn_momentum=0.25,
                 schedule=Schedule(name="cosine", warmup_steps=6),
                 weight_decay=1e-4,

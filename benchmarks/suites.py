@@ -34,8 +34,10 @@ SUITES: Mapping[str, Suite] = {
             "mobilenet-v2-0.35 in PyTorch and Keras, resnet18 and efficientnet-b0 in PyTorch, five scenarios",
             (
                 Selection(backend=("pytorch", "keras3"), model=("mobilenet-v2-0.35",), scenario=FIVE, seeds=2),
-                # Fewer epochs than the recipe has, so that the suite ends within minutes on two slow cores.
-                Selection(backend=("pytorch",), model=("resnet18", "efficientnet-b0"), scenario=FIVE, epochs=6),
+                # Fewer epochs at a larger rate, so that the suite ends within minutes on two slow cores.
+                Selection(
+                    backend=("pytorch",), model=("resnet18", "efficientnet-b0"), scenario=FIVE, epochs=6, lr=0.01
+                ),
             ),
         ),
         Suite(
