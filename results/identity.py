@@ -43,12 +43,12 @@ def alike(*compared: Compared) -> list[str]:
 
 def setting_of(case: Case) -> str:
     """Sixteen hex digits of everything in a case but scenario, model, backend, checkpoint, data and seed."""
-    return _digest({name: value for name, value in msgspec.to_builtins(case).items() if name not in _IN_NO_SETTING})
+    return _digest([getattr(case, name) for name in Case.__struct_fields__ if name not in _IN_NO_SETTING])
 
 
 def stages_of(case: Case) -> str:
     """Sixteen hex digits of the whole scenario."""
-    return _digest(msgspec.to_builtins(case.scenario))
+    return _digest(case.scenario)
 
 
 def races(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:

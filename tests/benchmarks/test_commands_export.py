@@ -33,7 +33,7 @@ def test_the_guide_has_a_command_for_every_target() -> None:
 def test_the_commands_of_the_guide_write_their_files(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store(tmp_path / "results", build(), build(scenario="freeze-conv"))
+    store(tmp_path / "bench-results", build(), build(scenario="freeze-conv"))
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command)
     done = invoke(*words)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -20,8 +21,23 @@ def test_the_table_is_the_one_that_the_run_printed(finished: Finished) -> None:
 
 def test_markdown_has_a_row_per_scenario(finished: Finished) -> None:
     text = invoke("table", finished.results, "--format", "markdown").stdout
-    assert "| model | scenario |" in text.replace("  ", " ")
+    assert "| model | method | framework | accuracy % | images/s | train s | total s | MB |" in text
     assert text.count("| tiny-cnn") == 2
+
+
+def test_the_answer_is_printed_before_the_table(finished: Finished) -> None:
+    lines = invoke("table", finished.results).stdout.splitlines()
+    heading = next(place for place, line in enumerate(lines) if "method" in line and "framework" in line)
+    assert lines[0].startswith("On three colours, the fastest way to the best accuracy was ")
+    assert "" in lines[:heading]
+
+
+def test_more_columns_and_ids_of_rules_are_options(finished: Finished) -> None:
+    plain, more = (invoke("table", finished.results, *words).stdout for words in ((), ("--wide", "--explain")))
+    assert "compile s" in more
+    assert "compile s" not in plain
+    assert re.search(r"\(V\d\d\)", more)
+    assert not re.search(r"V\d\d", plain)
 
 
 def read(content: bytes, kind: str) -> pd.DataFrame:

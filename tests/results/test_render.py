@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 from rich.cells import cell_len
 
 import results
@@ -81,7 +82,7 @@ def twins(folder: Path, *further: Record) -> tuple[pd.DataFrame, Certificates]:
         theirs = [build(scenario=name, seed=seed, step_us=43_000 + 2000 * seed, **KERAS) for seed in range(3)]
         own += [*ours, *theirs]
         checks = (*(check(level) for level in (0, 1, 2)), check(3, name), check(4, name))
-        proofs.append(certificate(ours[0], theirs[0], checks=checks))
+        proofs.append(replace(certificate(ours[0], theirs[0], checks=checks), sha256="5" * 64))
     own += [build(scenario="two-stage", **MOBILE), build()]
     table = tabulate(folder, *own)
     table.attrs["warnings"] = ["run 01 planned 9 cases and lacks 1 of them (V50)"]

@@ -49,13 +49,13 @@ def test_more_charts_than_can_be_looked_at_are_left_out_and_it_is_said() -> None
 
 def test_no_accuracy(tmp_path: Path) -> None:
     record = replace(build(), test=None, val=None)
-    assert "no case has both an accuracy and a training time, so there is no answer" in page_of(tmp_path, record)
+    assert "no case can be chosen: 1 case, no accuracy or no training time." in page_of(tmp_path, record)
 
 
 def test_one_run_of_one_case_has_no_interval_and_nothing_to_compare(tmp_path: Path) -> None:
     text = page_of(tmp_path, build())
-    assert "of the one case there is" in text
-    assert "One seed: the accuracy has no interval" in text
+    assert "It is the only case." in text
+    assert "One seed and one run: how much accuracy and training time vary between runs is unknown." in text
     assert "There is no certificate; `python -m benchmarks certify` makes one." in text
 
 
