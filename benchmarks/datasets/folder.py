@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.datasets.layout.naming import plain_roles
 from benchmarks.datasets.layout.read import Layout, read_layout
 from benchmarks.datasets.layout.scan import ENDINGS, NO_CLASS, UNUSED, Entry, scan, shown, unreadable
+from benchmarks.datasets.layout.splits import listed
 from benchmarks.datasets.skipping import Skipped, kinds
 from harness.errors import Refused
 
@@ -140,8 +141,8 @@ def _agreed(folder: Path, found: _Sorted) -> tuple[str, ...]:
     for split, classes in found.images.items():
         if classes.keys() != train.keys():
             extra, absent = sorted(classes.keys() - train.keys()), sorted(train.keys() - classes.keys())
-            where = [f"only in {split}: {', '.join(extra)}"] if extra else []
-            where += [f"only in train: {', '.join(absent)}"] if absent else []
+            where = [f"only in {split}: {listed(extra)}"] if extra else []
+            where += [f"only in train: {listed(absent)}"] if absent else []
             raise Refused(
                 f"{shown(folder)}: train and {split} have different classes ({'; '.join(where)}); make them the same, "
                 "or name the folders to use with --splits train=FOLDER,… (none: the folders are the classes)"
@@ -221,7 +222,7 @@ def _copy_note(classes: Sequence[str], copies: list[list[tuple[str, ImageFile]]]
     counted = Counter(file.label for same in copies for _, file in same)
     if not counted:
         return []
-    per_class = ", ".join(f"{classes[label]} {count}" for label, count in sorted(counted.items()))
+    per_class = listed(f"{classes[label]} {count}" for label, count in sorted(counted.items()))
     several = sum(len({file.label for _, file in same}) > 1 for same in copies)
     twice = [f"{several} image{'s are' if several > 1 else ' is'} in more than one class"] if several else []
     kept = ["they stay in the training images"] if divided else []
