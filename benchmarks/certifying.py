@@ -91,6 +91,8 @@ def certify(
         sides = zip(prepared.arms, pair.narrow, pair.wide, strict=True)
         arms = tuple(arm_of(jobs[0], narrow, wide, catalogue) for jobs, narrow, wide in sides)
     case = prepared.arms[0][0].case
+    # A scenario that starts from random values has no checkpoint, and may be the first.
+    pretrained = next((job.case for job in prepared.arms[0] if job.case.checkpoint), case)
     return seal(
         Certificate(
             model=case.model,
@@ -99,8 +101,8 @@ def certify(
             head=case.head,
             compile=case.compile,
             idiom=case.idiom,
-            checkpoint=case.checkpoint if request.with_checkpoint else None,
-            checkpoint_sha256=case.checkpoint_sha256 if request.with_checkpoint else None,
+            checkpoint=pretrained.checkpoint if request.with_checkpoint else None,
+            checkpoint_sha256=pretrained.checkpoint_sha256 if request.with_checkpoint else None,
             dataset_sha256=case.dataset_sha256,
             image_sizes=request.sizes,
             arms=(arms[0], arms[1]),

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from msgspec.structs import replace
 
 from benchmarks.cli import main
+from harness.checkpoint import read_meta
 from results.certificate import read_certificate, seal
 
 COMMAND = ("certify", "tiny-cnn", "--backends", "reference", "reference", "--scenario", "full")
@@ -58,3 +59,15 @@ def _the_level_asked_for_decides_and_fresh_asks_again(command: list[str], file: 
 def test_what_cannot_be_certified_is_refused_with_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
     outcome = CliRunner().invoke(main, ["certify", *arguments, "--results", str(tmp_path)])
     assert outcome.exit_code == 2 and said in outcome.stderr and "Traceback" not in outcome.stderr
+
+
+def test_the_checkpoint_counts_also_where_the_first_scenario_starts_from_random_values(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    command = ["certify", "tiny-cnn", "--backends", "reference", "reference", "--checkpoint", str(checkpoint)]
+    outcome = CliRunner().invoke(
+        main, [*command, "--scenario", "scratch", "--scenario", "full", "--results", str(tmp_path)]
+    )
+    assert outcome.exit_code == 0, outcome.output
+    (file,) = (tmp_path / "certificates").iterdir()
+    assert read_certificate(file).checkpoint_sha256 == read_meta(checkpoint).sha256
