@@ -33,12 +33,14 @@ from harness.checkpoint import (
     write_checkpoint,
 )
 from harness.errors import Declined, Refused
+from harness.importing import IMPORT, noted
 from harness.kept import NEUTRAL
 from harness.launch import Event, launch
 from harness.machine import usable_cores
 from harness.plugins import find_model
 from harness.record import Record
 from harness.spec import Case, Job
+from harness.weight_files import ending_of, is_safetensors
 
 FRAMEWORK_NAMES = ("imagenet",)
 
@@ -69,10 +71,10 @@ def find_checkpoint(
     if source in FRAMEWORK_NAMES:
         return _named(source, case, catalogue)
     path = Path(source)
-    if not path.is_file():
+    if not path.exists():
         near = "" if "/" in source or "." in source else f"; {unknown('checkpoint', source, ('embedded', 'imagenet'))}"
         raise Refused(f"--checkpoint {source}: no such file{near}")
-    if path.suffix == ".safetensors" and _is_neutral(path):
+    if is_safetensors(path) and _is_neutral(path):
         meta = read_meta(path)
         if meta.model != case.model and _is_known(meta.model) and _is_known(case.model):
             raise Refused(f"{path} holds a {meta.model}, not a {case.model}")
@@ -108,7 +110,8 @@ def check_file(path: str) -> None:
 def import_file(path: str, backend: str, model: str, normalise: str, plugins: list[str], target: str) -> str:
     """Turn a framework's file into a neutral one; runs in a worker. Returns its SHA-256."""
     module, offered = find_model(backend, model, plugins)
-    arrays, unmapped = module.import_weights(path, offered)
+    with noted() as notes:
+        arrays, unmapped = module.import_weights(path, offered)
     refuse_not_finite(path, arrays)
     meta = write_checkpoint(
         target,
@@ -118,6 +121,7 @@ def import_file(path: str, backend: str, model: str, normalise: str, plugins: li
         origin=f"{Path(path).name} (SHA-256 {_file_digest(Path(path))})",
         head=offered.classifier,
         unmapped=unmapped,
+        notes=tuple(notes),
     )
     return meta.sha256
 
@@ -140,7 +144,7 @@ def fetch_named(backend: str, model: str, plugins: list[str], target: str) -> st
 
 def _imported(path: Path, case: Case, normalise: str | None, catalogue: Catalogue) -> Found:
     owners = {ending: name for name, facts in reversed(catalogue.backends.items()) for ending in facts.formats}
-    ending = next((e for e in sorted(owners, key=len, reverse=True) if path.name.endswith(e)), None)
+    ending = ending_of(path, tuple(owners))
     if ending is None:
         raise Refused(f"{path}: no known checkpoint format (known: {', '.join(owners)})")
     if normalise is None:
@@ -149,7 +153,8 @@ def _imported(path: Path, case: Case, normalise: str | None, catalogue: Catalogu
     if case.model not in catalogue.backends[backend].models:
         raise Refused(f"{path}: {backend} reads {ending} files but has no model {case.model}")
     parse_normalisation(normalise)
-    digest = hashlib.sha256(f"{_file_digest(path)} {case.model} {normalise} {PROTOCOL}".encode()).hexdigest()[:16]
+    key = f"{_file_digest(path)} {case.model} {normalise} {PROTOCOL} {IMPORT}"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     arguments = {"path": str(path.resolve()), "backend": backend, "model": case.model, "normalise": normalise}
     target = made_once(
         _home() / f"{case.model}-{digest}.safetensors",
