@@ -160,11 +160,13 @@ def _is_safetensors(head: bytes) -> bool:
 
 
 def _of_zip(path: Path, head: bytes) -> Kind | None:
+    is_cut = False
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         # Cut short: the list of names at its end is lost, the first name is not.
+        is_cut = True
         names = [head[30 : 30 + int.from_bytes(head[26:28], "little")].decode("utf-8", "replace")]
     within = {name.partition("/")[2] for name in names}
     if "constants.pkl" in within:
@@ -177,6 +179,8 @@ def _of_zip(path: Path, head: bytes) -> Kind | None:
         return "keras"
     if names and all(name.endswith(".npy") for name in names):
         return "npz"
+    if is_cut:
+        return None
     raise Refused(f"{path} is a zip archive of other files ({_some(names)}); unpack it and give the file of weights")
 
 

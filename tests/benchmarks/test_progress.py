@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.progress import RunProgress
+from harness.initial import LoadReport
 from tests.results.records import build
 
 
@@ -48,3 +49,9 @@ def test_pretraining_tells_its_own_time_left() -> None:
 def test_without_a_terminal_only_finished_cases_have_a_line(cases: int) -> None:
     text = shown({"begin": "one"}, epoch(1), {"end": build()}, cases=cases, terminal=False)
     assert text == f"[1/{cases}] pytorch/resnet18/full/seed0: 75.0% in 12 s\n"
+
+
+def test_what_the_import_of_a_checkpoint_chose_ends_on_the_cases_line() -> None:
+    load = LoadReport(loaded=("a",), notes=("the weights in 'model' were taken", "padding is not known"))
+    text = shown({"begin": "one"}, {"end": build(load=load)}, cases=1, terminal=False)
+    assert text.endswith("in 12 s; checkpoint: the weights in 'model' were taken; checkpoint: padding is not known\n")
