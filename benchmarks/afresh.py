@@ -13,5 +13,5 @@ def afresh(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m benchmarks` with these arguments, whatever packages of that name lie in the current folder."""
     path = os.pathsep.join([str(HERE.root), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-P", "-m", "benchmarks", *arguments]
-    environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False, env=environment)

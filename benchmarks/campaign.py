@@ -22,8 +22,10 @@ from benchmarks.catalogue import read_catalogue
 from benchmarks.comparing.arms import ArmSpec, drafts
 from benchmarks.comparing.limits import Limits
 from benchmarks.comparing.session import comparing
+from benchmarks.terminal import use_stand_ins
 from harness.machine import usable_cores
 from results.compared import Compared, comparisons
+from results.folder import RESULTS
 
 CASE: dict[str, Any] = {
     "backend": ("pytorch",), "model": ("resnet18",), "scenario": ("scratch",), "image_size": (32,),
@@ -50,7 +52,7 @@ TRIALS = (Trial(0.0, False, 5), Trial(0.10, False, 5), Trial(0.05, False, 5),
 
 
 @click.command
-@click.option("--results", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True)
+@click.option("--results", type=click.Path(file_okay=False, path_type=Path), default=RESULTS, show_default=True)
 @click.option("--margin", type=float, default=0.03, show_default=True)
 @click.option("--summary", is_flag=True, help="only say what is there")
 def main(results: Path, margin: float, *, summary: bool) -> None:
@@ -135,4 +137,5 @@ def _spin(core: int) -> None:
 
 
 if __name__ == "__main__":
+    use_stand_ins()
     main()

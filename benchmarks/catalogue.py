@@ -16,6 +16,7 @@ import backends
 from benchmarks.names import unknown
 from benchmarks.scenarios import check_scenario
 from harness import plugins
+from harness.checkpoint import Published
 from harness.errors import Refused
 from harness.launch import launch
 from harness.plugins import BackendFacts
@@ -36,6 +37,18 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     def offering(self, model: str) -> list[str]:
         """Backends that have a model, PyTorch first."""
         return [name for name, facts in self.backends.items() if model in facts.models]
+
+    def publisher(self, model: str, name: str) -> tuple[str, Published] | None:
+        """The first backend that knows published weights of a model under a name, and where they are."""
+        for backend in self.offering(model):
+            if published := self.backends[backend].models[model].published.get(name):
+                return backend, published
+        return None
+
+    def published_names(self) -> tuple[str, ...]:
+        """Names under which somebody publishes weights of a model."""
+        models = [model for facts in self.backends.values() for model in facts.models.values()]
+        return tuple(dict.fromkeys(name for model in models for name in model.published))
 
     def default_models(self, backend: str) -> tuple[str, ...]:
         """Models of a backend that are run where none is named."""

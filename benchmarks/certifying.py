@@ -20,18 +20,20 @@ import harness
 from benchmarks.catalogue import Catalogue
 from benchmarks.plan import Preparation
 from benchmarks.selection import Draft
-from harness import PROTOCOL, machine
+from harness import PROTOCOL
 from harness.arm import ArmFacts
 from harness.errors import Declined, Refused
 from harness.launch import Event, launch
-from harness.rehearsal import IMAGES, STEPS
+from harness.rehearsal import STEPS, TRAINED_AT
 from harness.spec import Job, Precision, Scenario
-from results.answers import Answers, Pair, open_answers
+from results.arm_answers import Answers, Pair, open_answers
 from results.certificate import Arm, Certificate, essence, packages, seal
 from results.proof import prove
 
 LONG_SIZES = (224, 75)
 """Further image sizes of a long certificate: the usual one, and an odd one."""
+DATA = "embedded"
+"""The data that certificates are made with; what they prove does not depend on it."""
 
 
 class Request(NamedTuple):
@@ -45,6 +47,12 @@ class Request(NamedTuple):
     def scenarios(self) -> tuple[Scenario, ...]:
         """As they were asked for."""
         return tuple(draft.case.scenario for draft in self.arms[0])
+
+    @property
+    def label(self) -> str:
+        """What is certified, for people."""
+        one, other = (drafts[0].case for drafts in self.arms)
+        return f"{one.model} in {one.backend_name} and {other.backend_name}"
 
 
 class Prepared(NamedTuple):
@@ -97,6 +105,7 @@ def certify(
             image_sizes=request.sizes,
             arms=(arms[0], arms[1]),
             scenarios={scenario.name: essence(scenario) for scenario in request.scenarios},
+            batch_sizes={one.name: tuple(stage.batch_size for stage in one.stages) for one in request.scenarios},
             checks=tuple(checks),
             made=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - started, 1),
@@ -117,10 +126,14 @@ def _all_of(asked: Sequence[Future[Answers]], pool: ThreadPoolExecutor) -> list[
 
 def _rehearsed(draft: Draft, with_checkpoint: bool) -> Draft:
     scenario = draft.case.scenario
-    stages = tuple(replace(stage, epochs=STEPS, batch_size=IMAGES) for stage in scenario.stages)
+    stages = tuple(replace(stage, epochs=STEPS) for stage in scenario.stages)
     start = scenario.start if with_checkpoint else "random"
     scenario = replace(scenario, stages=stages, start=start)
-    return draft._replace(case=replace(draft.case, scenario=scenario, dropout=False))
+    case = replace(
+        draft.case, scenario=scenario, dataset=DATA, image_size=TRAINED_AT, dropout=False, limit=None, input="arrays",
+        workers=0, seed=0, reuse_head=False,
+    )  # fmt: skip
+    return draft._replace(case=case, data=DATA, validation_split=None, splits=None)
 
 
 def _job(draft: Draft, preparation: Preparation) -> Job:
@@ -166,7 +179,7 @@ def arm_of(job: Job, narrow: Answers, wide: Answers, catalogue: Catalogue) -> Ar
 
 
 def _packages(job: Job, catalogue: Catalogue) -> str:
-    return packages(machine.versions(catalogue.backends[job.case.backend].packages))
+    return packages(catalogue.backends[job.case.backend].versions(job.case.engine))
 
 
 def _digest(content: Any) -> str:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
-from importlib import metadata
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import click
 
 from benchmarks import commands
-from benchmarks.names import unknown
+from benchmarks.names import printable, unknown
+from benchmarks.terminal import use_stand_ins
 from harness.errors import Declined, Refused
 
 
 class Commands(click.Group):
     """Imports a command when it is called, and turns what the harness says no to into a line and an exit code."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """The entry of the program: whatever it prints, its help included, suits the terminal's encoding."""
+        use_stand_ins()
+        return super().main(*arguments, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the modules of `benchmarks.commands`."""
@@ -28,35 +36,57 @@ class Commands(click.Group):
         command: click.Command = importlib.import_module(f"benchmarks.commands.{cmd_name}").command
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with the first sentence of each, read from the source: importing all of them is slow."""
+        names = self.list_commands(ctx)
+        width = formatter.width - 6 - max(map(len, names))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _first_sentence(name, width)) for name in names])
+
     def invoke(self, ctx: click.Context) -> Any:
         """Exit 2 for refused input, 3 for what cannot be done here or was not measured, 130 when interrupted."""
         try:
             return super().invoke(ctx)
         except Refused as error:
-            click.echo(f"error: {_one_line(error)}", err=True)
+            click.echo(f"error: {printable(str(error))}", err=True)
             ctx.exit(2)
         except Declined as error:
-            click.echo(f"error: {_one_line(error)}", err=True)
+            click.echo(f"error: {printable(str(error))}", err=True)
             ctx.exit(3)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
 
 
-def _one_line(error: Exception) -> str:
-    # Names of files may hold line breaks and worse, and are quoted as they are.
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error))
+def _first_sentence(name: str, width: int) -> str:
+    module = ast.parse(Path(commands.__path__[0], f"{name}.py").read_text(encoding="utf-8"))
+    function = next(node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "command")
+    sentence = (ast.get_docstring(function) or "").partition(". ")[0].partition("\n\n")[0].rstrip(".")
+    return textwrap.shorten(sentence, width, placeholder="...")
 
 
-def _version() -> str:
+def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib import metadata
+
     try:
-        return metadata.version("finetune-bench")
+        version = metadata.version("finetune-bench")
     except metadata.PackageNotFoundError:
-        return "of a checkout that is not installed"
+        version = "of a checkout that is not installed"
+    click.echo(f"finetune-bench, version {version}")
+    ctx.exit()
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(_version(), prog_name="finetune-bench")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 def main() -> None:
     """Fine-tuning benchmarks for PyTorch and Keras: how fast, how accurate, and whether anything changed.
 

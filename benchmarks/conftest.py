@@ -1,14 +1,13 @@
 """`pytest benchmarks --backend NAME`: one training step and one prediction step per model, by pytest-benchmark.
 
-One backend per process, since frameworks do not share one. Results are stored under `results/steps` in the format of
-pytest-benchmark; compare them with `pytest-benchmark --storage results/steps compare`.
+One backend per process, since frameworks do not share one. Results are stored under `bench-results/steps` in the format
+of pytest-benchmark; compare them with `pytest-benchmark --storage bench-results/steps compare`.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -16,6 +15,9 @@ import pytest
 from benchmarks.catalogue import read_catalogue
 from benchmarks.names import unknown
 from harness.contract import Backend
+from results.folder import RESULTS, make_folder
+
+STEPS = RESULTS / "steps"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,7 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Store what is measured, unless told where; choose Keras's engine before anything imports Keras."""
     _refuse_unknown(config)
     if config.option.benchmark_storage == "file://./.benchmarks":
-        config.option.benchmark_storage = f"file://{Path('results/steps').absolute()}"
+        make_folder(RESULTS, STEPS)  # before pytest-benchmark makes it without a .gitignore
+        config.option.benchmark_storage = f"file://{STEPS.absolute()}"
     if config.option.benchmark_save is None:
         config.option.benchmark_save = config.getoption("backend")
     engine = config.getoption("engine") or next(iter(_backend(config).ENGINES), None)

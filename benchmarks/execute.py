@@ -20,7 +20,7 @@ from harness.record import Record, Status
 from harness.spec import Case, Job, key, version
 from harness.surroundings import HERE, Place
 from results.file_rules import Files, file_breaches
-from results.objects import Unwritable
+from results.folder import Unwritable, make_folder
 from results.rules import judged
 from results.store import RunWriter
 
@@ -76,7 +76,13 @@ def run_job(
             with np.load(folder / "logits.npz", allow_pickle=False) as archive:
                 arrays = dict(archive)
             files = Files(dataset=open_dataset(job.dataset_path, case.limit), **arrays)
-            return replace(judged(record, file_breaches(record, files)), logits=writer.put_arrays(arrays))
+            meta = files.dataset.meta
+            listed = {"skipped": meta.skipped, "copies": meta.copies} if meta.skipped or meta.copies else None
+            return replace(
+                judged(record, file_breaches(record, files)),
+                logits=writer.put_arrays(arrays),
+                skipped=writer.put_json(listed) if listed else None,
+            )
         return _of_failure(case, outcome, writer.results_dir)
 
 
@@ -86,8 +92,8 @@ def _of_failure(case: Case, outcome: Outcome, results_dir: Path) -> Record:
     if status == "skipped":
         return record
     log = results_dir / "logs" / f"{key(case)}-{datetime.now(UTC):%Y%m%dT%H%M%S}.txt"
+    make_folder(results_dir, log.parent)
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(outcome.folder / "log.txt", log)
     except OSError as error:
         raise Unwritable(results_dir, error) from error

@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
 from benchmarks.catalogue import Catalogue
 from harness.machine import Machine, describe_machine
 from harness.spec import Case
@@ -17,10 +19,11 @@ START_S = {"pytorch": 6.0, "keras3": 15.0}
 """Import and build, and for Keras the compiling, on a slow core; other backends take a second."""
 GMACS_PER_CORE_S = 15.0
 """Multiply-accumulates, in billions, that a core does per second in these networks at their usual efficiency."""
+LONG_S = 600.0
+"""What is expected to take longer says so before it starts."""
 RECORD_BYTES = 60_000
 EMBEDDED_TRAIN, EMBEDDED_EVALUATED = 96, 176
-EMBEDDED_IMAGES = 736 + 8400
-"""Those of the target and the source task."""
+EMBEDDED_IMAGES = 736
 
 
 def forecast(cases: Sequence[Case], results: Path, catalogue: Catalogue, *, kept: bool = False) -> str:
@@ -50,10 +53,20 @@ def forecast(cases: Sequence[Case], results: Path, catalogue: Catalogue, *, kept
     return "\n".join(lines)
 
 
-def expected_s(case: Case, results: Path, catalogue: Catalogue) -> float:
-    """Seconds that a case took before on this machine, or a guess."""
-    known = _measured(results, describe_machine()).get(_likeness(case))
-    return statistics.median(known) if known else _guess(case, catalogue)
+def expected_s(cases: Sequence[Case], results: Path, catalogue: Catalogue) -> list[float]:
+    """Seconds that each case took before on this machine, or a guess."""
+    measured = _measured(results, describe_machine())
+    known = (measured.get(_likeness(case)) for case in cases)
+    return [statistics.median(own) if own else _guess(case, catalogue) for case, own in zip(cases, known, strict=True)]
+
+
+def say_if_long(least_s: float, most_s: float, remedy: str) -> None:
+    """Say on stderr how long something takes that may take over ten minutes, and how to make it shorter."""
+    if most_s <= LONG_S:
+        return
+    least, most = (f"{seconds / 60:.0f}" for seconds in (least_s, most_s))
+    span = f"about {most}" if least == most else f"{least} to {most}" if least_s else f"up to {most}"
+    click.echo(f"this is expected to take {span} min; {remedy}", err=True)
 
 
 def _measured(results: Path, machine: Machine) -> dict[tuple[object, ...], list[float]]:
@@ -72,7 +85,7 @@ def _likeness(case: Case) -> tuple[object, ...]:
 
 
 def _guess(case: Case, catalogue: Catalogue) -> float:
-    gmacs = catalogue.backends[case.backend].models[case.model] * (case.image_size / 224) ** 2
+    gmacs = catalogue.backends[case.backend].models[case.model].gmacs * (case.image_size / 224) ** 2
     train, evaluated = _images(case.dataset)
     if case.limit:
         train, evaluated = min(train, case.limit), min(evaluated, 3 * case.limit)

@@ -1,9 +1,18 @@
-"""What to say when a name is not known."""
+"""Names as they are said: on one line, and with the nearest ones when one is not known."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+
+def printable(text: str) -> str:
+    """Text on one line, its control characters as escapes: names of files may hold line breaks and worse.
+
+    >>> printable("two\\nlines")
+    'two\\\\nlines'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

@@ -11,13 +11,14 @@ import click
 import msgspec
 
 from benchmarks.selection import Selection
+from results.folder import RESULTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 results_option = click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("results"),
+    default=RESULTS,
     show_default=True,
     help="Folder that holds what was measured.",
 )

@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from benchmarks.scenarios import RECIPES, SCENARIOS
 from benchmarks.stepping import Turn, TurnClock
+from benchmarks.terminal import use_stand_ins
 from harness.checkpoint import NORMALISATIONS
 from harness.clock import empty_step_us
 from harness.dataset import Split
@@ -170,4 +171,5 @@ def _case(backend: str, engine: str | None, model: str, scenario: str, image_siz
 
 
 if __name__ == "__main__":
+    use_stand_ins()
     main()

@@ -13,10 +13,15 @@ from msgspec.structs import replace
 from benchmarks.catalogue import Catalogue
 from benchmarks.checkpoints import Found, find_checkpoint
 from benchmarks.selection import Draft
+from benchmarks.single_values import refuse_single_values
 from harness.dataset import DatasetMeta
 from harness.errors import Declined, Refused
 from harness.launch import Event, launch
+from harness.machine import usable_cores
 from harness.spec import Case, Job, Stage
+
+CLASSES_SAID = 12
+"""As many classes as a line of a run names."""
 
 
 class Planned(NamedTuple):
@@ -28,11 +33,27 @@ class Planned(NamedTuple):
 
 
 class PreparedData(msgspec.Struct, frozen=True, kw_only=True):
-    """A dataset in the cache; `files` is where its source files' names begin."""
+    """A dataset in the cache; `files` is where its source files' names begin, `images` counts each split's classes."""
 
     folder: str
     files: str | None
     meta: DatasetMeta
+    images: dict[str, tuple[int, ...]]
+
+    def sentence(self) -> str:
+        """The first classes with their images in each split, and how many classes there are."""
+        each = zip(self.meta.classes, *self.images.values(), strict=True)
+        counts = [f"{name} {'/'.join(map(str, numbers))}" for name, *numbers in each]
+        more = [f"and {len(counts) - CLASSES_SAID} more"] if len(counts) > CLASSES_SAID else []
+        said = ", ".join([*counts[:CLASSES_SAID], *more])
+        return f"{self.meta.name}: {len(counts)} classes, images of {'/'.join(self.images)}: {said}"
+
+
+class Inventory(NamedTuple):
+    """Files of a folder that are not used, with the reason, and the names of each image that is in two splits."""
+
+    skipped: list[tuple[str, str]]
+    shared: list[tuple[str, ...]]
 
 
 class Preparation:
@@ -41,15 +62,20 @@ class Preparation:
     def __init__(self, catalogue: Catalogue, on_event: Callable[[Event], None]) -> None:
         self._catalogue, self._on_event = catalogue, on_event
         self._datasets: dict[tuple[object, ...], PreparedData | Declined] = {}
+        self._said: dict[str, None] = {}
         self._checkpoints: dict[tuple[object, ...], Found | Declined] = {}
 
-    def plan(self, draft: Draft, save_model: str | None = None, *, strict: bool = False) -> Planned:
+    def plan(
+        self, draft: Draft, save_model: str | None = None, *, strict: bool = False, train_sample: int | None = None
+    ) -> Planned:
         """The job of a draft, or the reason why it is skipped. Raises `Refused` for bad input."""
         case = draft.case
         try:
-            data = self.dataset(draft.data, case.image_size, draft.validation_split)
+            data = self.dataset(draft.data, case.image_size, draft.validation_split, draft.splits)
             case = replace(case, dataset=data.meta.name, dataset_sha256=data.meta.sha256)
+            self._said |= dict.fromkeys([data.sentence(), *(f"{data.meta.name}: {note}" for note in data.meta.notes)])
             _refuse_short(case, data.meta)
+            refuse_single_values(case, self._catalogue.plugins)
             found = self._checkpoint_if_needed(draft)
         except Declined as reason:
             return Planned(case, None, str(reason))
@@ -63,25 +89,41 @@ class Preparation:
             save_model=save_model,
             plugins=self._catalogue.plugins,
             strict=strict,
+            train_sample=train_sample,
+            evaluation_cores=tuple(usable_cores()),
         )
         return Planned(case, job)
 
-    def dataset(self, data: str, image_size: int, validation_split: float | None) -> PreparedData:
+    def said_of_data(self) -> list[str]:
+        """Lines about the datasets of the planned cases: classes with their images, splits, skipped files."""
+        return list(self._said)
+
+    def dataset(
+        self, data: str, image_size: int, validation_split: float | None = None, splits: str | None = None
+    ) -> PreparedData:
         """A dataset, prepared if it is not in the cache. Raises `Declined` or `Refused`."""
-        key = (data, image_size, validation_split)
+        key = (data, image_size, validation_split, splits)
         if key not in self._datasets:
             try:
-                self._datasets[key] = self._prepare(data, image_size, validation_split)
+                self._datasets[key] = self._prepare(data, image_size, validation_split, splits)
             except Declined as reason:
                 self._datasets[key] = reason
         return _or_raise(self._datasets[key])
 
-    def _prepare(self, data: str, image_size: int, validation_split: float | None) -> PreparedData:
+    def inventory(self, data: str, splits: str | None) -> Inventory:
+        """What is not used of an image folder that is refused."""
+        with tempfile.TemporaryDirectory() as place:
+            arguments = {"data": data, "splits": splits}
+            outcome = launch("benchmarks.datasets.named:inventory", arguments, folder=Path(place))
+        return msgspec.json.decode(outcome.require(), type=Inventory)
+
+    def _prepare(self, data: str, image_size: int, validation_split: float | None, splits: str | None) -> PreparedData:
         self._on_event({"preparing": data})
         arguments: dict[str, Any] = {
             "data": data,
             "image_size": image_size,
             "validation_split": validation_split,
+            "splits": splits,
             "plugin": self._catalogue.datasets.get(data),
         }
         with tempfile.TemporaryDirectory() as folder:
@@ -105,20 +147,19 @@ class Preparation:
 
     def checkpoint(self, draft: Draft) -> Found:
         """The neutral checkpoint of a draft, made or imported if need be. Raises `Declined` or `Refused`."""
-        source, model = draft.checkpoint, draft.case.model
-        # The framework's own weights may differ between backends; a file and the embedded one do not.
-        key = (source, model, draft.normalise, draft.case.backend if source == "imagenet" else None)
+        key = source, model, normalise = draft.checkpoint, draft.case.model, draft.normalise
         if key not in self._checkpoints:
             try:
                 self._checkpoints[key] = find_checkpoint(
-                    source, draft.case, draft.normalise, self._catalogue, self._embedded_source, self._on_event
+                    source, model, normalise, self._catalogue, self.embedded_source, self._on_event
                 )
             except Declined as reason:
                 self._checkpoints[key] = reason
         return _or_raise(self._checkpoints[key])
 
-    def _embedded_source(self) -> tuple[str, str]:
-        data = self.dataset("embedded-source", 64, None)
+    def embedded_source(self) -> tuple[str, str]:
+        """Folder and SHA-256 of the embedded source task, prepared if need be."""
+        data = self.dataset("embedded-source", 64)
         return data.folder, data.meta.sha256
 
 

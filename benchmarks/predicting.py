@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from benchmarks.datasets.decode import Unreadable, decode
 from harness.checkpoint import read_checkpoint
 from harness.dataset import Split
+from harness.decode import Unreadable, decode
 from harness.errors import Declined, Refused
 from harness.evaluate import split_logits
 from harness.kept import NEUTRAL, read_card

@@ -1,16 +1,19 @@
-"""What a person sees while it runs: a live line on a terminal, one plain line per finished case elsewhere."""
+"""What a person sees while it runs: a row per case as it is measured, and on a terminal a live line below the rows."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from benchmarks.names import printable
 from harness.launch import Event
 from harness.record import Record
+from results.figures import measure
 
 
 class RunProgress:
@@ -32,6 +35,13 @@ class RunProgress:
         self._task: TaskID | None = None
         self._total = self._done = 0
         self._now, self._begun = now, dict[str, tuple[float, float]]()
+        self._announced: set[str] = set()
+
+    def say(self, lines: Iterable[str]) -> None:
+        """Print lines above the live one."""
+        if not self._quiet:
+            for line in lines:
+                self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
     def expect(self, cases: int) -> None:
         """Say how many cases there will be; the time left is told from now on."""
@@ -46,15 +56,23 @@ class RunProgress:
         if "end" in event:
             self._ended(event["end"])
         elif "preparing" in event:
+            self._announce(f"preparing {event['preparing']}")
             self._show(f"preparing {event['preparing']}", "")
         elif "pretraining" in event:
             left = self._time_left(event["pretraining"], _share(event))
+            self._announce(f"pretraining {event['pretraining']} (once, then cached)")
             self._show(f"pretraining {event['pretraining']} (once, then cached)", _epoch(event) + left)
+        elif "scenarios" in event:
+            what = f"certifying {event['certifying']} (once, then kept): {', '.join(event['scenarios'])}"
+            self._announce(what)
+            self._show(what, "")
         elif "certifying" in event:
             self._show(f"certifying {event['certifying']}", event.get("asking") or _epoch(event))
         elif "comparing" in event:
             self._show(f"comparing {event['comparing']}", _replicate(event) + self._left())
         elif "begin" in event:
+            if not self._live:
+                self._print(f"{self._count(self._done + 1)} {event['begin']}: ", end="")
             self._show(event["begin"], f"starting{self._left()}")
         else:
             self._show(None, _epoch(event) + self._left(_share(event)))
@@ -79,11 +97,21 @@ class RunProgress:
         self._done += 1
         if self._task is not None:
             self._bar.update(self._task, completed=self._done, refresh=True)
+        label = f"{self._count(self._done)} {record.case.label}: " if self._live else ""
+        self._print(f"{label}{_ending(record)}")
+
+    def _count(self, case: int) -> str:
+        return f"[{case}/{self._total}]"
+
+    def _announce(self, what: str) -> None:
+        """Say once, where there is no live line, what is being done."""
+        if not self._live and what not in self._announced:
+            self._announced.add(what)
+            self._print(what)
+
+    def _print(self, text: str, end: str = "\n") -> None:
         if not self._quiet:
-            count = f"[{self._done}/{self._total}]"
-            self._console.print(
-                f"{count} {record.case.label}: {_ending(record)}", highlight=False, markup=False, soft_wrap=True
-            )
+            self._console.print(text, end=end, highlight=False, markup=False, soft_wrap=True)
 
     def _left(self, of_this: float = 0.0) -> str:
         """Time left for all cases, with a share of the one that runs done."""
@@ -139,4 +167,7 @@ def _outcome(record: Record) -> str:
     if record.status != "ok" or record.test is None:
         log = record.artefacts.get("log")
         return f"{record.status} – {record.reason}" + (f" (log: {log})" if log else "")
-    return f"{record.test.accuracy:.1%} in {record.total_s:.0f} s"
+    figures = measure(record)
+    speed = f"{figures['throughput']:.0f} images/s, " if math.isfinite(figures["throughput"]) else ""
+    times = f"{figures['train_s']:.1f} s of training, {record.total_s:.0f} s in all"
+    return f"accuracy {record.test.accuracy:.1%}, {speed}{times}"

@@ -30,15 +30,15 @@ RECIPES = {
     for recipe in (
         Recipe(
             name="embedded",
-            explanation="short, for the embedded task: SGD 0.003 with momentum, cosine, 9 epochs, batch 8",
+            explanation="short, for the embedded task: SGD 0.01 with momentum, cosine, 9 epochs, batch 16",
             stage=Stage(
                 epochs=9,
-                head_lr=0.003,
-                backbone_lr=0.003,
+                head_lr=0.01,
+                backbone_lr=0.01,
                 bn_momentum=0.25,
                 schedule=Schedule(name="cosine", warmup_steps=6),
                 weight_decay=1e-4,
-                batch_size=8,
+                batch_size=16,
             ),
             two_stage_epochs=(10, 8),
         ),
@@ -154,8 +154,8 @@ def _pretraining(epochs: int, lr: float, **facts: Any) -> Scenario:
 
 _ADAMW = {"optimizer": Optimizer(name="adamw"), "weight_decay": 1e-2, "batch_size": 64}
 PRETRAINING: Mapping[str, Scenario] = {
-    "efficientnet-b0": _pretraining(3, 3e-3, **_ADAMW),
-    "mobilenet-v2-0.35": _pretraining(6, 6e-3, **_ADAMW),
+    "efficientnet-b0": _pretraining(4, 3e-3, **_ADAMW),
+    "mobilenet-v2-0.35": _pretraining(12, 4e-3, **_ADAMW),
     "*": _pretraining(4, 0.04, weight_decay=5e-4, batch_size=32),
 }
 """How a model is pretrained on the embedded source task; `*` is for every model without an entry of its own."""

@@ -17,7 +17,7 @@ from benchmarks.scenarios import FIVE, RECIPES, check_scenario, find_scenario, w
 from harness.augment import parse_augment
 from harness.errors import Refused
 from harness.machine import measuring_threads
-from harness.spec import Case, Scenario, Stage
+from harness.spec import Case, Scenario, Stage, key
 
 
 def _says(description: str) -> msgspec.Meta:
@@ -39,6 +39,9 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ] = FIVE
     data: Annotated[tuple[str, ...], _says("an image folder, or a name of `list datasets`")] = ("embedded",)
     validation_split: Annotated[float | None, _says("share of a folder without val that becomes val")] = None
+    splits: Annotated[
+        str | None, _says("a folder's splits: train=FOLDER,val=FOLDER,test=FOLDER; none: its folders are the classes")
+    ] = None
     checkpoint: Annotated[
         tuple[str, ...], _says("a file, imagenet, embedded, or MODEL=one of these; default: by the data")
     ] = ()
@@ -95,6 +98,7 @@ class Draft(NamedTuple):
     checkpoint: str
     normalise: str | None
     validation_split: float | None
+    splits: str | None
 
 
 def expand(selection: Selection, catalogue: Catalogue) -> list[Draft]:
@@ -133,14 +137,25 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[Draft]:
                 dropout=not selection.no_dropout,
                 **axes,  # type: ignore[arg-type]
             )
-            drafts.append(Draft(case, data, checkpoint, selection.normalise, selection.validation_split))
+            drafts.append(
+                Draft(case, data, checkpoint, selection.normalise, selection.validation_split, selection.splits)
+            )
     return drafts
+
+
+def in_turns(drafts: Sequence[Draft]) -> list[Draft]:
+    """The same drafts, those that differ in the backend alone one after the other: they meet the same load."""
+    alike: dict[object, list[Draft]] = {}
+    for draft in drafts:
+        case = replace(draft.case, backend="", engine=None)
+        alike.setdefault((key(case), *draft[1:]), []).append(draft)
+    return [draft for group in alike.values() for draft in group]
 
 
 def read_suite(path: Path) -> tuple[list[Selection], dict[str, Scenario]]:
     """A suite of the user's: TOML with `[[case]]` tables and, if wanted, `[[scenario]]` tables. Raises `Refused`."""
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
         selections = msgspec.convert(content.pop("case", []), list[Selection])
         scenarios = msgspec.convert(content.pop("scenario", []), list[Scenario])
     except (OSError, ValueError) as error:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks import embedded
 from benchmarks.scenarios import RECIPES
+from benchmarks.terminal import use_stand_ins
 from harness.errors import Declined, Refused
 from harness.spec import Scenario, Schedule
 
@@ -129,4 +130,5 @@ def _say(verdicts: Iterable[Verdict]) -> None:
 
 
 if __name__ == "__main__":
+    use_stand_ins()
     main()

@@ -114,26 +114,25 @@ def _cells(cells: Mapping[str, Any], rows: Sequence[Raw]) -> Iterator[str]:
 
 
 def _figures(record: Raw, target: float | None) -> dict[str, float]:
-    latency: list[float] = []
-    images = seconds = 0.0
+    images = seconds = compiling = 0.0
+    trained: list[float] = []
     for stage in record["stages"]:
-        ends = np.cumsum([window["steps"] for window in stage["windows"]])
-        for window, end in zip(stage["windows"], ends, strict=True):
-            if window["kind"] == "throughput":
-                images, seconds = images + window["images"], seconds + window["seconds"]
-            elif window["kind"] == "latency":
-                latency += [us / 1e3 for us in stage["step_us"][end - window["steps"] : end]]
-    latency.sort()
+        of = {window["kind"]: window for window in stage["windows"]}
+        images, seconds = images + of["throughput"]["images"], seconds + of["throughput"]["seconds"]
+        beyond = max(0.0, of["first"]["seconds"] - of["throughput"]["seconds"] / of["throughput"]["steps"])
+        own = [epoch["seconds"] - beyond * (not n) for n, epoch in enumerate(stage["epochs"])]
+        compiling, trained = compiling + beyond, trained + own
+        count = of.get("latency", {"steps": 0})["steps"]  # the last window of a stage
+        latency = sorted(us / 1e3 for us in stage["step_us"][len(stage["step_us"]) - count :])
     epochs, memory = [epoch for stage in record["stages"] for epoch in stage["epochs"]], record["memory"]
     peak, quality = memory.get("device_peak"), record.get("test") or record["val"]
-    spent = np.cumsum([epoch["seconds"] for epoch in epochs])
-    there = [s for s, epoch in zip(spent, epochs, strict=True) if target and epoch["val_accuracy"] >= target]
+    there = [s for s, e in zip(np.cumsum(trained), epochs, strict=True) if target and e["val_accuracy"] >= target]
     return {
         "throughput": images / seconds if seconds else math.nan, "latency_ms": median(latency) if latency else math.nan,
         "latency_p95_ms": latency[math.ceil(0.95 * len(latency)) - 1] if latency else math.nan,
         "latency_max_ms": latency[-1] if latency else math.nan, "total_s": record["total_s"],
         "first_step_s": sum(w["seconds"] for w in record["stages"][0]["windows"] if w["kind"] == "first"),
-        "epoch_s": median(epoch["seconds"] for epoch in epochs), "train_s": sum(epoch["seconds"] for epoch in epochs),
+        "compile_s": compiling, "epoch_s": median(own), "train_s": sum(trained),
         "time_to_accuracy_s": float(there[0]) if there else math.inf if target else math.nan,
         "accuracy": quality["accuracy"], "loss": quality["loss"], "val_accuracy": record["val"]["accuracy"],
         "peak_memory_mb": (memory["process_peak"] if peak is None else peak) / 1e6,

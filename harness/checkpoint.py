@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -28,6 +30,32 @@ NORMALISATIONS = {
     "minus-one-to-one": Normalisation(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
     "zero-to-one": Normalisation(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
 }
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of weights that somebody publishes for one model, in a format that the model's backend imports.
+
+    Raises ValueError for a digest of under 8 hexadecimal digits, and for an address that names no file.
+    """
+
+    url: str
+    sha256: str = ""
+    """The SHA-256 that the publisher gives, or its first digits; empty if the publisher gives none."""
+    normalisation: Normalisation
+    classes: tuple[str, ...] = ()
+    """Names of the classes that the file's classifier knows, in the order of its rows."""
+
+    def __post_init__(self) -> None:
+        """Check the address and the digest."""
+        if not re.fullmatch("([0-9a-f]{8,64})?", self.sha256):
+            raise ValueError(f"{self.url}: the SHA-256 {self.sha256!r} is not 8 to 64 lower-case hexadecimal digits")
+        if not self.file_name:
+            raise ValueError(f"{self.url!r} is not the address of a file")
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the address."""
+        return urlsplit(self.url).path.rpartition("/")[2]
 
 
 class CheckpointMeta(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,15 +123,18 @@ def read_meta(path: str | Path) -> CheckpointMeta:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Everything in a neutral checkpoint. Raises `Refused` if the tensors are not those its digest was made of, or not
-    finite."""
+    """Everything in a neutral checkpoint, float16 values as float32.
+
+    Raises `Refused` if the tensors are not those its digest was made of, or not finite.
+    """
     meta = read_meta(path)
     with safe_open(path, framework="numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     if tensors_digest(arrays) != meta.sha256:
         raise Refused(f"{path} was changed after it was written (its SHA-256 differs); import the original again")
     refuse_not_finite(path, arrays)
-    return Checkpoint(meta, arrays)
+    widened = {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in arrays.items()}
+    return Checkpoint(meta, widened)
 
 
 def refuse_not_finite(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.checkpoint import Normalisation
+from harness.checkpoint import Published
 from harness.clock import Clock
 from harness.feed import Feed
 from harness.spec import Case, Part, Stage
@@ -46,6 +46,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     gmacs: float = 1.0
     """Multiply-accumulates of one image at 224 px, in billions; used only to guess how long a run will take."""
     about: str = ""
+    published: Mapping[str, Published] = {}
+    """Files of weights that `import_weights` reads, by the name that `--checkpoint` takes, such as `imagenet`."""
 
 
 class Layer(NamedTuple):
@@ -217,7 +219,8 @@ class Backend(Protocol):
 
     MODELS: Mapping[str, Model]
     PACKAGES: tuple[str, ...]
-    """Distributions whose versions belong in the record."""
+    """Distributions whose versions belong in the record. `ENGINE_PACKAGES`, which may be missing, maps an engine to
+    those that only this engine uses: a certificate for another engine does not depend on them."""
     ENGINES: tuple[str, ...]
     """Values of `--engine`, the default first; empty for a backend without engines."""
 
@@ -232,11 +235,6 @@ class Backend(Protocol):
 
     def export_weights(self, arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
         """Write such a file, readable by the framework's own loader, with identical arrays."""
-        ...
-
-    def named_weights(self, model: Model) -> tuple[dict[str, NDArray[Any]], Normalisation, tuple[str, ...], str]:
-        """The framework's own named ImageNet weights, downloaded or from its cache: tensors, normalisation, class
-        names, origin. Raises `Declined` with the file to fetch and where to put it if there is no network."""
         ...
 
     def decline(self, case: Case) -> str | None:

@@ -21,7 +21,8 @@ SPLITS = ("train", "val", "test")
 
 
 class DatasetMeta(msgspec.Struct, frozen=True, kw_only=True):
-    """What `meta.json` says. `counts` are images per split; `skipped` are source files left out, with the reason."""
+    """What `meta.json` says. `counts` are images per split; `skipped` are source files left out, with the reason;
+    `copies` are source files with the same content."""
 
     name: str
     sha256: str
@@ -33,6 +34,7 @@ class DatasetMeta(msgspec.Struct, frozen=True, kw_only=True):
     origin: str = ""
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    copies: tuple[tuple[str, ...], ...] = ()
 
 
 class Split(NamedTuple):
@@ -63,6 +65,11 @@ def content_digest(classes: tuple[str, ...], arrays: Mapping[str, tuple[NDArray[
             for start in range(0, len(images), 256):
                 digest.update(np.ascontiguousarray(images[start : start + 256]).tobytes())
     return digest.hexdigest()
+
+
+def images_per_class(folder: str | Path, split: str, classes: int) -> list[int]:
+    """How many images of each class a split of a prepared dataset has."""
+    return [int(count) for count in np.bincount(np.load(Path(folder) / f"{split}.labels.npy"), minlength=classes)]
 
 
 def open_dataset(folder: str | Path, limit: int | None = None, files: str | None = None) -> Dataset:

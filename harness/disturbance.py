@@ -51,14 +51,15 @@ class Disturbance:
         """From now on it counts."""
         self._began = self._moment()
 
-    def end(self) -> None:
-        """From now on it does not count."""
+    def end(self) -> bool:
+        """From now on it does not count; returns whether it did before."""
         before, now = self._began, self._moment()
         if before is None:
-            return
+            return False
         self._began = None
         for place, (a, b) in enumerate(zip(before, now, strict=True)):
             self._spent[place] += 0 if a is None or b is None else b - a
+        return True
 
     def read(self) -> Sensors:
         """Everything so far."""

@@ -21,6 +21,7 @@ import msgspec
 
 from harness.errors import Declined, Refused
 from harness.machine import usable_cores
+from harness.reasons import one_line
 from harness.surroundings import HERE, Place, bind_threads, bound_to, worker_environment
 
 Ending = Literal["ok", "skipped", "refused", "failed", "timeout", "oom", "killed"]
@@ -213,8 +214,8 @@ def _explain_signal(number: signal.Signals, memory_kill: bool, folder: Path) -> 
 
 
 def _last_words(folder: Path) -> str:
-    lines = (folder / "log.txt").read_text(errors="replace").strip().splitlines()
-    return f"; last words: {lines[-1][:200]}" if lines else ""
+    lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"; last words: {one_line(lines[-1], 200)}" if lines else ""
 
 
 def _kills_for_memory() -> int:

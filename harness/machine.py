@@ -28,6 +28,10 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         """Twelve hex digits, equal for equal machines."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:12]
 
+    def device_kind(self, wanted: str) -> str:
+        """The kind of device that a case on `wanted` uses here: `auto` takes a GPU where there is one."""
+        return wanted if wanted != "auto" else "cuda" if self.gpus else "cpu"
+
 
 def describe_machine() -> Machine:
     """Look at the machine; takes milliseconds, more where there is an NVIDIA driver to ask."""

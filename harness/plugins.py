@@ -24,6 +24,8 @@ from typing import Any, cast
 
 import msgspec
 
+from harness import machine
+from harness.checkpoint import Published
 from harness.contract import Backend, Model
 from harness.errors import Refused
 from harness.spec import Scenario
@@ -60,20 +62,38 @@ def installed() -> tuple[str, ...]:
     return tuple(sorted(entry.value for entry in metadata.entry_points(group=GROUP)))
 
 
-class BackendFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the parent may know of a backend without its framework: names, and the models' cost in GMAC at 224 px."""
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parent knows of a model: its cost in GMAC at 224 px, and its published weights by name."""
 
-    models: dict[str, float]
+    gmacs: float
+    published: dict[str, Published] = {}
+
+
+class BackendFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parent knows of a backend without importing its framework."""
+
+    models: dict[str, ModelFacts]
     engines: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    engine_packages: dict[str, tuple[str, ...]] = {}
+    """Those of `packages` that only one engine uses."""
+
+    def versions(self, engine: str | None) -> dict[str, str]:
+        """Installed versions of what computes with this engine: its own packages and those that all engines use."""
+        own = self.engine_packages.get(engine or "", ())
+        others = {name for names in self.engine_packages.values() for name in names if name not in own}
+        found = machine.versions(self.packages)
+        return {
+            name: found[name] for name in (*self.packages, "finetune-bench") if name in found and name not in others
+        }
 
 
 class Names(msgspec.Struct, frozen=True, kw_only=True):
     """What plugins bring. `models` are further models of a backend; `datasets` maps a name to the plugin it is from."""
 
     backends: dict[str, BackendFacts] = {}
-    models: dict[str, dict[str, float]] = {}
+    models: dict[str, dict[str, ModelFacts]] = {}
     scenarios: tuple[Scenario, ...] = ()
     datasets: dict[str, str] = {}
 
@@ -81,10 +101,10 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
 def describe(paths: list[str]) -> Names:
     """Import plugins and say what they bring; the parent calls this in a worker."""
     modules = [load(path) for path in paths]
-    models: dict[str, dict[str, float]] = {}
+    models: dict[str, dict[str, ModelFacts]] = {}
     for module in modules:
         for backend, offered in getattr(module, "MODELS", {}).items():
-            models.setdefault(backend, {}).update({model.name: model.gmacs for model in offered})
+            models.setdefault(backend, {}).update({model.name: _model_facts(model) for model in offered})
     return Names(
         backends={name: facts(backend) for module in modules for name, backend in _backends(module).items()},
         models=models,
@@ -96,11 +116,16 @@ def describe(paths: list[str]) -> Names:
 def facts(backend: Backend) -> BackendFacts:
     """What a backend's module says about itself without importing its framework."""
     return BackendFacts(
-        models={name: model.gmacs for name, model in backend.MODELS.items()},
+        models={name: _model_facts(model) for name, model in backend.MODELS.items()},
         engines=backend.ENGINES,
         formats=backend.FORMATS,
         packages=backend.PACKAGES,
+        engine_packages=dict(getattr(backend, "ENGINE_PACKAGES", {})),
     )
+
+
+def _model_facts(model: Model) -> ModelFacts:
+    return ModelFacts(gmacs=model.gmacs, published=dict(model.published))
 
 
 def find_backend(name: str, paths: Sequence[str] = ()) -> Backend:

@@ -53,6 +53,8 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
     colours: tuple[float, ...] | None = None
     drained_s: float = 0.0
     seen: Seen | None = None
+    train_sample: int | None = None
+    """Training images that the epochs' `train_loss` and `train_accuracy` are of; None for all."""
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,9 +108,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One `process` row. Everything after `reason` is present only as far as the process came.
 
     `wall_s` splits the process's life into named parts that do not overlap and add up to `total_s`. `logits` names an
-    object with float32 logits and labels of the test set; `artefacts` are paths of what `--save-model` kept. `images`
-    are those of each split; `subnormals` are weights too small to be normal numbers; `empty_step_us` is what the clock
-    itself costs per step.
+    object with float32 logits and labels of the test set, `skipped` one with the data's skipped files, why, and its
+    files of the same content; `artefacts` are paths of what `--save-model` kept. `images` are those of each split;
+    `subnormals` are weights too small to be normal numbers; `empty_step_us` is what the clock itself costs per step.
     """
 
     case: Case
@@ -138,5 +140,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     empty_step_us: float | None = None
     versions: dict[str, str] = {}
     logits: str | None = None
+    skipped: str | None = None
     notes: tuple[str, ...] = ()
     artefacts: dict[str, str] = {}

@@ -34,8 +34,9 @@ from harness.spec import Case, Job, Part
 from harness.stage import Report, StageRun
 
 IMAGES = 8
-TRAIN_IMAGES = 2 * IMAGES - 1
-"""One batch an epoch, and another one each epoch, so that a session can be looked at after every step."""
+"""Images of every question that is not about training."""
+TRAINED_AT = 64
+"""Side in pixels of the images of P3; P0 to P2 look at every image size that is asked for."""
 STEPS = 10
 COST_IMAGES = 4 * IMAGES
 """Half a second a step, as EfficientNet-B0 takes on JAX, must not cost minutes: with and without, in eight epochs."""
@@ -54,8 +55,8 @@ def rehearse(jobs: list[dict[str, Any]], sizes: list[int], folder: str, report: 
     if reason := backend.decline(tasks[0].case):
         raise Declined(reason)
     arm = _Arm(backend, model, tasks, report)
-    for size in sizes:
-        arm.look(size, whole=size == tasks[0].case.image_size)
+    for number, size in enumerate(sizes):
+        arm.look(size, whole=number == 0)
     if arm.wide:
         arm.conform()
     for task in tasks:
@@ -72,8 +73,11 @@ class _Arm:
     def __init__(self, backend: Any, model: Model, tasks: list[Job], report: Report) -> None:
         self._backend, self._model, self._report = backend, model, report
         self._case = tasks[0].case
-        self._checkpoint = read_checkpoint(tasks[0].checkpoint_path) if tasks[0].checkpoint_path else None
-        self._dataset = _tail(open_dataset(tasks[0].dataset_path, TRAIN_IMAGES))
+        # A scenario that starts from random values has none, and may be the first.
+        path = next((task.checkpoint_path for task in tasks if task.checkpoint_path), None)
+        self._checkpoint = read_checkpoint(path) if path else None
+        self._data = tasks[0].dataset_path
+        self._dataset = self._training_on(IMAGES)
         self._normalisation = self._checkpoint.meta.normalisation if self._checkpoint else WITHOUT_CHECKPOINT
         self.wide = self._case.precision == "fp64"
         self._settings: dict[str, Any] = {}
@@ -149,10 +153,11 @@ class _Arm:
         effective = session.effective()
         self._settings, self._device = effective.settings, effective.device
         self._load(session, case, case.scenario.start)
-        evaluator = Evaluator(session, self._dataset, case.image_size, self._normalisation, IMAGES, IMAGES)
         stages = []
-        for number in range(len(case.scenario.stages)):
+        for number, stage in enumerate(case.scenario.stages):
             place = f"{name}/{number}"
+            dataset = self._training_on(stage.batch_size)
+            evaluator = Evaluator(session, dataset, case.image_size, self._normalisation, IMAGES, IMAGES)
             self._report({"asking": f"{name}, stage {number + 1}"})
             before = {t.name: t.array for t in session.state()}
             rates: list[dict[Part, float]] = []
@@ -163,7 +168,7 @@ class _Arm:
                     if tensor.role in BUFFERS - {"counter"}:
                         self.arrays[f"buffers/{place}/{event['epoch'] - 1}/{tensor.name}"] = tensor.array
 
-            run = StageRun(session, case, number, self._dataset, evaluator)
+            run = StageRun(session, case, number, dataset, evaluator)
             record = run.run(Wall(0.0), note)
             stages.append(_stage_facts(record, rates, probe.norms()))
             self._answers["stand_ins"] |= probe.stand_ins()
@@ -178,7 +183,8 @@ class _Arm:
         if not self._answers["stand_ins"]:
             return
         self._report({"asking": "what the stand-ins cost"})
-        dataset = _tail(open_dataset(task.dataset_path, COST_IMAGES))
+        batch_size = task.case.scenario.stages[0].batch_size
+        dataset = self._training_on(batch_size, max(COST_IMAGES, batch_size))
 
         def ready(case: Case) -> Session:
             session, _ = self._open(case)
@@ -186,6 +192,21 @@ class _Arm:
             return session
 
         self._answers["cost"] = cost_of_stand_ins(ready, task.case, dataset, self._normalisation)
+
+    def _training_on(self, batch_size: int, images: int | None = None) -> Dataset:
+        """Enough images for one batch an epoch, and another one each epoch: a session is looked at after every step.
+
+        They are test images where there are too few for training. Raises `Declined` for a batch that is too large.
+        """
+        dataset = open_dataset(self._data, images or 2 * batch_size - 1)
+        chosen = next((s for s in map(dataset.splits.get, ("train", "test")) if s and len(s.ids) >= batch_size), None)
+        if chosen is None:
+            raise Declined(f"a batch of {batch_size} is larger than the data that certificates are made with")
+        short = {
+            name: split._replace(ids=split.ids[:IMAGES], labels=split.labels[:IMAGES])
+            for name, split in dataset.splits.items()
+        }
+        return dataset._replace(splits={**short, "train": chosen})
 
     def _open(self, case: Case) -> tuple[Session, Probe]:
         session: Session = self._backend.open_session(case, self._model, len(self._dataset.meta.classes))
@@ -210,14 +231,6 @@ class _Arm:
         pixels[0] = 0
         pixels[0, case.image_size // 2, case.image_size // 2] = 255
         return normalise(pixels, self._normalisation, layout), split.labels[:IMAGES]
-
-
-def _tail(dataset: Dataset) -> Dataset:
-    splits = {
-        name: split if name == "train" else split._replace(ids=split.ids[:IMAGES], labels=split.labels[:IMAGES])
-        for name, split in dataset.splits.items()
-    }
-    return dataset._replace(splits=splits)
 
 
 def _unsettled(session: Session, seed: int) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from harness.contract import BUFFERS, Backend, Model, Session
 from harness.dataset import open_dataset
 from harness.disturbance import Disturbance
 from harness.errors import Declined, Refused
-from harness.evaluate import Evaluator
+from harness.evaluate import TRAIN_SAMPLE, Evaluator, on_cores
 from harness.initial import LoadReport, head_arrays, overlay, random_arrays
 from harness.kept import keep_model
 from harness.numerics import Examined
@@ -54,8 +55,18 @@ def run_case(
     wall.lap("load")
 
     normalisation = checkpoint.meta.normalisation if checkpoint else WITHOUT_CHECKPOINT
-    evaluator = Evaluator(session, dataset, case.image_size, normalisation, task.train_pass)
     disturbance = Disturbance(source)
+
+    @contextmanager
+    def untimed() -> Iterator[None]:
+        watched = disturbance.end()
+        with on_cores(session, task.evaluation_cores, case.threads):
+            yield
+        if watched:
+            disturbance.begin()
+
+    sample = TRAIN_SAMPLE if task.train_sample is None else task.train_sample
+    evaluator = Evaluator(session, dataset, case.image_size, normalisation, sample, untimed=untimed)
     stages, private_peak = [], 0
     for number in range(len(case.scenario.stages)):
         stage = StageRun(session, case, number, dataset, evaluator, source)

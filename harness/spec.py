@@ -152,5 +152,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     plugins: tuple[str, ...] = ()
     strict: bool = False
     files_path: str | None = None
-    train_pass: int | None = None
-    """Training images judged after each epoch; None for all. Pretraining, whose figures nobody reads, judges few."""
+    train_sample: int | None = None
+    """Training images that are evaluated after each epoch; None for `harness.evaluate.TRAIN_SAMPLE`."""
+    evaluation_cores: tuple[int, ...] = ()
+    """Cores that may be used while nothing is timed, where the backend can change its number of threads."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,15 @@ from harness.witness import Witness
 Report = Callable[[dict[str, Any]], None]
 
 
+class _Best(NamedTuple):
+    """The best epoch so far by validation accuracy: its weights, and the logits that they gave."""
+
+    accuracy: float
+    epoch: int
+    arrays: dict[str, NDArray[Any]]
+    logits: dict[str, NDArray[np.float32]]
+
+
 class StageRun:
     """Trains one stage of a case on a session. Made, run once, and thrown away."""
 
@@ -39,7 +48,7 @@ class StageRun:
         self._session, self._case, self._evaluator, self._source = session, case, evaluator, source
         self._number, self._stage = number, case.scenario.stages[number]
         self._qualities: list[tuple[Quality, Quality]] = []
-        self._best: tuple[float, int, dict[str, NDArray[Any]]] | None = None
+        self._best: _Best | None = None
         self.private_peak = 0
         self.feed = Feed(
             dataset.splits["train"],
@@ -80,20 +89,23 @@ class StageRun:
         verdict = audit.judge(before, witness.passing(session.state()), stage, session.slots(), observed)
         kept = stage.epochs - 1
         if stage.keep == "best" and self._best is not None:
-            _, kept, arrays = self._best
-            session.load(arrays)
+            kept = self._best.epoch
+            session.load(self._best.arrays)
+            self._evaluator.weights_moved(self._best.logits)
         wall.lap("audit")
         return self._record(clock, verdict, kept)
 
     def _after_epoch(self, epoch: int, clock: Clock, report: Report) -> None:
         self._witness.epoch_ends()
+        self._evaluator.weights_moved()
         train, val = self._evaluator.quality("train"), self._evaluator.quality("val")
         if not math.isfinite(train.loss + val.loss):
             raise NotFinite(f"loss is not finite after epoch {epoch + 1}; a lower learning rate may help")
         self._qualities.append((train, val))
         self.private_peak = max(self.private_peak, private_memory())
-        if self._stage.keep == "best" and (self._best is None or val.accuracy > self._best[0]):
-            self._best = (val.accuracy, epoch, {t.name: t.array.copy() for t in self._session.state()})
+        if self._stage.keep == "best" and (self._best is None or val.accuracy > self._best.accuracy):
+            arrays = {tensor.name: tensor.array.copy() for tensor in self._session.state()}
+            self._best = _Best(val.accuracy, epoch, arrays, self._evaluator.known)
         report(
             {
                 "stage": self._number + 1,
@@ -147,6 +159,7 @@ class StageRun:
             samples_seen=self.feed.delivered.samples_seen,
             drained_s=clock.drained_ns / 1e9,
             seen=self._witness.seen(),
+            train_sample=len(self._evaluator.split("train").ids),
         )
 
 

@@ -13,10 +13,13 @@ from harness.machine import usable_cores
 
 PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
              "CUDA_HOME", "XDG_CACHE_HOME", "TORCH_HOME", "KERAS_HOME", "FINETUNE_BENCH_CACHE", "SSL_CERT_FILE",
-             "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")  # fmt: skip
+             "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+             "FINETUNE_BENCH_MIRROR")  # fmt: skip
 """Variables of the parent's environment that a worker gets to see."""
 
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1", "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1", "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1",
+         "PYTHONIOENCODING": "utf-8:backslashreplace"}  # fmt: skip
+"""The last one: what a worker prints goes to its log, which is UTF-8 in every locale."""
 MEASURED = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 """Idle threads of a measured worker sleep, so that two workers on the same cores do not disturb each other."""
 UNMEASURED = {

@@ -19,10 +19,16 @@ from typing import Any
 import msgspec
 
 from harness.errors import Declined, Refused
+from harness.reasons import one_line
 
 _OURS = ("harness", "backends", "results", "benchmarks")
 _OUT_OF_MEMORY = ("OutOfMemoryError", "ResourceExhaustedError")
 _OUT_OF_MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "can't allocate memory", "Unable to allocate")
+
+_REMEDIES = {
+    "Expected more than 1 value per channel": "batch norm needs more: use a larger --batch-size or --image-size"
+}
+"""What to do about a framework's own words."""
 
 
 def main(folder: Path) -> None:
@@ -51,18 +57,17 @@ def main(folder: Path) -> None:
 
 def classify(error: BaseException) -> tuple[str, str]:
     """Status and one-line reason of an exception that ended a job."""
-    text = " ".join(str(error).split())[:500]
     kind = type(error).__name__
-    if isinstance(error, Declined):
-        return "skipped", text
-    if isinstance(error, Refused):
-        return "refused", text
+    if isinstance(error, Declined | Refused):  # these lines are ours and end with what to do, as often with a path
+        return "skipped" if isinstance(error, Declined) else "refused", one_line(str(error), 2000)
+    text = one_line(str(error))
     memory = isinstance(error, MemoryError) or kind in _OUT_OF_MEMORY or any(w in text for w in _OUT_OF_MEMORY_WORDS)
     if memory:
-        return "oom", f"out of memory: {text[:200]}"
+        return "oom", f"out of memory: {one_line(text, 200)}"
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] not in _OURS:
         return "skipped", f"{error.name} is not installed"
-    return "failed", text if kind == "NotFinite" else f"{kind}: {text}" if text else kind
+    remedy = next((f"; {own}" for words, own in _REMEDIES.items() if words in text), "")
+    return "failed", text if kind == "NotFinite" else f"{kind}: {text}{remedy}" if text else kind
 
 
 def _write_failure(folder: Path) -> Callable[[type[BaseException], BaseException, TracebackType | None], None]:

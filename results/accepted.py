@@ -11,8 +11,9 @@ import msgspec
 
 from harness.errors import Refused
 from results.comparison import Finding
+from results.folder import COMMITTED, make_folder
 
-FILE = Path("baselines") / "accepted.jsonl"
+FILE = Path(COMMITTED) / "accepted.jsonl"
 """Below the results folder; committed, one JSON object per line."""
 
 
@@ -54,7 +55,7 @@ def _lines(results_dir: Path) -> list[bytes]:
 def add_accepted(results_dir: Path, acceptance: Acceptance) -> Path:
     """Append an acceptance; returns the file, which wants to be committed."""
     path = results_dir / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(results_dir, path.parent)
     with path.open("ab") as file:
         file.write(msgspec.json.encode(acceptance) + b"\n")
     return path

@@ -9,8 +9,8 @@ import numpy as np
 from scipy import stats
 
 from harness.record import Record
-from results.comparison import Finding
-from results.verdicts import POWER, Verdict
+from results.comparison import Finding, Verdict
+from results.verdicts import POWER
 
 MARGIN = 1.0
 """Points of accuracy within which two arms count as equal, and from which on a fall matters."""

@@ -1,11 +1,11 @@
-"""What was proved about a pair of twins: its form, its file, and whether it speaks for two rows of a table."""
+"""What was proved about two backends that have one model: the certificate, its level, and its file."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -13,14 +13,15 @@ from msgspec.structs import replace
 from harness import PROTOCOL
 from harness.arm import Cost
 from harness.spec import Scenario
+from results.folder import make_folder
 
 SCHEMA = 3
 FOLDER = "certificates"
-NONE_MADE = "no certificate"
-"""Why there is no ratio where nobody has asked for a proof."""
 Level = Literal[-1, 0, 1, 2, 3, 4]
 RATIO_LEVEL = 3
 """The level from which on a ratio between two backends may be printed."""
+SHIPPED = Path(__file__).parent / "shipped_certificates"
+"""Certificates that come with the project."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +73,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     image_sizes: tuple[int, ...]
     arms: tuple[Arm, Arm]
     scenarios: dict[str, str]
+    batch_sizes: dict[str, tuple[int, ...]] = {}
+    """Batch size of each stage of a scenario, as it was rehearsed; 8 where it is missing."""
     checks: tuple[Check, ...]
     made: str
     seconds: float
@@ -94,6 +97,17 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         """The checks that did not pass, lowest level first."""
         return [check for check in self.checks if not check.passed]
 
+    def shortfall(self, scenario: str) -> str:
+        """The level reached, in a few words; `(rounding)` where the proof in float64 ends because rounding grows."""
+        level = self.level(scenario)
+        said = f"P{level} only" if level >= 0 else "not even P0"
+        return f"{said} (rounding)" if any(self._rounding(check, scenario) for check in self.failures()) else said
+
+    @staticmethod
+    def _rounding(check: Check, scenario: str) -> bool:
+        # Only `results.training_proof` explains a check in float64, whose limits are far below 1, and only for this.
+        return check.scenario == scenario and check.rule == "V05" and check.limit < 1 and bool(check.note)
+
 
 class _Versioned(msgspec.Struct):
     """What every schema has, so that one which is not known is named as such."""
@@ -102,10 +116,14 @@ class _Versioned(msgspec.Struct):
 
 
 class Certificates(NamedTuple):
-    """Those of a results folder that count, and a sentence for each file that does not."""
+    """Valid certificates, those made here first, and a sentence for each file that is not valid.
+
+    `shipped` are the digests of those that came with the project: they were made on another machine.
+    """
 
     all: tuple[Certificate, ...] = ()
     problems: tuple[str, ...] = ()
+    shipped: frozenset[str] = frozenset()
 
 
 NO_CERTIFICATES = Certificates()
@@ -135,7 +153,7 @@ def seal(certificate: Certificate) -> Certificate:
 def write_certificate(results_dir: Path, certificate: Certificate, key: str) -> Path:
     """Write a sealed certificate under a folder of results; returns its file."""
     path = place(results_dir, certificate.model, key)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(results_dir, path.parent)
     partial = path.with_suffix(".partial")
     partial.write_bytes(msgspec.json.format(msgspec.json.encode(certificate), indent=1) + b"\n")
     partial.replace(path)
@@ -163,51 +181,28 @@ def read_certificate(path: Path) -> Certificate:
 
 
 def read_certificates(results_dir: Path) -> Certificates:
-    """All certificates of a results folder, newest first."""
+    """Certificates of a results folder, newest first, then those that come with the project."""
+    own, problems = _read_folder(results_dir / FOLDER)
+    shipped, more = _read_folder(SHIPPED)
+    return Certificates((*own, *shipped), (*problems, *more), frozenset(one.sha256 for one in shipped))
+
+
+def _read_folder(folder: Path) -> tuple[list[Certificate], list[str]]:
     found, problems = [], []
-    for path in sorted((results_dir / FOLDER).glob("*.json")):
+    for path in sorted(folder.glob("*.json")):
         try:
             found.append(read_certificate(path))
         except ValueError as error:
             problems.append(str(error))
-    return Certificates(tuple(sorted(found, key=lambda one: one.made, reverse=True)), tuple(problems))
-
-
-class Standing(NamedTuple):
-    """The certificate that speaks for two rows, or in a few words why there is none."""
-
-    certificate: Certificate | None
-    reason: str = ""
-
-
-def standing(
-    one: Mapping[Hashable, Any], other: Mapping[Hashable, Any], certificates: Iterable[Certificate]
-) -> Standing:
-    """Look up the certificate for two rows of `results.table` that agree in model and scenario."""
-    arms = {row["backend_name"]: row["packages"] for row in (one, other)}
-    reason = NONE_MADE
-    for certificate in certificates:
-        if {arm.backend for arm in certificate.arms} != set(arms) or certificate.model != one["model"]:
-            continue
-        covered = certificate.scenarios.get(one["scenario"]) == one["recipe"]
-        if not covered or any(getattr(certificate, f) != one[f] for f in ("precision", "layout", "head", "compile")):
-            continue
-        reason = _refusal(certificate, arms, one)
-        if not reason:
-            return Standing(certificate)
-    return Standing(None, reason)
-
-
-def _refusal(certificate: Certificate, arms: Mapping[str, str], row: Mapping[Hashable, Any]) -> str:
-    if certificate.protocol != row["protocol"]:
-        return "certificate of another protocol"
-    if any(arms[arm.backend] != arm.packages for arm in certificate.arms):
-        return "certificate of other versions"
-    if row["start"] == "checkpoint" and certificate.checkpoint_sha256 != row["checkpoint_sha256"]:
-        return "certificate of another checkpoint"
-    level = certificate.level(row["scenario"])
-    return "" if level >= RATIO_LEVEL else f"P{level} only" if level >= 0 else "not even P0"
+    return sorted(found, key=lambda one: one.made, reverse=True), problems
 
 
 def _digest(certificate: Certificate) -> str:
-    return hashlib.sha256(msgspec.json.encode(replace(certificate, sha256=""), order="deterministic")).hexdigest()
+    fields = {
+        name: msgspec.Raw(msgspec.json.encode(getattr(certificate, name), order="deterministic"))
+        for name in Certificate.__struct_fields__
+        # A certificate from before there was this field has a digest without it.
+        if name != "batch_sizes" or certificate.batch_sizes
+    }
+    fields["sha256"] = msgspec.Raw(b'""')
+    return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()

@@ -6,8 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from results.verdicts import Verdict
-
+Verdict = Literal["regression", "improvement", "no change", "inconclusive"]
+LOOKS = (10, 15, 20)
+"""Numbers of pairs after which a comparison may stop."""
 Purpose = Literal["compare", "noise", "gate", "bisect"]
 
 

@@ -15,7 +15,7 @@ from harness.errors import Declined, Refused
 from results.compared import comparisons as compared
 from results.comparison import Comparison
 from results.comparison_text import as_markdown, as_text, differences
-from results.sheet import plain
+from results.wording import plain
 
 Format = Literal["text", "markdown", "json", "junit"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -27,7 +27,11 @@ def write(comparisons: Sequence[Comparison], format: str, out: Path | None) -> N
     if out is not None:
         save(out, content)
         return
-    sys.stdout.buffer.write(content)
+    if format in ("text", "markdown"):
+        sys.stdout.write(content.decode())  # in the terminal's encoding
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
     sys.stdout.flush()
 
 

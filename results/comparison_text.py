@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from results.comparison import ArmFacts, Comparison, Finding
 from results.conclusion import signed
 from results.render import escape
-from results.sheet import plain
+from results.wording import plain
 
 LEVEL = "95 %"
 """What the intervals are called: 97.8 % at each of three looks, so that all of them together hold 95 % (`simulate`)."""

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from results.comparison import Comparison, Finding
+from results.comparison import Comparison, Finding, Verdict
 from results.metric import METRICS
-from results.verdicts import Verdict
 
 
 def conclude(comparison: Comparison, *, confirmed: bool = True) -> Comparison:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from harness.stochastic import Dropping
-from results.answers import Pair, both, none_of, relative_max, worst
+from results.arm_answers import Pair, both, none_of, relative_max, worst
 from results.certificate import Check
 
 UPDATES = 1e-5

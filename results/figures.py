@@ -11,36 +11,42 @@ from harness.clock import MINIMUM_WINDOW_S
 from harness.record import Record, StageRecord
 from harness.spec import Case
 from results import time_rules
-from results.windows import seconds_of, steps_of
+from results.windows import compile_s, seconds_of, steps_of, training_seconds
 
 
 class Mark(NamedTuple):
-    """What must be known about a figure before it is believed: the metric it stands at, and the footnote."""
+    """What must be known about a figure before it is believed: its metric, the footnote, and the rule behind it."""
 
     metric: str
-    sentence: str
+    words: str
+    rule: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The footnote with the rule's id."""
+        return f"{self.words} ({self.rule})" if self.rule else self.words
 
 
 MARKS = {
     "short window": Mark("throughput", "measured over less than 1 s of work"),
-    "compile in window": Mark("throughput", "void: something was compiled inside the window (V34)"),
-    "other threads": Mark("throughput", "void: it ran on more cores or threads than its case has (V37)"),
-    "not synchronised": Mark("throughput", "void: the device still worked when the clock was stopped (V40)"),
-    "other steps": Mark("throughput", "void: the window does not hold exactly the steps after warm-up (V41)"),
-    "fetched outside": Mark("throughput", "void: batches were fetched before the window opened (V43)"),
-    "evaluated inside": Mark("throughput", "void: something was evaluated inside the window (V43)"),
-    "clock costs": Mark("throughput", "void: the clock itself takes over 1 % of the shortest step (V44)"),
-    "rounded times": Mark("throughput", "void: step times were rounded (V51)"),
+    "compile in window": Mark("throughput", "void: something was compiled inside the window", "V34"),
+    "other threads": Mark("throughput", "void: it ran on more cores or threads than its case has", "V37"),
+    "not synchronised": Mark("throughput", "void: the device still worked when the clock was stopped", "V40"),
+    "other steps": Mark("throughput", "void: the window does not hold exactly the steps after warm-up", "V41"),
+    "fetched outside": Mark("throughput", "void: batches were fetched before the window opened", "V43"),
+    "evaluated inside": Mark("throughput", "void: something was evaluated inside the window", "V43"),
+    "clock costs": Mark("throughput", "void: the clock itself takes over 1 % of the shortest step", "V44"),
+    "rounded times": Mark("throughput", "void: step times were rounded", "V51"),
     "not steady": Mark(
-        "throughput", "first and last third of the window differ by more than 10 %: warm-up too short? (V41)"
+        "throughput", "first and last third of the window differ by more than 10 %: warm-up too short?", "V41"
     ),
-    "best epoch": Mark("accuracy", "weights of the best epoch by validation accuracy were kept (V46)"),
+    "best epoch": Mark("accuracy", "weights of the best epoch by validation accuracy were kept", "V46"),
     "best epoch on test": Mark(
-        "accuracy", "biased upwards: the best epoch was chosen by the very images that are judged here (V46)"
+        "accuracy", "biased upwards: the best epoch was chosen by the very images that are judged here", "V46"
     ),
     "validation images": Mark("accuracy", "of the validation images; there is no test split"),
     "norm not converged": Mark(
-        "accuracy", "batch-norm statistics moved for fewer than 3 / momentum steps and lag behind (V11)"
+        "accuracy", "batch-norm statistics moved for fewer than 3 / momentum steps and lag behind", "V11"
     ),
     "checkpoint incomplete": Mark("accuracy", "the checkpoint did not fit: some tensors were missing or left over"),
     "idiom": Mark("accuracy", "each framework's own defaults (--idiom); not for comparison with matched runs"),
@@ -52,11 +58,13 @@ def measure(record: Record) -> dict[str, Any]:
     """Figures of one process by column name: rates in images/s, times as named, memory in 10^6 bytes, fractions.
 
     `throughput` is images ÷ seconds over the throughput windows of all stages, one division; it is void (NaN) if one of
-    the rules about time speaks, and so is the latency.
+    the rules about time speaks, and so is the latency. Training time leaves out compiling, which is `compile_s`.
+    `epoch_s` and the latencies are of the last stage: no median is over steps or epochs of unlike stages.
     """
     stages, void = record.stages, bool(time_rules.voided(record))
     epochs = [epoch for stage in stages for epoch in stage.epochs]
-    latency = sorted(step for stage in stages for step in steps_of(stage, "latency")) if not void else []
+    trained = [training_seconds(stage) for stage in stages]
+    latency = sorted(steps_of(stages[-1], "latency")) if stages and not void else []
     quality = record.test or record.val
     memory = record.memory
     device = memory.device_peak if memory else None
@@ -67,8 +75,9 @@ def measure(record: Record) -> dict[str, Any]:
         "latency_p95_ms": _p95(latency) / 1e3,
         "latency_max_ms": latency[-1] / 1e3 if latency else math.nan,
         "first_step_s": seconds_of(stages[:1], "first"),
-        "epoch_s": median(epoch.seconds for epoch in epochs) if epochs else math.nan,
-        "train_s": sum(epoch.seconds for epoch in epochs) if epochs else math.nan,
+        "compile_s": sum(map(compile_s, stages)) if stages else math.nan,
+        "epoch_s": median(trained[-1]) if trained and trained[-1] else math.nan,
+        "train_s": sum(map(sum, trained)) if epochs else math.nan,
         "total_s": record.total_s or math.nan,
         "accuracy": quality.accuracy if quality else math.nan,
         "loss": quality.loss if quality else math.nan,
@@ -77,7 +86,7 @@ def measure(record: Record) -> dict[str, Any]:
         "process_memory_mb": memory.process_peak / 1e6 if memory else math.nan,
         "device_memory_mb": device / 1e6 if device is not None else math.nan,
         "peak_memory_mb": (memory.process_peak if device is None else device) / 1e6 if memory else math.nan,
-        "epoch_seconds": [epoch.seconds for epoch in epochs],
+        "epoch_seconds": [seconds for own in trained for seconds in own],
         "epoch_val_accuracy": [epoch.val_accuracy for epoch in epochs],
         "marks": marks(record),
     }

@@ -63,6 +63,13 @@ def v51_throughput_is_one_division(row: Row, records: Sequence[Record]) -> Itera
         yield f"{row['throughput']:.6g} images/s, but the median of images ÷ seconds is {expected:.6g}"
 
 
+def v34_compiling_is_no_training(row: Row, records: Sequence[Record]) -> Iterator[str]:
+    """Seconds of training are the median over processes of all epochs without what the first steps took too long."""
+    trained = [seconds for record in records if math.isfinite(seconds := _trained(record))]
+    if trained and not _same(row["train_s"], median(trained)):
+        yield f"{row['train_s']:.6g} s of training, but without compiling the median is {median(trained):.6g} s"
+
+
 def v50_no_record_is_left_out(row: Row, records: Sequence[Record]) -> Iterator[str]:
     """A row stands for every record there is of it."""
     if row["runs"] < len(records):
@@ -80,6 +87,7 @@ def v52_one_version(row: Row, records: Sequence[Record]) -> Iterator[str]:
 
 FOLLOW_RULES: Mapping[str, Rule] = MappingProxyType(
     {
+        "V34": v34_compiling_is_no_training,
         "V46": v46_every_seed_counts,
         "V48": v48_processes_are_the_replicates,
         "V50": v50_no_record_is_left_out,
@@ -93,7 +101,7 @@ def unfollowed(table: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
     """A sentence for each figure of `results.table` that cannot be followed to the rows of `results.load`."""
     sources = frame[(frame["status"] == "ok") & frame["arm"].isna()]
     found = []
-    asked = [*OWN, "model", "backend_name", "scenario", "runs", "seeds", "accuracy", *THROUGHPUT]
+    asked = [*OWN, "model", "backend_name", "scenario", "runs", "seeds", "accuracy", "train_s", *THROUGHPUT]
     for row in table.loc[table["status"] == "ok", asked].to_dict("records"):
         mine = sources[_matches(sources, row)]
         records = [record_at(Path(file), offset) for file, offset in zip(mine["file"], mine["offset"], strict=True)]
@@ -118,6 +126,16 @@ def _rates(records: Sequence[Record]) -> list[float]:
         if (seconds := sum(window.seconds for window in windows)) and not voided(record):
             rates.append(sum(window.images for window in windows) / seconds)
     return rates
+
+
+def _trained(record: Record) -> float:
+    """Seconds of all epochs, less what the first step of each stage took beyond the mean one of its window."""
+    found = [epoch.seconds for stage in record.stages for epoch in stage.epochs]
+    for stage in record.stages:
+        spent = {window.kind: (window.seconds, window.steps) for window in stage.windows}
+        seconds, steps = spent.get("throughput", (math.inf, 1))
+        found.append(-max(0.0, spent.get("first", (0.0, 1))[0] - seconds / steps))
+    return sum(found) if any(stage.epochs for stage in record.stages) else math.nan
 
 
 def _same(found: float, expected: float) -> bool:

@@ -19,6 +19,7 @@ from scipy import stats
 
 from results.accepted import Acceptance, accepted_by
 from results.comparison import Finding
+from results.identity import alike
 from results.metric import METRICS
 
 RECENT, BEFORE, LEAST = 5, 25, 10
@@ -84,7 +85,8 @@ def history(
     accuracy."""
     good = frame[(frame["status"] == "ok") & frame["arm"].isna()]
     found = []
-    for (machine, version, label), rows in good.groupby(["machine", "version", _label(good)], sort=False):
+    for _, rows in good.groupby(alike("environment"), sort=False, dropna=False):
+        machine, version, label = rows["machine"].iloc[0], rows["version"].iloc[0], _label(rows).iloc[0]
         for metric in FOLLOWED:
             edge = points / 100 if metric == "accuracy" else margin
             segments = _with_leave(tuple(_segments(rows, metric, edge)), metric, str(label), edge, acceptances)
@@ -175,7 +177,7 @@ def _finding(change: Change, metric: str, edge: float) -> Finding:
 def _segments(rows: pd.DataFrame, metric: str, edge: float) -> Iterator[Segment]:
     known = METRICS[metric]
     points: list[tuple[_Environment, Point]] = []
-    for run, own in rows.dropna(subset=[metric]).groupby("run", sort=False):
+    for (run, _), own in rows.dropna(subset=[metric]).groupby(["run", "environment"], sort=False, dropna=False):
         by_seed = own.groupby("seed")[metric].median()
         value = float(by_seed.mean() if known.replicate == "seed" else own[metric].median())
         first = own.iloc[0]

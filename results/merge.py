@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import Refused
-from results.objects import Unwritable
+from results.folder import Unwritable, make_folder
 from results.store import being_written
 
 
@@ -76,8 +76,8 @@ def _longest(target: Path, files: list[Path]) -> Path:
 
 def _write(into: Path, target: Path, content: bytes) -> None:
     partial = target.with_name(f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    make_folder(into, target.parent)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as stream:
             stream.write(content)
             stream.flush()

@@ -7,8 +7,8 @@ import math
 import msgspec
 from scipy import stats
 
-from results.comparison import Comparison
-from results.verdicts import CONFIDENCE, LOOKS, POWER, TRIM
+from results.comparison import LOOKS, Comparison
+from results.verdicts import CONFIDENCE, POWER, TRIM
 
 CHANGES = (0.03, 0.05, 0.10)
 MOST = 2_000

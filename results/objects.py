@@ -15,16 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import Refused
-
-
-class Unwritable(Refused):
-    """The results folder takes no more; the message names it, the cause and the remedy. What was written is kept."""
-
-    def __init__(self, place: Path, error: OSError) -> None:
-        super().__init__(
-            f"cannot write results to {place} ({error.strerror or error}); free space there, or name another folder "
-            "with --results; every complete row is kept"
-        )
+from results.folder import Unwritable, make_folder
 
 
 def put_json(results_dir: str | Path, value: Any) -> str:
@@ -56,8 +47,8 @@ def _put(results_dir: Path, content: bytes, ending: str) -> str:
     if target.exists():
         return sha256
     partial = target.with_name(f"{sha256}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    make_folder(results_dir, target.parent)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with partial.open("xb") as file:
                 file.write(content)

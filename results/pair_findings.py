@@ -8,10 +8,10 @@ from statistics import fmean
 
 from msgspec.structs import replace
 
-from results.comparison import Finding
+from results.comparison import LOOKS, Finding
 from results.pair_ratio import log_ratio, mean_log_ratio, memory_log_ratio
 from results.rows import Pair
-from results.verdicts import LOOKS, Decision, decide, detectable, estimate, judge
+from results.verdicts import Decision, decide, detectable, estimate, judge
 
 MEMORY_MARGINS = {"device memory": 0.02, "process memory": 0.05}
 """A device's allocator repeats itself; a process's peak depends on when the system gave and took pages."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from harness.spec import Scenario
-from results.answers import Pair, at_most, both, differ, none_of, relative_max, some, worst
+from results.arm_answers import Pair, at_most, both, differ, none_of, relative_max, some, worst
 from results.certificate import Check
 from results.convention_proof import conventions
 from results.training_proof import training

@@ -13,7 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from results.identity import arms, races
 from results.statistics import time_to
+from results.wording import extra_columns, worded
 
 Array = NDArray[np.float64]
 CONFIDENCE = 0.95
@@ -67,18 +69,18 @@ def time_to_target(target: float, seconds: Sequence[Sequence[float]], accuracies
 
 
 def leads(frame: pd.DataFrame) -> list[Lead]:
-    """Who leads when, among the scenarios of rows of `results.load` that agree in all else.
+    """Who leads when, among the scenarios of one of `results.identity.races`.
 
     Each scenario's curve is the best validation accuracy so far against seconds of training, as a mean over its runs;
     the half-intervals of the moments at which the lead changes are a bootstrap's over runs. Empty for fewer than two
     scenarios of at least two runs each.
     """
     runs = {
-        str(scenario): [
+        scenario: [
             (np.cumsum(s), np.maximum.accumulate(a))
             for s, a in zip(own["epoch_seconds"], own["epoch_val_accuracy"], strict=True)
         ]
-        for scenario, own in frame.groupby("scenario", sort=False)
+        for scenario, own in arms(frame).items()
     }
     if len(runs) < 2 or min(map(len, runs.values())) < 2:
         return []
@@ -118,12 +120,15 @@ def sentence(found: Sequence[Lead]) -> str:
 
 
 def sentences(frame: pd.DataFrame) -> Iterator[str]:
-    """A sentence for each model and backend of what `results.load` returned that has a race to tell of."""
-    good = frame[(frame["status"] == "ok") & frame["arm"].isna()]
-    keys = ["model", "backend_name", "dataset", "image_size", "device", "precision", "layout", "machine"]
-    for (model, backend, *_), rows in good.groupby(keys, sort=False):
+    """A sentence for each case but for its scenario, of what `results.load` returned, that has a race to tell of."""
+    groups = list(races(frame[(frame["status"] == "ok") & frame["arm"].isna()]))
+    firsts = pd.DataFrame([rows.iloc[0] for rows in groups], columns=frame.columns)
+    differing = extra_columns(firsts, ("model", "backend_name"))
+    for rows in groups:
         if said := sentence(leads(rows)):
-            yield f"{model} · {backend}: {said}"
+            first = rows.iloc[0].to_dict()
+            names = [first["model"], first["backend_name"], *(worded(first, name) for name in differing)]
+            yield f"{' · '.join(names)}: {said}"
 
 
 def _first_below(times: Array, survival: Array) -> float:

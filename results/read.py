@@ -18,9 +18,11 @@ from harness.spec import Case
 from results.certificate import essence, packages
 from results.derived import Piece, read_piece, write_piece
 from results.figures import measure
+from results.identity import setting_of, stages_of
 from results.pair_rules import traits
 from results.rows import EndRow, Fault, PairRow, ProcessRow, RunRow, scan
 from results.rules import judged
+from results.standing import batch_sizes
 
 
 class NothingMeasured(Declined):
@@ -32,13 +34,14 @@ TYPES: dict[str, str] = {
     "protocol": "int64",
     **dict.fromkeys(("backend", "engine", "backend_name", "model", "scenario", "dataset", "dataset_sha256"), "string"),
     **dict.fromkeys(("checkpoint", "checkpoint_sha256", "head", "augment", "device", "device_name"), "string"),
-    **dict.fromkeys(("recipe", "start", "packages", "traits"), "string"),
+    **dict.fromkeys(("recipe", "start", "batch_size", "packages", "traits", "setting", "stages"), "string"),
     **dict.fromkeys(("precision", "layout", "input", "status", "reason", "wall_parts", "logits", "file"), "string"),
     **dict.fromkeys(("image_size", "threads", "workers", "warmup_steps", "seed", "epochs", "offset"), "int64"),
     **dict.fromkeys(("limit", "test_images", "backbone_parameters"), "Int64"),
     **dict.fromkeys(("compile", "idiom", "reuse_head"), "bool"),
     **dict.fromkeys(("throughput", "window_s", "latency_ms", "latency_p95_ms", "latency_max_ms"), "float64"),
-    **dict.fromkeys(("first_step_s", "epoch_s", "train_s", "total_s", "accuracy", "loss", "val_accuracy"), "float64"),
+    **dict.fromkeys(("first_step_s", "compile_s", "epoch_s", "train_s", "total_s"), "float64"),
+    **dict.fromkeys(("accuracy", "loss", "val_accuracy"), "float64"),
     **dict.fromkeys(("process_memory_mb", "device_memory_mb", "peak_memory_mb"), "float64"),
     **dict.fromkeys(("step_us", "epoch_seconds", "epoch_val_accuracy", "wall_s", "versions"), "object"),
     **dict.fromkeys(("marks", "notes"), "object"),
@@ -230,8 +233,11 @@ def _identity(case: Case) -> dict[str, Any]:
         **{name: getattr(case, name) for name in names},
         "scenario": case.scenario.name,
         "recipe": essence(case.scenario),
+        "setting": setting_of(case),
+        "stages": stages_of(case),
         "start": case.scenario.start,
         "epochs": sum(stage.epochs for stage in case.scenario.stages),
+        "batch_size": batch_sizes(case.scenario),
         "augment": ", ".join(augmentation.name for augmentation in case.augment) or "none",
     }
 

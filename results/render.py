@@ -12,7 +12,7 @@ import pandas as pd
 
 from harness.errors import Refused
 from results.certificate import NO_CERTIFICATES, Certificates
-from results.sheet import Block, Column, Sheet, compose
+from results.sheet import DEFAULT, Block, Column, Sheet, Style, compose
 from results.text import as_text
 
 Format = Literal["text", "markdown", "csv", "json", "parquet"]
@@ -27,21 +27,24 @@ def render(
     format: Format = "text",
     *,
     certificates: Certificates = NO_CERTIFICATES,
+    style: Style = DEFAULT,
     width: int = 100,
     colour: bool = False,
 ) -> bytes:
     """What `results.table` returned, as UTF-8 text or, for `parquet`, as the bytes of a file.
 
-    Ratios between backends stand in `text` and `markdown`, where `certificates` allow them.
+    `text` and `markdown` begin with the answer and have ratios between backends, where `certificates` allow them;
+    `style` is theirs alone.
     `csv`, `json` and `parquet` hold every column with full precision; lists are joined with `; ` in `csv`. Raises
     `Refused` for another format.
     """
     if format == "text":
-        return as_text(compose(table, certificates), width, colour=colour).encode()
+        return as_text(compose(table, certificates, style), width, colour=colour).encode()
     if format == "markdown":
-        return as_markdown(compose(table, certificates)).encode()
+        return as_markdown(compose(table, certificates, style)).encode()
     if format == "csv":
-        joined = table.assign(**{name: table[name].map("; ".join) for name in ("marks", "notes")})
+        texts = {name: table[name].map("; ".join) for name in ("marks", "notes")}
+        joined = table.assign(**texts, throughputs=[_joined(own) for own in table["throughputs"]])
         return joined.to_csv(index=False, lineterminator="\n").encode()
     if format == "json":
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
@@ -53,18 +56,21 @@ def render(
     raise Refused(f"no format is called {format!r}; use one of {', '.join(FORMATS)}")
 
 
+def _joined(values: Iterable[float]) -> str:
+    return "; ".join(map(repr, values))
+
+
 def as_markdown(sheet: Sheet) -> str:
     """The sheet as GitHub's markdown; a group's title becomes the first column."""
     return "\n".join(_lines(sheet)) + "\n"
 
 
 def _lines(sheet: Sheet) -> Iterator[str]:
+    for said in sheet.answer:
+        yield from (emphasised(said), "")
     yield escape(sheet.caption)
-    for block in sheet.blocks:
-        yield ""
-        if block.title:
-            yield from (f"**{block.title}**", "")
-        yield from markdown_table(*with_models(block))
+    if sheet.block is not None:
+        yield from ("", *markdown_table(*with_models(sheet.block)))
     for line in (*sheet.footnotes, *sheet.legend):
         yield from ("", escape(line))
     if sheet.problems:
@@ -72,6 +78,11 @@ def _lines(sheet: Sheet) -> Iterator[str]:
         yield from markdown_table(PROBLEMS, [(p.status, p.case, str(p.runs), p.reason) for p in sheet.problems])
     for warning in sheet.warnings:
         yield from ("", f"**!** {escape(warning)}")
+
+
+def emphasised(said: Sequence[str]) -> str:
+    """Sentences as one paragraph of markdown, the first one bold."""
+    return " ".join([f"**{escape(said[0])}**", *map(escape, said[1:])])
 
 
 def with_models(block: Block) -> tuple[list[Column], list[tuple[str, ...]]]:

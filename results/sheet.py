@@ -1,30 +1,36 @@
-"""A table turned into words: columns, groups of rows, footnotes. The last step but one; only layout comes after it."""
+"""A table turned into words: the answer, columns, groups of rows, footnotes. Only layout comes after it."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from results.certificate import NO_CERTIFICATES, NONE_MADE, Certificates
+from results.answer import answers
+from results.answer_text import paragraphs
+from results.certificate import NO_CERTIFICATES, Certificates
 from results.figures import MARKS
+from results.legend import footnotes, legend
 from results.metric import METRICS
 from results.side_by_side import Line, Ratio, backends, side_by_side
+from results.tabulate import GROUP
+from results.wording import SETTINGS, extra_columns, figure, plain, setting, without_rules, worded
 
 Row = Mapping[Hashable, Any]
-SUPERSCRIPTS = "¹²³⁴⁵⁶⁷⁸⁹"
+Ids = Callable[[str], str]
+MARKED = "~"
+"""Stands before a figure of which a footnote says what must be known."""
 
-SETTINGS = {
-    "dataset": "{}", "image_size": "{} px", "device": "{}", "precision": "{}", "layout": "{}", "compile": "compile={}",
-    "input": "{}", "threads": "{} threads", "head": "{} head", "idiom": "idiom={}", "machine": "machine {}",
-    "protocol": "protocol {}",
-}  # fmt: skip
-"""Named once above the table while they are the same for all rows, a column each as soon as they differ."""
 
-TELLING = ("epochs", "augment", "checkpoint", "limit", "workers", "warmup_steps", "environment", "version")
-"""Columns only where two rows could not be told apart otherwise, in this order."""
+class Style(NamedTuple):
+    """How much is shown: `wide` has every column, `explain` the ids of rules."""
+
+    wide: bool = False
+    explain: bool = False
+
+
+DEFAULT = Style()
 
 
 class Column(NamedTuple):
@@ -35,9 +41,8 @@ class Column(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Rows under one heading, in titled groups; every row has a cell per column."""
+    """Rows in titled groups; every row has a cell per column."""
 
-    title: str
     columns: tuple[Column, ...]
     groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
 
@@ -52,186 +57,117 @@ class Problem(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """Everything that is printed, in order, as strings."""
+    """Everything that is printed, in order, as strings. `places` say which of the table's `ok` rows each row is."""
 
+    answer: tuple[tuple[str, ...], ...]
     caption: str
-    blocks: tuple[Block, ...]
+    block: Block | None
+    places: tuple[int, ...]
     footnotes: tuple[str, ...]
     legend: tuple[str, ...]
     problems: tuple[Problem, ...]
     warnings: tuple[str, ...]
 
 
-def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES) -> Sheet:
+def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES, style: Style = DEFAULT) -> Sheet:
     """The sheet of what `results.table` returned; ratios cite `certificates`."""
+    ids: Ids = str if style.explain else without_rules
     good = table[table["status"] == "ok"]
     extra = extra_columns(good)
-    used = [code for code in MARKS if any(code in marks for marks in good["marks"])]
-    signs = dict(zip(used, SUPERSCRIPTS, strict=False))
     varying = [name for name in SETTINGS if len(table[name].unique()) > 1]
-    blocks = [] if good.empty else [_detail(good, extra, signs)]
-    lines = side_by_side(table, "throughput", certificates.all) if len(backends(table)) > 1 else []
-    if lines:
-        blocks.append(_beside(lines, backends(table)))
+    models = _by_model(side_by_side(table, "throughput", certificates.all))
+    lines = [line for own in models.values() for line in own]
+    names = backends(table)
+    rows = [(line.cells[name], line.ratios.get(name)) for line in lines for name in names if name in line.cells]
+    order = {_key(row): place for place, row in enumerate(good.to_dict("records"))}
+    said = paragraphs(answers(table, certificates.all), list(table["status"]))
+    below = legend(table, lines, wide=style.wide, shipped=certificates.shipped) if lines else ()
     return Sheet(
+        answer=tuple(tuple(plain(ids(one)) for one in own) for own in said),
         caption=plain(_caption(table, extra)),
-        blocks=tuple(blocks),
-        footnotes=tuple(f"{sign} {MARKS[code].sentence}" for code, sign in signs.items()),
-        legend=() if good.empty else (*_legend(good), *_cited(lines), *_leads(table), *_data_notes(good)),
+        block=None if good.empty else _block(rows, extra, style, ids),
+        places=tuple(order[_key(row)] for row, _ in rows),
+        footnotes=tuple(map(ids, footnotes([row for row, _ in rows]))),
+        legend=tuple(plain(ids(one)) for one in below),
         problems=tuple(
-            Problem(row["status"], _where(row, varying), row["runs"], plain(row["reason"]) or "no reason given")
+            Problem(row["status"], _where(row, varying), row["runs"], plain(ids(row["reason"])) or "no reason given")
             for row in table[table["status"] != "ok"].to_dict("records")
         ),
-        warnings=tuple(plain(said) for said in (*table.attrs.get("warnings", ()), *certificates.problems)),
+        warnings=tuple(plain(ids(said)) for said in (*table.attrs.get("warnings", ()), *certificates.problems)),
     )
 
 
-def plain(text: str) -> str:
-    """Text from outside on one line, control characters shown and not sent to the terminal.
+def _by_model(lines: Iterable[Line]) -> dict[str, list[Line]]:
+    """Lines by model, those first that two frameworks have."""
+    found: dict[str, list[Line]] = {}
+    for line in lines:
+        found.setdefault(str(line.shared["model"]), []).append(line)
+    several = {model: len({name for line in own for name in line.cells}) > 1 for model, own in found.items()}
+    return dict(sorted(found.items(), key=lambda item: not several[item[0]]))
 
-    >>> plain("bad\\x1b[2J name\\nsecond line")
-    'bad\\\\x1b[2J name second line'
-    """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return tuple(None if pd.isna(row[name]) else row[name] for name in GROUP)
 
 
-def _detail(good: pd.DataFrame, extra: Sequence[str], signs: Mapping[str, str]) -> Block:
-    target = good["target"].dropna()
-    names = ["throughput", "epoch_s", "train_s", *(["time_to_accuracy_s"] if len(target) else []), "accuracy"]
-    titles = {
-        "throughput": "images/s", "epoch_s": "epoch\ns", "train_s": "train\ns", "accuracy": "accuracy",
-        "time_to_accuracy_s": f"seconds\nto {METRICS['accuracy'].write(target.iloc[0])} %" if len(target) else "",
+def _block(rows: Sequence[tuple[Row, Ratio | str | None]], extra: Sequence[str], style: Style, ids: Ids) -> Block:
+    target = next((row["target"] for row, _ in rows if not pd.isna(row["target"])), None)
+    columns = [Column("method", False), *(Column(name.replace("_", " "), False) for name in extra)]
+    columns += [Column("framework", False), *(Column(title) for title in _titles(target, style).values())]
+    compared = any(ratio is not None for _, ratio in rows)
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for row, ratio in rows:
+        cells = [plain(row["scenario"]), *(setting(row, name) for name in extra), plain(row["backend_name"])]
+        cells += [_cell(row, name, style) for name in _titles(target, style)]
+        cells += [ids(_ratio(ratio))] if compared else []
+        groups.setdefault(plain(row["model"]), []).append(tuple(cells))
+    columns += [Column("ratio of images/s", False)] if compared else []
+    return Block(tuple(columns), tuple((title, tuple(own)) for title, own in groups.items()))
+
+
+def _titles(target: float | None, style: Style) -> dict[str, str]:
+    reach = {} if target is None else {"time_to_accuracy_s": f"seconds\nto {METRICS['accuracy'].write(target)} %"}
+    if not style.wide:
+        return {
+            "accuracy": "accuracy\n%", "throughput": "images/s", "train_s": "train\ns", "total_s": "total\ns", **reach,
+            "peak_memory_mb": "MB",
+        }  # fmt: skip
+    return {
+        "accuracy": "accuracy\n%", "accuracy_mde": "resolution\npoints", "seeds": "seeds", "throughput": "images/s",
+        "epoch_s": "epoch\ns", "train_s": "train\ns", "compile_s": "compile\ns", "total_s": "total\ns", **reach,
+        "latency_ms": "step\nms", "latency_p95_ms": "step p95\nms", "peak_memory_mb": "MB", "runs": "runs",
     }  # fmt: skip
-    columns = [Column("scenario", False), *(Column(name.replace("_", " "), False) for name in extra)]
-    columns += [Column(titles[name]) for name in names]
-    columns += [Column("± test"), Column("MB"), Column("runs")]
-    groups: dict[str, list[tuple[str, ...]]] = {}
-    for row in good.to_dict("records"):
-        cells = [plain(row["scenario"]), *(setting(row, name) for name in extra)]
-        cells += [figure(row, name, signs) for name in names]
-        detectable = METRICS["accuracy"].write(row["accuracy_mde"])
-        cells += [detectable, METRICS["peak_memory_mb"].write(row["peak_memory_mb"]), str(row["runs"])]
-        groups.setdefault(plain(f"{row['model']} · {row['backend_name']}"), []).append(tuple(cells))
-    return Block("", tuple(columns), tuple((title, tuple(rows)) for title, rows in groups.items()))
 
 
-def figure(row: Row, name: str, signs: Mapping[str, str] | None = None, *, brief: bool = False) -> str:
-    """One figure of one row for people: `182 (176–190)`, `75.2 % ± 3.1 (5)`; `brief` leaves out range and count."""
-    metric = METRICS[name]
-    value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
-    text = metric.write(value)
-    if name == "accuracy" and not pd.isna(value):
-        half = "" if pd.isna(low) else f" ± {metric.write(max(high - value, value - low))}"
-        text = f"{text}{half}" if brief else f"{text} %{half} ({row['seeds']})"
-    elif name == "time_to_accuracy_s" and not brief:
+def _cell(row: Row, name: str, style: Style) -> str:
+    if name in ("seeds", "runs"):
+        return str(row[name])
+    if name == "accuracy_mde":
+        return METRICS["accuracy"].write(row[name])
+    text = figure(row, name, brief=not (style.wide and name in ("throughput", "train_s", "total_s")))
+    if name == "time_to_accuracy_s":
         text = f"{text} ({row['reached']}/{row['runs']})"
-    elif name == "throughput" and not brief and not pd.isna(low):
-        text = f"{text} ({metric.write(low)}–{metric.write(high)})"
-    here = [sign for code, sign in (signs or {}).items() if code in row["marks"] and MARKS[code].metric == name]
-    return text + "".join(here)
+    return f"{MARKED}{text}" if any(MARKS[code].metric == name for code in row["marks"]) else text
 
 
-def _beside(lines: Sequence[Line], names: Sequence[str]) -> Block:
-    columns = [Column("scenario", False)]
-    for name in names:
-        columns += [Column(f"{name}\nimages/s"), Column(f"{name}\naccuracy %")]
-    columns.append(Column("ratio of\nimages/s", False))
-    groups: dict[str, list[tuple[str, ...]]] = {}
-    for model, own in groupby(lines, lambda line: plain(line.shared["model"])):
-        group = list(own)
-        lone = {tuple(line.cells) for line in group}
-        if len(group) > 1 and len(lone) == 1 and all(len(line.cells) == 1 for line in group):
-            # Nothing stands beside these, and their figures are in the block above.
-            groups[model] = [(f"all {len(group)}", *["–"] * (2 * len(names)), _ratio(group[0], names))]
-            continue
-        groups[model] = [(plain(line.shared["scenario"]), *_cells(line, names), _ratio(line, names)) for line in group]
-    return Block("Side by side", tuple(columns), tuple((title, tuple(rows)) for title, rows in groups.items()))
-
-
-def _cells(line: Line, names: Sequence[str]) -> Iterator[str]:
-    for name in names:
-        row = line.cells.get(name)
-        yield from (figure(row, metric, brief=True) if row else "–" for metric in ("throughput", "accuracy"))
-
-
-def _ratio(line: Line, names: Sequence[str]) -> str:
-    several = len(names) > 2 and len(line.ratios) > 1
-    texts = []
-    for name, ratio in line.ratios.items():
-        text = ratio if isinstance(ratio, str) else _proved(ratio)
-        texts.append(f"{name}: {text}" if several else text)
-    return ", ".join(dict.fromkeys(texts))
-
-
-def _proved(ratio: Ratio) -> str:
-    spread = "" if pd.isna(ratio.low) else f" ({ratio.low:.2f}–{ratio.high:.2f})"
-    return f"× {ratio.value:.2f}{spread} P{ratio.level}"
-
-
-def _cited(lines: Iterable[Line]) -> Iterator[str]:
-    if any(ratio == f"≠ {NONE_MADE}" for line in lines for ratio in line.ratios.values()):
-        yield f"≠ {NONE_MADE}: nobody has proved that both do the same work; `python -m benchmarks certify` can"
-    ratios = [ratio for line in lines for ratio in line.ratios.values() if not isinstance(ratio, str)]
-    for one in {ratio.certificate.sha256: ratio.certificate for ratio in ratios}.values():
-        arms = " and ".join(arm.backend for arm in one.arms)
-        yield f"P3, P4: proved by certificate {one.sha256[:8]}, {one.model} in {arms}, made {one.made[:10]}"
-
-
-def _leads(table: pd.DataFrame) -> Iterator[str]:
-    """Which scenario is ahead until when, where `results.race` has told (mean over seeds of validation accuracy)."""
-    yield from map(plain, table.attrs.get("leads", ()))
-
-
-def _data_notes(good: pd.DataFrame) -> Iterator[str]:
-    for dataset, rows in good.groupby("dataset", sort=False):
-        if notes := dict.fromkeys(plain(note) for own in rows["notes"] for note in own):
-            yield f"{plain(str(dataset))}: {'; '.join(notes)}"
-
-
-def extra_columns(good: pd.DataFrame) -> list[str]:
-    """Columns in which rows differ: of SETTINGS all that do, of TELLING as many as tell the rows apart."""
-    extra = [name for name in SETTINGS if len(good[name].unique()) > 1]
-    shown = ["model", "backend_name", "scenario", *extra]
-    for name in TELLING:
-        alike = good[good.duplicated(shown, keep=False)]
-        if alike.empty:
-            break
-        if len(alike.drop_duplicates([*shown, name])) > len(alike.drop_duplicates(shown)):
-            extra.append(name)
-            shown.append(name)
-    return extra
+def _ratio(ratio: Ratio | str | None) -> str:
+    if ratio is None or isinstance(ratio, str):
+        return ratio or ""
+    interval = "" if pd.isna(ratio.low) else f" ({ratio.low:.2f}–{ratio.high:.2f})"
+    return f"× {ratio.value:.2f}{interval} P{ratio.level}"
 
 
 def _caption(table: pd.DataFrame, extra: Iterable[str]) -> str:
     quiet = {"compile": False, "idiom": False, "head": "linear", "machine": None, "protocol": None}
     ok = table["status"] == "ok"
-    first = (table[ok] if ok.any() else table).iloc[0].to_dict()
-    parts = []
-    for name, pattern in SETTINGS.items():
-        if name not in extra and (name not in quiet or quiet[name] not in (None, first[name])):
-            parts.append("1 thread" if name == "threads" and first[name] == 1 else pattern.format(first[name]))
-    return " · ".join(parts)
-
-
-def setting(row: Row, name: str) -> str:
-    """The value of such a column for people."""
-    value = row[name]
-    if name in ("machine", "environment", "version"):
-        return str(value)[:6]
-    return "–" if pd.isna(value) else plain(str(value))
+    first: Row = (table[ok] if ok.any() else table).iloc[0].to_dict()
+    told = (n for n in SETTINGS if n not in extra and (n not in quiet or quiet[n] not in (None, first[n])))
+    return " · ".join(worded(first, name) for name in told)
 
 
 def _where(row: Row, varying: Iterable[str]) -> str:
-    differing = [SETTINGS[name].format(row[name]) for name in varying]
-    return plain(" · ".join([row["model"], row["backend_name"], row["scenario"], *differing]))
+    return plain(" · ".join([row["model"], row["backend_name"], row["scenario"], *_differing(row, varying)]))
 
 
-def _legend(good: pd.DataFrame) -> tuple[str, ...]:
-    images = good["test_images"].dropna().unique()
-    judged = f" of {images[0]} images" if len(images) == 1 else ""
-    return (
-        "images/s, times, memory: median over runs (its 95 % interval; under 6 runs smallest to largest)",
-        "accuracy: mean over seeds ± 95 % t interval (number of seeds)",
-        "MB: 10⁶ bytes at the peak; of a process its libraries' pages too, on a GPU what was allocated",
-        f"± test: points of accuracy that a test set{judged} cannot tell apart",
-    )
+def _differing(row: Row, varying: Iterable[str]) -> Iterator[str]:
+    return (SETTINGS[name].format(row[name]) for name in varying)

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from results.certificate import Certificate, standing
+from results.certificate import Certificate
+from results.identity import alike
 from results.metric import METRICS
 from results.pair_rules import unlike
+from results.standing import standing, subject_of_row
+from results.statistics import ratio_interval
 
-ROW = ("dataset", "model", "scenario", "image_size", "device", "precision", "layout", "compile", "input", "threads",
-       "head", "idiom", "epochs", "augment", "limit", "machine", "protocol")  # fmt: skip
-"""What two cells of one line agree in, but for the layout of an idiom, which is each framework's own."""
+ROW = [name for name in alike("backend_name") if name != "dataset_sha256"]
+"""What two cells of one line agree in, but for the layout of an idiom, which is each framework's own; that data of one
+name are other data is said in the cell."""
 
 
 class Ratio(NamedTuple):
-    """A backend's figure over that of the first one of its line, the range that both spreads leave, and the proof."""
+    """A backend's figure over that of the first one of its line, and the certificate that covers both.
+
+    `low` and `high` are the 95 % interval of the ratio of throughputs (`results.statistics.ratio_interval`); NaN where
+    either side has fewer than two processes, and for other figures.
+    """
 
     value: float
     low: float
@@ -27,9 +35,9 @@ class Ratio(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One line: what its cells share, a row of `table` per backend that has one, and per backend why there is no ratio.
+    """One line: what its cells share, a row of `table` per backend that has one, the ratios and why there are none.
 
-    `ratios` are of a backend's figure over that of the first backend named.
+    `ratios` are of a backend's figure over that of the first backend named, which has none itself.
     """
 
     shared: dict[str, Any]
@@ -59,7 +67,7 @@ def may_compare(
     first = next((word for word, holds in reasons.items() if holds), "")
     if reason := first or unlike(one, other, timed=timed) or void:
         return reason
-    found = standing(one, other, certificates)
+    found = standing(subject_of_row(one), subject_of_row(other), certificates)
     return found.certificate or found.reason
 
 
@@ -106,7 +114,7 @@ def _ratios(
 ) -> dict[str, Ratio | str]:
     present = [name for name in names if name in line.cells]
     if len(present) < 2:
-        return {present[0]: f"≠ only {present[0]}"} if len(names) > 1 else {}
+        return {}
     reference = line.cells[present[0]]
     ratios: dict[str, Ratio | str] = {}
     for name in present[1:]:
@@ -120,10 +128,12 @@ def _ratios(
 def _ratio(
     row: Mapping[Hashable, Any], reference: Mapping[Hashable, Any], metric: str, certificate: Certificate
 ) -> Ratio:
+    paired = metric == "throughput"
+    low, high = ratio_interval(row["throughputs"], reference["throughputs"]) if paired else (math.nan, math.nan)
     return Ratio(
         value=row[metric] / reference[metric],
-        low=row[f"{metric}_low"] / reference[f"{metric}_high"],
-        high=row[f"{metric}_high"] / reference[f"{metric}_low"],
+        low=low,
+        high=high,
         certificate=certificate,
         level=certificate.level(row["scenario"]),
     )

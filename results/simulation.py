@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal, stats
 
-from results.verdicts import LOOKS, Verdict, decide
+from results.comparison import LOOKS, Verdict
+from results.verdicts import decide
 
 Array = NDArray[np.float64]
 MARGIN = 0.03

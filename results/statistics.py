@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -57,6 +58,27 @@ def mean(values: ArrayLike) -> Figure:
     centre = float(sample.mean())
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(sample) - 1) * stats.sem(sample))
     return Figure(centre, centre - half, centre + half, len(sample))
+
+
+def ratio_interval(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the ratio of ours to theirs: Welch's t interval on the logarithms (scipy).
+
+    Each has a value per process. NaN where either side has fewer than two processes.
+
+    >>> [round(x, 2) for x in ratio_interval([118.0, 120.0, 119.0], [100.0, 101.0, 102.0])]
+    [1.15, 1.2]
+    """
+    if min(len(ours), len(theirs)) < 2:
+        return math.nan, math.nan
+    one, other = np.log(ours), np.log(theirs)
+    if not np.ptp(one) and not np.ptp(other):  # without any spread there is no t
+        ratio = math.exp(float(one[0] - other[0]))
+        return ratio, ratio
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy's, of one side without any spread
+        test: Any = stats.ttest_ind(one, other, equal_var=False)
+    interval = test.confidence_interval(CONFIDENCE)
+    return math.exp(interval.low), math.exp(interval.high)
 
 
 def detectable(accuracy: float, images: int) -> float:

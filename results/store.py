@@ -25,7 +25,7 @@ from harness.machine import Machine
 from harness.record import Record, Status
 from results import objects
 from results.comparison import Comparison
-from results.objects import Unwritable
+from results.folder import Unwritable, make_folder
 from results.rows import (
     CUT,
     SCHEMA,
@@ -70,8 +70,8 @@ class RunWriter:
     def __init__(self, results_dir: Path, path: Path, run: str, environment: str) -> None:
         self.results_dir, self.path, self.run = results_dir, path, run
         self._environment = environment
+        make_folder(results_dir, path.parent)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
             raise Unwritable(results_dir, error) from error

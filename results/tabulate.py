@@ -21,11 +21,11 @@ GROUP = ("protocol", "version", "machine", "environment", "device", "status")
 
 IDENTITY = (
     "backend", "engine", "backend_name", "model", "scenario", "dataset", "image_size", "device", "precision", "layout",
-    "compile", "input", "threads", "head", "idiom", "augment", "epochs", "checkpoint", "limit", "workers",
+    "compile", "input", "threads", "head", "idiom", "augment", "epochs", "batch_size", "checkpoint", "limit", "workers",
     "warmup_steps",
 )  # fmt: skip
 FACTS = ("dataset_sha256", "checkpoint_sha256", "backbone_parameters", "wall_parts", "device_name", "recipe", "start",
-         "packages")  # fmt: skip
+         "packages", "setting", "stages")  # fmt: skip
 
 POOLED = ("seed", "reason", "marks", "notes", "traits", "epoch_seconds", "epoch_val_accuracy")
 """Columns of which every process has its own say in a row, beside the figures."""
@@ -39,6 +39,7 @@ TYPES: dict[str, str] = {
     "runs": "int64",
     "seeds": "int64",
     **{f"{name}{end}": "float64" for name in _ORDER for end in ("", "_low", "_high")},
+    "throughputs": "object",
     "accuracy_mde": "float64",
     "target": "float64",
     "reached": "Int64",
@@ -49,7 +50,7 @@ TYPES: dict[str, str] = {
     **dict.fromkeys(("image_size", "threads", "epochs", "workers", "warmup_steps"), "int64"),
     **dict.fromkeys(("limit", "test_images", "backbone_parameters"), "Int64"),
     **dict.fromkeys(("dataset_sha256", "checkpoint_sha256", "wall_parts", "device_name"), "string"),
-    **dict.fromkeys(("recipe", "start", "packages", "traits"), "string"),
+    **dict.fromkeys(("recipe", "start", "batch_size", "packages", "traits", "setting", "stages"), "string"),
     **dict.fromkeys(("version", "machine", "environment"), "string"),
     "protocol": "int64",
 }
@@ -64,6 +65,7 @@ def table(frame: pd.DataFrame, target: float | None = None) -> pd.DataFrame:
     `accuracy_mde` is the smallest effect that the test set could show. `target` (a fraction of validation accuracy)
     fills `time_to_accuracy_s`: the median over the runs, those that never got there counting as later than all others
     (NaN once they decide), and `reached`, how many got there. Rows that are not `ok` carry their reasons and no figure.
+    `throughputs` are those of the processes, where they are not void, as a list of floats.
     An interrupted record gives way to a later one of its case. Raises `Refused` for a target outside 0 to 1.
     """
     if target is not None and not 0 < target <= 1:
@@ -100,11 +102,13 @@ def _row(shared: Mapping[str, Any], group: Mapping[str, NDArray[Any]], target: f
     row["reason"] = "; ".join(dict.fromkeys(reason for reason in group["reason"] if reason))
     images = group["test_images"][~np.isnan(group["test_images"])]
     row["test_images"] = int(images.min()) if len(images) else pd.NA
+    row["throughputs"] = []
     row["marks"] = _in_order(group["marks"], MARKS)
     row["notes"] = _in_order(group["notes"], ())
     row["traits"] = pooled(group["traits"])
     if row["status"] != "ok":
         return row
+    row["throughputs"] = group["throughput"][~np.isnan(group["throughput"])].tolist()
     columns = {name: group[name] for name in METRICS if name in group}
     if target is not None:
         times = [

@@ -12,11 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from results.sheet import SUPERSCRIPTS, Block, Problem, Sheet
+from results.sheet import Block, Problem, Sheet
 
 INDENT = 2
-ROOM = "\N{NO-BREAK SPACE}"
-"""Keeps a place free; rich would cut a space off."""
 STYLES = {"ok": "green", "skipped": "yellow", "interrupted": "yellow"}
 
 
@@ -34,14 +32,18 @@ def as_text(sheet: Sheet, width: int = 100, *, colour: bool = False) -> str:
     )
     with console.capture() as capture:
         console.print(Group(*_parts(sheet, width)))
-    return "\n".join(line.rstrip() for line in capture.get().replace(ROOM, " ").split("\n"))
+    return "\n".join(line.rstrip() for line in capture.get().split("\n"))
 
 
 def _parts(sheet: Sheet, width: int) -> Iterator[RenderableType]:
-    yield Text(sheet.caption, "dim")
-    for block in sheet.blocks:
-        yield Text(f"\n{block.title}" if block.title else "", "bold underline")
-        yield from _tabular(block, width) or _stacked(block)
+    for first, *further in sheet.answer:
+        yield Text(first, "bold")
+        if further:
+            yield Padding(Text(" ".join(further)), (0, 0, 0, INDENT))
+    yield Text(f"\n{sheet.caption}", "dim")
+    if sheet.block is not None:
+        yield Text()
+        yield from _tabular(sheet.block, width) or _stacked(sheet.block)
     if sheet.footnotes or sheet.legend:
         yield Text()
         yield from (Text(line) for line in sheet.footnotes)
@@ -75,44 +77,32 @@ def _lines(block: Block, titles: list[str], widths: list[int], gap: int) -> Iter
     heading = grid("dim")
     heading.add_row(*titles)
     yield Padding(heading, (0, 0, 0, INDENT))
-    marked = _marked(block)
     for title, rows in block.groups:
         yield Text(title, "bold")
         body = grid("")
         for row in rows:
-            bare = [len(cell.rstrip(SUPERSCRIPTS)) + mark for cell, mark in zip(row, marked, strict=True)]
-            body.add_row(*(Text(cell.ljust(length, ROOM)) for cell, length in zip(row, bare, strict=True)))
+            body.add_row(*map(Text, row))
         yield Padding(body, (0, 0, 0, INDENT))
 
 
 def _widths(block: Block, titles: list[str]) -> list[int]:
-    """Cells never break; figures leave room for the sign of a footnote, so that digits stand below each other."""
-    widths = [max(map(cell_len, title.split("\n"))) for title in titles]
-    marked = _marked(block)
-    for row in _rows(block):
-        sizes = [cell_len(cell.rstrip(SUPERSCRIPTS)) + mark for cell, mark in zip(row, marked, strict=True)]
-        widths = [max(pair) for pair in zip(widths, sizes, strict=True)]
-    return widths
-
-
-def _marked(block: Block) -> list[int]:
-    """Signs of footnotes at most, per column."""
-    counts = [[len(cell) - len(cell.rstrip(SUPERSCRIPTS)) for cell in row] for row in _rows(block)]
-    return [max(column) for column in zip(*counts, strict=True)]
-
-
-def _rows(block: Block) -> Iterator[tuple[str, ...]]:
-    return (row for _, rows in block.groups for row in rows)
+    """Cells never break."""
+    rows = [row for _, own in block.groups for row in own]
+    cells = zip(*rows, strict=True)
+    heads = (max(map(cell_len, title.split("\n"))) for title in titles)
+    return [max(head, *map(cell_len, column)) for head, column in zip(heads, cells, strict=True)]
 
 
 def _stacked(block: Block) -> Iterator[RenderableType]:
+    words = next((place for place, column in enumerate(block.columns) if column.figures), 1)
     for title, rows in block.groups:
         yield Text(title, "bold")
         for row in rows:
-            yield Text(f"  {row[0]}")
+            yield Text(f"  {' · '.join(row[:words])}")
             grid = Table.grid(padding=(0, 2, 0, 0))
-            for column, cell in zip(block.columns[1:], row[1:], strict=True):
-                grid.add_row(Text(column.title.replace("\n", " "), "dim"), Text(cell))
+            for column, cell in zip(block.columns[words:], row[words:], strict=True):
+                if cell:
+                    grid.add_row(Text(column.title.replace("\n", " "), "dim"), Text(cell))
             yield Padding(grid, (0, 0, 0, 4))
 
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 from scipy.stats import mstats
 
-Verdict = Literal["regression", "improvement", "no change", "inconclusive"]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-LOOKS = (10, 15, 20)
-"""Numbers of pairs after which a comparison may stop."""
+from results.comparison import LOOKS, Verdict
+
 TRIM = 0.2
 CONFIDENCE = 0.978
 """Of the interval at each look; over all looks it holds the truth in 95 % of comparisons (see `simulate`)."""

@@ -17,7 +17,7 @@ BELOW = {
     "benchmarks": ("results", "backends", "harness"),
 }
 FRAMEWORKS = {"torch", "torchvision", "efficientnet_pytorch", "tensorflow", "keras", "jax", "jaxlib", "tf_keras"}
-LONGEST = 250
+LONGEST = 400
 BY_NAME = {"import_module", "__import__", "find_spec", "import_string"}
 
 FILES = sorted(path for package in BELOW for path in (ROOT / package).rglob("*.py"))

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from backends.keras3.models import MODELS
 from backends.keras3.requirements import ENGINES
 from harness.auditor import Auditor, Frozen, Norm
-from harness.checkpoint import Normalisation
 from harness.contract import Model, Probe, Session
 from harness.numerics import Numerics
 from harness.spec import Case
 
 __all__ = [
     "ENGINES",
+    "ENGINE_PACKAGES",
     "FORMATS",
     "MODELS",
     "PACKAGES",
@@ -28,13 +28,17 @@ __all__ = [
     "decline",
     "export_weights",
     "import_weights",
-    "named_weights",
     "open_probe",
     "open_session",
     "probe_numerics",
 ]
 
 PACKAGES: tuple[str, ...] = ("keras", "tensorflow", "jax", "jaxlib", "torch", "h5py")
+ENGINE_PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "tensorflow": ("tensorflow",),
+    "jax": ("jax", "jaxlib"),
+    "torch": ("torch",),
+}
 FORMATS: tuple[str, ...] = (".weights.h5", ".keras", ".h5")
 
 
@@ -85,13 +89,6 @@ def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) 
     from backends.keras3 import weights
 
     weights.write(arrays, model, path)
-
-
-def named_weights(model: Model) -> tuple[dict[str, NDArray[Any]], Normalisation, tuple[str, ...], str]:
-    """ImageNet weights of keras.applications: see `named.fetch`."""
-    from backends.keras3 import named
-
-    return named.fetch(model)
 
 
 def audit(

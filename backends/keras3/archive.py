@@ -149,7 +149,11 @@ def _containers(backbone: Any) -> dict[str, str]:
 
 def _legacy(group: Any, backbone: Any) -> dict[str, dict[str, Any]]:
     """Before Keras 3: a group per layer, with an attribute `weight_names`; a model inside is a layer with the names of
-    several. Layers of unknown names count by order."""
+    several. Layers of other names count by order.
+
+    The published MobileNetV2 files share some names with today's network (`Conv1`) and not others
+    (`mobl3_conv_3_expand`); Keras itself loads them by order.
+    """
     scopes: dict[str, dict[str, Any]] = {"": {}}
     by_layer: list[list[Any]] = []
     for layer in _attribute(group, "layer_names"):
@@ -164,9 +168,10 @@ def _legacy(group: Any, backbone: Any) -> dict[str, dict[str, Any]]:
             scope[f"{owner}/{variable}"] = dataset
     layers = [layer for layer in backbone.layers if layer.weights]
     known = {f"{layer.name}/{layer.weights[0].name}" for layer in layers}
-    if not any(known & scope.keys() for scope in scopes.values()) and len(by_layer) - len(layers) in (0, 1):
-        return {"": _in_order(by_layer, layers)}
-    return scopes
+    all_named = any(known <= scope.keys() for scope in scopes.values())
+    if all_named or len(by_layer) - len(layers) not in (0, 1):
+        return scopes
+    return {"": _in_order(by_layer, layers)}
 
 
 def _in_order(by_layer: list[list[Any]], layers: list[Any]) -> dict[str, Any]:

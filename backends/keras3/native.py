@@ -10,78 +10,88 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from backends.keras3 import files
 from harness.augment import complete
+from harness.errors import Declined
 from harness.feed import Feed
 from harness.spec import Augmentation
 
-_DECODED = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 Transform = Callable[[Any], Any]
 
 
-def batches(feed: Feed, epoch: int) -> Iterator[tuple[Any, Any]]:
-    """One epoch of (images, labels), whole batches only; tells the feed what it waited for and which samples came.
+class Pipeline:
+    """Batches of a stage in tf.data's order and with Keras' augmentation, both seeded by the feed's seed.
 
-    Order and augmentation are tf.data's and Keras' own, seeded by the feed's seed and the epoch.
+    Raises `Declined` if TensorFlow would train on other pixels than are evaluated; see `files.sources`.
     """
-    return _counted(_pipeline(feed, epoch), feed)
 
+    def __init__(self, feed: Feed) -> None:
+        self._feed, self._side = feed, int(feed.split.images.shape[1])
+        self._sources = files.sources(feed.split)
+        count, parallel = len(feed.split.labels), feed.workers or None
+        dataset = tf.data.Dataset.range(count).shuffle(count, seed=feed.seed)  # another order at each iteration
+        dataset = dataset.map(self._sample(), num_parallel_calls=parallel)
+        dataset = dataset.batch(feed.batch_size, drop_remainder=True)
+        transform = _transform(feed)
+        dataset = dataset.map(lambda images, *rest: (transform(images), *rest), num_parallel_calls=parallel)
+        self.dataset = dataset.prefetch(2).with_options(_options(feed.workers))
 
-def _counted(dataset: Any, feed: Feed) -> Iterator[tuple[Any, Any]]:
-    start = time.perf_counter_ns()
-    for images, labels, positions in dataset:
-        feed.waited_ns += time.perf_counter_ns() - start
-        feed.saw(positions.numpy())
-        yield images, labels
+    def epoch(self, number: int) -> Iterator[tuple[Any, Any]]:
+        """One epoch of (images, labels), whole batches only; tells the feed its waits and which samples came."""
         start = time.perf_counter_ns()
+        try:
+            for images, labels, positions in self.dataset:
+                self._feed.waited_ns += time.perf_counter_ns() - start
+                self._feed.saw(positions.numpy())
+                yield images, labels
+                start = time.perf_counter_ns()
+        except tf.errors.InvalidArgumentError as error:
+            broken = files.unreadable(self._sources, self._side) if self._sources else []
+            if not broken:
+                raise
+            raise Declined(
+                f"TensorFlow cannot read {len(broken)} training images that are evaluated, such as "
+                f"{files.names(broken[:3])}; use --input stream, or save them again"
+            ) from error
+
+    def _sample(self) -> Transform:
+        split, side, sources = self._feed.split, self._side, self._sources
+        labels = tf.constant(split.labels, tf.int64)
+
+        def stored(position: Any) -> Any:
+            return np.asarray(split.images[split.ids[int(position)]])
+
+        if sources is None:
+
+            def read(position: Any) -> Any:
+                return tf.numpy_function(stored, [position], tf.uint8, stateful=False)
+
+        else:
+            paths, orientations = tf.constant(sources.paths), tf.constant(sources.orientations)
+            turning = set(sources.orientations) != {1}
+
+            def read(position: Any) -> Any:
+                return files.decoded(paths[position], orientations[position], side, turning=turning)
+
+        return lambda position: (tf.ensure_shape(read(position), (side, side, 3)), labels[position], position)
 
 
-def _pipeline(feed: Feed, epoch: int) -> Any:
-    count, seed = len(feed.split.labels), feed.seed * 1_000_003 + epoch
-    parallel = feed.workers or None
+def _options(workers: int) -> Any:
     options = tf.data.Options()
     options.deterministic = True
-    dataset = tf.data.Dataset.range(count).shuffle(count, seed=seed)
-    dataset = dataset.map(_sample(feed), num_parallel_calls=parallel)
-    dataset = dataset.batch(feed.batch_size, drop_remainder=True)
-    transform = _transform(feed, seed)
-    dataset = dataset.map(lambda images, *rest: (transform(images), *rest), num_parallel_calls=parallel)
-    return dataset.prefetch(2).with_options(options)
+    # Nothing here is left to autotuning. Its thread sleeps for twice as long each time, and under load the deletion of
+    # an epoch's iterator now and then waits until it wakes: 7 s were seen in the first step of a second epoch.
+    options.autotune.enabled = False
+    # TensorFlow's own pool has one thread, which the training step needs.
+    options.threading.private_threadpool_size = max(1, workers)
+    return options
 
 
-def _sample(feed: Feed) -> Transform:
-    split = feed.split
-    side = int(split.images.shape[1])
-    labels = tf.constant(split.labels, tf.int64)
-    files = split.files
-
-    def stored(position: Any) -> Any:
-        return np.asarray(split.images[split.ids[int(position)]])
-
-    if files is None or not all(file.lower().endswith(_DECODED) for file in files):
-
-        def read(position: Any) -> Any:
-            image = tf.numpy_function(stored, [position], tf.uint8, stateful=False)
-            return tf.ensure_shape(image, (side, side, 3))
-
-    else:
-        paths = tf.constant([files[i] for i in split.ids])
-
-        def read(position: Any) -> Any:
-            image = tf.io.decode_image(tf.io.read_file(paths[position]), channels=3, expand_animations=False)
-            # The shorter side to `side`, then the middle, as the prepared arrays were made.
-            high, wide = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
-            scaled = tf.cast(tf.round(tf.stack([high, wide]) * side / tf.minimum(high, wide)), tf.int32)
-            image = tf.image.resize(image, scaled, antialias=True)
-            top, left = tf.unstack((scaled - side) // 2)
-            image = tf.image.crop_to_bounding_box(image, top, left, side, side)
-            return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
-
-    return lambda position: (read(position), labels[position], position)
-
-
-def _transform(feed: Feed, seed: int) -> Transform:
+def _transform(feed: Feed) -> Transform:
     """uint8 [n, side, side, 3] to normalised float32 [n, size, size, 3], or [n, 3, size, size]."""
-    steps = [_step(complete(a), feed.image_size, seed + place) for place, a in enumerate(feed.augmentations)]
+    steps = [
+        _step(complete(a), feed.image_size, feed.seed * 1_000_003 + place) for place, a in enumerate(feed.augmentations)
+    ]
     mean, std = (np.asarray(value, np.float32) for value in (feed.normalisation.mean, feed.normalisation.std))
     crop = keras.layers.CenterCrop(feed.image_size, feed.image_size, data_format="channels_last")
 
@@ -113,10 +123,10 @@ class _Flip:
     """Left and right exchanged with any probability; Keras' own layer knows one half only."""
 
     def __init__(self, probability: float, seed: int) -> None:
-        self._probability, self._seed = probability, seed
+        self._probability, self._seed = probability, keras.random.SeedGenerator(seed)
 
     def __call__(self, images: Any, training: bool) -> Any:
-        chosen = tf.random.uniform((tf.shape(images)[0], 1, 1, 1), seed=self._seed) < self._probability
+        chosen = keras.random.uniform((images.shape[0], 1, 1, 1), dtype="float32", seed=self._seed) < self._probability
         return tf.where(chosen, tf.image.flip_left_right(images), images)
 
 
@@ -124,15 +134,16 @@ class _RandomResizedCrop:
     """A box of `scale` to 1 of the area, 1/`ratio` to `ratio` wide per high, resized; tf.image does it in one pass."""
 
     def __init__(self, size: int, scale: float, ratio: float, seed: int) -> None:
-        self._size, self._scale, self._ratio, self._seed = size, scale, float(np.log(ratio)), seed
+        self._size, self._scale, self._ratio = size, scale, float(np.log(ratio))
+        self._seed = keras.random.SeedGenerator(seed)
 
     def __call__(self, images: Any, training: bool) -> Any:
-        count, place = tf.shape(images)[0], [self._seed + offset * 7919 for offset in range(4)]
-        area = tf.random.uniform((count,), self._scale, 1.0, seed=place[0])
-        ratio = tf.exp(tf.random.uniform((count,), -self._ratio, self._ratio, seed=place[1]))
+        count = images.shape[0]
+        share, aspect, top, left = tf.unstack(keras.random.uniform((4, count), dtype="float32", seed=self._seed))
+        area = self._scale + (1.0 - self._scale) * share
+        ratio = tf.exp(self._ratio * (2.0 * aspect - 1.0))
         high = tf.minimum(tf.sqrt(area / ratio), 1.0)
         wide = tf.minimum(tf.sqrt(area * ratio), 1.0)
-        top = tf.random.uniform((count,), seed=place[2]) * (1.0 - high)
-        left = tf.random.uniform((count,), seed=place[3]) * (1.0 - wide)
+        top, left = top * (1.0 - high), left * (1.0 - wide)
         boxes = tf.stack([top, left, top + high, left + wide], axis=1)
         return tf.image.crop_and_resize(images, boxes, tf.range(count), (self._size, self._size))

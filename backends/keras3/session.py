@@ -82,7 +82,7 @@ class KerasSession:
         steps = factors(stage.schedule, stage.epochs, feed.steps_per_epoch)
         self._optimizer = make(stage.optimizer, stage.weight_decay, steps, rates)
         self._model.compile(self._optimizer, _loss(stage.label_smoothing), jit_compile=self._jit)
-        batches = partial(_native if feed.input == "native" else _fed, feed)
+        batches = _native(feed) if feed.input == "native" else partial(_fed, feed)
         fitting.fit(self._model, stage.epochs, feed, clock, batches, self._engine.note)
 
     def _freeze(self, stage: Stage) -> None:
@@ -203,11 +203,11 @@ def _fed(feed: Feed, epoch: int) -> Iterator[tuple[Any, Any]]:
     return ((batch.images, batch.labels) for batch in ready)
 
 
-def _native(feed: Feed, epoch: int) -> Iterator[tuple[Any, Any]]:
+def _native(feed: Feed) -> fitting.Batches:
     # Imported here only: it imports TensorFlow, which another engine's worker must not start.
     from backends.keras3 import native
 
-    return native.batches(feed, epoch)
+    return native.Pipeline(feed).epoch
 
 
 def _precision(of_layers: Iterable[Any]) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from backends.keras3 import heads, maps
 from backends.keras3.archive import Stored, open_stored
-from backends.keras3.models import CLASSIFIER_LAYER, MODELS, Network, undrawn
+from backends.keras3.models import CLASSIFIER_LAYER, MODELS, OLDER_CLASSIFIER_LAYER, Network, undrawn
 from harness.contract import Model
 from harness.errors import Refused
 from harness.importing import refuse_part, some
@@ -53,7 +53,8 @@ def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, .
     """
     with undrawn():
         network: Network = model.build(IMAGE_SIZE)
-    table = {row.variable: row for row in (*_with_classifier(network, model), *heads.ROWS)}
+    older = _classifier(model, OLDER_CLASSIFIER_LAYER)
+    table = {row.variable: row for row in (*_with_classifier(network, model), *heads.ROWS, *older)}
     shapes = {
         row.name: maps.canonical_shape(variable.shape, row.layout)
         for variable in network.backbone.weights
@@ -190,4 +191,8 @@ def _assign(whole: Any, table: tuple[maps.Row, ...], arrays: Mapping[str, NDArra
 
 
 def _with_classifier(network: Network, model: Model) -> tuple[maps.Row, ...]:
-    return (*network.table, *maps.rows(CLASSIFIER_LAYER, model.classifier.rstrip("."), "dense", -1))
+    return (*network.table, *_classifier(model, CLASSIFIER_LAYER))
+
+
+def _classifier(model: Model, layer: str) -> tuple[maps.Row, ...]:
+    return maps.rows(layer, model.classifier.rstrip("."), "dense", -1)

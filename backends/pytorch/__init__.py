@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from backends.pytorch.models import MODELS
 from harness.auditor import Auditor, Frozen, Norm
-from harness.checkpoint import Normalisation
 from harness.contract import Model, Probe, Session
 from harness.numerics import Numerics
 from harness.spec import Case
@@ -28,7 +27,6 @@ __all__ = [
     "decline",
     "export_weights",
     "import_weights",
-    "named_weights",
     "open_probe",
     "open_session",
     "probe_numerics",
@@ -81,13 +79,6 @@ def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) 
     from backends.pytorch import weights
 
     weights.export_weights(arrays, model, path)
-
-
-def named_weights(model: Model) -> tuple[dict[str, NDArray[Any]], Normalisation, tuple[str, ...], str]:
-    """ImageNet weights of torchvision or efficientnet_pytorch: see `named.named_weights`."""
-    from backends.pytorch import named
-
-    return named.named_weights(model)
 
 
 def audit(

@@ -22,6 +22,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from backends.pytorch.published import IMAGENET
 from harness.contract import Model
 
 if TYPE_CHECKING:
@@ -183,4 +186,7 @@ _ALL = (
     *(_mobilenet_model(*facts) for facts in MOBILENET_GMACS.items()),
 )
 
-MODELS: dict[str, Model] = {model.name: model for model in _ALL}
+MODELS: dict[str, Model] = {
+    model.name: replace(model, published={"imagenet": IMAGENET[model.name]} if model.name in IMAGENET else {})
+    for model in _ALL
+}

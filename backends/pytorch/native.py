@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torchvision.transforms import v2
 
 from harness.augment import complete
 from harness.dataset import Split
+from harness.decode import Unreadable, read
+from harness.errors import Refused
 from harness.feed import Feed
 from harness.spec import Augmentation
 
@@ -44,7 +46,10 @@ def epoch(loader: torch.utils.data.DataLoader[Any], feed: Feed) -> Iterator[tupl
 
 
 class _Samples:
-    """Source files where there are any, decoded each time; prepared arrays otherwise."""
+    """Source files where there are any, decoded each time by the harness's reader; prepared arrays otherwise.
+
+    torchvision's image folders take a loader too; their own clips 16 bits and ignores the orientation.
+    """
 
     def __init__(self, split: Split, transform: Transform) -> None:
         self._split, self._transform = split, transform
@@ -59,9 +64,15 @@ class _Samples:
         if self._split.files is None:
             image: Any = Image.fromarray(np.asarray(self._split.images[number]))
         else:
-            with Image.open(self._split.files[number]) as file:
-                image = self._fit(ImageOps.exif_transpose(file).convert("RGB"))
+            image = self._fit(_load(self._split.files[number]))
         return self._transform(image), int(self._split.labels[position]), position
+
+
+def _load(file: str) -> Image.Image:
+    try:
+        return read(file).image
+    except Unreadable as reason:
+        raise Refused(f"{file}: {reason}; it changed after the data was prepared, so run the command again") from reason
 
 
 def _transform(feed: Feed) -> Transform:

@@ -134,8 +134,12 @@ class TorchSession:
         with self._arithmetic():
             return randomness.observe(self._network, stage, self.black_image())
 
+    def use_threads(self, count: int) -> None:
+        """Compute with so many threads from now on."""
+        torch.set_num_threads(count)
+
     def sync(self) -> None:
-        """A CPU works while it is asked, so only an accelerator is waited for."""
+        """CPU operations are synchronous; only accelerators need a synchronisation."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 

@@ -9,7 +9,7 @@ from backends.reference.network import tiny_cnn
 from backends.reference.numerics import numerics
 from backends.reference.probe import ReferenceProbe
 from backends.reference.session import ReferenceSession
-from backends.reference.weights import FORMATS, export_weights, import_weights, named_weights
+from backends.reference.weights import FORMATS, export_weights, import_weights
 from harness.contract import Model, Probe, Session
 from harness.numerics import Numerics
 from harness.spec import Case
@@ -22,7 +22,6 @@ __all__ = [
     "decline",
     "export_weights",
     "import_weights",
-    "named_weights",
     "open_probe",
     "open_session",
     "probe_numerics",

@@ -13,9 +13,8 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from backends.reference.network import tiny_cnn
-from harness.checkpoint import Normalisation
 from harness.contract import Model
-from harness.errors import Declined, Refused
+from harness.errors import Refused
 from harness.importing import refuse_part
 
 FORMATS: tuple[str, ...] = (".npz",)
@@ -51,11 +50,6 @@ def _refuse_part(
 def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
     """See `harness.contract.Backend`."""
     write_npz(arrays, path)
-
-
-def named_weights(model: Model) -> tuple[dict[str, NDArray[Any]], Normalisation, tuple[str, ...], str]:
-    """See `harness.contract.Backend`; nobody has published any."""
-    raise Declined(f"{model.name} has no published weights; pretrain it on the embedded task or use --checkpoint FILE")
 
 
 def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from benchmarks.comparing.arms import read_share
-from benchmarks.comparing.places import here_commit
+from benchmarks.comparing.repository import here_commit
 from benchmarks.names import unknown
 from benchmarks.options import results_option
 from harness.errors import Refused

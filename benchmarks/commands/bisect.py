@@ -10,10 +10,12 @@ from typing import Any
 import click
 
 from benchmarks.catalogue import read_catalogue
-from benchmarks.comparing.arms import read_share
+from benchmarks.comparing.arms import drafts, read_share
 from benchmarks.comparing.bisecting import Candidate, Measurements, interpreters, revisions, settings
+from benchmarks.comparing.cost import pair_seconds
 from benchmarks.comparing.limits import Limits
 from benchmarks.comparing.session import comparing
+from benchmarks.forecast import say_if_long
 from benchmarks.options import given, results_option, selection_options
 from harness.errors import Refused
 from results.search import MOST, SURE, Answer, search, simulate
@@ -41,7 +43,10 @@ from results.search import MOST, SURE, Answer, search, simulate
 @click.option("--quiet", is_flag=True, help="no progress, only the answer")
 @results_option
 def command(ends: tuple[str, ...], results: Path, trials: int | None, **options: Any) -> None:
-    """Find the first bad one: of the revisions after GOOD up to BAD, of interpreters, or of a setting's values.
+    """Find the first bad one: of the revisions of this project after GOOD up to BAD, of interpreters, or of a
+    setting's values.
+
+    Revisions need a git checkout of this project; elsewhere give several --python.
 
     Each measurement is a pair of the first candidate and another; stored, so that a search that was cut short goes on.
     Ends with 0 for a place found, 1 if the last is no worse than the first, 3 if nothing is sure.
@@ -56,7 +61,12 @@ def command(ends: tuple[str, ...], results: Path, trials: int | None, **options:
     candidates = _candidates(ends, options)
     catalogue = read_catalogue()
     margin = math.log1p(read_share(options["margin"], "--margin"))
-    with comparing(results, Limits(turn_s=options["turn"]), catalogue, order_seed=0, quiet=options["quiet"]) as sitting:
+    limits = Limits(turn_s=options["turn"])
+    if not options["quiet"]:
+        ends_of_it = candidates[0].spec._replace(name="A"), candidates[-1].spec
+        pair_s = max(pair_seconds(arms, limits) for arms in drafts(ends_of_it, given(options), catalogue))
+        say_if_long(0.0, options["measurements"] * pair_s, "--measurements N ends it earlier")
+    with comparing(results, limits, catalogue, order_seed=0, quiet=options["quiet"]) as sitting:
         say = (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True))
         delays = _delays(options["inject_delay"], len(candidates))
         taken = Measurements(candidates, given(options), catalogue, sitting, results, say, delays)

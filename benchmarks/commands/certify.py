@@ -11,6 +11,7 @@ from rich.console import Console
 
 from benchmarks.catalogue import Catalogue, read_catalogue
 from benchmarks.certifying import LONG_SIZES, Request, certify, prepare
+from benchmarks.forecast import say_if_long
 from benchmarks.names import unknown
 from benchmarks.options import given, results_option, selection_options
 from benchmarks.progress import RunProgress
@@ -18,11 +19,11 @@ from benchmarks.scenarios import SCENARIOS
 from benchmarks.selection import Draft, Selection, expand
 from harness.arm import Cost
 from harness.errors import Refused
-from results.certificate import Certificate, place, read_certificate, write_certificate
+from results.certificate import Certificate, place, read_certificate, read_certificates, write_certificate
 
 CERTIFIED = ("full", "freeze-conv", "two-stage")
 """The scenarios that are certified where none is named."""
-MEANINGLESS = ("backend", "model", "seeds", "epochs", "batch_size", "data", "limit", "idiom", "no_dropout")
+MEANINGLESS = ("backend", "model", "seeds", "epochs", "data", "limit", "idiom", "no_dropout")
 """Options of `run` that a certificate fixes itself."""
 LEVELS = ("P0", "P1", "P2", "P3", "P4")
 
@@ -54,6 +55,8 @@ def command(
         path = place(results, model, prepared.key)
         certificate = None if fresh else _cached(path)
         if certificate is None:
+            if not options["quiet"]:
+                announce(request, results)
             certificate = certify(request, prepared, catalogue, progress.on_event)
             write_certificate(results, certificate, prepared.key)
     _print(certificate, path)
@@ -90,6 +93,16 @@ def _drafts(
     if len(drafts) != len(scenarios):
         raise Refused("a certificate is for one precision, layout, head and engine; name each of them once")
     return drafts
+
+
+def announce(request: Request, results: Path) -> None:
+    """Say on stderr that it takes long, if an earlier certificate of the same networks and scenarios did."""
+    one, other = (drafts[0].case for drafts in request.arms)
+    wanted = (one.model, {one.backend_name, other.backend_name}, {scenario.name for scenario in request.scenarios})
+    for made in read_certificates(results).all:
+        if (made.model, {arm.backend for arm in made.arms}, {*made.scenarios}) == wanted:
+            say_if_long(made.seconds, made.seconds, "--scenario chooses fewer scenarios")
+            return
 
 
 def _cached(path: Path) -> Certificate | None:

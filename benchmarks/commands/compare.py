@@ -9,13 +9,21 @@ from typing import Any
 import click
 
 from benchmarks.catalogue import read_catalogue
-from benchmarks.comparing.arms import drafts, read_arms
-from benchmarks.comparing.cost import cost
-from benchmarks.comparing.limits import limit_options, read_limits
+from benchmarks.comparing.arms import differing, drafts, read_arms
+from benchmarks.comparing.cost import cost, total
+from benchmarks.comparing.limits import SHORTER, limit_options, read_limits
+from benchmarks.comparing.places import require_sources
 from benchmarks.comparing.session import Answers, comparing
+from benchmarks.forecast import say_if_long
 from benchmarks.options import given, results_option, selection_options
+from harness.errors import Refused
 from results.comparison_formats import FORMATS, write
-from results.sheet import plain
+from results.wording import plain
+
+NO_SIDES = (
+    "nothing differs between A and B; name two sides, such as `compare pytorch keras3`, `compare rev:main here`, "
+    "--set B.precision=bf16 or --python B=venv/bin/python; `noise` compares a case with itself"
+)
 
 
 @click.command
@@ -35,8 +43,11 @@ from results.sheet import plain
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="file to write instead of the terminal")
 @results_option
 def command(arms: tuple[str, ...], format_: str, out: Path | None, results: Path, **options: Any) -> None:
-    """Compare two arms: A and B are backends (pytorch keras3-jax), revisions (rev:main rev:HEAD), checkouts
-    (dir:PATH), or `here`, with interpreters and settings of their own.
+    """Compare two arms: A and B are backends (pytorch keras3-jax), revisions of this project (rev:main rev:HEAD),
+    checkouts of it (dir:PATH), or `here`, with interpreters and settings of their own.
+
+    Two environments are two interpreters: --python A=old/bin/python --python B=new/bin/python. Revisions need a git
+    checkout of this project; code of your own takes part by --plugin.
 
     Two live workers take turns on the same cores; pairs of fresh processes give one ratio each. Of each model `full` is
     compared if no --scenario is named. Ends with 1 for a confirmed regression, 3 if a case could not be measured.
@@ -45,12 +56,18 @@ def command(arms: tuple[str, ...], format_: str, out: Path | None, results: Path
     catalogue = read_catalogue(options["plugin"])
     specs = read_arms(arms, options["python"], options["settings"], options["inject_delay"], catalogue)
     cases = drafts(specs, given(options), catalogue)
+    if not arms and not differing(specs, cases):
+        raise Refused(NO_SIDES)
+    require_sources(specs)
     if options["dry_run"]:
         click.echo(cost(cases, limits, results, catalogue))
         return
     session = comparing(results, limits, catalogue, order_seed=options["order_seed"], quiet=options["quiet"])
     with session as measuring:
-        found = measuring.compare(specs, cases, options["stage"])
+        questions = measuring.questions(specs, cases, options["stage"])
+        if not options["quiet"]:
+            say_if_long(*total(cases, limits, results, catalogue), SHORTER)
+        found = measuring.measure(questions, "compare")
     write(found.comparisons, format_, out)
     for sentence in found.failed:
         click.echo(f"error: {plain(sentence)}", err=True)

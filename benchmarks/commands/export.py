@@ -12,6 +12,7 @@ import click
 from benchmarks.names import unknown
 from harness.errors import Declined, Refused
 from results.certificate import read_certificates
+from results.folder import RESULTS
 from results.metric import METRICS
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Wish(NamedTuple):
 
 
 @click.command
-@click.argument("path", type=click.Path(path_type=Path), default=Path("results"))
+@click.argument("path", type=click.Path(path_type=Path), default=RESULTS)
 @click.option("--to", "target", type=click.Choice(TARGETS), required=True)
 @click.option("--out", help="file instead of the terminal; for tensorboard a folder, for mlflow the server's address")
 @click.option("--where", multiple=True, metavar="NAME=VALUE", help="only records whose column has this value")
@@ -149,7 +150,7 @@ def _from_table(frame: pd.DataFrame, target: Target, wish: Wish) -> int:
         content = as_summary(rows, read_certificates(wish.path)).encode()
     else:
         content = _badge(rows, wish)
-    return _deliver(content, wish.out) or (1 if lost else 0)
+    return _deliver(content, wish.out, text=target == "markdown") or (1 if lost else 0)
 
 
 def _badge(rows: pd.DataFrame, wish: Wish) -> bytes:
@@ -167,10 +168,10 @@ def _badge(rows: pd.DataFrame, wish: Wish) -> bytes:
     return as_endpoint(shown) if str(wish.out).endswith(".json") else as_svg(shown).encode()
 
 
-def _deliver(content: bytes, out: str | None) -> int:
+def _deliver(content: bytes, out: str | None, *, text: bool = False) -> int:
+    """`text` is for people and goes to a terminal in its encoding; other content is written as it is."""
     if out is None:
-        sys.stdout.buffer.write(content)
-        sys.stdout.flush()
+        click.echo(content.decode() if text else content, nl=False)
         return 0
     try:
         Path(out).write_bytes(content)

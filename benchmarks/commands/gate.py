@@ -9,18 +9,25 @@ from typing import Any, Literal
 import click
 
 from benchmarks.comparing.arms import read_share
-from benchmarks.comparing.gate import NO_BASE, Gated, base_cases, base_spec, exit_code, gate
-from benchmarks.comparing.labels import find_suite, suite_drafts
+from benchmarks.comparing.cost import total
+from benchmarks.comparing.gate import NO_BASE, Gated, base_cases, base_results, base_spec, exit_code, gate
+from benchmarks.comparing.labels import case_label, find_suite, suite_drafts
 from benchmarks.comparing.limits import limit_options, read_limits
-from benchmarks.comparing.places import Incomparable, Unbuildable, find_place
+from benchmarks.comparing.places import Unbuildable, find_place, require_sources
+from benchmarks.comparing.repository import Incomparable
 from benchmarks.comparing.session import comparing
+from benchmarks.forecast import say_if_long
 from benchmarks.options import results_option
 from results.accepted import read_accepted
 from results.comparison_formats import as_junit, formatted, save, turns_json
 
+SHORTER_GATE = "--budget MINUTES ends it earlier, --suite FILE chooses other cases"
+
 
 @click.command
-@click.option("--base", required=True, help="revision to compare with where HEAD left it, or a folder with a checkout")
+@click.option(
+    "--base", required=True, help="revision of this project, compared with where HEAD left it; or a checkout's folder"
+)
 @click.option("--suite", default="gate", show_default=True, help="a suite's name, or a TOML file in the checkout")
 @limit_options("margin", "seeds", "pairs", "turn", "budget", "timeout", "quiet")
 @click.option("--fail-on", type=click.Choice(("regression", "inconclusive")), default="regression", show_default=True)
@@ -37,25 +44,33 @@ from results.comparison_formats import as_junit, formatted, save, turns_json
 def command(
     base: str, suite: str, fail_on: Literal["regression", "inconclusive"], results: Path, **options: Any
 ) -> None:
-    """Compare this checkout with a base, case by case, and confirm what looks worse.
+    """Compare this checkout of finetune-bench with a base, case by case, and confirm what looks worse.
+
+    It measures revisions of this project and runs in a git checkout of it. For two environments use `compare --python
+    A=… --python B=…`; code of your own takes part in `compare` by --plugin.
 
     Ends with 0 if nothing got worse, 1 for a confirmed regression, 2 for wrong usage, 3 if a case failed, is missing or
     nothing was measured, 4 if there is no comparable base, 5 for an inconclusive case with --fail-on inconclusive.
     """
     limits = read_limits(options)
     delay = read_share(options["inject_delay"], "--inject-delay")
-    selections, catalogue = find_suite(suite)
-    read_accepted(results)  # a line that is none is told before anything is measured
-    with comparing(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as sitting:
-        try:
-            spec = base_spec(base)
+    try:
+        spec = base_spec(base)
+        require_sources([spec])
+        selections, catalogue = find_suite(suite)
+        cases = suite_drafts(selections, catalogue)
+        read_accepted(results)  # a damaged line is refused before anything is measured
+        with comparing(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as sitting:
             place = find_place(spec, (), lambda event: None)
             known = base_cases(place, suite)
-            acceptances = read_accepted(results, place.place.root / "results")
-            found = gate(sitting, spec, suite_drafts(selections, catalogue), known, acceptances, delay)
-        except (Incomparable, Unbuildable) as error:
-            click.echo(f"no comparable base: {error}", err=True)
-            sys.exit(NO_BASE)
+            acceptances = read_accepted(results, base_results(results, place.place.root))
+            if not options["quiet"]:
+                both = [(draft, draft) for draft in cases if case_label(draft.case) in known]
+                say_if_long(*total(both, limits, results, catalogue), SHORTER_GATE)
+            found = gate(sitting, spec, cases, known, acceptances, delay)
+    except (Incomparable, Unbuildable) as error:
+        click.echo(f"no comparable base: {error}", err=True)
+        sys.exit(NO_BASE)
     click.echo("\n".join(_lines(found)))
     _write(found, results, options)
     sys.exit(exit_code(found, fail_on))

@@ -10,13 +10,14 @@ import click
 import msgspec
 
 from benchmarks.comparing.arms import read_share
+from results.folder import RESULTS
 
 if TYPE_CHECKING:
     from results.history import Series
 
 
 @click.command
-@click.argument("path", type=click.Path(path_type=Path), default=Path("results"))
+@click.argument("path", type=click.Path(path_type=Path), default=RESULTS)
 @click.option("--margin", default="3%", show_default=True, help="the smallest change that is told; accuracy: 1 point")
 @click.option("--format", "format_", type=click.Choice(("text", "json")), default="text", show_default=True)
 def command(path: Path, margin: str, format_: Literal["text", "json"]) -> None:
@@ -31,7 +32,7 @@ def command(path: Path, margin: str, format_: Literal["text", "json"]) -> None:
     acceptances = read_accepted(path) if path.is_dir() else []
     found = history(load(path), acceptances, read_share(margin, "--margin"))
     if format_ == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1))  # bytes: JSON is UTF-8 everywhere
         return
     for line in _lines(found):
         click.echo(line)
@@ -39,7 +40,7 @@ def command(path: Path, margin: str, format_: Literal["text", "json"]) -> None:
 
 def _lines(found: list[Series]) -> Iterator[str]:
     from results.metric import METRICS
-    from results.sheet import plain
+    from results.wording import plain
 
     for one in found:
         metric = METRICS[one.metric]

@@ -9,13 +9,15 @@ import click
 
 from benchmarks.catalogue import read_catalogue
 from benchmarks.comparing.arms import drafts, read_arms
-from benchmarks.comparing.limits import limit_options, read_limits
+from benchmarks.comparing.cost import total
+from benchmarks.comparing.limits import SHORTER, limit_options, read_limits
 from benchmarks.comparing.session import comparing
+from benchmarks.forecast import say_if_long
 from benchmarks.options import given, results_option, selection_options
 from harness.errors import Declined
+from results.comparison import LOOKS
 from results.comparison_text import as_text
 from results.noise import resolution, sentences
-from results.verdicts import LOOKS
 
 
 @click.command
@@ -32,7 +34,10 @@ def command(results: Path, **options: Any) -> None:
     cases = drafts(specs, given(options), catalogue)
     limits = read_limits(options, seeds=0, every_pair=True, confirm=False)
     with comparing(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as sitting:
-        found = sitting.compare(specs, cases, None, "noise")
+        questions = sitting.questions(specs, cases, None)
+        if not options["quiet"]:
+            say_if_long(*total(cases, limits, results, catalogue), SHORTER)
+        found = sitting.measure(questions, "noise")
     click.echo(as_text(found.comparisons), nl=False)
     problems = [*found.failed]
     for one in found.comparisons:

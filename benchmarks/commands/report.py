@@ -10,6 +10,7 @@ import click
 from benchmarks.datasets.cache import cache_entries
 from harness.dataset import Dataset, open_dataset
 from harness.errors import Declined, Refused
+from results.folder import RESULTS
 
 NEEDED = ("altair", "jinja2", "markupsafe", "vl_convert")
 
@@ -18,7 +19,7 @@ NEEDED = ("altair", "jinja2", "markupsafe", "vl_convert")
 @click.option(
     "--results",
     type=click.Path(path_type=Path),
-    default=Path("results"),
+    default=RESULTS,
     show_default=True,
     help="folder that holds what was measured, or the file of one run",
 )

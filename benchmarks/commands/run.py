@@ -13,23 +13,27 @@ from rich.console import Console
 from benchmarks.afresh import afresh
 from benchmarks.catalogue import Catalogue, read_catalogue
 from benchmarks.execute import execute, exit_code
-from benchmarks.forecast import forecast
+from benchmarks.forecast import expected_s, forecast, say_if_long
 from benchmarks.names import unknown
 from benchmarks.options import given, results_option, selection_options
-from benchmarks.plan import Planned, Preparation
+from benchmarks.plan import Preparation
 from benchmarks.progress import RunProgress
-from benchmarks.selection import Draft, Selection, expand, read_suite
+from benchmarks.proving import Asked, lacking, make
+from benchmarks.selection import Draft, Selection, expand, in_turns, read_suite
 from benchmarks.suites import SUITES
 from harness.errors import Refused
+from harness.evaluate import TRAIN_SAMPLE
 from harness.machine import describe_machine, environment
 from harness.record import Record
 from harness.spec import key
+from results.certificate import read_certificates
 from results.store import open_run, unfinished
 
 CHOOSING = ("backend", "engine", "model", "scenario", "data")
 """Options that say which cases; without any of them, and without --suite, the default suite is run."""
 NAMED_BY_HAND = ("backend", "engine", "model", "device", "precision", "layout", "compile", "input", "checkpoint")
 """Options after which a skipped case is a failure: it was asked for by name."""
+CERTIFY = ("auto", "never", "require")
 REPORTED = 40_000_000
 """Bytes of stored runs, about 10 000 processes, up to which the report at the end of a run is about all of them."""
 
@@ -48,7 +52,20 @@ REPORTED = 40_000_000
     help="seconds that a case may take",
 )
 @click.option("--target", type=click.FloatRange(0, 1), help="validation accuracy for the table's time to accuracy")
-@click.option("--require-certificate", is_flag=True, help="end with 3 if backends stand side by side without a ratio")
+@click.option(
+    "--certify",
+    type=click.Choice(CERTIFY),
+    default="auto",
+    show_default=True,
+    help="certificates that the cases lack: make them first; do not; make them, and end with 3 where one is missing",
+)
+@click.option(
+    "--train-sample",
+    type=click.IntRange(min=1),
+    help=f"training images evaluated after each epoch; default: {TRAIN_SAMPLE}",
+)
+@click.option("--wide", is_flag=True, help="every column of the table; see `table --wide`")
+@click.option("--explain", is_flag=True, help="name the rule behind each note of the table, such as V46")
 @click.option("--resume", is_flag=True, help="go on with the last unfinished run: only what is missing")
 @click.option("--dry-run", is_flag=True, help="print the cases with expected time and disk, and stop")
 @click.option("--quiet", is_flag=True, help="no progress, only the table")
@@ -61,13 +78,13 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
     are combined as a product.
     """
     selections, catalogue = _what(suite, options)
-    drafts = [draft for selection in selections for draft in expand(selection, catalogue)]
+    drafts = in_turns([draft for selection in selections for draft in expand(selection, catalogue)])
     if options["dry_run"]:
         kept = options["save_model"] is not None
         click.echo(forecast([draft.case for draft in drafts], results, catalogue, kept=kept))
         return
     file, records = _run(drafts, catalogue, results, options)
-    unproved = _print_table(file, results, options["target"], require=options["require_certificate"])
+    unproved = _print_table(file, results, options)
     if options["report"]:
         _write_report(results, file)
     sys.exit(exit_code(records, any(options[name] for name in NAMED_BY_HAND)) or unproved)
@@ -94,9 +111,20 @@ def _run(
     if options["resume"] and earlier is None:
         raise Refused(f"--resume: no unfinished run of this machine in {results}")
     with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
-        plan = _prepare(drafts, Preparation(catalogue, progress.on_event), options)
+        preparation = Preparation(catalogue, progress.on_event)
+        asked = _prepare(drafts, preparation, options)
+        progress.say(preparation.said_of_data())
         done = earlier.done if earlier else frozenset()
-        plan = [planned for planned in plan if key(planned.case) not in done]
+        asked = [one for one in asked if key(one.planned.case) not in done]
+        plan = [planned for _, planned in asked]
+        if not options["quiet"]:
+            cases = [draft.case for draft, planned in asked if planned.job is not None]
+            seconds = sum(expected_s(cases, results, catalogue))
+            say_if_long(seconds, seconds, "--dry-run says it case by case, --model and --scenario choose fewer cases")
+        if options["certify"] != "never":
+            requests = lacking(asked, catalogue, read_certificates(results), machine)
+            for problem in make(requests, catalogue, results, progress.on_event):
+                click.echo(f"! {problem}", err=True)
         planned_keys = [key(planned.case) for planned in plan]
         with open_run(
             results,
@@ -117,16 +145,19 @@ def _run(
     return writer.path, records
 
 
-def _prepare(drafts: list[Draft], preparation: Preparation, options: dict[str, Any]) -> list[Planned]:
+def _prepare(drafts: list[Draft], preparation: Preparation, options: dict[str, Any]) -> list[Asked]:
     keep = str(Path(options["save_model"]).resolve()) if options["save_model"] else None
-    return [preparation.plan(draft, keep, strict=options["strict"]) for draft in drafts]
+    wishes = {"strict": options["strict"], "train_sample": options["train_sample"]}
+    return [Asked(draft, preparation.plan(draft, keep, **wishes)) for draft in drafts]
 
 
-def _print_table(file: Path, results: Path, target: float | None, *, require: bool) -> int:
+def _print_table(file: Path, results: Path, options: dict[str, Any]) -> int:
     # pandas is imported only now: while workers measure, the parent stays small.
     from benchmarks.commands.table import print_table
+    from results.sheet import Style
 
-    return print_table(file, results, target, require=require)
+    style = Style(options["wide"], options["explain"])
+    return print_table(file, results, options["target"], style=style, require=options["certify"] == "require")
 
 
 def _write_report(results: Path, file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from rich.table import Table
 
 from benchmarks.catalogue import Catalogue, read_catalogue
 from benchmarks.datasets.named import described
-from benchmarks.names import unknown
+from benchmarks.names import printable, unknown
 from benchmarks.options import given, selection_options
-from benchmarks.plan import Preparation
+from benchmarks.plan import Preparation, PreparedData
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.selection import Draft, Selection, expand
 from benchmarks.showing import ModelView, TensorView
@@ -27,13 +28,17 @@ from harness.launch import launch
 @click.argument("what")
 @selection_options()
 @click.option("--tensor", help="print the values of this tensor, of the checkpoint if one is named")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("contact-sheet.png"))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="write a dataset's images as a picture")
 @click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
-def command(what: str, tensor: str | None, out: Path, **options: Any) -> None:
-    """Show WHAT: the name of a model, or a dataset (a name or a folder), whose contact sheet is written to --out."""
+def command(what: str, tensor: str | None, out: Path | None, **options: Any) -> None:
+    """Show WHAT: the name of a model, or a dataset (a name or a folder). With --out, a dataset's images are written as
+    a contact sheet, as a network gets them.
+    """
     catalogue = read_catalogue(options["plugin"])
     chosen = given(options)
     if catalogue.offering(what):
+        if out is not None:
+            raise Refused(f"--out is for the images of a dataset, and {what} is a model; leave it out")
         _show_model(what, tensor, chosen, catalogue)
     else:
         datasets = (*described(), *catalogue.datasets)
@@ -83,26 +88,41 @@ def _show_model(name: str, tensor: str | None, chosen: dict[str, Any], catalogue
     console.print(trainable)
 
 
-def _show_data(what: str, out: Path, chosen: dict[str, Any], catalogue: Catalogue) -> None:
+def _show_data(what: str, out: Path | None, chosen: dict[str, Any], catalogue: Catalogue) -> None:
     draft = expand(Selection(**{**chosen, "data": (what,)}), catalogue)[0]
     preparation = Preparation(catalogue, lambda event: None)
-    data = preparation.dataset(what, draft.case.image_size, draft.validation_split)
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = launch(
-            "benchmarks.showing:contact_sheet",
-            {"dataset": data.folder, "path": str(out.resolve()), "case": msgspec.to_builtins(draft.case)},
-            folder=Path(folder),
-        )
-    outcome.require()
+    try:
+        data = preparation.dataset(what, draft.case.image_size, draft.validation_split, draft.splits)
+    except Refused:
+        if Path(what).expanduser().is_dir() and what not in (*described(), *catalogue.datasets):
+            _list_files(*preparation.inventory(what, draft.splits), "in two splits")
+        raise
+    if out is not None:
+        _write_sheet(out, data, draft)
     meta = data.meta
     counts = ", ".join(f"{count} {split}" for split, count in meta.counts.items())
     click.echo(f"{meta.name}: {counts}; {len(meta.classes)} classes: {', '.join(map(repr, meta.classes))}")
+    for name, *images in zip(meta.classes, *data.images.values(), strict=True):
+        own = zip(images, data.images, strict=True)
+        click.echo(f"class {name!r}: {', '.join(f'{count} {split}' for count, split in own)}")
     click.echo(f"SHA-256 {meta.sha256}")
     for note in meta.notes:
-        click.echo(f"note: {note}")
-    for file, reason in meta.skipped:
-        click.echo(f"skipped {file!r}: {reason}")
-    click.echo(f"contact sheet: {out}")
+        click.echo(printable(f"note: {note}"))
+    _list_files(meta.skipped, meta.copies, "the same image")
+    click.echo(f"contact sheet: {out or 'not written; --out sheet.png writes the images as a network gets them'}")
+
+
+def _write_sheet(out: Path, data: PreparedData, draft: Draft) -> None:
+    arguments = {"dataset": data.folder, "path": str(out.resolve()), "case": msgspec.to_builtins(draft.case)}
+    with tempfile.TemporaryDirectory() as folder:
+        launch("benchmarks.showing:contact_sheet", arguments, folder=Path(folder)).require()
+
+
+def _list_files(skipped: Iterable[tuple[str, str]], copies: Iterable[tuple[str, ...]], how: str) -> None:
+    for file, reason in skipped:
+        click.echo(f"skipped {file!r}: {printable(reason)}")
+    for names in copies:
+        click.echo(f"{how}: {', '.join(map(repr, names))}")
 
 
 def _ask(kind: str, drafts: list[Draft], catalogue: Catalogue, named: bool, **more: Any) -> msgspec.Raw:

@@ -12,10 +12,11 @@ import click
 from benchmarks.afresh import afresh
 from benchmarks.verify import verify
 from harness.errors import Declined, Refused
+from results.folder import RESULTS
 
 
 @click.command
-@click.argument("path", type=click.Path(file_okay=False, path_type=Path), default=Path("results"))
+@click.argument("path", type=click.Path(file_okay=False, path_type=Path), default=RESULTS)
 @click.option(
     "--table",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -49,7 +50,7 @@ def _made(path: Path) -> list[dict[str, Any]]:
 def _read(file: Path) -> list[dict[str, Any]]:
     try:
         if file.suffix == ".json":
-            return list(json.loads(file.read_text()))
+            return list(json.loads(file.read_text(encoding="utf-8")))
         import pandas as pd
 
         frame = pd.read_csv(file, dtype={"version": str, "machine": str, "environment": str}, keep_default_na=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -17,7 +18,7 @@ from results.rows import Arm
 NAMES: tuple[Arm, Arm] = ("A", "B")
 HERE = "here"
 REVISION, FOLDER = "rev:", "dir:"
-FIXED = ("data", "seeds", "validation_split", "recipe")
+FIXED = ("data", "seeds", "validation_split", "splits", "recipe")
 """Settings that no arm may have of its own: with other data or another recipe nothing would be comparable."""
 
 
@@ -80,6 +81,12 @@ def drafts(specs: Sequence[ArmSpec], common: Mapping[str, Any], catalogue: Catal
     if len(found[0]) != len(found[1]) or any(_row(a) != _row(b) for a, b in pairs):
         raise Refused("the arms have not the same models and scenarios; name --model and --scenario that both have")
     return [(a, b) for a, b in pairs]
+
+
+def differing(specs: Sequence[ArmSpec], cases: Sequence[tuple[Draft, Draft]]) -> bool:
+    """Whether anything makes the two arms differ: where they come from, their interpreters, delays or cases."""
+    a, b = ((spec.revision, spec.folder, spec.python or sys.executable, spec.delay) for spec in specs)
+    return a != b or any(one != other for one, other in cases)
 
 
 def read_share(text: str, where: str) -> float:

@@ -15,8 +15,8 @@ import msgspec
 from benchmarks.catalogue import Catalogue
 from benchmarks.comparing.arms import ArmSpec, drafts, setting
 from benchmarks.comparing.campaign import IN_TURNS
-from benchmarks.comparing.places import revisions_between
 from benchmarks.comparing.question import Question
+from benchmarks.comparing.repository import revisions_between
 from benchmarks.comparing.session import Sitting
 from harness.errors import Declined, Refused
 from harness.spec import key

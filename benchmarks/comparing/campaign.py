@@ -15,12 +15,11 @@ from benchmarks.comparing.seeds import Seeds
 from harness.disturbance import disturbed
 from harness.errors import Declined
 from harness.launch import Event
-from results.comparison import Comparison, Finding, Purpose
+from results.comparison import LOOKS, Comparison, Finding, Purpose
 from results.conclusion import conclude
 from results.pair_findings import of_memory, of_time
 from results.rows import Order, Pair
 from results.store import RunWriter
-from results.verdicts import LOOKS
 
 IN_TURNS: tuple[Order, Order] = ("ABBA", "BAAB")
 ALTERNATING: tuple[Order, Order] = ("AB", "BA")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.catalogue import Catalogue
 from benchmarks.comparing.limits import Limits
@@ -11,21 +12,25 @@ from benchmarks.comparing.pairs import QUADS
 from benchmarks.forecast import START_S, expected_s
 from benchmarks.selection import Draft
 from harness.machine import usable_cores
-from results.verdicts import LOOKS
+from results.comparison import LOOKS
 
 TURNS = 4 * QUADS
 
 
+class Cost(NamedTuple):
+    """The least and the most seconds that something takes."""
+
+    least_s: float
+    most_s: float
+
+
 def cost(cases: Sequence[tuple[Draft, Draft]], limits: Limits, results: Path, catalogue: Catalogue) -> str:
     """A line per case with the least and the most it takes, and the sum. Measures nothing."""
-    lines, least, most = [], 0.0, 0.0
-    for arms in cases:
-        pair_s = TURNS * limits.turn_s + _start_s(arms, limits)
-        runs_s = limits.seeds * sum(expected_s(draft.case, results, catalogue) for draft in arms)
-        low, high = LOOKS[0] * pair_s + runs_s, 2 * (limits.pairs * pair_s + runs_s)
+    lines, each = [], costs(cases, limits, results, catalogue)
+    for arms, (low, high) in zip(cases, each, strict=True):
         label = " | ".join(dict.fromkeys(f"{d.case.backend_name}/{d.case.model}/{d.case.scenario.name}" for d in arms))
         lines.append(f"{label:60} {low / 60:.0f} to {high / 60:.0f} min")
-        least, most = least + low, most + high
+    least, most = (sum(side) for side in zip(*each, strict=True)) if each else (0.0, 0.0)
     lines.append(
         f"{len(cases)} cases: {least / 60:.0f} min if the first look at {LOOKS[0]} pairs decides, {most / 60:.0f} min "
         f"if all {limits.pairs} pairs are needed, twice because of a re-run; {limits.seeds} seeds of each arm"
@@ -35,8 +40,27 @@ def cost(cases: Sequence[tuple[Draft, Draft]], limits: Limits, results: Path, ca
     return "\n".join(lines)
 
 
-def _start_s(arms: tuple[Draft, Draft], limits: Limits) -> float:
-    """Seconds until both sides of a pair can begin: side by side where there are cores for it, else one by one."""
+def costs(cases: Sequence[tuple[Draft, Draft]], limits: Limits, results: Path, catalogue: Catalogue) -> list[Cost]:
+    """What each case costs; the budget, which ends all of them together, is left out."""
+    runs = expected_s([draft.case for arms in cases for draft in arms], results, catalogue)
+    found = []
+    for arms, both_s in zip(cases, zip(runs[::2], runs[1::2], strict=True), strict=True):
+        pair_s, runs_s = pair_seconds(arms, limits), limits.seeds * sum(both_s)
+        first = limits.pairs if limits.every_pair else LOOKS[0]
+        times = 2 if limits.confirm else 1
+        found.append(Cost(first * pair_s + runs_s, times * (limits.pairs * pair_s + runs_s)))
+    return found
+
+
+def total(cases: Sequence[tuple[Draft, Draft]], limits: Limits, results: Path, catalogue: Catalogue) -> Cost:
+    """What all cases cost together, within the budget."""
+    each = costs(cases, limits, results, catalogue)
+    budget_s = float("inf") if limits.budget_s is None else limits.budget_s
+    return Cost(min(budget_s, sum(one.least_s for one in each)), min(budget_s, sum(one.most_s for one in each)))
+
+
+def pair_seconds(arms: tuple[Draft, Draft], limits: Limits) -> float:
+    """Seconds that a pair of processes takes: both start, side by side where there are cores for it, then the turns."""
     each = [START_S.get(draft.case.backend, 1.0) for draft in arms]
     beside = not limits.alternate and sum(draft.case.threads for draft in arms) <= len(usable_cores())
-    return max(each) if beside else sum(each)
+    return TURNS * limits.turn_s + (max(each) if beside else sum(each))

@@ -12,14 +12,17 @@ from msgspec.structs import replace
 
 from benchmarks.comparing.arms import ArmSpec
 from benchmarks.comparing.labels import case_label
-from benchmarks.comparing.places import Found, Incomparable, merge_base
+from benchmarks.comparing.places import Found
+from benchmarks.comparing.repository import Incomparable, merge_base
 from benchmarks.comparing.session import Sitting
 from benchmarks.selection import Draft
 from benchmarks.suites import SUITES
 from harness.errors import Declined
 from harness.launch import launch
+from harness.surroundings import HERE
 from results.accepted import Acceptance, accepted_by
 from results.comparison import Comparison
+from results.folder import RESULTS
 
 FINE, REGRESSION, USAGE, FAILED, NO_BASE, UNDECIDED = 0, 1, 2, 3, 4, 5
 """Exit codes."""
@@ -39,6 +42,12 @@ def base_spec(base: str) -> ArmSpec:
     if Path(base).is_dir():
         return ArmSpec("A", f"dir:{base}", {}, folder=Path(base))
     return ArmSpec("A", f"merge base of {base}", {}, revision=merge_base(base))
+
+
+def base_results(results: Path, root: Path) -> Path:
+    """The results folder of a base's checkout: at the same place as this checkout's, or else at the default one."""
+    own = results.resolve()
+    return root / (own.relative_to(HERE.root) if own.is_relative_to(HERE.root) else RESULTS)
 
 
 def base_cases(found: Found, suite: str) -> list[str]:

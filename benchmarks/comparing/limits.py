@@ -9,7 +9,7 @@ import click
 
 from benchmarks.comparing.arms import read_share
 from harness.errors import Refused
-from results.verdicts import LOOKS
+from results.comparison import LOOKS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +34,8 @@ class Limits(NamedTuple):
 
 _DEFAULT = Limits()
 _POSITIVE = click.FloatRange(min=0, min_open=True)
+SHORTER = "--budget MINUTES ends it earlier, --model and --scenario choose fewer cases"
+"""How a comparison is made to take less time."""
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "margin": {"default": "5%", "help": "change of throughput that matters; 3% on a quiet machine"},
     "seeds": {"type": click.IntRange(min=0), "default": _DEFAULT.seeds, "help": "seeds for accuracy; 0: none"},

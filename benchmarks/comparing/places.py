@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import msgspec
 from filelock import FileLock
 
 from benchmarks.comparing.arms import ArmSpec
+from benchmarks.comparing.repository import Incomparable, add_worktree, commit_of, resolve
 from benchmarks.datasets.cache import cache_folder, writable
 from harness import PROTOCOL
 from harness.errors import Declined, Refused
@@ -23,10 +24,6 @@ from harness.launch import Event, launch
 from harness.surroundings import HERE, Place
 
 NEEDED = Path("harness") / "turns.py"
-
-
-class Incomparable(Declined):
-    """There is no base to compare with: another protocol, or a revision from before comparisons."""
 
 
 class Unbuildable(Declined):
@@ -41,11 +38,21 @@ class Found(NamedTuple):
     packages: dict[str, str]
 
 
+def require_sources(specs: Sequence[ArmSpec]) -> None:
+    """Raise `Refused` for a folder that is no checkout of this project, and for an unknown revision."""
+    for spec in specs:
+        if spec.revision is not None:
+            resolve(spec.revision)
+        elif spec.folder is not None and _protocol(spec.folder) is None:
+            raise Refused(f"arm {spec.name}: {spec.folder} is no checkout of this project; name its top folder")
+
+
 def find_place(spec: ArmSpec, distributions: tuple[str, ...], on_event: Callable[[Event], None]) -> Found:
     """Make the place of an arm ready. `distributions` are those that its backend needs, the framework first.
 
     Raises `Refused` for a revision, folder or interpreter that is none, `Incomparable`, or `Unbuildable`.
     """
+    require_sources([spec])
     root = _root(spec)
     if not (root / NEEDED).is_file():
         raise Incomparable(f"arm {spec.name}: {spec.said} has no {NEEDED}; it is from before comparisons")
@@ -56,14 +63,12 @@ def find_place(spec: ArmSpec, distributions: tuple[str, ...], on_event: Callable
     packages = _packages(spec, place, distributions)
     if distributions and distributions[0] not in packages:
         raise Refused(f"arm {spec.name}: {place.python} has no {distributions[0]}; install it there")
-    return Found(place, _commit(place.root), packages)
+    return Found(place, commit_of(place.root), packages)
 
 
 def _root(spec: ArmSpec) -> Path:
     """The checkout of an arm; that of a revision is a worktree in the cache."""
     if spec.folder is not None:
-        if not (spec.folder / "harness").is_dir():
-            raise Refused(f"arm {spec.name}: {spec.folder} is no checkout of this project; name its top folder")
         return spec.folder.resolve()
     if spec.revision is None:
         return HERE.root
@@ -71,35 +76,8 @@ def _root(spec: ArmSpec) -> Path:
     root = cache_folder() / "revisions" / commit
     with writable(root.parent), FileLock(f"{root}.lock"):
         if not (root / "harness").is_dir():
-            _git("worktree", "prune")  # of one that was cleared from the cache
-            _git("worktree", "add", "--detach", "--force", str(root), commit)
+            add_worktree(root, commit)
     return root
-
-
-def resolve(revision: str) -> str:
-    """The commit that a revision names. Raises `Refused`."""
-    found = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", check=False)
-    if found.returncode:
-        raise Refused(f"no revision {revision} in {HERE.root}; name a branch, a tag or a commit")
-    return found.stdout.strip()
-
-
-def merge_base(revision: str) -> str:
-    """The commit at which the checkout's HEAD and a revision part. Raises `Refused`, or `Incomparable` for none."""
-    resolve(revision)
-    found = _git("merge-base", revision, "HEAD", check=False)
-    if found.returncode:
-        raise Incomparable(f"{revision} and HEAD have no commit in common; fetch the whole history")
-    return found.stdout.strip()
-
-
-def revisions_between(good: str, bad: str) -> list[str]:
-    """Commits from the good one to the bad one, both included, along first parents. Raises `Refused`."""
-    first, last = resolve(good), resolve(bad)
-    listed = _git("rev-list", "--first-parent", "--reverse", f"{first}..{last}").stdout.split()
-    if not listed:
-        raise Refused(f"{bad} does not come after {good}")
-    return [first, *listed]
 
 
 def _interpreter(root: Path, spec: ArmSpec, on_event: Callable[[Event], None]) -> str:
@@ -132,15 +110,20 @@ def _install(root: Path, home: Path, spec: ArmSpec) -> None:
 
 def _requirements(root: Path) -> str:
     """Sixteen hex digits of what a checkout wants installed."""
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pins = root / "constraints.txt"
     wanted = [project.get("dependencies"), project.get("optional-dependencies"), project.get("requires-python")]
-    text = msgspec.json.encode([wanted, pins.read_text() if pins.exists() else ""], order="deterministic")
+    text = msgspec.json.encode(
+        [wanted, pins.read_text(encoding="utf-8") if pins.exists() else ""], order="deterministic"
+    )
     return hashlib.sha256(text + sys.version.encode()).hexdigest()[:16]
 
 
 def _protocol(root: Path) -> int | None:
-    found = re.search(r"^PROTOCOL = (\d+)$", (root / "harness" / "__init__.py").read_text(), re.MULTILINE)
+    file = root / "harness" / "__init__.py"
+    if not file.is_file():
+        return None
+    found = re.search(r"^PROTOCOL = (\d+)$", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
     return int(found[1]) if found else None
 
 
@@ -151,27 +134,3 @@ def _packages(spec: ArmSpec, place: Place, distributions: tuple[str, ...]) -> di
     if outcome.ending != "ok":
         raise Refused(f"arm {spec.name}: {place.python} cannot run the harness: {outcome.reason}")
     return msgspec.json.decode(outcome.value, type=dict[str, str])
-
-
-def here_commit() -> str:
-    """The commit of the running checkout, with `+` if files differ from it; empty outside git."""
-    return _commit(HERE.root)
-
-
-def _commit(root: Path) -> str:
-    head = _git("rev-parse", "HEAD", root=root, check=False)
-    if head.returncode:
-        return ""
-    changed = _git("status", "--porcelain", "--untracked-files=no", root=root, check=False).stdout.strip()
-    return head.stdout.strip() + ("+" if changed else "")
-
-
-def _git(*arguments: str, root: Path = HERE.root, check: bool = True) -> subprocess.CompletedProcess[str]:
-    try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise Refused("git is not installed; compare folders with dir:CHECKOUT instead of revisions") from error
-    if check and done.returncode:
-        words = (done.stderr.strip() or "nothing").splitlines()[-1]
-        raise Refused(f"git {arguments[0]} failed: {words}")
-    return done

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,12 +13,13 @@ from benchmarks.comparing.pairs import Side
 from benchmarks.comparing.places import Found, find_place
 from benchmarks.plan import Preparation
 from benchmarks.selection import Draft
-from harness import PROTOCOL
 from harness.errors import Declined, Refused
 from harness.launch import Event
+from harness.machine import describe_machine
 from harness.spec import Case, version
-from results.certificate import Certificates, essence, packages, standing
+from results.certificate import Certificates, packages
 from results.comparison import ArmFacts, Difference
+from results.standing import standing, subject_of_case
 
 OF_THE_DATA = ("dataset", "dataset_sha256")
 """Fields of a case in which no two arms may differ."""
@@ -38,7 +39,7 @@ class Places:
 
     def __init__(self, catalogue: Catalogue, on_event: Callable[[Event], None]) -> None:
         self._catalogue, self._on_event = catalogue, on_event
-        self._found: dict[Hashable, Found] = {}
+        self._found: dict[object, Found] = {}
 
     def find(self, spec: ArmSpec, backend: str) -> Found:
         """See `find_place`."""
@@ -116,28 +117,19 @@ def _refuse_incomparable(a: Case, b: Case, specs: Sequence[ArmSpec]) -> None:
 
 def _refuse_unproved(cases: tuple[Case, Case], found: Sequence[Found], certificates: Certificates) -> None:
     """Two backends are compared only where a certificate covers them."""
-    rows: list[Mapping[Hashable, Any]] = [
-        {
-            "backend_name": case.backend_name,
-            "model": case.model,
-            "scenario": case.scenario.name,
-            "recipe": essence(case.scenario),
-            "packages": packages(own.packages),
-            "protocol": PROTOCOL,
-            "start": case.scenario.start,
-            "checkpoint_sha256": case.checkpoint_sha256,
-            **{field: getattr(case, field) for field in ("precision", "layout", "head", "compile")},
-        }
+    machine = describe_machine()
+    one, other = (
+        subject_of_case(case, packages(own.packages), machine.device_kind(case.device))
         for case, own in zip(cases, found, strict=True)
-    ]
+    )
     if cases[0].idiom:
         raise Refused("--idiom: two frameworks' own defaults are not the same work, so no ratio is made of them")
-    stands = standing(rows[0], rows[1], certificates.all)
+    stands = standing(one, other, certificates.all)
     if stands.certificate is None:
-        one, other = (case.backend_name for case in cases)
+        model, names = one.scope.model, f"{one.backend} {other.backend}"
         raise Refused(
-            f"{cases[0].model} {cases[0].scenario.name}: {one} against {other} has {stands.reason} (≠); prove first "
-            f"that both do the same work: python -m benchmarks certify {cases[0].model} --backends {one} {other}"
+            f"{model} {one.scope.scenario}: {one.backend} and {other.backend} cannot be compared: {stands.reason}; "
+            f"make a certificate with: python -m benchmarks certify {model} --backends {names}"
         )
 
 

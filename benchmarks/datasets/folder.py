@@ -1,28 +1,24 @@
-"""An image folder as people have it: DIR/train/CLASS/… with val or test, or DIR/CLASS/… to be divided.
-
-Endings are torchvision's (`ImageFolder`), so that the same files take part here and in the tutorials; a `.gif` does
-not. Hidden files are ignored. Links are followed unless they lead back to where they are.
-"""
+"""An image folder as people have it: DIR/train/CLASS/… with val or test, or DIR/CLASS/… to be divided."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.datasets.layout.naming import plain_roles
+from benchmarks.datasets.layout.read import Layout, read_layout
+from benchmarks.datasets.layout.scan import ENDINGS, NO_CLASS, UNUSED, Entry, scan, shown, unreadable
+from benchmarks.datasets.skipping import Skipped, kinds
 from harness.errors import Refused
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""torchvision.datasets.folder.IMG_EXTENSIONS, in either case."""
 DEFAULT_VALIDATION_SPLIT = 0.2
-
-_SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
 class ImageFile(NamedTuple):
@@ -36,12 +32,13 @@ class ImageFile(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What is in an image folder, before anything is decoded."""
+    """What is in an image folder, before anything is decoded. `copies` are names of files with the same content."""
 
     classes: tuple[str, ...]
     splits: dict[str, list[ImageFile]]
-    skipped: list[tuple[str, str]]
+    skipped: list[Skipped]
     notes: list[str]
+    copies: list[tuple[str, ...]]
 
     @property
     def test_is_val(self) -> bool:
@@ -49,124 +46,158 @@ class Listing(NamedTuple):
         return "test" not in self.splits
 
 
-def list_folder(folder: Path, validation_split: float | None = None, seed: int = 0) -> Listing:
+def list_folder(
+    folder: Path, validation_split: float | None = None, seed: int = 0, named_splits: str | None = None
+) -> Listing:
     """Find the images, classes and splits of a folder, and digest every file.
 
     Without `val`, a share `validation_split` of each class's training images (default 0.2) becomes it, chosen by the
-    seed. Raises `Refused` for a folder that is none, has fewer than two classes, a class without images, other classes
-    in another split, or the same file in two splits.
+    seed. `named_splits` is the value of `--splits`. Raises `Refused` for a folder that is absent, can be read in two
+    ways, has fewer than two classes, a class without images, other classes in another split, or an image in two splits.
     """
     if validation_split is not None and not 0 < validation_split < 1:
         raise Refused(f"--validation-split {validation_split:g} is not between 0 and 1")
-    skipped: list[tuple[str, str]] = []
-    try:
-        folders, notes = _split_folders(folder)
-        if "val" in folders and validation_split is not None:
-            raise Refused(f"{folder} has a folder {folders['val'].name} of its own; leave out --validation-split")
-        found = {split: _classes(folder, place, skipped) for split, place in folders.items()}
-        classes = _agreed(folder, found)
-        splits = {split: _digested(folder, classes, paths) for split, paths in found.items()}
-    except PermissionError as error:
-        raise Refused(f"{shown(error.filename)} cannot be read; change its permissions or remove it") from error
+    found = _sorted(folder, named_splits)
+    if "val" in found.layout.splits and validation_split is not None:
+        raise Refused(f"{shown(folder)} has a folder {found.place('val')} of its own; leave out --validation-split")
+    classes = _agreed(folder, found)
+    splits = _digested(classes, found)
+    copies = _same(splits)
+    _refuse_shared(folder, copies)
+    notes = list(found.layout.notes)
     if "val" not in splits:
         share = DEFAULT_VALIDATION_SPLIT if validation_split is None else validation_split
-        splits["train"], splits["val"] = _divide(splits["train"], classes, share, seed, notes)
-    _refuse_shared(splits)
-    notes += _ending_notes(skipped, splits)
+        splits["train"], splits["val"] = _divide(splits["train"], classes, share, seed)
+        notes.append(f"validation images: {share:g} of each class of the training images, chosen by seed {seed}")
+    notes += _copy_note(classes, copies, divided="val" not in found.layout.splits)
+    jpeg = sum(file.path.suffix.lower() == ".jpeg" for files in splits.values() for file in files)
+    notes += [f"{jpeg} .jpeg taken: among torchvision's endings of image files"] if jpeg else []
     if "test" not in splits:
         notes.append("no test images of their own: accuracy is that of the validation images")
-    return Listing(classes, splits, skipped, notes)
+    return Listing(classes, splits, found.skipped, notes, [tuple(file.name for _, file in same) for same in copies])
 
 
-def shown(path: str | Path) -> str:
-    """A path as text that every encoder takes; bytes that are no UTF-8 become escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+def inventory(folder: Path, named_splits: str | None = None) -> tuple[list[Skipped], list[tuple[str, ...]]]:
+    """Every file that is not used, and the names of every image that is in two splits, of a folder that is refused."""
+    try:
+        found = _sorted(folder, named_splits)
+    except Refused:
+        return [Skipped(entry.name, "", entry.skipped) for entry in scan(folder).files if entry.skipped], []
+    classes = tuple(sorted({name for images in found.images.values() for name in images}))
+    copies = _same(_digested(classes, found))
+    return found.skipped, [
+        tuple(file.name for _, file in one) for one in copies if len({split for split, _ in one}) > 1
+    ]
 
 
-def _split_folders(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    if not folder.is_dir():
-        raise Refused(f"{shown(folder)} is not a folder; give one with a folder of images per class")
-    inside = {p.name: p for p in folder.iterdir() if not p.name.startswith(".") and p.is_dir()}
-    if not inside:
-        raise Refused(f"{shown(folder)} has no folders in it; it needs one folder of images per class")
-    found: dict[str, Path] = {}
-    for split, names in _SPLIT_FOLDERS.items():
-        present = [inside[name] for name in names if name in inside]
-        if len(present) > 1:
-            raise Refused(f"{shown(folder)} has {present[0].name} and {present[1].name}; keep one of them")
-        if present:
-            found[split] = present[0]
-    if not found:
-        return {"train": folder}, []
-    if "train" not in found:
-        raise Refused(f"{shown(folder)} has {', '.join(sorted(found))} but no folder train")
-    unused = sorted(shown(name) for name, path in inside.items() if path not in found.values())
-    return found, [f"not used, beside train: {', '.join(unused)}"] if unused else []
+class _Sorted(NamedTuple):
+    """Every file of a folder in its place: images by split and class, all else skipped."""
+
+    layout: Layout
+    images: dict[str, dict[str, list[Entry]]]
+    skipped: list[Skipped]
+    by_class: dict[tuple[str, str], list[Skipped]]
+
+    def place(self, split: str) -> str:
+        """The folder of a split, for people."""
+        return next((shown(parts[0]) for parts in self.layout.splits[split].values()), split)
 
 
-def _classes(folder: Path, place: Path, skipped: list[tuple[str, str]]) -> dict[str, list[Path]]:
-    above = {place.resolve(), *place.resolve().parents}
-    classes: dict[str, list[Path]] = {}
-    for path in _entries(folder, place, above, skipped):
-        if path.is_dir():
-            classes[shown(path.name)] = list(_walk(folder, path, above | {path.resolve()}, skipped))
-        else:
-            skipped.append((shown(path.relative_to(folder)), "outside the folder of any class"))
-    return classes
-
-
-def _walk(folder: Path, place: Path, above: set[Path], skipped: list[tuple[str, str]]) -> Iterator[Path]:
-    for path in _entries(folder, place, above, skipped):
-        if path.is_dir():
-            yield from _walk(folder, path, above | {path.resolve()}, skipped)
-        elif path.suffix.lower() in ENDINGS:
-            yield path
-        else:
-            ending = shown(path.suffix) or "(none)"
-            skipped.append((shown(path.relative_to(folder)), f"its ending {ending} is not one of an image file"))
-
-
-def _entries(folder: Path, place: Path, above: set[Path], skipped: list[tuple[str, str]]) -> Iterator[Path]:
-    for path in sorted(place.iterdir()):
-        if path.name.startswith("."):
+def _sorted(folder: Path, named_splits: str | None) -> _Sorted:
+    tree = scan(folder)
+    layout = read_layout(folder, tree, named_splits)
+    if not tree.images():
+        raise Refused(f"{shown(folder)} has no images{_instead(entry.skipped for entry in tree.files)}")
+    images = {split: {name: list[Entry]() for name in classes} for split, classes in layout.splits.items()}
+    owners = {place: (split, name) for split, classes in layout.splits.items() for name, place in classes.items()}
+    around = {place[:depth] for place in owners for depth in range(len(place))}
+    found = _Sorted(layout, images, [], defaultdict(list))
+    for entry in tree.files:
+        prefixes = (entry.parts[:depth] for depth in range(1, len(entry.parts)))
+        owner = next((owners[parts] for parts in prefixes if parts in owners), None)
+        if owner is not None and not entry.skipped:
+            images[owner[0]][owner[1]].append(entry)
             continue
-        if path.is_file() or (path.is_dir() and path.resolve() not in above):
-            yield path
-        else:
-            reason = "a symbolic link that loops or leads nowhere" if path.is_symlink() else "neither file nor folder"
-            skipped.append((shown(path.relative_to(folder)), reason))
+        reason = entry.skipped or (NO_CLASS if entry.parts[:-1] in around else UNUSED)
+        skipped = Skipped(entry.name, owner[1] if owner else "", reason)
+        found.skipped.append(skipped)
+        if owner is not None:
+            found.by_class[owner].append(skipped)
+    return found
 
 
-def _agreed(folder: Path, found: dict[str, dict[str, list[Path]]]) -> tuple[str, ...]:
-    train = found["train"]
-    for split, classes in found.items():
+def _instead(reasons: Iterable[str]) -> str:
+    """What is there in place of images, and what to do."""
+    found = list(reasons)
+    if not found:
+        return "; add some or remove the folder"
+    files = "its file is" if len(found) == 1 else f"its {len(found)} files are"
+    return f"; {files} skipped ({kinds(found)}); convert or rename them to an ending that is read: {' '.join(ENDINGS)}"
+
+
+def _agreed(folder: Path, found: _Sorted) -> tuple[str, ...]:
+    train = found.images["train"]
+    for split, classes in found.images.items():
         if classes.keys() != train.keys():
             extra, absent = sorted(classes.keys() - train.keys()), sorted(train.keys() - classes.keys())
             where = [f"only in {split}: {', '.join(extra)}"] if extra else []
             where += [f"only in train: {', '.join(absent)}"] if absent else []
-            raise Refused(f"{shown(folder)}: train and {split} have different classes ({'; '.join(where)})")
-        empty = [name for name, paths in classes.items() if not paths]
+            raise Refused(
+                f"{shown(folder)}: train and {split} have different classes ({'; '.join(where)}); make them the same, "
+                "or name the folders to use with --splits train=FOLDER,… (none: the folders are the classes)"
+            )
+        empty = [name for name, images in classes.items() if not images]
         if empty:
-            raise Refused(f"{shown(folder)}: no images in class {empty[0]!r} ({split}); add some or remove the folder")
+            skipped = (one.reason for one in found.by_class[split, empty[0]])
+            raise Refused(f"{shown(folder)}: no images in class {empty[0]!r} ({split}){_instead(skipped)}")
     if len(train) < 2:
-        has = f"one class, {next(iter(train))!r}" if train else "no class folders"
+        has = "no class folders" if not train or plain_roles(train) else f"one class, {next(iter(train))!r}"
         raise Refused(f"{shown(folder)} has {has}; at least two folders of images are needed")
     return tuple(sorted(train))
 
 
-def _digested(folder: Path, classes: Sequence[str], found: dict[str, list[Path]]) -> list[ImageFile]:
-    def one(job: tuple[int, Path]) -> ImageFile:
-        label, path = job
-        with path.open("rb") as file:
+def _digested(classes: Sequence[str], found: _Sorted) -> dict[str, list[ImageFile]]:
+    def one(job: tuple[int, Entry]) -> ImageFile:
+        label, entry = job
+        with entry.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return ImageFile(path, shown(path.relative_to(folder)), label, path.stat().st_size, digest)
+        return ImageFile(entry.path, entry.name, label, entry.path.stat().st_size, digest)
+
+    def every(images: Mapping[str, list[Entry]]) -> list[tuple[int, Entry]]:
+        return [(label, entry) for label, name in enumerate(classes) for entry in images.get(name, [])]
 
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(one, [(label, path) for label, name in enumerate(classes) for path in found[name]]))
+        try:
+            return {split: list(pool.map(one, every(images))) for split, images in found.images.items()}
+        except OSError as error:
+            raise unreadable(error) from error
+
+
+def _same(splits: Mapping[str, Iterable[ImageFile]]) -> list[list[tuple[str, ImageFile]]]:
+    """Files with the same content, each with its split; empty files are not compared."""
+    groups: dict[str, list[tuple[str, ImageFile]]] = defaultdict(list)
+    for split, files in splits.items():
+        for file in files:
+            if file.size:
+                groups[file.sha256].append((split, file))
+    return [same for same in groups.values() if len(same) > 1]
+
+
+def _refuse_shared(folder: Path, copies: list[list[tuple[str, ImageFile]]]) -> None:
+    shared = [same for same in copies if len({split for split, _ in same}) > 1]
+    if shared:
+        numbers = Counter(" and ".join(dict.fromkeys(split for split, _ in same)) for same in shared)
+        split, first = shared[0][0]
+        other = next(file for place, file in shared[0] if place != split)
+        raise Refused(
+            f"{shown(folder)}: {len(shared)} image{'s are' if len(shared) > 1 else ' is'} in more than one split "
+            f"({', '.join(f'{names}: {count}' for names, count in numbers.items())}), such as {first.name!r} and "
+            f"{other.name!r}; keep each in one split; `show {shlex.quote(shown(folder))}` lists them all"
+        )
 
 
 def _divide(
-    files: list[ImageFile], classes: Sequence[str], share: float, seed: int, notes: list[str]
+    files: list[ImageFile], classes: Sequence[str], share: float, seed: int
 ) -> tuple[list[ImageFile], list[ImageFile]]:
     """A file that occurs twice stays on the training side, so that no image is on both."""
     copies = Counter(file.sha256 for file in files)
@@ -176,32 +207,22 @@ def _divide(
         single = [file for file in mine if copies[file.sha256] == 1]
         wanted = max(1, round(len(mine) * share))
         if wanted > len(single) or wanted >= len(mine):
-            raise Refused(f"class {name!r} has too few images ({len(mine)}) to take {share:g} of them for validation")
+            raise Refused(
+                f"class {name!r} has too few images ({len(mine)}) to take {share:g} of them for validation; "
+                "add some, or sort the images into train/CLASS and val/CLASS"
+            )
         key = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:16], "little")
         order = np.random.Generator(np.random.Philox(key=key)).permutation(len(single))
         chosen.update(single[i].path for i in order[:wanted])
-    notes.append(f"validation images: {share:g} of each class of the training images, chosen by seed {seed}")
-    repeated = sum(count for count in copies.values() if count > 1)
-    if repeated:
-        notes.append(f"{repeated} files have a copy among the others; they stay in the training images")
     return [f for f in files if f.path not in chosen], [f for f in files if f.path in chosen]
 
 
-def _refuse_shared(splits: dict[str, list[ImageFile]]) -> None:
-    owner: dict[str, tuple[str, str]] = {}
-    for split, files in splits.items():
-        for file in files:
-            other, name = owner.setdefault(file.sha256, (split, file.name))
-            if other != split and file.size:
-                raise Refused(f"the same image is in {other} and in {split}: {name!r} and {file.name!r}; remove one")
-
-
-def _ending_notes(skipped: list[tuple[str, str]], splits: dict[str, list[ImageFile]]) -> list[str]:
-    notes = []
-    gif = sum(Path(name).suffix.lower() == ".gif" for name, _ in skipped)
-    jpeg = sum(file.path.suffix.lower() == ".jpeg" for files in splits.values() for file in files)
-    if gif:
-        notes.append(f"{gif} .gif skipped: not among torchvision's endings of image files ({' '.join(ENDINGS)})")
-    if jpeg:
-        notes.append(f"{jpeg} .jpeg taken: among torchvision's endings of image files")
-    return notes
+def _copy_note(classes: Sequence[str], copies: list[list[tuple[str, ImageFile]]], *, divided: bool) -> list[str]:
+    counted = Counter(file.label for same in copies for _, file in same)
+    if not counted:
+        return []
+    per_class = ", ".join(f"{classes[label]} {count}" for label, count in sorted(counted.items()))
+    several = sum(len({file.label for _, file in same}) > 1 for same in copies)
+    twice = [f"{several} image{'s are' if several > 1 else ' is'} in more than one class"] if several else []
+    kept = ["they stay in the training images"] if divided else []
+    return ["; ".join([f"{counted.total()} files have a copy among the others ({per_class})", *twice, *kept])]

@@ -12,9 +12,11 @@ import msgspec
 
 from benchmarks.datasets.archive import Archive, fetch
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays, prepare_made
-from benchmarks.datasets.folder import shown
+from benchmarks.datasets.folder import inventory as folder_inventory
+from benchmarks.datasets.layout.scan import shown
 from benchmarks.datasets.prepare import Progress, prepare_folder
 from benchmarks.datasets.writing import Prepared
+from harness.dataset import images_per_class
 from harness.errors import Refused
 from harness.plugins import dataset
 
@@ -70,6 +72,7 @@ def prepare(
     data: str,
     image_size: int | None = None,
     validation_split: float | None = None,
+    splits: str | None = None,
     seed: int = 0,
     cache: str | None = None,
     plugin: str | None = None,
@@ -78,15 +81,18 @@ def prepare(
     """Prepare `--data`: a name, or a folder. Plain values in and out, so that a worker can be asked for it.
 
     Returns `folder` (what `open_dataset` opens), `files` (where the names in `files.json` start, or None) and `meta`.
+    `images` has the number of images of each class by split. `splits` says which folders are splits, or `none`.
     `plugin` is the file or module whose function `data` is. `seed` chooses the validation images where the data has
     none. Image size 224 for folders unless given; arrays have their own. Raises `Refused` for bad input and `Declined`
     where a download is impossible.
     """
     if validation_split is not None and (plugin is not None or data in DATASETS):
         raise Refused(f"dataset {data} has validation images of its own; leave out --validation-split")
+    if splits is not None and (plugin is not None or data in DATASETS):
+        raise Refused(f"dataset {data} is no image folder; leave out --splits")
     if plugin is not None:
-        classes, splits = dataset(plugin, data)
-        arrays = ArraySet(tuple(classes), splits, f"plugin {Path(plugin).name}")
+        classes, made_splits = dataset(plugin, data)
+        arrays = ArraySet(tuple(classes), made_splits, f"plugin {Path(plugin).name}")
         return _answer(prepare_arrays(data, arrays, image_size=image_size, cache=cache))
     if data in DATASETS:
         made = prepare_made(data, _source_digest(), DATASETS[data].make, image_size=image_size, cache=cache)
@@ -108,12 +114,19 @@ def prepare(
             name=name,
             image_size=image_size or 224,
             validation_split=validation_split,
+            named_splits=splits,
             seed=seed,
             cache=cache,
             origin=origin,
             progress=_every_hundredth(data, report) if report else None,
         )
     )
+
+
+def inventory(*, data: str, splits: str | None = None) -> tuple[list[tuple[str, str]], list[tuple[str, ...]]]:
+    """The files of an image folder that are not used, with the reason, and those that are in two splits."""
+    skipped, shared = folder_inventory(Path(data).expanduser(), splits)
+    return [(one.name, one.reason) for one in skipped], shared
 
 
 def _every_hundredth(data: str, report: Callable[[dict[str, Any]], None]) -> Progress:
@@ -125,7 +138,9 @@ def _every_hundredth(data: str, report: Callable[[dict[str, Any]], None]) -> Pro
 
 
 def _answer(prepared: Prepared) -> dict[str, Any]:
+    classes = len(prepared.meta.classes)
     return {
+        "images": {split: images_per_class(prepared.folder, split, classes) for split in prepared.meta.counts},
         "folder": str(prepared.folder),
         "files": None if prepared.files is None else str(prepared.files),
         "meta": msgspec.to_builtins(prepared.meta),

@@ -17,9 +17,10 @@ import msgspec
 import numpy as np
 import PIL
 
-from benchmarks.datasets.decode import Decoded, Unreadable, decode
 from benchmarks.datasets.folder import ImageFile, Listing, list_folder
+from benchmarks.datasets.skipping import Skipped, skipped_note
 from benchmarks.datasets.writing import Prepared, Rows, entry, finish, recipe_key
+from harness.decode import Decoded, Unreadable, decode
 from harness.errors import Refused
 
 Progress = Callable[[int, int], None]
@@ -31,6 +32,7 @@ def prepare_folder(
     name: str,
     image_size: int,
     validation_split: float | None = None,
+    named_splits: str | None = None,
     seed: int = 0,
     cache: str | Path | None = None,
     origin: str = "",
@@ -41,11 +43,12 @@ def prepare_folder(
     Files that cannot be decoded are skipped, counted and listed with the reason. Raises `Refused` as `list_folder`
     does, and when more than half of a class is unreadable.
     """
-    listing = list_folder(source, validation_split, seed)
+    listing = list_folder(source, validation_split, seed, named_splits)
     side = round(image_size * 8 / 7)
     files = [(split, f.name, f.label, f.size, f.sha256) for split in listing.splits for f in listing.splits[split]]
     key = recipe_key(
-        name, side, image_size, origin, PIL.__version__, listing.classes, listing.skipped, listing.notes, files
+        *(name, side, image_size, origin, PIL.__version__, listing.classes),
+        *(listing.skipped, listing.notes, listing.copies, files),
     )
 
     def make(place: Path) -> None:
@@ -60,20 +63,21 @@ def prepare_folder(
             test_is_val=listing.test_is_val,
             origin=origin or f"image folder {name}",
             notes=(*listing.notes, *written.notes),
-            skipped=(*listing.skipped, *written.skipped),
+            skipped=tuple((one.name, one.reason) for one in (*listing.skipped, *written.skipped)),
+            copies=tuple(listing.copies),
         )
 
     return entry(name, key, cache, make)._replace(files=source.absolute())
 
 
 class _Written(NamedTuple):
-    skipped: list[tuple[str, str]]
+    skipped: list[Skipped]
     notes: list[str]
 
 
 def _decode_all(place: Path, listing: Listing, side: int, progress: Progress | None) -> _Written:
     total, done, animated = sum(map(len, listing.splits.values())), 0, 0
-    skipped: list[tuple[str, str]] = []
+    skipped: list[Skipped] = []
     given: Counter[int] = Counter()
     lost: dict[int, list[str]] = defaultdict(list)
     for split, files in listing.splits.items():
@@ -82,7 +86,7 @@ def _decode_all(place: Path, listing: Listing, side: int, progress: Progress | N
             for file, result in _decoded(files, side):
                 given[file.label] += 1
                 if isinstance(result, Unreadable):
-                    skipped.append((file.name, str(result)))
+                    skipped.append(Skipped(file.name, listing.classes[file.label], str(result), "unreadable"))
                     lost[file.label].append(f"{file.name!r} ({result})")
                 else:
                     rows.append(result.pixels)
@@ -94,7 +98,7 @@ def _decode_all(place: Path, listing: Listing, side: int, progress: Progress | N
                     progress(done, total)
         for label in sorted(set(range(len(listing.classes))) - set(labels)):
             gone, why = listing.classes[label], ", ".join(lost[label][:3])
-            raise Refused(f"no readable image of class {gone!r} is left in {split}; skipped were {why}")
+            raise Refused(f"no readable image of class {gone!r} is left in {split}; repair or replace {why}")
         np.save(place / f"{split}.labels.npy", np.array(labels, dtype=np.int64))
         (place / f"{split}.files.json").write_bytes(msgspec.json.encode(names))
     for label, examples in lost.items():
@@ -103,7 +107,7 @@ def _decode_all(place: Path, listing: Listing, side: int, progress: Progress | N
                 f"{len(examples)} of {given[label]} images of class {listing.classes[label]!r} are unreadable, "
                 f"such as {examples[0]}; repair or remove them"
             )
-    notes = [f"{len(skipped)} images skipped as unreadable"] if skipped else []
+    notes = skipped_note([*listing.skipped, *skipped], listing.classes)
     notes += [f"{animated} animated images: the first frame of each was taken"] if animated else []
     return _Written(skipped, notes)
 

@@ -55,7 +55,6 @@ class Arm:
     PACKAGES, ENGINES, FORMATS = reference.PACKAGES, reference.ENGINES, reference.FORMATS
     import_weights = staticmethod(reference.import_weights)
     export_weights = staticmethod(reference.export_weights)
-    named_weights = staticmethod(reference.named_weights)
     decline = staticmethod(reference.decline)
 
     def __init__(self) -> None:

@@ -152,7 +152,7 @@ class Bench:
             seed=seed,
         )
         weights = str(self._checkpoint.path)
-        job = Job(case=case, dataset_path=str(data.folder), checkpoint_path=weights, plugins=(PLUGIN,), train_pass=8)
+        job = Job(case=case, dataset_path=str(data.folder), checkpoint_path=weights, plugins=(PLUGIN,), train_sample=8)
         return Planned(case, job)
 
     def _jobs(self, setting: Setting, data: Prepared) -> tuple[Job, Job]:

@@ -65,7 +65,7 @@ def ask_all(on_event: Callable[[Event], None]) -> list[Probed]:
     for backend, facts in read_catalogue().backends.items():
         if backend == "reference":
             continue
-        smallest = min(facts.models, key=lambda name: facts.models[name])
+        smallest = min(facts.models, key=lambda name: facts.models[name].gmacs)
         for engine in facts.engines or (None,):
             on_event({"begin": f"asking {backend} {engine or ''}"})
             bound, free = (_ask(backend, engine, smallest, cores) for cores in (1, None))

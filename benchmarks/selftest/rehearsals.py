@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from backends import reference
 from benchmarks.selftest.arms import FIRST, SECOND
 from harness import machine
-from harness.rehearsal import IMAGES, STEPS, rehearse
+from harness.rehearsal import STEPS, rehearse
 from harness.spec import Job, Scenario
-from results.answers import Answers, Pair, open_answers
+from results.arm_answers import Answers, Pair, open_answers
 from results.certificate import Arm, Certificate, Check, essence, packages, seal
 from results.proof import prove
 
@@ -67,6 +67,7 @@ class Rehearsals:
                 image_sizes=(case.image_size,),
                 arms=(one, other),
                 scenarios={case.scenario.name: essence(case.scenario)},
+                batch_sizes={case.scenario.name: tuple(stage.batch_size for stage in case.scenario.stages)},
                 checks=tuple(self.compare(first, second)),
                 made="",
                 seconds=0.0,
@@ -85,7 +86,7 @@ def failures(checks: list[Check]) -> list[str]:
 
 
 def _rehearsed(scenario: Scenario) -> Scenario:
-    return replace(scenario, stages=tuple(replace(s, epochs=STEPS, batch_size=IMAGES) for s in scenario.stages))
+    return replace(scenario, stages=tuple(replace(s, epochs=STEPS) for s in scenario.stages))
 
 
 def _encoded(job: Job) -> bytes:

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 
 from harness.contract import Effective, Layer, Model, Tensor
-from harness.errors import Declined
 from harness.schedule import factors
 
 
@@ -93,10 +92,6 @@ def open_session(case, model, classes):
     return Session(classes)
 
 
-def named_weights(model):
-    raise Declined(f"nobody publishes weights of {model.name}")
-
-
 MEAN_COLOUR = Model(name="mean-colour", build=Session, classifier="head.", blocks=1, minimum_size=8, gmacs=0.001)
 BACKENDS = {
     "mean-colour": SimpleNamespace(
@@ -106,6 +101,5 @@ BACKENDS = {
         FORMATS=(),
         decline=decline,
         open_session=open_session,
-        named_weights=named_weights,
     )
 }

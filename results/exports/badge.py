@@ -9,7 +9,7 @@ import msgspec
 import pandas as pd
 
 from results.metric import METRICS
-from results.sheet import figure, plain
+from results.wording import figure, plain
 
 FIGURE, NO_FIGURE, BROKEN = "#007ec6", "#9f9f9f", "#e05d44"
 """Colours: shields.io's blue, grey and red. No figure is called good or bad: that needs one to compare it with."""
@@ -48,4 +48,4 @@ def _shown(row: Mapping[Hashable, Any], metric: str) -> tuple[str, str]:
         return row["status"], NO_FIGURE if row["status"] in ("skipped", "interrupted") else BROKEN
     if pd.isna(row[metric]):
         return "no figure", NO_FIGURE
-    return f"{figure(row, metric, brief=metric == 'accuracy')} {METRICS[metric].unit}", FIGURE
+    return f"{figure(row, metric, brief=metric != 'throughput')} {METRICS[metric].unit}", FIGURE

@@ -7,15 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import pandas as pd
 
 from results.certificate import NO_CERTIFICATES, Certificates
-from results.exports.headline import headlines
-from results.render import PROBLEMS, escape, markdown_table, with_models
-from results.sheet import Block, Column, Problem, Sheet, compose
+from results.render import PROBLEMS, emphasised, escape, markdown_table, with_models
+from results.sheet import Column, Problem, Sheet, compose
 
 TITLE = "### Fine-tuning benchmarks"
 ONLY_ARMS = "Only arms of comparisons were measured; their verdicts are what `python -m benchmarks compare` prints."
-
-LEFT_OUT = ("epoch\ns", "± test", "MB")
-"""Columns that do not fit the width of a comment; `table` has them."""
 
 MOST_ROWS, LONGEST_REASON = 40, 300
 """GitHub refuses a comment of over 65 536 characters."""
@@ -28,19 +24,18 @@ def as_summary(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES
     """
     if table.empty:
         return f"{TITLE}\n\n{ONLY_ARMS}\n"
-    return "\n".join(_lines(compose(table, certificates), headlines(table))) + "\n"
+    return "\n".join(_lines(compose(table, certificates))) + "\n"
 
 
-def _lines(sheet: Sheet, answers: list[str]) -> Iterator[str]:
+def _lines(sheet: Sheet) -> Iterator[str]:
     yield TITLE
-    for sentence in answers or ["Nothing was measured."]:
-        yield from ("", f"**{escape(sentence)}**")
+    for said in sheet.answer:
+        yield from ("", emphasised(said))
     for warning in sheet.warnings:
         yield from ("", f"⚠ {escape(warning)}")
     yield from ("", escape(sheet.caption))
-    for block in sheet.blocks:
-        yield from ("", *([f"**{escape(block.title)}**", ""] if block.title else ()))
-        yield from _shortened(*with_models(_narrow(block)))
+    if sheet.block is not None:
+        yield from ("", *_shortened(*with_models(sheet.block)))
     for note in sheet.footnotes:
         yield from ("", escape(note))
     if sheet.problems:
@@ -50,12 +45,6 @@ def _lines(sheet: Sheet, answers: list[str]) -> Iterator[str]:
         )
     if sheet.legend:
         yield from _folded("How to read it", [line for note in sheet.legend for line in (escape(note), "")])
-
-
-def _narrow(block: Block) -> Block:
-    kept = [place for place, column in enumerate(block.columns) if column.title not in LEFT_OUT]
-    groups = tuple((title, tuple(tuple(row[place] for place in kept) for row in rows)) for title, rows in block.groups)
-    return Block(block.title, tuple(block.columns[place] for place in kept), groups)
 
 
 def _shortened(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Iterator[str]:

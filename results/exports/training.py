@@ -6,16 +6,18 @@ import hashlib
 import math
 from collections.abc import Hashable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import pandas as pd
 
-from harness.record import Epoch, Record
+from harness.record import Record
 from harness.spec import Case
 from results.metric import METRICS
 from results.rows import record_at
+from results.windows import training_seconds
 
 Setting = str | bool | int | float
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -23,7 +25,7 @@ CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
 class Point(NamedTuple):
-    """A curve's value after epoch `step` (from 1), `at` seconds since 1970 – training time alone, not evaluation."""
+    """A curve's value after epoch `step` (from 1). `at` is seconds since 1970 plus those of training alone."""
 
     step: int
     at: float
@@ -90,14 +92,12 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Setting]]:
 
 
 def _curves(record: Record, began: float) -> dict[str, tuple[Point, ...]]:
-    epochs: list[tuple[int, float, Epoch]] = []
-    at = began
-    for number, epoch in enumerate((epoch for stage in record.stages for epoch in stage.epochs), 1):
-        at += epoch.seconds
-        epochs.append((number, at, epoch))
-    if not epochs:
+    epochs = [epoch for stage in record.stages for epoch in stage.epochs]
+    ends = accumulate((second for stage in record.stages for second in training_seconds(stage)), initial=began)
+    timed = list(enumerate(zip(islice(ends, 1, None), epochs, strict=True), 1))
+    if not timed:
         return {}
-    return {name: tuple(Point(step, when, getattr(epoch, name)) for step, when, epoch in epochs) for name in CURVES}
+    return {name: tuple(Point(step, at, getattr(epoch, name)) for step, (at, epoch) in timed) for name in CURVES}
 
 
 def _tags(row: Mapping[Hashable, Any]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from results.report.drawing import Look, finish, kept
 from results.report.material import Shown
 from results.report.panels import Panel, panels
 from results.report.section import Chart, Section
-from results.sheet import plain
+from results.wording import plain
 
 WIDE = 30
 """Where the longest training took so many times as long as the shortest, the axis is logarithmic."""
@@ -91,7 +91,9 @@ def _overview(number: int, cases: Sequence[Shown], scenarios: Look, arms: Look) 
     x = time_axis([case.row["train_s"] for case in cases], "training, s")
     y = alt.Y("accuracy:Q", title="accuracy, %", scale=alt.Scale(zero=False))
     colour = alt.Color("scenario:N", scale=scenarios.colour(names), legend=alt.Legend(title="scenario"))
-    shape = alt.Shape("arm:N", scale=arms.shape(pairs), legend=alt.Legend(title="model · backend", columns=1))
+    shape = alt.Shape(
+        "arm:N", scale=arms.shape(pairs), legend=alt.Legend(title="model · backend", columns=1, labelLimit=0)
+    )
     tooltip = [alt.Tooltip(f"{name}:N") for name in ("scenario", "arm", "runs", "seeds", "front")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".4~g") for name in ("accuracy", "seconds")]
     base = alt.Chart(alt.NamedData("cases")).transform_filter(kept("model", "backend", "scenario"))

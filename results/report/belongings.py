@@ -15,7 +15,7 @@ from harness.errors import Refused
 from results.objects import get_json
 from results.report.material import Material, StoredRun
 from results.report.section import Grid, Row
-from results.sheet import plain
+from results.wording import plain
 
 CARRIED = 600_000
 """Bytes of records that the page carries along at most, packed and encoded."""

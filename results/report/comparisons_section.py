@@ -17,7 +17,7 @@ from results.pair_ratio import log_ratio
 from results.report.drawing import finish, height_of
 from results.report.section import Chart, Grid, Row, Section
 from results.rows import PairRow
-from results.sheet import plain
+from results.wording import plain
 
 DRAWN = 12
 """Comparisons whose pairs are drawn, at most: the latest."""

@@ -14,7 +14,7 @@ from results.report.drawing import finish, kept
 from results.report.figures_section import described
 from results.report.material import Material
 from results.report.section import Chart, Choice, Facets, Grid, Row, Section
-from results.sheet import plain
+from results.wording import plain
 
 DRAWN = 24
 """Cases that are drawn at most: those with a change first, then those with the most runs."""

@@ -16,8 +16,9 @@ from results.certificate import Certificates, read_certificates
 from results.compared import Compared, comparisons
 from results.read import TYPES, NothingMeasured, load, row_files
 from results.rows import RunRow, record_at, scan
-from results.sheet import SETTINGS, Sheet, compose, extra_columns, plain, setting
+from results.sheet import Sheet, Style, compose
 from results.tabulate import GROUP, table
+from results.wording import SETTINGS, extra_columns, plain, worded
 
 Row = Mapping[Hashable, Any]
 
@@ -92,7 +93,7 @@ def gather(path: Path) -> Material:
     if rows.empty:
         said = tuple(frame.attrs["warnings"])
         return Material(results_dir, frame, rows, None, (), _runs(path), proofs, said, tuple(compared))
-    sheet, shown = compose(rows, proofs), _shown(frame, rows)
+    sheet, shown = compose(rows, proofs, Style(explain=True)), _shown(frame, rows)
     return Material(results_dir, frame, rows, sheet, shown, _runs(path), proofs, sheet.warnings, tuple(compared))
 
 
@@ -119,8 +120,8 @@ def _shown(frame: pd.DataFrame, rows: pd.DataFrame) -> tuple[Shown, ...]:
     shown: list[Shown] = []
     for row in good.to_dict("records"):
         group = places[_identity(tuple(row[name] for name in GROUP))]
-        where = [_worded(name, row) for name in extra if name in SETTINGS]
-        telling = [_worded(name, row) for name in extra if name not in SETTINGS]
+        where = [worded(row, name) for name in extra if name in SETTINGS]
+        telling = [worded(row, name) for name in extra if name not in SETTINGS]
         shown.append(
             Shown(
                 number=len(shown),
@@ -137,10 +138,6 @@ def _shown(frame: pd.DataFrame, rows: pd.DataFrame) -> tuple[Shown, ...]:
 
 def _identity(key: Any) -> tuple[Any, ...]:
     return tuple(None if pd.isna(value) else value for value in key)
-
-
-def _worded(name: str, row: Row) -> str:
-    return SETTINGS[name].format(setting(row, name)) if name in SETTINGS else f"{name} {setting(row, name)}"
 
 
 def _process(row: Row) -> Process:

@@ -14,7 +14,7 @@ from harness.augment import centre_crop
 from harness.dataset import Dataset
 from results.report.predictions import JudgedImages
 from results.report.thinning import evenly
-from results.sheet import plain
+from results.wording import plain
 
 FindPixels = Callable[[str], Dataset | None]
 """The prepared data set with this SHA-256, or None where it is no longer kept."""

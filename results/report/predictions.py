@@ -15,7 +15,7 @@ from results.compared import Compared
 from results.objects import get_arrays
 from results.report.material import Process, Shown
 from results.report.thinning import evenly
-from results.sheet import plain
+from results.wording import plain
 
 NO_STEPS = np.zeros(0, dtype=np.int64)
 POOLED = 5

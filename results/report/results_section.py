@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from results.render import with_models
 from results.report.material import Material
 from results.report.section import Grid, Row, Section
-from results.sheet import Block
+from results.sheet import Block, Sheet
 
 
 def table_section(material: Material) -> Section:
@@ -14,7 +13,7 @@ def table_section(material: Material) -> Section:
     sheet = material.sheet
     if sheet is None:
         return Section(id="table", title="All cases", notes=("There is no record to tabulate.",))
-    grids = [_grid(block, material) for block in sheet.blocks]
+    grids = [_grid(sheet, sheet.block, material)] if sheet.block else []
     if sheet.problems:
         rows = tuple(Row((p.status, p.case, p.reason, str(p.runs))) for p in sheet.problems)
         columns = ("status", "case", "reason", "runs")
@@ -28,24 +27,9 @@ def table_section(material: Material) -> Section:
     )
 
 
-def _grid(block: Block, material: Material) -> Grid:
-    columns = tuple(column.title.replace("\n", " ") for column in block.columns)
-    words = next((n for n, column in enumerate(block.columns) if column.figures), len(columns))
-    rows = tuple(_with_facets(block, material)) if not block.title else tuple(_by_names(block))
-    return Grid(block.title or "Figures", ("model · backend", *columns), rows, words + 1, folded=False)
-
-
-def _with_facets(block: Block, material: Material) -> Iterator[Row]:
-    """The sheet groups rows by model and backend and keeps their order, and so do these."""
-    groups: dict[str, list[int]] = {}
-    for case in material.shown:
-        groups.setdefault(f"{case.model} · {case.backend}", []).append(case.number)
-    for title, rows in block.groups:
-        for number, cells in zip(groups[title], rows, strict=True):
-            yield Row((title, *cells), material.shown[number].facets)
-
-
-def _by_names(block: Block) -> Iterator[Row]:
-    for title, rows in block.groups:
-        for cells in rows:
-            yield Row((title, *cells), {"model": title, "scenario": cells[0]})
+def _grid(sheet: Sheet, block: Block, material: Material) -> Grid:
+    columns, rows = with_models(block)
+    words = next((n for n, column in enumerate(columns) if column.figures), len(columns))
+    shown = (material.shown[place] for place in sheet.places)
+    cells = tuple(Row(row, case.facets) for row, case in zip(rows, shown, strict=True))
+    return Grid("Figures", tuple(column.title.replace("\n", " ") for column in columns), cells, words, folded=False)

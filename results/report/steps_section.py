@@ -34,7 +34,7 @@ def steps_section(shown: Sequence[Shown], points: int = ALL) -> Section:
         "Step times",
         paragraphs=(
             "Each strip is one process from its first step to its last, dark where a step took its usual time, bright "
-            "where it took longer: × the median step of its throughput window. Steps of the latency window are "
+            "where it took longer: × the median step of its stage's throughput window. Steps of the latency window are "
             "synchronised, the others are not.",
         ),
         choices=(Choice("chosen", "Step by step", names, names[0][0]),),
@@ -55,18 +55,28 @@ def kinds(process: Process) -> list[str]:
 
 def _steps(process: Process, limit: int) -> Iterator[dict[str, Any]]:
     of = kinds(process)
-    steps = process.step_us[: len(of)]
-    usual = [step for step, kind in zip(steps, of, strict=True) if kind == "throughput"]
-    median = float(np.median(usual if usual else steps))
+    steps, usual = process.step_us[: len(of)], _usual(process)
     places = peaks(steps, limit)
     for place, end in zip(places, [*places[1:], len(steps)], strict=True):
         yield {
             "step": int(place) + 1,
             "next": int(end) + 1,
             "ms": float(steps[place]) / 1000,
-            "usual": float(steps[place]) / median if median else None,
+            "usual": float(steps[place]) / usual[place] if usual[place] else None,
             "kind": of[place],
         }
+
+
+def _usual(process: Process) -> list[float]:
+    """For each step the median step of its own stage's throughput window: steps of two stages are unlike."""
+    found: list[float] = []
+    for stage in process.record.stages:
+        counts = [window.steps for window in stage.windows]
+        own = process.step_us[len(found) : len(found) + sum(counts)]
+        of = [window.kind for window in stage.windows for _ in range(window.steps)]
+        timed = [step for step, kind in zip(own, of, strict=True) if kind == "throughput"]
+        found += [float(np.median(timed or own))] * len(own)
+    return found
 
 
 def _first(case: Shown) -> Process:

@@ -11,7 +11,7 @@ from harness.spec import Stage
 from results.report.belongings import downloads, environments, repeated
 from results.report.material import Material, Shown
 from results.report.section import Grid, Row, Section
-from results.sheet import plain
+from results.wording import plain
 
 
 def trust_section(material: Material) -> Section:

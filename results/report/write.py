@@ -9,7 +9,7 @@ from altair.utils.schemapi import debug_mode
 
 from harness.errors import Refused
 from results.report.accuracy_section import accuracy_section, arm
-from results.report.answer import answer_section
+from results.report.answer_section import answer_section
 from results.report.comparisons_section import comparisons_section, noise_section
 from results.report.drawing import look
 from results.report.export import export_figures
@@ -26,7 +26,7 @@ from results.report.section import Section
 from results.report.steps_section import steps_section
 from results.report.target_section import target_section
 from results.report.trust_section import trust_section
-from results.sheet import plain
+from results.wording import plain
 
 CHARTS = 40
 """Charts of a section that are drawn at most."""

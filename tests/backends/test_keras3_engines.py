@@ -387,7 +387,7 @@ def _pipeline(session: Any, folder: Path) -> dict[str, Any]:
         _train(session, stage, feed)
         found[key] = feed.delivered.samples_seen
     plain = _feed(session, stage, files, input="native")
-    decoded = sorted(float(np.mean(image)) for images, _ in native.batches(plain, 0) for image in images.numpy())
+    decoded = sorted(float(np.mean(image)) for images, _ in native.Pipeline(plain).epoch(0) for image in images.numpy())
     arrays = sorted(float(np.mean(i)) for batch in _feed(session, stage).epoch(0) for i in batch.images)
     found["decoded_difference"] = float(np.abs(np.array(decoded) - arrays).max())
     return found

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from backends import keras3, pytorch
 from backends.keras3 import maps
-from backends.keras3.models import SOURCES, efficientnet, mobilenet_v2, resnet
+from backends.keras3.models import efficientnet, mobilenet_v2, resnet
+from backends.keras3.published import MOBILENET_V2
+from harness.checkpoint import NORMALISATIONS
 
 TABLES = {
     "resnet18": resnet.weight_map((2, 2, 2, 2)),
@@ -22,8 +27,23 @@ TABLES = {
 def test_every_width_of_mobilenet_has_a_source_and_alexnet_has_no_twin() -> None:
     widths = {"mobilenet-v2"} | {f"mobilenet-v2-{w}" for w in ("0.35", "0.5", "0.75", "1.3", "1.4")}
     assert set(keras3.MODELS) == {"resnet18", "resnet34", "efficientnet-b0", "efficientnet-b3"} | widths
-    assert set(SOURCES) == widths
+    assert {name for name, model in keras3.MODELS.items() if model.published} == widths
     assert keras3.ENGINES[0] == "tensorflow"
+
+
+@pytest.mark.skipif(not find_spec("keras"), reason="keras is not installed")
+def test_the_published_weights_are_those_that_keras_fetches() -> None:
+    spec = find_spec("keras")
+    assert spec is not None and spec.origin is not None
+    source = (Path(spec.origin).parent / "src/applications/mobilenet_v2.py").read_text()
+    (folder,) = re.findall(r'BASE_WEIGHT_PATH = \(\s*"(\S+)"', source)
+    assert re.search(r'"mobilenet_v2_weights_tf_dim_ordering_tf_kernels"\s+f"_\{float\(alpha\)\}_\{rows\}.h5"', source)
+    assert 'preprocess_input(\n        x, data_format=data_format, mode="tf"' in source  # from -1 to 1
+    (widths,) = re.findall(r"alpha not in \[(.*)\]:", source)
+    assert {float(width) for width in widths.split(",")} == set(MOBILENET_V2)
+    for width, published in MOBILENET_V2.items():
+        assert published.url == f"{folder}mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_224.h5"
+        assert published.normalisation == NORMALISATIONS["minus-one-to-one"]
 
 
 def test_facts_about_a_model_are_those_of_its_twin() -> None:

@@ -17,7 +17,6 @@ import pytest
 from backends import keras3
 from backends.keras3 import maps
 from backends.keras3.models import undrawn
-from harness.errors import Declined
 from harness.initial import random_arrays
 from harness.spec import Case, Scenario, Stage
 from tests.backends.programs import answered
@@ -69,18 +68,6 @@ def test_without_dropout_every_rate_is_0() -> None:
 
 def test_drop_connect_is_off_in_frozen_blocks_and_on_elsewhere() -> None:  # V13
     assert probed()["passes_differ"] == {"none": True, "backbone": False, "15": True, "17": False}
-
-
-@pytest.mark.parametrize(
-    ("model", "said"),
-    [
-        ("resnet18", "keras.applications has no ImageNet weights for resnet18; give torchvision's file"),
-        ("efficientnet-b3", "belong to a network that normalises images in itself; give efficientnet_pytorch's file"),
-    ],
-)
-def test_named_weights_that_are_not_exact_are_declined_in_one_sentence(model: str, said: str) -> None:
-    with pytest.raises(Declined, match=said):
-        keras3.named_weights(keras3.MODELS[model])
 
 
 def _case(model: str, **fields: Any) -> Case:

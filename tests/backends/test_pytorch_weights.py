@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 from collections import OrderedDict
@@ -13,8 +12,8 @@ import numpy as np
 import pytest
 
 from backends import pytorch
-from harness.checkpoint import NORMALISATIONS, read_checkpoint, write_checkpoint
-from harness.errors import Declined, Refused
+from harness.checkpoint import NORMALISATIONS, Normalisation, read_checkpoint, write_checkpoint
+from harness.errors import Refused
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
@@ -159,47 +158,24 @@ def test_another_models_file_is_refused(tmp_path: Path, other: str) -> None:
         pytorch.import_weights(str(tmp_path / "w.pth"), pytorch.MODELS[other])
 
 
-def test_named_weights_without_network_say_what_to_fetch_and_where_to_put_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(Declined) as caught:
-        pytorch.named_weights(pytorch.MODELS["resnet18"])
-    place = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
-    assert f"fetch https://download.pytorch.org/models/{place.name} and put it at {place}" in str(caught.value)
-    assert list(place.parent.iterdir()) == []
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "alexnet"])
+def test_the_published_weights_are_those_that_torchvision_names(name: str) -> None:
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    published, preset = pytorch.MODELS[name].published["imagenet"], weights.transforms()
+    assert published.url == weights.url
+    assert published.url.endswith(f"-{published.sha256}.pth")
+    assert published.classes == tuple(weights.meta["categories"])
+    assert published.normalisation == Normalisation(mean=tuple(preset.mean), std=tuple(preset.std))
 
 
-def test_a_file_in_the_cache_is_held_against_the_digest_in_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    torch.save(torchvision.models.resnet18().state_dict(), folder / "resnet18-f37072fd.pth")
-    with pytest.raises(Refused, match="not the file its name promises"):
-        pytorch.named_weights(pytorch.MODELS["resnet18"])
+@pytest.mark.parametrize("name", ["efficientnet-b0", "efficientnet-b3"])
+def test_the_published_weights_are_those_that_efficientnet_pytorch_names(name: str) -> None:
+    from efficientnet_pytorch.utils import url_map
+
+    published = pytorch.MODELS[name].published["imagenet"]
+    assert published.url == url_map[name]
+    assert published.url.endswith(f"-{published.sha256}.pth")
 
 
-def test_named_weights_come_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = torchvision.models.alexnet()
-    torch.save(network.state_dict(), tmp_path / "w.pth")
-    digest = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()[:8]
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    (tmp_path / "w.pth").rename(folder / f"alexnet-{digest}.pth")
-    entry = torchvision.models.get_model_weights("alexnet").DEFAULT
-    monkeypatch.setattr(type(entry), "url", property(lambda self: f"https://nowhere.invalid/alexnet-{digest}.pth"))
-    arrays, normalisation, classes, origin = pytorch.named_weights(pytorch.MODELS["alexnet"])
-    assert normalisation.mean == (0.485, 0.456, 0.406) and len(classes) == 1000 and origin.endswith(".pth")
-    np.testing.assert_array_equal(arrays["classifier.6.bias"], network.classifier[6].bias.detach().numpy())
-
-
-@pytest.mark.parametrize(
-    ("name", "message"), [("mobilenet-v2", "trained with other padding"), ("mobilenet-v2-0.35", "other padding")]
-)
-def test_mobilenet_has_no_named_weights_here(name: str, message: str) -> None:
-    with pytest.raises(Declined, match=message):
-        pytorch.named_weights(pytorch.MODELS[name])
+def test_torchvision_publishes_no_weights_of_the_mobilenet_that_is_exact_to_keras() -> None:
+    assert not [name for name, model in pytorch.MODELS.items() if "mobilenet" in name and model.published]

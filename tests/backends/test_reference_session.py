@@ -17,7 +17,7 @@ from harness.checkpoint import NORMALISATIONS, tensors_digest
 from harness.clock import Clock
 from harness.contract import BUFFERS
 from harness.dataset import Split
-from harness.errors import Declined, Refused
+from harness.errors import Refused
 from harness.feed import Feed, evaluation_batches
 from harness.initial import head_arrays, random_arrays
 from harness.metrics import quality
@@ -295,11 +295,6 @@ def test_a_part_of_the_network_is_refused_with_what_is_missing(tmp_path: Path, n
     reference.export_weights({**source, name: np.ones(3, np.float32)}, MODEL, path)
     with pytest.raises(Refused, match=rf"do not fit \({name} \[3\] instead of"):
         reference.import_weights(path, MODEL)
-
-
-def test_there_are_no_named_weights_and_it_says_what_to_do() -> None:
-    with pytest.raises(Declined, match="--checkpoint FILE"):
-        reference.named_weights(MODEL)
 
 
 def test_a_case_for_it_survives_json() -> None:

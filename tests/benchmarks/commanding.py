@@ -36,7 +36,8 @@ def refused(*arguments: str | Path) -> str:
     result = invoke(*arguments)
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
-    lines = [line for line in result.stderr.splitlines() if not line.startswith(("Usage:", "Try ", "\n")) and line]
+    told = ("Usage:", "Try ", "preparing ", "\n")
+    lines = [line for line in result.stderr.splitlines() if not line.startswith(told) and line]
     assert len(lines) == 1, result.stderr
     return lines[0]
 
@@ -54,6 +55,16 @@ def start(*arguments: str | Path, **options: str) -> subprocess.Popen[str]:
         # A shell that runs the tests in the background has told them to ignore Ctrl-C, and a child inherits that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
     )
+
+
+def git(folder: Path, *arguments: str | Path) -> str:
+    """What git says in a folder, without the settings and the repository of whoever runs the tests."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    somebody = ("-c", "user.name=somebody", "-c", "user.email=some@body", "-c", "init.defaultBranch=main")
+    done = subprocess.run(
+        ["git", "-C", folder, *somebody, *arguments], env=environment, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
 
 
 def checkout(folder: Path, *without: str) -> Path:

@@ -180,7 +180,7 @@ def test_files_that_cannot_be_read_are_skipped_counted_and_said(images: Path, tm
     result = invoke("run", *SMALL, "--scenario", "scratch", "--data", folder, "--results", tmp_path / "results")
     assert result.exit_code == 0
     (record,) = records(tmp_path / "results")
-    assert "1 images skipped as unreadable" in record.notes
+    assert "1 file skipped: red 1 (unreadable)" in record.notes
 
 
 def test_V50_a_results_file_cut_in_the_middle_of_a_line_still_gives_its_table_and_fails(finished_copy: Path) -> None:
@@ -232,6 +232,7 @@ def test_every_row_of_the_table_names_a_test_that_exists() -> None:
 PROMISED = (
     """
 empty folder|one class|a class without images|corrupt|truncated|zero-byte|16 bits|CMYK|palette|animated|1 × 1|20 000
+splits under other names|named like a split|can be splits or classes|other endings alone|in two classes|hidden files
 names with spaces|newlines|non-ASCII|a symbolic link that loops|classes that differ|the same file
 a checkpoint of another model|a truncated checkpoint|pickle|NaN weights|unknown name|a batch larger than the set
 zero epochs|shorter than its first step and warm-up|diverges|killed|out of memory|hangs|crashes in native code|prints

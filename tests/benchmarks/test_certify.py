@@ -24,7 +24,7 @@ from harness import conventions, feed, rehearsal
 from harness.checkpoint import Normalisation
 from harness.rehearsal import rehearse
 from harness.spec import Job, Precision
-from results.answers import Answers, Pair, open_answers
+from results.arm_answers import Answers, Pair, open_answers
 from results.certificate import Check
 from results.proof import prove
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from results.compared import comparisons
-from tests.benchmarks.commanding import ROOT, SMALL, checkout, invoke, refused
+from tests.benchmarks.commanding import ROOT, SMALL, checkout, git, invoke, refused
 
 CASE = (*SMALL, "--scenario", "scratch", "--threads", "1", "--turn", "0.02", "--margin", "30%", "--quiet")
 
@@ -30,13 +30,12 @@ def test_the_first_slow_revision_is_found_and_one_that_cannot_run_is_left_out(tm
     own = checkout(tmp_path / "checkout")
     for file in ("pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / file, own)
-    git = ("git", "-C", own, "-c", "user.name=somebody", "-c", "user.email=some@body")
-    subprocess.run([*git, "init", "--quiet"], check=True)
+    git(own, "init", "--quiet")
 
     def commit() -> str:
-        subprocess.run([*git, "add", "--all"], check=True)
-        subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message", "a change"], check=True)
-        return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout[:10]
+        git(own, "add", "--all")
+        git(own, "commit", "--quiet", "--allow-empty", "--message", "a change")
+        return git(own, "rev-parse", "HEAD")[:10]
 
     good, _ = commit(), commit()
     turns = own / "harness" / "turns.py"

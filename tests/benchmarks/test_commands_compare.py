@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import msgspec
@@ -16,9 +15,9 @@ from benchmarks.comparing.pairs import LEAST_STEPS
 from benchmarks.comparing.session import comparing
 from benchmarks.datasets.cache import cache_entries
 from results.compared import Compared, comparisons
+from results.comparison import LOOKS
 from results.rows import Pair
-from results.verdicts import LOOKS
-from tests.benchmarks.commanding import QUICK, ROOT, SMALL, checkout, frozen_only, invoke
+from tests.benchmarks.commanding import QUICK, ROOT, SMALL, checkout, frozen_only, git, invoke
 
 SHORT = (
     "--scenario",
@@ -86,7 +85,7 @@ def test_accuracy_is_judged_over_seeds_and_its_runs_stay_out_of_the_table(slowed
 
 
 def test_nothing_between_the_arms_is_an_a_a_test_and_says_so(tmp_path: Path) -> None:
-    said, stored = compare(tmp_path, "--seeds", "0", "--format", "json")
+    said, stored = compare(tmp_path, "here", "here", "--seeds", "0", "--format", "json")
     (found,) = msgspec.json.decode(said.stdout)
     assert found["differs"] == []
     assert found["verdict"] != "regression"
@@ -108,7 +107,7 @@ def test_a_revision_runs_in_its_own_worktree(tmp_path: Path) -> None:
     assert a.revision.removesuffix("+") == b.revision.removesuffix("+")
     assert any(one.field in ("revision", "checkout") for one in stored.verdict.differs)
     (worktree,) = (entry.path for entry in cache_entries() if entry.kind == "revisions")
-    subprocess.run(["git", "-C", ROOT, "worktree", "remove", "--force", worktree], check=True)
+    git(ROOT, "worktree", "remove", "--force", worktree)
 
 
 def one_pair(results: Path, *arms: str) -> Pair:
@@ -168,7 +167,7 @@ def test_a_case_that_fails_is_3_and_does_not_stop_the_next(tmp_path: Path) -> No
 
 
 def test_processes_that_follow_each_other_make_pairs_too(tmp_path: Path) -> None:
-    _, stored = compare(tmp_path, "--seeds", "0", "--alternate")
+    _, stored = compare(tmp_path, "here", "here", "--seeds", "0", "--alternate")
     assert {pair.order for pair in stored.pairs} == {"AB", "BA"}
     assert all(len(side.turns) == 6 for pair in stored.pairs for side in (pair.a, pair.b))
 
@@ -197,7 +196,7 @@ MODELS = {{"reference": [replace(SMALL, name="large", build=build)]}}
 def test_workers_that_do_not_fit_beside_each_other_follow_each_other(tmp_path: Path) -> None:
     plugin = tmp_path / "room.py"
     plugin.write_text(ROOM_FOR_ONE.format(room=str(tmp_path / "room")))
-    arguments = (*QUICK, "--model", "large", "--plugin", plugin, *SHORT, "--seeds", "0")
+    arguments = ("here", "here", *QUICK, "--model", "large", "--plugin", plugin, *SHORT, "--seeds", "0")
     said = invoke("compare", "--results", tmp_path / "results", *arguments)
     assert said.exit_code == 0, said.output
     (stored,) = comparisons(tmp_path / "results")

@@ -12,10 +12,11 @@ import pytest
 from click.testing import Result
 from msgspec.structs import replace
 
-from benchmarks.comparing.gate import Gated, exit_code
+from benchmarks.comparing.gate import Gated, base_results, exit_code
 from results.accepted import Acceptance, accepted_by, add_accepted, read_accepted
 from results.comparison import Comparison, Finding
 from results.comparison_formats import as_junit
+from results.folder import RESULTS
 from tests.benchmarks.commanding import ROOT, checkout, frozen_only, invoke, refused
 
 CASE = """
@@ -49,7 +50,7 @@ def test_a_slow_down_is_1_and_0_once_it_is_accepted_and_told_in_every_format(tmp
     base = checkout(tmp_path / "base")
     old = Acceptance(case="*", metric="throughput", up_to=9.0, reason="an older loss", moment="2026-01-01")
     for folder in (base, tmp_path):
-        add_accepted(folder / "results", old)
+        add_accepted(folder / ("results" if folder == tmp_path else RESULTS), old)
     outs = {kind: tmp_path / f"out.{kind}" for kind in ("junit", "markdown", "json", "pytest-benchmark")}
     wanted = [part for kind, path in outs.items() for part in (f"--{kind}", path)]
     said = gate(tmp_path, base, "--suite", file, "--inject-delay", "100%", *wanted)
@@ -131,9 +132,12 @@ def test_no_comparable_base_is_4(tmp_path: Path) -> None:
 
 def test_wrong_usage_is_2(tmp_path: Path) -> None:
     common = ("gate", "--results", tmp_path)
-    assert "no revision nowhere" in refused(*common, "--base", "nowhere")
+    line = refused(*common, "--base", "nowhere")
+    assert "no revision nowhere" in line
+    assert "git says: Needed a single revision" in line
     assert "no checkout of this project" in refused(*common, "--base", tmp_path)
     assert invoke(*common).exit_code == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_what_was_accepted_passes() -> None:
@@ -156,6 +160,11 @@ def test_what_the_base_had_accepted_is_spent(tmp_path: Path) -> None:
             add_accepted(tmp_path / folder, one)
     assert read_accepted(tmp_path / "here", tmp_path / "base") == [new]
     assert read_accepted(tmp_path / "here", tmp_path / "nowhere") == [old, new]
+
+
+def test_a_base_has_its_acceptances_where_this_checkout_has_them(tmp_path: Path) -> None:
+    assert base_results(ROOT / "ci" / "results", tmp_path) == tmp_path / "ci" / "results"
+    assert base_results(tmp_path / "elsewhere", tmp_path / "base") == tmp_path / "base" / RESULTS
 
 
 def test_an_acceptance_is_a_committed_line_and_a_bad_one_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,57 @@ def test_a_dataset_shows_its_counts_classes_digest_and_a_contact_sheet(images: P
         pixels = np.asarray(sheet.convert("RGB"))
     assert min(pixels.shape[:2]) > 100
     assert pixels.std() > 10
+
+
+def test_a_dataset_shows_every_class_skipped_file_and_copy(images: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(images, folder)
+    first = sorted((folder / "train" / "red").iterdir())[0]
+    shutil.copyfile(first, folder / "train" / "blue" / "copy.png")
+    (folder / "train" / "red" / "note.txt").write_text("")
+    (folder / "val" / "red" / "broken.png").write_bytes(b"no image")
+    (folder / "val" / ".DS_Store").write_bytes(b"")
+    result = invoke("show", folder, "--image-size", "32", "--out", tmp_path / "sheet.png")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert {"class 'blue': 17 train, 4 val, 8 test", "class 'red': 16 train, 4 val, 8 test"} <= set(lines)
+    assert {line for line in lines if line.startswith(("skipped", "the same"))} == {
+        "skipped 'train/red/note.txt': ending .txt",
+        "skipped 'val/red/broken.png': no known image format",
+        "skipped 'val/.DS_Store': hidden or of the system",
+        f"the same image: 'train/blue/copy.png', 'train/red/{first.name}'",
+    }
+    (said,) = [line for line in lines if "skipped:" in line]
+    assert "3 files skipped: red 2 (1 ending .txt, 1 unreadable), outside the classes 1 (hidden" in said
+
+
+def test_a_dataset_that_is_refused_shows_all_that_is_not_used(images: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(images, folder)
+    for first in sorted((folder / "train" / "red").iterdir())[:3]:
+        shutil.copyfile(first, folder / "val" / "red" / f"again-{first.name}")
+    result = invoke("show", folder, "--image-size", "32", "--out", tmp_path / "sheet.png")
+    assert result.exit_code == 2
+    shared = [line for line in result.stdout.splitlines() if line.startswith("in two splits: 'train/red/")]
+    assert len(shared) == 3
+    assert "3 images are in more than one split (train and val: 3)" in result.stderr
+    shutil.rmtree(folder / "val" / "red")
+    (folder / "val" / "red").mkdir()
+    (folder / "val" / "red" / "0.heic").write_bytes(b"")
+    result = invoke("show", folder, "--image-size", "32", "--out", tmp_path / "sheet.png")
+    assert result.stdout == "skipped 'val/red/0.heic': ending .heic\n"
+    assert "no images in class 'red' (val); its file is skipped (ending .heic)" in result.stderr
+
+
+def test_a_picture_is_written_only_if_it_is_asked_for(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke("show", images, "--image-size", "32")
+    assert result.exit_code == 0, result.output
+    assert "contact sheet: not written; --out sheet.png writes" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+    assert "--out is for the images of a dataset" in refused("show", "tiny-cnn", "--out", tmp_path / "sheet.png")
 
 
 def test_a_sheet_that_cannot_be_written_is_refused(images: Path, tmp_path: Path) -> None:

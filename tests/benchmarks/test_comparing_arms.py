@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.catalogue import read_catalogue
-from benchmarks.comparing.arms import ArmSpec, drafts, read_arms, read_share
+from benchmarks.comparing.arms import ArmSpec, differing, drafts, read_arms, read_share
 from harness.errors import Refused
 from tests.benchmarks.commanding import SMALL, invoke, refused
 
@@ -80,6 +81,38 @@ def test_other_data_another_checkpoint_and_an_idiom_are_refused_with_the_field(t
     assert not (tmp_path / "runs").exists() or not list(tmp_path.rglob("pair"))
 
 
+@pytest.mark.parametrize(
+    "sides",
+    [
+        (),
+        ("--set", "B.precision=fp32"),
+        ("--set", "A.threads=1", "--set", "B.threads=1"),
+        ("--inject-delay", "B=0%"),
+        ("--python", f"A={sys.executable}"),
+        ("--dry-run",),
+    ],
+    ids=" ".join,
+)
+def test_two_sides_that_do_not_differ_are_refused_with_the_ways_to_name_them(
+    sides: tuple[str, ...], tmp_path: Path
+) -> None:
+    line = refused("compare", *sides, "--scenario", "scratch", "--results", tmp_path, *SMALL)
+    assert "nothing differs between A and B" in line
+    assert all(way in line for way in ("compare pytorch keras3", "rev:main here", "--set", "--python", "noise"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_sides_that_differ_in_anything_are_compared() -> None:
+    for specs in (
+        arms(settings=("B.threads=3",)),
+        arms(python=("B=/usr/bin/python3.12",)),
+        arms(delay=("B=5%",)),
+        arms("rev:main", "here"),
+        arms("dir:/base", "here"),
+    ):
+        assert differing(specs, drafts(specs, {"backend": ("reference",)}, CATALOGUE))
+
+
 def test_two_backends_without_a_certificate_are_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
     said = refused("compare", "pytorch", "keras3", "--model", "resnet18", "--scenario", "scratch", "--limit", "32",
                    "--image-size", "32", "--results", tmp_path)  # fmt: skip
@@ -88,7 +121,7 @@ def test_two_backends_without_a_certificate_are_refused_with_the_command_that_ma
 
 
 def test_fewer_pairs_than_a_look_needs_and_an_interpreter_that_is_none_are_refused(tmp_path: Path) -> None:
-    common = ("compare", "--scenario", "scratch", "--results", tmp_path, *SMALL)
+    common = ("compare", "here", "here", "--scenario", "scratch", "--results", tmp_path, *SMALL)
     assert "after 10 to 20 pairs" in refused(*common, "--pairs", "9")
     assert "cannot be run" in refused(*common, "--python", "B=/nowhere/python")
 
@@ -103,7 +136,8 @@ def test_an_interpreter_without_the_packages_is_refused_with_what_it_lacks(tmp_p
 
 
 def test_a_dry_run_says_what_it_costs_and_measures_nothing(tmp_path: Path) -> None:
-    said = invoke("compare", "--scenario", "scratch", "--results", tmp_path, *SMALL, "--dry-run").output
+    sides = ("--inject-delay", "B=5%")
+    said = invoke("compare", *sides, "--scenario", "scratch", "--results", tmp_path, *SMALL, "--dry-run").output
     assert "1 cases" in said
     assert "min if the first look" in said
     assert not list(tmp_path.rglob("*.jsonl"))
@@ -116,4 +150,4 @@ def test_a_dry_run_counts_the_starts_once_where_both_have_cores(
 ) -> None:
     monkeypatch.setattr("benchmarks.comparing.cost.usable_cores", lambda: list(range(cores)))
     case = ("--backend", "pytorch", "--model", "resnet18", "--scenario", "scratch", "--seeds", "0")
-    assert said in invoke("compare", *case, *options, "--results", tmp_path, "--dry-run").output
+    assert said in invoke("compare", "here", "here", *case, *options, "--results", tmp_path, "--dry-run").output

@@ -45,6 +45,9 @@ def test_an_archive_is_fetched_checked_and_unpacked_once(tmp_path: Path) -> None
 
 def test_a_file_of_another_digest_is_refused_with_both(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "pets.zip")._replace(sha1="0" * 40)
+    with pytest.raises(Refused, match=r"with the SHA-1 [0-9a-f]{40}, not 0{40} \(published\), which was not kept"):
+        fetch("pets", archive, tmp_path / "cache")
+    zipped(tmp_path / "cache/downloads/pets.zip")
     with pytest.raises(Refused, match=r"has the SHA-1 [0-9a-f]{40}, not 0{40} \(published\); remove the file"):
         fetch("pets", archive, tmp_path / "cache")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.datasets.folder import Listing, list_folder
+from benchmarks.datasets.folder import Listing, inventory, list_folder
 from harness.errors import Refused
 
 
@@ -82,7 +82,8 @@ def test_copies_never_end_on_both_sides_of_a_split(tmp_path: Path) -> None:
         listing = list_folder(tmp_path, 0.3, seed)
         sides = [{f.sha256 for f in files} for files in listing.splits.values()]
         assert not sides[0] & sides[1]
-    assert "6 files have a copy among the others; they stay in the training images" in listing.notes
+    assert "6 files have a copy among the others (a 6); they stay in the training images" in listing.notes
+    assert listing.copies == [(f"a/{number}.png", f"a/copy{number}.png") for number in range(3)]
 
 
 def test_endings_are_torchvisions_in_either_case(tmp_path: Path) -> None:
@@ -91,19 +92,30 @@ def test_endings_are_torchvisions_in_either_case(tmp_path: Path) -> None:
         image(tmp_path / "train/a" / name, 100 + number)
     listing = list_folder(tmp_path)
     assert counts(listing)["train"] == [6, 1]
-    assert sorted(name for name, _ in listing.skipped) == ["train/a/noending", "train/a/none.gif", "train/a/read.txt"]
-    assert any(note.startswith("1 .gif skipped") for note in listing.notes)
+    assert {one.name: (one.owner, one.reason) for one in listing.skipped} == {
+        "train/a/noending": ("a", "ending (none)"),
+        "train/a/none.gif": ("a", "ending .gif"),
+        "train/a/read.txt": ("a", "ending .txt"),
+    }
     assert any(note.startswith("1 .jpeg taken") for note in listing.notes)
 
 
-def test_hidden_files_are_ignored_and_others_outside_a_class_are_counted(tmp_path: Path) -> None:
-    made(tmp_path, {"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 1, "extra/a": 1})
+def test_files_that_are_hidden_outside_a_class_or_in_an_unused_folder_are_counted(tmp_path: Path) -> None:
+    made(tmp_path, {"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 1, "extra/a": 1, "train/b/@eaDir": 1})
     image(tmp_path / "train/a/.hidden.png", 200)
+    image(tmp_path / "__MACOSX/train/a/._0.png", 203)
     image(tmp_path / "train/.ipynb_checkpoints/x.png", 201)
     image(tmp_path / "train/loose.png", 202)
     listing = list_folder(tmp_path)
     assert listing.classes == ("a", "b")
-    assert listing.skipped == [("train/loose.png", "outside the folder of any class")]
+    assert {one.name: (one.owner, one.reason) for one in listing.skipped} == {
+        "__MACOSX/train/a/._0.png": ("", "hidden or of the system"),
+        "extra/a/0.png": ("", "in a folder that is not used"),
+        "train/.ipynb_checkpoints/x.png": ("", "hidden or of the system"),
+        "train/a/.hidden.png": ("a", "hidden or of the system"),
+        "train/b/@eaDir/0.png": ("b", "hidden or of the system"),
+        "train/loose.png": ("", "outside the folder of any class"),
+    }
     assert "not used, beside train: extra" in listing.notes
 
 
@@ -125,8 +137,10 @@ def test_looping_links_are_skipped_and_counted_and_other_links_followed(tmp_path
     listing = list_folder(tmp_path / "data")
     assert listing.classes == ("a", "b")
     assert counts(listing)["train"] == [2, 3]
-    assert {name for name, _ in listing.skipped} == {"train/a/up", "train/a/self.png", "train/a/gone.png", "train/loop"}
-    assert {reason for _, reason in listing.skipped} == {"a symbolic link that loops or leads nowhere"}
+    assert {one.name for one in listing.skipped} == {
+        *("train/a/up", "train/a/self.png", "train/a/gone.png", "train/loop")
+    }
+    assert {one.reason for one in listing.skipped} == {"a symbolic link that loops or leads nowhere"}
 
 
 @pytest.mark.parametrize("name", ["two words", "Käfer", "蚂蚁", "line\nbreak", "quote'\"", "-dash", "50%"])
@@ -152,6 +166,7 @@ def test_names_that_are_no_utf8_are_escaped(tmp_path: Path) -> None:
         ({}, "has no folders in it"),
         ({"only": 3}, "has one class, 'only'; at least two"),
         ({"train": 3}, "has no class folders; at least two"),
+        ({"a": 0, "b": 0}, "has no images; add some"),
         ({"a": 3, "b": 0}, r"no images in class 'b' \(train\)"),
         ({"train/a": 2, "train/b": 2, "val/a": 1, "val/b": 0}, r"no images in class 'b' \(val\)"),
         ({"val/a": 2, "val/b": 2}, "has val but no folder train"),
@@ -160,7 +175,10 @@ def test_names_that_are_no_utf8_are_escaped(tmp_path: Path) -> None:
             r"train and val have different classes \(only in val: c; only in train: b\)",
         ),
         ({"train/a": 2, "train/b": 2, "test/a": 2}, r"train and test have different classes \(only in train: b\)"),
-        ({"train/a": 1, "train/b": 1, "val/a": 1, "valid/a": 1}, "has val and valid; keep one of them"),
+        (
+            {"train/a": 1, "train/b": 1, "val/a": 1, "valid/a": 1},
+            "has val and valid; keep one of them, or choose with --splits train=train,val=val",
+        ),
         ({"a": 1, "b": 5}, r"class 'a' has too few images \(1\)"),
     ],
 )
@@ -169,11 +187,60 @@ def test_unusable_folders_are_refused(tmp_path: Path, layout: dict[str, int], wo
         list_folder(made(tmp_path, layout))
 
 
-def test_V24_the_same_file_in_two_splits_is_refused_with_both_names(tmp_path: Path) -> None:
-    made(tmp_path, {"train/a": 2, "train/b": 2, "val/a": 2, "val/b": 2})
+def test_V24_files_in_two_splits_are_refused_with_their_number_and_all_can_be_listed(tmp_path: Path) -> None:
+    made(tmp_path, {"train/a": 2, "train/b": 2, "val/a": 2, "val/b": 2, "test/a": 1, "test/b": 1})
     (tmp_path / "val/b/again.png").write_bytes((tmp_path / "train/a/1.png").read_bytes())
-    with pytest.raises(Refused, match=r"in train and in val: 'train/a/1.png' and 'val/b/again.png'"):
+    with pytest.raises(
+        Refused, match=r"1 image is in .*\(train and val: 1\), such as 'train/a/1.png' and 'val/b/again"
+    ):
         list_folder(tmp_path)
+    (tmp_path / "test/b/0.png").write_bytes((tmp_path / "train/b/0.png").read_bytes())
+    (tmp_path / "test/a/0.png").write_bytes((tmp_path / "train/a/1.png").read_bytes())
+    with pytest.raises(Refused, match=r"2 images are in .*\(train and val and test: 1, train and test: 1\)"):
+        list_folder(tmp_path)
+    assert inventory(tmp_path) == (
+        [],
+        [("train/a/1.png", "val/b/again.png", "test/a/0.png"), ("train/b/0.png", "test/b/0.png")],
+    )
+
+
+def test_copies_in_a_class_and_in_two_classes_are_counted_per_class_and_all_listed(tmp_path: Path) -> None:
+    made(tmp_path, {"train/a": 3, "train/b": 3, "train/c": 3, "val/a": 1, "val/b": 1, "val/c": 1})
+    for first, second in (("a/0.png", "a/twice.png"), ("a/1.png", "b/other.png"), ("b/0.png", "c/other.png")):
+        (tmp_path / "train" / second).write_bytes((tmp_path / "train" / first).read_bytes())
+    listing = list_folder(tmp_path)
+    assert counts(listing)["train"] == [4, 4, 4]
+    assert "6 files have a copy among the others (a 3, b 2, c 1); 2 images are in more than one class" in listing.notes
+    assert ("train/b/0.png", "train/c/other.png") in listing.copies
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (
+            {"a/x.png": 1, "b/x.jfif": 3},
+            r"class 'b' \(train\); its 3 files are skipped \(ending .jfif\); convert or rename",
+        ),
+        ({"a/x.png": 1, "b/x.HEIC": 2, "b/x.avif": 1}, r"class 'b' .* \(2 ending .heic, 1 ending .avif\)"),
+        ({"a/x.png": 1, "b/x": 1}, r"class 'b' .*; its file is skipped \(ending \(none\)\)"),
+        ({"a/x.png": 1, "b/.x.png": 2}, r"class 'b' .*; its 2 files are skipped \(hidden or of the system\)"),
+        ({"a/x.cr2": 1, "b/x.nef": 2}, r"has no images; its 3 files are skipped \(2 ending .nef, 1 ending .cr2\)"),
+        (
+            {"train/a/x.png": 1, "train/b/x.png": 1, "test/a/x.svg": 1, "test/b/x.svg": 1},
+            r"class 'a' \(test\); .*\.svg",
+        ),
+    ],
+)
+def test_a_class_of_other_endings_alone_is_refused_with_these_and_those_that_are_read(
+    tmp_path: Path, files: dict[str, int], words: str
+) -> None:
+    for name, count in files.items():
+        for number in range(count):
+            path = tmp_path / name
+            image(path.with_name(path.name.replace("x", f"x{number}", 1)), number)
+    with pytest.raises(Refused, match=words) as refused:
+        list_folder(tmp_path)
+    assert str(refused.value).endswith(".jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp")
 
 
 def test_a_missing_folder_and_an_impossible_share_are_refused(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.datasets.decode import decode
 from benchmarks.datasets.named import prepare
 from benchmarks.datasets.prepare import prepare_folder
 from benchmarks.datasets.writing import Prepared
 from harness.dataset import content_digest, open_dataset
+from harness.decode import decode
 from harness.errors import Refused
 
 SHARED = Path(os.environ.get("FINETUNE_BENCH_SHARED", Path(__file__).parents[3] / "shared"))
@@ -81,7 +81,7 @@ def test_unreadable_files_are_skipped_counted_and_listed_with_the_reason(tmp_pat
     assert reasons["train/ants/0.png"] == "the file is empty"
     assert reasons["train/bees/1.png"] == "no known image format"
     assert reasons["val/bees/1.png"].startswith("damaged: ")
-    assert "3 images skipped as unreadable" in result.meta.notes
+    assert "3 files skipped: ants 1 (unreadable), bees 2 (unreadable)" in result.meta.notes
     split = open_dataset(result.folder, files=str(source)).splits["train"]
     assert split.files is not None
     assert len(split.images) == len(split.labels) == len(split.files) == 10
@@ -170,7 +170,8 @@ print(max(seen) - seen[0])
 def test_prepare_takes_and_gives_plain_values(tmp_path: Path) -> None:
     source = made(tmp_path / "data")
     answer = prepare(data=str(source), image_size=28, cache=str(tmp_path / "cache"))
-    assert json.loads(json.dumps(answer)).keys() == {"folder", "files", "meta"}
+    assert json.loads(json.dumps(answer)).keys() == {"folder", "files", "meta", "images"}
+    assert answer["images"] == {"train": [6, 6], "val": [3, 3]}
     assert answer["meta"]["name"] == "data"
     assert Path(answer["files"]) == source
     with pytest.raises(Refused, match=r"no folder and no dataset 'hymenoptra' \(did you mean hymenoptera\?\)"):
@@ -194,5 +195,5 @@ def test_hymenoptera_is_what_the_tutorials_see(tmp_path: Path) -> None:
     assert np.bincount(dataset.splits["train"].labels).tolist() == [123, 121]
     assert np.bincount(dataset.splits["val"].labels).tolist() == [70, 83]
     assert [name for name, _ in result.meta.skipped] == ["train/ants/imageNotFound.gif"]
-    assert any(note.startswith("1 .gif skipped") for note in result.meta.notes)
+    assert any(note.startswith("1 file skipped: ants 1 (ending .gif); endings") for note in result.meta.notes)
     assert any(note.startswith("1 .jpeg taken") for note in result.meta.notes)

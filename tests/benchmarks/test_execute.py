@@ -15,7 +15,8 @@ from benchmarks.plan import Planned
 from harness.machine import Machine
 from harness.record import Record, Status
 from harness.spec import Job
-from results.objects import Unwritable, get_arrays
+from results.folder import Unwritable
+from results.objects import get_arrays
 from results.store import RunWriter, open_run
 from tests.benchmarks.commanding import endings, records
 from tests.harness.cases import STAGE, scenario, tiny_case

@@ -46,12 +46,31 @@ def test_pretraining_tells_its_own_time_left() -> None:
 
 
 @pytest.mark.parametrize("cases", [1, 2])
-def test_without_a_terminal_only_finished_cases_have_a_line(cases: int) -> None:
-    text = shown({"begin": "one"}, epoch(1), {"end": build()}, cases=cases, terminal=False)
-    assert text == f"[1/{cases}] pytorch/resnet18/full/seed0: 75.0% in 12 s\n"
+def test_without_a_terminal_each_case_has_a_line_that_begins_with_the_case(cases: int) -> None:
+    begun = shown({"begin": "pytorch/resnet18/full/seed0"}, epoch(1), cases=cases, terminal=False)
+    assert begun == f"[1/{cases}] pytorch/resnet18/full/seed0: "
+    text = shown({"begin": "pytorch/resnet18/full/seed0"}, epoch(1), {"end": build()}, cases=cases, terminal=False)
+    assert text == begun + "accuracy 75.0%, 320 images/s, 2.5 s of training, 12 s in all\n"
+
+
+def test_without_a_terminal_preparing_pretraining_and_certifying_are_announced_once() -> None:
+    certifying = {"certifying": "resnet18 in pytorch and keras3-jax", "scenarios": ["full", "two-stage"]}
+    text = shown(
+        {"preparing": "photos"}, {"preparing": "photos", "detail": "8 of 9 images"},
+        {"pretraining": "resnet18", **epoch(1)}, {"pretraining": "resnet18", **epoch(2)},
+        certifying, {"certifying": "pytorch in fp64", "asking": "full, stage 1"},
+        terminal=False,
+    )  # fmt: skip
+    assert text.splitlines() == [
+        "preparing photos",
+        "pretraining resnet18 (once, then cached)",
+        "certifying resnet18 in pytorch and keras3-jax (once, then kept): full, two-stage",
+    ]
 
 
 def test_what_the_import_of_a_checkpoint_chose_ends_on_the_cases_line() -> None:
     load = LoadReport(loaded=("a",), notes=("the weights in 'model' were taken", "padding is not known"))
     text = shown({"begin": "one"}, {"end": build(load=load)}, cases=1, terminal=False)
-    assert text.endswith("in 12 s; checkpoint: the weights in 'model' were taken; checkpoint: padding is not known\n")
+    assert text.endswith(
+        "12 s in all; checkpoint: the weights in 'model' were taken; checkpoint: padding is not known\n"
+    )

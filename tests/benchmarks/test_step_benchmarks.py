@@ -31,17 +31,18 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_training_and_a_prediction_step_per_model_are_stored_under_results(measured: Path) -> None:
-    (file,) = (measured / "results" / "steps").rglob("*_reference.json")
+def test_a_training_and_a_prediction_step_per_model_are_stored_in_the_results_folder(measured: Path) -> None:
+    (file,) = (measured / "bench-results" / "steps").rglob("*_reference.json")
     benchmarks = msgspec.json.decode(file.read_bytes())["benchmarks"]
     assert [one["name"] for one in benchmarks] == ["test_training_step[tiny-cnn]", "test_prediction_step[tiny-cnn]"]
     assert all(one["extra_info"] == {"images": 4} and one["stats"]["rounds"] == 20 for one in benchmarks)
+    assert (measured / "bench-results" / ".gitignore").exists()
 
 
 def test_pytest_benchmark_compares_what_was_stored(measured: Path) -> None:
     tool = Path(sys.executable).with_name("pytest-benchmark")
     done = subprocess.run(
-        [tool, "--storage", "results/steps", "compare"], cwd=measured, capture_output=True, text=True, check=False
+        [tool, "--storage", "bench-results/steps", "compare"], cwd=measured, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "test_training_step[tiny-cnn]" in done.stdout

@@ -26,7 +26,7 @@ from results.rows import Pair
 from results.store import open_run
 from tests.benchmarks.commanding import ROOT, invoke
 from tests.results.pairs import pair
-from tests.results.records import MACHINE, build
+from tests.results.records import MACHINE, build, joined
 
 CHECKER = ROOT / "benchmarks" / "verify.py"
 
@@ -100,9 +100,19 @@ def test_honest_results_follow_to_the_last_figure(made: Path, honest: str) -> No
     assert list(verify(made, table)) == []
 
 
+def test_two_stages_with_compiling_of_their_own_follow_too(tmp_path: Path) -> None:
+    with open_run(tmp_path, command=["run"], planned=(), machine=MACHINE, environment={"system": "Linux"}) as run:
+        for seed in range(3):
+            run.append(joined(build(seed=seed, step_us=10_000), build(seed=seed, step_us=90_000 + seed)))
+        run.finish()
+    (row,) = table = json.loads(_table(tmp_path))
+    assert (row["compile_s"], row["epoch_s"], row["latency_ms"]) == pytest.approx((2.9, 1.295, 90.001), rel=1e-4)
+    assert list(verify(tmp_path, table)) == []
+
+
 @pytest.mark.parametrize(
     "column", ["throughput", "latency_p95_ms", "epoch_s", "train_s", "accuracy_high", "loss", "peak_memory_mb_low",
-               "accuracy_mde", "time_to_accuracy_s", "throughput_low", "first_step_s", "val_accuracy"],
+               "accuracy_mde", "time_to_accuracy_s", "throughput_low", "first_step_s", "val_accuracy", "compile_s"],
 )  # fmt: skip
 def test_a_touched_figure_of_a_table_is_named(made: Path, honest: str, column: str) -> None:
     table = json.loads(honest)

@@ -192,7 +192,7 @@ def test_a_worker_sees_only_the_allowed_part_of_the_environment(
     assert worker_environment(1).keys() - set(PASSED_ON) == {
         "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "PYTHONHASHSEED", "PYTHONUNBUFFERED", "OMP_NUM_THREADS",
         "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME",
-        "PYTHONPATH", "PYTHONSAFEPATH"}  # fmt: skip
+        "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONIOENCODING"}  # fmt: skip
 
 
 def test_the_engine_is_chosen_before_anything_is_imported() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from harness import plugins
 from harness.errors import Refused
+from harness.plugins import ModelFacts
 
 SCENARIO = """
 from harness.spec import Scenario, Stage
@@ -36,7 +37,7 @@ def test_a_plugin_is_described_by_the_names_it_brings(tmp_path: Path) -> None:
     first = written(tmp_path / "one.py", MODEL.format(name="mine") + SCENARIO.format(name="gentle"))
     second = written(tmp_path / "two.py", MODEL.format(name="other") + DATASET)
     names = plugins.describe([first, second])
-    assert names.models == {"reference": {"mine": 1.0, "other": 1.0}}
+    assert names.models == {"reference": {"mine": ModelFacts(gmacs=1.0), "other": ModelFacts(gmacs=1.0)}}
     assert [scenario.name for scenario in names.scenarios] == ["gentle"]
     assert names.datasets == {"dots": second}
 

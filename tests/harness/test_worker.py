@@ -55,6 +55,13 @@ def test_an_exception_becomes_one_word_and_one_line(error: BaseException, status
 
 def test_a_reason_is_no_longer_than_a_row_can_bear() -> None:
     assert len(classify(ValueError("x" * 10_000))[1]) < 600
+    assert len(classify(Refused("x" * 10_000))[1]) == 2000
+
+
+@pytest.mark.parametrize("kind", [Declined, Refused])
+def test_a_line_of_ours_keeps_its_end_which_says_what_to_do(kind: type[Exception]) -> None:
+    line = f"fetch {'https://a.example/' + 'x' * 300} and put it at {'/y' * 200}"
+    assert classify(kind(line))[1] == line
 
 
 def run(function: str, folder: Path, **arguments: Any) -> Outcome:

@@ -85,6 +85,16 @@ def build(
     )
 
 
+def joined(first: Record, second: Record) -> Record:
+    """One record whose scenario has the stage of the first and then that of the second."""
+    one, other = first.case.scenario, second.case.scenario
+    both = msgspec.structs.replace(one, stages=(*one.stages, *other.stages))
+    case = msgspec.structs.replace(first.case, scenario=both)
+    return msgspec.structs.replace(
+        first, case=case, key=key(case), version=version(case), stages=(*first.stages, *second.stages)
+    )
+
+
 def windows(steps: int, step_us: int, compile_events: int) -> tuple[Window, ...]:
     """First, three of warm-up, throughput, and a quarter of the rest (at most 20) latency, 16 images each."""
     latency = min(20, (steps - 4) // 4)

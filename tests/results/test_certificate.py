@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
+from scipy import stats
 
 from benchmarks.cli import main
 from harness import PROTOCOL
@@ -55,6 +57,7 @@ def certificate(*records: Record, checks: tuple[Check, ...] | None = None, **cha
         image_sizes=(64,),
         arms=(one, other),
         scenarios={case.scenario.name: essence(case.scenario)},
+        batch_sizes={case.scenario.name: tuple(stage.batch_size for stage in case.scenario.stages)},
         checks=checks or (check(0), check(1), check(2), check(3, case.scenario.name)),
         made="2026-01-02T03:04:05+00:00",
         seconds=1.0,
@@ -95,13 +98,40 @@ def test_a_ratio_stands_where_a_certificate_of_level_three_covers_both_rows(tmp_
     assert unproved(made, [certificate(*records)]) == []
 
 
-def test_the_range_of_a_ratio_is_what_both_spreads_leave(tmp_path: Path) -> None:
+def test_the_interval_of_a_ratio_is_welch_s_on_the_logarithms_of_the_processes_throughputs(tmp_path: Path) -> None:
     ours = [build(seed=seed, step_us=us) for seed, us in enumerate((50_000, 51_000, 52_000))]
     theirs = [build(seed=seed, step_us=us, **KERAS) for seed, us in enumerate((100_000, 101_000, 110_000))]
     (line,) = side_by_side(tabulate(tmp_path, *ours, *theirs), "throughput", [certificate(ours[0], theirs[0])])
     ratio = line.ratios["keras3-tensorflow"]
     assert isinstance(ratio, Ratio)
-    assert (ratio.low, ratio.value, ratio.high) == pytest.approx((50 / 110, 51 / 101, 52 / 100))
+    logs = [np.log([1 / us for us in side]) for side in ((100_000, 101_000, 110_000), (50_000, 51_000, 52_000))]
+    change = logs[0].mean() - logs[1].mean()
+    first, second = (float(side.var(ddof=1)) / 3 for side in logs)
+    freedom = (first + second) ** 2 / (first**2 / 2 + second**2 / 2)  # Welch and Satterthwaite
+    half = stats.t.ppf(0.975, freedom) * (first + second) ** 0.5
+    assert ratio.value == pytest.approx(51 / 101)
+    assert (ratio.low, ratio.high) == pytest.approx((np.exp(change - half), np.exp(change + half)))
+    assert not (ratio.low == pytest.approx(50 / 110) or ratio.high == pytest.approx(52 / 100))
+
+
+def test_a_ratio_of_single_processes_has_no_interval(tmp_path: Path) -> None:
+    ours, theirs = [build(), build(seed=1)], [build(**KERAS)]
+    (line,) = side_by_side(tabulate(tmp_path, *ours, *theirs), "throughput", [certificate(ours[0], theirs[0])])
+    ratio = line.ratios["keras3-tensorflow"]
+    assert isinstance(ratio, Ratio)
+    assert ratio.value == pytest.approx(1.0)
+    assert np.isnan([ratio.low, ratio.high]).all()
+
+
+def test_a_void_process_is_not_in_the_interval(tmp_path: Path) -> None:
+    ours = [build(step_us=50_000), build(seed=1, step_us=50_000, compile_events=1)]
+    theirs = [build(seed=seed, step_us=60_000, **KERAS) for seed in range(2)]
+    made = tabulate(tmp_path, *ours, *theirs)
+    assert [len(own) for own in made["throughputs"]] == [1, 2]
+    (line,) = side_by_side(made, "throughput", [certificate(ours[0], theirs[0])])
+    ratio = line.ratios["keras3-tensorflow"]
+    assert isinstance(ratio, Ratio)
+    assert np.isnan(ratio.low)
 
 
 @pytest.mark.parametrize(
@@ -109,8 +139,9 @@ def test_the_range_of_a_ratio_is_what_both_spreads_leave(tmp_path: Path) -> None
     [
         ({"checkpoint_sha256": "e" * 64}, "certificate of another checkpoint"),
         ({"protocol": PROTOCOL + 1}, "certificate of another protocol"),
-        ({"scenarios": {"full": "0" * 16}}, "no certificate"),
-        ({"precision": "bf16"}, "no certificate"),
+        ({"scenarios": {"full": "0" * 16}}, "certificate of another recipe"),
+        ({"scenarios": {"scratch": "0" * 16}}, "no certificate"),
+        ({"precision": "bf16"}, "certificate of another precision"),
         ({"model": "resnet34"}, "no certificate"),
         ({"checks": (check(0), check(1), check(2), check(3, "full", passed=False))}, "P2 only"),
         ({"checks": (check(0, passed=False),)}, "not even P0"),

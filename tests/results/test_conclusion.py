@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from results.accuracy_verdict import judge_accuracy
-from results.comparison import ArmFacts, Comparison, Finding
+from results.comparison import LOOKS, ArmFacts, Comparison, Finding, Verdict
 from results.conclusion import conclude, describe
 from results.multiplicity import adjusted, holm
-from results.verdicts import LOOKS, Verdict, decide, estimate, judge
+from results.verdicts import decide, estimate, judge
 
 
 def finding(metric: str, verdict: Verdict, change: float = 0.1) -> Finding:

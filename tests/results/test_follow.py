@@ -12,7 +12,7 @@ from msgspec.structs import replace
 import results
 from harness.record import Record
 from results.follow import unfollowed
-from tests.results.records import build
+from tests.results.records import build, joined
 from tests.results.test_read import store
 
 
@@ -41,6 +41,7 @@ def test_honest_tables_are_followed_to_the_last_figure(tmp_path: Path) -> None:
         ({"seeds": 2}, ["the accuracy is that of 2 seeds, and there are 3 (V46)"]),
         ({"throughput_high": 400.0}, ["the range of images/s ends at 400, which is no process's figure (V48)"]),
         ({"runs": 2}, ["2 runs, and there are 3 records (V50)"]),
+        ({"train_s": 4.0}, ["4 s of training, but without compiling the median is 2.553 s (V34)"]),
         ({"throughput": 303.1}, ["303.1 images/s, but the median of images ÷ seconds is 301.887 (V51)"]),
         ({"runs": 4}, ["4 runs are pooled, of which 3 are of its protocol, version and place (V52)"]),
     ],
@@ -49,6 +50,12 @@ def test_a_figure_that_cannot_be_followed_is_said(
     tmp_path: Path, changes: dict[str, Any], sentences: list[str]
 ) -> None:
     assert followed(tmp_path, *three(), **changes) == sentences
+
+
+def test_the_first_step_of_every_stage_is_followed(tmp_path: Path) -> None:
+    both = [joined(build(seed=seed, step_us=10_000), build(seed=seed, step_us=90_000)) for seed in range(2)]
+    assert followed(tmp_path, *both) == []
+    assert followed(tmp_path, train_s=8.0) == ["8 s of training, but without compiling the median is 5.1 s (V34)"]
 
 
 def test_V52_two_cases_under_one_version_are_found(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from results.comparison import ArmFacts, Comparison
+from results.comparison import LOOKS, ArmFacts, Comparison
 from results.noise import pairs_needed, resolution, sentences
 from results.pair_findings import of_time
 from results.pair_ratio import log_ratio, mean_log_ratio
 from results.rows import PairRow
-from results.verdicts import LOOKS, detectable, estimate
+from results.verdicts import detectable, estimate
 from tests.results.pairs import pair
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from results import statistics
+from results.statistics import ratio_interval
 
 figures = st.lists(st.floats(1e-3, 1e6), min_size=2, max_size=30)
 
@@ -75,3 +76,21 @@ def test_drift_compares_the_last_third_with_the_first() -> None:
     assert statistics.drift([100] * 10 + [90] * 10 + [80] * 10) == pytest.approx(-0.2)
     assert statistics.drift([100] * 29 + [9000]) == 0.0
     assert statistics.drift([1, 9]) == 0.0
+
+
+def test_the_interval_of_a_ratio_is_there_without_spread_and_absent_for_one_process() -> None:
+    assert ratio_interval([2.0, 2.0], [1.0, 1.0]) == pytest.approx((2.0, 2.0))
+    low, high = ratio_interval([2.0, 2.0, 2.0], [1.0, 1.1, 1.05])
+    assert low < 2 / 1.05 < high
+    assert np.isnan(ratio_interval([2.0], [1.0, 1.1])).all()
+    assert np.isnan(ratio_interval([], [])).all()
+
+
+def test_the_interval_of_a_ratio_holds_the_truth_in_nineteen_of_twenty_experiments() -> None:
+    draw = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        ours, theirs = np.exp(draw.normal(0.1, 0.05, 4)), np.exp(draw.normal(0.0, 0.02, 6))
+        low, high = ratio_interval(ours.tolist(), theirs.tolist())
+        held += low < np.exp(0.1) < high
+    assert 0.92 < held / 400 < 0.98

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from harness.errors import Refused
 from harness.machine import Machine
 from harness.record import Record
-from results.objects import Unwritable, get_arrays, get_json, put_json
+from results.folder import Unwritable
+from results.objects import get_arrays, get_json, put_json
 from results.rows import EndRow, ProcessRow, RunRow, record_at, scan
 from results.store import RunWriter, Unfinished, open_run, unfinished
 from tests.results.records import MACHINE, build

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from backends.keras3.models import efficientnet, mobilenet_v2, resnet
-from backends.keras3.models.network import Network, Source, undrawn
+from backends.keras3.models.network import Network, undrawn
 from harness.contract import Model
 
-__all__ = ["CLASSIFIER_LAYER", "MODELS", "SOURCES", "Network", "Source", "undrawn"]
+__all__ = ["CLASSIFIER_LAYER", "MODELS", "OLDER_CLASSIFIER_LAYER", "Network", "undrawn"]
 
 MODELS: Mapping[str, Model] = {
     model.name: model for model in (*resnet.MODELS, *efficientnet.MODELS, *mobilenet_v2.MODELS)
 }
-SOURCES: Mapping[str, Source] = mobilenet_v2.SOURCES
-"""Named ImageNet weights with their classifier, for images scaled to [-1, 1]."""
 
 CLASSIFIER_LAYER = "predictions"
 """The name keras.applications gives the Dense layer of a source classifier."""
+OLDER_CLASSIFIER_LAYER = "Logits"
+"""The name that it had in the MobileNetV2 of 2018."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from backends.keras3.maps import Kind, Row, rows
-from backends.keras3.models.network import Network, Source, image_shape
+from backends.keras3.models.network import Network, image_shape
+from backends.keras3.published import MOBILENET_V2
 from harness.contract import Model
 
 WIDTHS = {0.35: 0.059, 0.5: 0.097, 0.75: 0.209, 1.0: 0.3, 1.3: 0.509, 1.4: 0.582}
@@ -53,13 +54,8 @@ def _model(width: float) -> Model:
         blocks=19,
         gmacs=WIDTHS[width],
         about=f"keras.applications.MobileNetV2, width {width:g}",
+        published={"imagenet": MOBILENET_V2[width]},
     )
 
 
-def _source(width: float) -> Source:
-    file = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_224.h5"
-    return Source(file, f"https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/{file}")
-
-
 MODELS = tuple(map(_model, WIDTHS))
-SOURCES = {_model(width).name: _source(width) for width in WIDTHS}

@@ -29,13 +29,6 @@ class Network(NamedTuple):
         return blocks
 
 
-class Source(NamedTuple):
-    """Where the framework's own weights come from: the file's name in its cache, and the address it is fetched from."""
-
-    file: str
-    url: str
-
-
 def image_shape(size: int) -> tuple[int, int, int]:
     """Shape of one image of `size` pixels in the layout that Keras is set to."""
     import keras

@@ -16,7 +16,7 @@ from harness.errors import Declined
 from harness.record import Record
 from results.exports.benchmark_json import as_benchmark_json
 from tests.results.exports.arms import store_arms
-from tests.results.records import build
+from tests.results.records import build, joined
 from tests.results.test_read import store
 
 
@@ -48,6 +48,12 @@ def test_only_synchronised_steps_are_counted(tmp_path: Path) -> None:
     latency = [step / 1e6 for step in record.stages[0].step_us[-10:]]
     assert benchmark["stats"]["data"] == latency
     assert benchmark["stats"]["median"] == median(latency)
+
+
+def test_of_two_stages_only_the_last_one_s_latencies_are_shown(tmp_path: Path) -> None:
+    record = joined(build(step_us=10_000), build(step_us=90_000))
+    (benchmark,) = json.loads(export(tmp_path, record).read_bytes())["benchmarks"]
+    assert sorted(set(benchmark["stats"]["data"])) == [0.09, 0.090001]
 
 
 def test_two_versions_never_stand_in_one_table_V52(tmp_path: Path) -> None:

@@ -11,9 +11,7 @@ from markdown_it import MarkdownIt
 
 import results
 from harness.record import Record
-from results.exports.headline import headlines
-from results.exports.pull_request import LEFT_OUT, MOST_ROWS, ONLY_ARMS, as_summary
-from results.sheet import compose
+from results.exports.pull_request import MOST_ROWS, ONLY_ARMS, as_summary
 from tests.results.exports.arms import store_arms
 from tests.results.records import build
 from tests.results.test_read import store
@@ -78,43 +76,3 @@ def test_nothing_measured_is_said(tmp_path: Path) -> None:
 def test_arms_of_comparisons_are_no_cases(tmp_path: Path) -> None:
     store_arms(tmp_path, build(), build(seed=1))
     assert ONLY_ARMS in as_summary(results.table(results.load(tmp_path)))
-
-
-def test_the_columns_left_out_are_columns_of_the_table(tmp_path: Path) -> None:
-    titles = [column.title for column in compose(tabulate(tmp_path, build())).blocks[0].columns]
-    assert set(LEFT_OUT) < set(titles)
-
-
-def longer(record: Record, seconds: float) -> Record:
-    from msgspec.structs import replace
-
-    stages = tuple(replace(s, epochs=tuple(replace(e, seconds=seconds) for e in s.epochs)) for s in record.stages)
-    return replace(record, stages=stages)
-
-
-def test_the_headline_is_the_shortest_training_that_the_test_set_cannot_tell_from_the_best(tmp_path: Path) -> None:
-    table = tabulate(
-        tmp_path, longer(build(scenario="full", accuracy=0.80), 9), longer(build(scenario="head", accuracy=0.79), 3),
-        longer(build(scenario="scratch", accuracy=0.5), 1),
-    )  # fmt: skip
-    (sentence,) = headlines(table)
-    assert sentence == (
-        "embedded-target, pytorch: head of resnet18: 79.0 % (1 seed) after 6.00 s (1 run) of training; the shortest "
-        "training of the 2 of 3 cases that the 500 test images cannot tell from the highest, 80.0 %."
-    )
-
-
-def test_a_headline_never_sets_two_backends_or_machines_against_each_other(tmp_path: Path) -> None:
-    from msgspec.structs import replace
-
-    records = [build(), build(backend="keras3", engine="jax"), replace(build(accuracy=0.9), machine="m2")]
-    told = headlines(tabulate(tmp_path, *records))
-    assert [line.partition(":")[0] for line in told] == [
-        "embedded-target, pytorch on machine m1", "embedded-target, keras3-jax on machine m1",
-        "embedded-target, pytorch on machine m2",
-    ]  # fmt: skip
-
-
-def test_an_accuracy_that_chose_its_own_epoch_makes_no_headline_V46(tmp_path: Path) -> None:
-    flattered = build(stage={"keep": "best"}, test_is_val=True, accuracy=0.99)
-    assert headlines(tabulate(tmp_path, flattered)) == []

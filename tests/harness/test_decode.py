@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from benchmarks.datasets.decode import Unreadable, decode
+from harness.decode import Unreadable, decode
 
 
 def picture(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image:
@@ -68,6 +68,53 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 64, dtype=np.uint16)[None].repeat(64, axis=0)
     pixels = decode(saved(tmp_path, "a.png", Image.fromarray(ramp)), 64).pixels
     assert np.array_equal(pixels[0, :, 0], ramp[0] >> 8)
+
+
+def tiff(tags: dict[int, int | tuple[int, ...]], pixels: bytes) -> bytes:
+    """A little-endian, uncompressed TIFF of 16x16 pixels with those tags."""
+    facts = {256: 16, 257: 16, 259: 1, 273: 0, 277: 1, 278: 16, 279: len(pixels), **tags}
+    rows, extra, place = b"", b"", 8 + 2 + 12 * len(facts) + 4
+    for tag, value in sorted(facts.items()):
+        values = value if isinstance(value, tuple) else (value,)
+        packed = struct.pack(f"<{len(values)}H", *values)
+        if tag == 273:
+            packed = struct.pack("<I", place + 8)
+        elif len(packed) > 4:
+            extra, packed = packed.ljust(8, b"\0"), struct.pack("<I", place)
+        rows += struct.pack("<HHI", tag, 4 if tag == 273 else 3, len(values)) + packed.ljust(4, b"\0")
+    return b"II*\0" + struct.pack("<IH", 8, len(facts)) + rows + bytes(4) + extra.ljust(8, b"\0") + pixels
+
+
+ONE_BIT = {258: 1, 262: 1}
+GRAYS = {
+    "16 bits": ({258: 16, 262: 1}, struct.pack("<H", 0xC0FF) * 256, 192),
+    "16 bits, white is zero": ({258: 16, 262: 0}, struct.pack("<H", 0xC0FF) * 256, 63),
+    "12 bits": ({258: 12, 262: 1}, b"\xc0\xfc\x0f" * 128, 192),
+    "8 bits, white is zero": ({258: 8, 262: 0}, b"\xc0" * 256, 63),
+    "4 bits": ({258: 4, 262: 1}, b"\xcc" * 128, 204),
+    "1 bit": (ONE_BIT, b"\xff" * 32, 255),
+    "1 bit, white is zero": (ONE_BIT | {262: 0}, b"\xff" * 32, 0),
+    "32 bits that hold 16": ({258: 32, 262: 1}, struct.pack("<I", 0xC0FF) * 256, 192),
+    "premultiplied alpha": ({258: (8, 8), 262: 1, 277: 2, 338: 1}, b"\x60\x80" * 256, 192),
+    "three times 16 bits": ({258: (16, 16, 16), 262: 2, 277: 3}, struct.pack("<3H", *[0xC0FF] * 3) * 256, 192),
+}
+
+
+@pytest.mark.parametrize("name", GRAYS)
+def test_any_number_of_bits_is_scaled_to_eight(tmp_path: Path, name: str) -> None:
+    tags, pixels, gray = GRAYS[name]
+    (tmp_path / "a.tif").write_bytes(tiff(tags, pixels))
+    decoded = decode(tmp_path / "a.tif", 16).pixels
+    assert np.abs(decoded.astype(int) - gray).max() <= 1
+
+
+def test_a_damaged_frame_after_the_first_costs_no_image(tmp_path: Path) -> None:
+    frames = [Image.effect_noise((64, 64), spread) for spread in (30, 60, 90)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    whole = (tmp_path / "a.gif").read_bytes()
+    wanted = decode(tmp_path / "a.gif", 16).pixels
+    (tmp_path / "a.gif").write_bytes(whole[: len(whole) * 2 // 3])
+    assert np.array_equal(decode(tmp_path / "a.gif", 16).pixels, wanted)
 
 
 def test_a_palette_with_several_transparent_colours_is_taken_without_a_warning(tmp_path: Path) -> None:

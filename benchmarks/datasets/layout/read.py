@@ -1,0 +1,144 @@
+"""From the files below a folder to splits and classes.
+
+Split folders hold the same class folders; class folders hold images. What can be read both ways is refused, and
+`--splits` decides: `train=FOLDER,val=FOLDER,test=FOLDER`, or `none` where the folders are classes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.datasets.layout.naming import SPLITS, TRAIN, VAL, container, loose_roles, plain_roles
+from benchmarks.datasets.layout.scan import Parts, Tree, shown
+from benchmarks.datasets.layout.splits import class_folders, find_splits, inner, listed, text
+from benchmarks.names import unknown
+from harness.errors import Refused
+
+NONE = "none"
+_USUAL = {VAL: (VAL, "valid", "validation")}
+_NEAREST = 6
+
+
+class Layout(NamedTuple):
+    """Per split its class folders by name, each as parts from the data folder, and what a person should know of it."""
+
+    splits: dict[str, dict[str, Parts]]
+    notes: list[str]
+
+
+def read_layout(folder: Path, tree: Tree, wanted: str | None = None) -> Layout:
+    """The splits and classes of a folder; `wanted` is the value of `--splits`.
+
+    Raises `Refused` where the folders can be read both ways, or where splits have no train or no class folders.
+    """
+    if not tree.folders(()):
+        raise Refused(f"{shown(folder)} has no folders in it; it needs one folder of images per class")
+    if wanted is not None and wanted != NONE:
+        places = _named(folder, tree, wanted)
+        return Layout(_split_classes(tree, places), _renamed(places, ()))
+    top = _unwrapped(tree, through_splits=wanted == NONE)
+    notes = [f"read from its folder {text(top)}"] if top else []
+    if wanted == NONE:
+        return Layout({TRAIN: class_folders(tree, top)}, notes)
+    places = find_splits(folder, tree, top)
+    if places:
+        unused = [shown(name) for name in tree.folders(top) if (*top, name) not in places.values()]
+        notes += _renamed(places, top)
+        notes += [f"not used, beside {shown(places[TRAIN][-1])}: {', '.join(unused)}"] if unused else []
+        splits = _split_classes(tree, places)
+    else:
+        notes += _class_like_a_split(tree, top)
+        splits = {TRAIN: class_folders(tree, top)}
+    for classes in splits.values():
+        _refuse_splits_as_classes(folder, tree, classes)
+    return Layout(splits, notes)
+
+
+def _named(folder: Path, tree: Tree, wanted: str) -> dict[str, Parts]:
+    """The folders that `--splits` names."""
+    pairs = [part.partition("=") for part in re.split(r",(?=\w+=)", wanted)]
+    named = {split: name.strip("/") for split, _, name in pairs}
+    if len(named) < len(pairs) or not named.keys() <= set(SPLITS) or not all(named.values()):
+        raise Refused(f"--splits {wanted}: write none, or train=FOLDER,val=FOLDER,test=FOLDER (val, test if any)")
+    if TRAIN not in named:
+        raise Refused(f"--splits {wanted}: no train; write train=FOLDER,{wanted}, or none")
+    known = {text(parts): parts for parts in tree.below(()) if parts}
+    found: dict[str, Parts] = {}
+    for split in (split for split in SPLITS if split in named):
+        name = named[split]
+        if name not in known:
+            near = difflib.get_close_matches(name, known, _NEAREST, 0.0)
+            raise Refused(f"--splits {wanted}: {shown(folder)} has {unknown('folder', name, near)}")
+        if any(_within(known[name], one) or _within(one, known[name]) for one in found.values()):
+            raise Refused(f"--splits {wanted}: {name} is in another split too; name separate folders")
+        found[split] = known[name]
+    return found
+
+
+def _within(one: Parts, other: Parts) -> bool:
+    return one[: len(other)] == other
+
+
+def _unwrapped(tree: Tree, *, through_splits: bool) -> Parts:
+    """Inside the folders that archives put around everything: the only one, with folders of images in it."""
+    place: Parts = ()
+    while True:
+        only = tree.wrapped(place)
+        if only is None or not (len(tree.folders(place)) == 1 or container(only)):
+            return place
+        if loose_roles([only]) and not through_splits:
+            return place
+        place = (*place, only)
+
+
+def _refuse_splits_as_classes(folder: Path, tree: Tree, classes: Mapping[str, Parts]) -> None:
+    roles = _split_like([name for name, place in classes.items() if tree.images(place)])
+    if roles:
+        raise Refused(
+            f"{shown(folder)}: {listed(roles)} are named like splits but hold images, no class folders; sort each into "
+            f"class folders, or use --splits none if {listed(classes)} are the classes"
+        )
+    for name, place in classes.items():
+        if container(name) and len(tree.filled(place)) > 1:
+            raise Refused(
+                f"{shown(folder)}: {name} is named like a folder around the classes; use --data "
+                f"{shlex.quote(shown(folder / Path(*place)))}, or --splits none if {listed(classes)} are the classes"
+            )
+        for parts in tree.below(place):
+            if inside := _split_like(tree.filled(parts)):
+                raise Refused(
+                    f"{shown(folder)}: class {name!r} has folders named like splits in it, {listed(inside)}; put them "
+                    f"around the classes (train/{name}), give --data a folder of splits or of classes, or use --splits "
+                    "none to take all images of a class together"
+                )
+
+
+def _split_like(names: list[str]) -> Collection[str]:
+    """Names that say different splits: two that say nothing else, or all of them (`trainA`, `testA` …)."""
+    plain, loose = plain_roles(names), loose_roles(names)
+    if len(set(plain.values())) > 1:
+        return plain
+    return loose if len(loose) == len(names) and len(set(loose.values())) > 1 else ()
+
+
+def _renamed(places: Mapping[str, Parts], top: Parts) -> list[str]:
+    """A note where a split's folder has another name than the split."""
+    own = {split: text(place[len(top) :]) for split, place in places.items()}
+    if all(name in _USUAL.get(split, (split,)) for split, name in own.items()):
+        return []
+    return [f"splits: {', '.join(f'{split} is {name}' for split, name in own.items())}"]
+
+
+def _class_like_a_split(tree: Tree, top: Parts) -> list[str]:
+    names = tree.filled(top)
+    roles = plain_roles(names) if len(names) > 1 else {}
+    return [f"{shown(name)} is read as a class, since it holds images as the other classes do" for name in roles]
+
+
+def _split_classes(tree: Tree, places: Mapping[str, Parts]) -> dict[str, dict[str, Parts]]:
+    return {split: class_folders(tree, inner(tree, place)) for split, place in places.items()}

@@ -1,0 +1,157 @@
+"""Files from the network: fetched once into the cache, whole or not at all, and held against a digest.
+
+FINETUNE_BENCH_MIRROR, an address such as http://127.0.0.1:8080, takes the place of the scheme and host of every http
+address. Where a file is from, what is written about it and its digest do not change by that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from datetime import UTC, datetime
+from http.client import HTTPException
+from pathlib import Path
+from typing import Literal, NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import msgspec
+
+from benchmarks.datasets.cache import cache_folder, made_once, writable
+from harness.errors import Declined, Refused
+
+MIRROR = "FINETUNE_BENCH_MIRROR"
+_TIMEOUT_S = 30
+_ATTEMPTS = 2
+_NETWORK = (URLError, TimeoutError, ConnectionError, HTTPException)
+
+
+class Wanted(NamedTuple):
+    """A file to fetch. `digest` is the publisher's, or its first digits; without one, the first download's counts.
+
+    `what` names it in messages, `file_name` in the cache, and `record` is where a first download's digest is kept.
+    """
+
+    what: str
+    url: str
+    file_name: str
+    record: str
+    digest: str = ""
+    kind: Literal["SHA-1", "SHA-256"] = "SHA-256"
+
+
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+    """A file in the cache, its whole digest, and the digest with where it is known from, for people."""
+
+    path: str
+    digest: str
+    said: str
+
+
+def fetch(wanted: Wanted, cache: str | Path | None = None) -> Fetched:
+    """Download a file unless it is in the cache, and check its digest.
+
+    Raises `Declined` with address, digest and place where it cannot be downloaded, and `Refused` for another digest: a
+    download is not kept then, and a file that was in the cache is named.
+    """
+    folder = cache_folder(cache) / "downloads"
+    file = made_once(folder / wanted.file_name, lambda partial: _download(wanted, folder, partial))
+    found = _digest(file, wanted.kind)
+    if not (problem := _problem(wanted, folder, found)):
+        return Fetched(path=str(file), digest=found, said=f"{wanted.kind} {found}, {_origin(wanted, folder)}")
+    raise Refused(f"{file} has the {problem}; remove the file to fetch it again")
+
+
+def remember(wanted: Wanted, digest: str, cache: str | Path | None = None) -> None:
+    """Hold later downloads of a file without a published digest to this one, once the file proved to be sound.
+
+    `clear_cache` leaves the record.
+    """
+    record = cache_folder(cache) / "downloads" / wanted.record
+    if not wanted.digest and not record.exists():
+        with writable(record.parent):
+            record.write_bytes(msgspec.json.encode({"sha256": digest, "day": _today()}))
+
+
+def mirrored(url: str) -> str:
+    """The address to ask for a file. Raises `Refused` if FINETUNE_BENCH_MIRROR is not an http address."""
+    mirror = os.environ.get(MIRROR)
+    if not mirror or urlsplit(url).scheme not in ("http", "https"):
+        return url
+    parts = urlsplit(mirror)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise Refused(f"{MIRROR}={mirror} is not an address such as http://127.0.0.1:8080; change or unset it")
+    return mirror.rstrip("/") + urlsplit(url)._replace(scheme="", netloc="").geturl()
+
+
+def _download(wanted: Wanted, folder: Path, partial: Path) -> None:
+    address = mirrored(wanted.url)
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            _transfer(address, partial)
+        except _NETWORK as error:
+            if attempt == _ATTEMPTS:
+                by_mirror = f" from {os.environ[MIRROR]}" if address != wanted.url else ""
+                raise Declined(
+                    f"{wanted.what} cannot be downloaded{by_mirror} ({getattr(error, 'reason', error)}); fetch "
+                    f"{wanted.url} ({_expected(wanted, folder)}) and put it at {folder / wanted.file_name}"
+                ) from error
+        else:
+            break
+    if problem := _problem(wanted, folder, _digest(partial, wanted.kind)):
+        raise Refused(
+            f"{address} delivered a file with the {problem}, which was not kept; "
+            f"put the right file at {folder / wanted.file_name}"
+        )
+
+
+def _transfer(address: str, place: Path) -> None:
+    request = Request(address, headers={"User-Agent": "finetune-bench"})  # some hosts refuse urllib's own
+    try:
+        with urlopen(request, timeout=_TIMEOUT_S) as answer, place.open("wb") as file:
+            shutil.copyfileobj(answer, file)
+            length = answer.headers.get("Content-Length")
+    except HTTPError as error:
+        error.close()  # it holds the connection
+        raise
+    if length is not None and place.stat().st_size != int(length):
+        raise ConnectionError(f"the download broke off at {place.stat().st_size} of {length} bytes")
+
+
+def _digest(file: Path, kind: str) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, kind.replace("-", "").lower()).hexdigest()
+
+
+def _problem(wanted: Wanted, folder: Path, found: str) -> str:
+    expected, _ = _known(wanted, folder)
+    if found.startswith(expected):
+        return ""
+    ending = "" if len(expected) == len(found) else "…"
+    return f"{wanted.kind} {found}, not {expected}{ending} ({_origin(wanted, folder)})"
+
+
+def _expected(wanted: Wanted, folder: Path) -> str:
+    expected, _ = _known(wanted, folder)
+    whole = len(expected) == (64 if wanted.kind == "SHA-256" else 40)
+    return f"{wanted.kind} {expected}{'' if whole else '…'}" if expected else "no digest is published"
+
+
+def _origin(wanted: Wanted, folder: Path) -> str:
+    if wanted.digest:
+        return "published"
+    return f"recorded at the first download, {_known(wanted, folder)[1]}; none is published"
+
+
+def _known(wanted: Wanted, folder: Path) -> tuple[str, str]:
+    record = folder / wanted.record
+    if wanted.digest or not record.exists():
+        return wanted.digest, _today()
+    first = msgspec.json.decode(record.read_bytes(), type=dict[str, str])
+    return first["sha256"], first["day"]
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
