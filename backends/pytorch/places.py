@@ -39,7 +39,8 @@ class Wanted(NamedTuple):
 
     def spellings(self) -> tuple[Mapping[str, str], ...]:
         """Ways to write the names: canonical beginnings by written ones, a beginning for each child."""
-        return {child: child for child in self.children}, {str(n): child for n, child in enumerate(self.children)}
+        beginnings = (name.partition(".")[0] for name in (*self.shapes, self.classifier))
+        return {name: name for name in beginnings}, {str(n): child for n, child in enumerate(self.children)}
 
 
 class Place(NamedTuple):
@@ -96,7 +97,7 @@ def _plain(item: torch.Tensor | np.ndarray[Any, Any]) -> torch.Tensor | None:
 
 
 def places(held: Iterable[Held], wanted: Wanted) -> list[Place]:
-    """Every place with a name of the model, those with most of its tensors first."""
+    """Places with names of the model, those with most of its tensors first."""
     held = list(held)
     found = [place for spelling in wanted.spellings() for place in _places(held, wanted, spelling)]
     return sorted(found, key=lambda place: -len(place.fitting(wanted)))
@@ -111,7 +112,9 @@ def _places(held: list[Held], wanted: Wanted, spelling: Mapping[str, str]) -> li
                 other = found.setdefault(prefix, {}).setdefault(name, one)
                 if other is not one and not _same(other.tensor, one.tensor):
                     raise Refused(f"the file holds {name} twice, as {other.name} and {one.name}; save one network only")
-    return [_place(prefix, names, held, wanted, spelling, own) for prefix, names in found.items()]
+    most = max(map(len, found.values()), default=0)  # deep names make many small places, of which none is wanted
+    likely = {prefix: names for prefix, names in found.items() if 2 * len(names) >= most}
+    return [_place(prefix, names, held, wanted, spelling, own) for prefix, names in likely.items()]
 
 
 def _readings(name: str, own: set[str], spelling: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from backends import pytorch
+from backends.pytorch.models import Parts
 from harness.contract import Model
 from harness.errors import Refused
 from harness.importing import noted
@@ -285,6 +286,21 @@ def test_a_plugins_own_network_takes_what_fits(tmp_path: Path) -> None:
     mine = Model(name="mine", build=NARROW.build, classifier="classifier.1.", blocks=19)
     part = {name: tensor for name, tensor in narrow().items() if not name.startswith("features.0.")}
     assert_whole(saved(tmp_path / "w.pth", part), mine, part)
+
+
+def test_a_plugins_network_may_hold_parameters_of_its_own(tmp_path: Path) -> None:
+    class Scaled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale, self.layer = torch.nn.Parameter(torch.full((1,), 3.0)), torch.nn.Conv2d(3, 4, 3)
+
+    def build(image_size: int) -> Parts:
+        network = Scaled()
+        return Parts(backbone=network, features=4, blocks=((network,),))
+
+    mine = Model(name="mine", build=build, classifier="fc.", blocks=1)
+    state = Scaled().state_dict()
+    assert_whole(saved(tmp_path / "w.pth", {"net": under("module.", state)}), mine, state)
 
 
 def test_a_larger_network_of_the_same_names_is_refused(tmp_path: Path) -> None:
