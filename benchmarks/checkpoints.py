@@ -26,6 +26,7 @@ from harness.checkpoint import (
 )
 from harness.errors import Refused
 from harness.launch import Event, launch
+from harness.weight_files import ending_of, is_safetensors
 
 
 class Found(NamedTuple):
@@ -55,10 +56,10 @@ def find_checkpoint(
     if source in names:
         return _found(named_checkpoint(source, model, catalogue), source)
     path = Path(source)
-    if not path.is_file():
+    if not path.exists():
         near = "" if "/" in source or "." in source else f"; {unknown('checkpoint', source, ('embedded', *names))}"
         raise Refused(f"--checkpoint {source}: no such file{near}")
-    if path.suffix == ".safetensors" and _is_neutral(path):
+    if is_safetensors(path) and _is_neutral(path):
         meta = read_meta(path)
         if meta.model != model and _is_known(meta.model) and _is_known(model):
             raise Refused(f"{path} holds a {meta.model}, not a {model}")
@@ -93,7 +94,7 @@ def check_file(path: str) -> None:
 
 def _imported(path: Path, model: str, normalise: str | None, catalogue: Catalogue) -> Path:
     owners = {ending: name for name, facts in reversed(catalogue.backends.items()) for ending in facts.formats}
-    ending = next((e for e in sorted(owners, key=len, reverse=True) if path.name.endswith(e)), None)
+    ending = ending_of(path, tuple(owners))
     if ending is None:
         raise Refused(f"{path}: no known checkpoint format (known: {', '.join(owners)})")
     if normalise is None:

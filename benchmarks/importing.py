@@ -19,6 +19,7 @@ from benchmarks.downloads import Fetched, Wanted, fetch, remember
 from harness import PROTOCOL
 from harness.checkpoint import Normalisation, Published, refuse_not_finite, write_checkpoint
 from harness.errors import Declined, Refused
+from harness.importing import IMPORT, noted
 from harness.launch import launch
 from harness.plugins import find_model
 
@@ -110,7 +111,8 @@ def import_file(path: str, backend: str, model: str, known: Mapping[str, Any], p
     """Turn a framework's file into a neutral one; runs in a worker. Returns its SHA-256."""
     facts = msgspec.convert(known, Known)
     module, offered = find_model(backend, model, plugins)
-    arrays, unmapped = module.import_weights(path, offered)
+    with noted() as notes:
+        arrays, unmapped = module.import_weights(path, offered)
     refuse_not_finite(path, arrays)
     classifier = arrays.get(f"{offered.classifier}weight")
     if facts.classes and classifier is not None and len(classifier) != len(facts.classes):
@@ -126,10 +128,11 @@ def import_file(path: str, backend: str, model: str, known: Mapping[str, Any], p
         classes=facts.classes,
         head=offered.classifier,
         unmapped=unmapped,
+        notes=tuple(notes),
     )
     return meta.sha256
 
 
 def _place(name: str, *facts: object) -> Path:
-    digest = hashlib.sha256(msgspec.json.encode([PROTOCOL, name, *facts])).hexdigest()[:16]
+    digest = hashlib.sha256(msgspec.json.encode([PROTOCOL, IMPORT, name, *facts])).hexdigest()[:16]
     return cache_folder() / "checkpoints" / f"{name}-{digest}.safetensors"

@@ -152,10 +152,11 @@ def _ending(record: Record) -> str:
 
 
 def _checkpoint(record: Record) -> str:
-    """What of a checkpoint did not fit, by name, and which rows of its classifier were wanted and taken."""
+    """What of a checkpoint did not fit, by name, what its import chose, and which rows of its classifier were taken."""
     if record.load is None:
         return ""
     said = "" if record.load.complete else f"; checkpoint: {record.load.sentence()}"
+    said += "".join(f"; checkpoint: {note}" for note in record.load.notes)
     if record.case.reuse_head:
         reused = record.load.reused_classes
         said += f"; head rows reused: {', '.join(map(repr, reused)) if reused else 'none, no class has its name'}"

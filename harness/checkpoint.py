@@ -71,6 +71,8 @@ class CheckpointMeta(msgspec.Struct, frozen=True, kw_only=True):
     recipe: dict[str, Any] = {}
     unmapped: tuple[str, ...] = ()
     """Names in the file it was imported from that the model has no place for."""
+    notes: tuple[str, ...] = ()
+    """What its import decided where the file leaves a choice, a sentence each."""
 
 
 class Bare(Refused):

@@ -33,6 +33,8 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     classifier: tuple[str, ...] = ()
     """The source's classifier: not part of the backbone, replaced by the new head."""
     reused_classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the checkpoint's import decided where its file leaves a choice."""
 
     @property
     def complete(self) -> bool:
@@ -133,7 +135,8 @@ def overlay(
     counters = {name for name in start if name.endswith(COUNTER)}
     report["missing"] = [n for n in start if n not in checkpoint.arrays and n not in head and n not in counters]
     reused = _reuse_rows(start, model, checkpoint, reuse_for)
-    return LoadReport(**{k: tuple(v) for k, v in report.items()}, reused_classes=reused)
+    found = {k: tuple(v) for k, v in report.items()}
+    return LoadReport(**found, reused_classes=reused, notes=checkpoint.meta.notes)
 
 
 def _reuse_rows(

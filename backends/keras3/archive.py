@@ -1,4 +1,7 @@
-"""The datasets of a Keras file by variable path, `layer/variable`, without building anything from the file."""
+"""The datasets of a Keras file by variable path, `layer/variable`, without building anything from the file.
+
+A file holds scopes: a model, and each model that is a layer of another one. Names are unique within a scope only.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +30,29 @@ class Stored(NamedTuple):
     dataset: Any
     shape: tuple[int, ...]
 
+    @property
+    def is_real(self) -> bool:
+        """Whether the values are floating-point numbers."""
+        return np.issubdtype(self.dataset.dtype, np.floating) or self.dataset.attrs.get("dtype") == "bfloat16"
+
     def read(self, path: str) -> NDArray[Any]:
         """The values. Raises `Refused` if they are not there to be read."""
         try:
-            return np.asarray(self.dataset)
+            array = np.asarray(self.dataset)
+            # HDF5 has no bfloat16: Keras stores the bits, the upper half of a float32.
+            if self.dataset.attrs.get("dtype") == "bfloat16" and array.dtype.itemsize == 2:
+                return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+            return array
         except OSError as error:
             raise Refused(f"{path}: {self.dataset.name} cannot be read ({error}); fetch the file again") from error
 
 
 @contextmanager
-def open_stored(path: str, backbone: Any) -> Iterator[Mapping[str, Stored]]:
-    """Datasets by `layer/variable` with the names the backbone uses. Raises `Refused` if the file is no Keras file."""
+def open_stored(path: str, backbone: Any) -> Iterator[Mapping[str, Mapping[str, Stored]]]:
+    """Datasets by scope and `layer/variable`, with the names the backbone uses.
+
+    Raises `Refused` if the file is no Keras file.
+    """
     try:
         file = h5py.File(_content(path), "r")
     except OSError as error:
@@ -48,7 +63,7 @@ def open_stored(path: str, backbone: Any) -> Iterator[Mapping[str, Stored]]:
 
 
 def _content(path: str) -> Any:
-    if not path.endswith(".keras"):
+    if not zipfile.is_zipfile(path) and not path.lower().endswith(".keras"):
         return path
     try:
         with zipfile.ZipFile(path) as archive:
@@ -73,39 +88,43 @@ def _classes(config: Any, wanted: frozenset[str]) -> Iterator[str]:
             yield from _classes(item, wanted)
 
 
-def _find(file: Any, backbone: Any, path: str) -> dict[str, Stored]:
+def _find(file: Any, backbone: Any, path: str) -> dict[str, dict[str, Stored]]:
     group = file.get("model_weights", file)
     legacy = "layer_names" in group.attrs or "layer_names0" in group.attrs
     try:
-        found = _legacy(group, backbone) if legacy else _named_groups(file, backbone)
+        scopes = _legacy(group, backbone) if legacy else _named_groups(file, backbone)
     except (KeyError, RuntimeError) as error:
         raise Refused(f"{path} lacks a tensor that it lists ({error}); fetch or save it again") from error
-    if not found:
+    if not any(scopes.values()):
         raise Refused(f"{path} holds no Keras layers; save it with model.save or model.save_weights")
-    for name, dataset in found.items():
+    for name, dataset in (pair for scope in scopes.values() for pair in scope.items()):
         elsewhere = dataset.external or dataset.is_virtual or dataset.file.filename != file.filename
         if elsewhere or dataset.nbytes > LARGEST:
             raise Refused(f"{path}: {name} points out of the file or is too large; fetch or save it again")
-    return {name: Stored(dataset, dataset.shape) for name, dataset in found.items()}
+    return {title: {n: Stored(d, d.shape) for n, d in scope.items()} for title, scope in scopes.items()}
 
 
-def _named_groups(file: Any, backbone: Any) -> dict[str, Any]:
-    """Keras 3: groups `…/CLASS_n/vars` that carry the layer's name, with datasets `0`, `1`, … in the layer's order."""
+def _named_groups(file: Any, backbone: Any) -> dict[str, dict[str, Any]]:
+    """Keras 3: groups `SCOPE/CLASS_n/vars` with datasets `0`, `1`, … in the layer's order.
+
+    The group carries the layer's name since Keras 3.6; before, layers are told by their class and number.
+    """
     containers = _containers(backbone)
     layers = {layer.name: layer for layer in backbone.layers}
-    found: dict[str, Any] = {}
+    scopes: dict[str, dict[str, Any]] = {}
 
     # visititems follows no links, so that every dataset lies in this file.
     def visit(name: str, item: Any) -> None:
         if not isinstance(item, h5py.Dataset) or "optimizer" in name.split("/"):
             return
         group = item.parent
-        container = name.removesuffix("/" + name.rpartition("/")[2]).removesuffix("/vars").rpartition("/")[2]
+        within = name.rpartition("/")[0].removesuffix("/vars")
+        scope, _, container = within.rpartition("/")
         layer = str(group.attrs.get("name", containers.get(container, container)))
-        found[f"{layer}/{_variable(layers.get(layer), item.name)}"] = item
+        scopes.setdefault(scope, {})[f"{layer}/{_variable(layers.get(layer), item.name)}"] = item
 
     file.visititems(visit)
-    return found
+    return scopes
 
 
 def _variable(layer: Any, name: str) -> str:
@@ -128,26 +147,34 @@ def _containers(backbone: Any) -> dict[str, str]:
     return names
 
 
-def _legacy(group: Any, backbone: Any) -> dict[str, Any]:
-    """Before Keras 3: a group per layer, with an attribute `weight_names`. Layers of other names count by order.
+def _legacy(group: Any, backbone: Any) -> dict[str, dict[str, Any]]:
+    """Before Keras 3: a group per layer, with an attribute `weight_names`; a model inside is a layer with the names of
+    several. Layers of other names count by order.
 
     The published MobileNetV2 files share some names with today's network (`Conv1`) and not others
     (`mobl3_conv_3_expand`); Keras itself loads them by order.
     """
-    named: dict[str, Any] = {}
+    scopes: dict[str, dict[str, Any]] = {"": {}}
     by_layer: list[list[Any]] = []
     for layer in _attribute(group, "layer_names"):
         datasets = {name: group[layer][name] for name in _attribute(group[layer], "weight_names")}
         if datasets:
             by_layer.append(list(datasets.values()))
+        paths = {("/" + name).rpartition("/")[0].rpartition("/")[2]: None for name in datasets}
+        scope = scopes.setdefault(layer if len(paths) > 1 else "", {})
         for name, dataset in datasets.items():
             *_, owner, variable = ["", layer, *name.split("/")]
             variable = variable.partition(":")[0].replace("depthwise_kernel", "kernel")
-            named[f"{owner}/{variable}"] = dataset
+            scope[f"{owner}/{variable}"] = dataset
     layers = [layer for layer in backbone.layers if layer.weights]
-    all_named = all(f"{layer.name}/{layer.weights[0].name}" in named for layer in layers)
+    known = {f"{layer.name}/{layer.weights[0].name}" for layer in layers}
+    all_named = any(known <= scope.keys() for scope in scopes.values())
     if all_named or len(by_layer) - len(layers) not in (0, 1):
-        return named
+        return scopes
+    return {"": _in_order(by_layer, layers)}
+
+
+def _in_order(by_layer: list[list[Any]], layers: list[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {
         f"{layer.name}/{variable.name}": dataset
         for layer, datasets in zip(layers, by_layer, strict=False)

@@ -5,73 +5,142 @@ Reading goes through HDF5 alone: no layer is built from the file, so nothing in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backends.keras3 import heads, maps
 from backends.keras3.archive import Stored, open_stored
-from backends.keras3.models import CLASSIFIER_LAYER, OLDER_CLASSIFIER_LAYER, Network, undrawn
+from backends.keras3.models import CLASSIFIER_LAYER, MODELS, OLDER_CLASSIFIER_LAYER, Network, undrawn
 from harness.contract import Model
 from harness.errors import Refused
+from harness.importing import refuse_part, some
 
 IMAGE_SIZE = 224
 """Size for which a network is built that is only written; no tensor depends on it."""
 
 
-def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    """Tensors by canonical name, and names in the file without a place in the model.
+class _Translated(NamedTuple):
+    """A scope of a file: what is there by canonical name, with its layout, and the names without a place."""
 
-    Raises `Refused` if the file is unreadable or unsafe, has values that are not finite, or fits less than half of the
-    backbone.
+    title: str
+    found: dict[str, tuple[Stored, maps.Layout]]
+    unmapped: tuple[str, ...]
+
+    def misfit(self, name: str, shape: tuple[int, ...]) -> str:
+        """How a tensor that is there differs from the model's, or nothing."""
+        stored, layout = self.found[name]
+        found = maps.canonical_shape(stored.shape, layout)
+        if found != shape:
+            return f"its {name} is {list(found)} instead of {list(shape)}"
+        return "" if stored.is_real else f"its {name} holds {stored.dataset.dtype} instead of floating-point numbers"
+
+    def lacking(self, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+        """Names of the model's tensors that are not there, or do not fit."""
+        return [name for name, shape in shapes.items() if name not in self.found or self.misfit(name, shape)]
+
+
+def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Tensors by canonical name, and names beside them without a place in the model.
+
+    The backbone may be a model inside another; what lies outside it does no harm. Raises `Refused` if the file is
+    unreadable or unsafe, holds another network, a part of one, or values that are not finite. A plugin's own network
+    takes what fits.
     """
     with undrawn():
         network: Network = model.build(IMAGE_SIZE)
     older = _classifier(model, OLDER_CLASSIFIER_LAYER)
     table = {row.variable: row for row in (*_with_classifier(network, model), *heads.ROWS, *older)}
     shapes = {
-        row.variable: maps.canonical_shape(variable.shape, row.layout)
+        row.name: maps.canonical_shape(variable.shape, row.layout)
         for variable in network.backbone.weights
         for row in [table[variable.path]]
     }
-    with open_stored(path, network.backbone) as stored:
-        arrays, unmapped = _translate(stored, table, path)
-    fitting = sum(arrays[table[v].name].shape == shape for v, shape in shapes.items() if table[v].name in arrays)
-    if 2 * fitting < len(shapes):
-        raise Refused(f"{path} is not {model.name}: {_difference(arrays, table, shapes)}; name its own --model")
+    with open_stored(path, network.backbone) as scopes:
+        translated = [_translate(title, stored, table) for title, stored in scopes.items()]
+        scope = min(translated, key=lambda one: len(one.lacking(shapes)))
+        _refuse_unfit(path, model, scope, shapes, table)
+        arrays = _arrays(path, scope, table)
+        for other in translated:
+            if other is not scope and not other.lacking(shapes):
+                _refuse_another(path, scope, other, {n: arrays[n] for n in shapes}, _arrays(path, other, table))
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise Refused(f"{path}: {name} has values that are not finite; fetch or save the file again")
-    return arrays, unmapped
+    return arrays, scope.unmapped
 
 
-def _translate(
-    stored: Mapping[str, Stored], table: Mapping[str, maps.Row], path: str
-) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    arrays: dict[str, NDArray[Any]] = {}
+def _translate(title: str, stored: Mapping[str, Stored], table: Mapping[str, maps.Row]) -> _Translated:
+    found: dict[str, tuple[Stored, maps.Layout]] = {}
     unmapped = []
     for variable, dataset in stored.items():
         row = table.get(variable)
         if row is None or len(dataset.shape) != maps.AXES[row.layout]:
             unmapped.append(variable)
         else:
-            arrays[row.name] = maps.to_canonical(dataset.read(path), row.layout)
-    order = {row.name: place for place, row in enumerate(table.values())}
-    return {name: arrays[name] for name in sorted(arrays, key=order.__getitem__)}, tuple(unmapped)
+            found[row.name] = dataset, row.layout
+    return _Translated(title, found, tuple(unmapped))
 
 
-def _difference(
-    arrays: Mapping[str, NDArray[Any]], table: Mapping[str, maps.Row], shapes: Mapping[str, tuple[int, ...]]
-) -> str:
-    for variable, shape in shapes.items():
-        name = table[variable].name
-        if name not in arrays:
-            return f"it has no {name} ({variable})"
-        if arrays[name].shape != shape:
-            return f"its {name} is {list(arrays[name].shape)} instead of {list(shape)}"
+def _arrays(path: str, scope: _Translated, table: Mapping[str, maps.Row]) -> dict[str, NDArray[Any]]:
+    rows = (row for row in table.values() if row.name in scope.found)
+    return {row.name: maps.to_canonical(scope.found[row.name][0].read(path), row.layout) for row in rows}
+
+
+def _refuse_unfit(
+    path: str,
+    model: Model,
+    scope: _Translated,
+    shapes: Mapping[str, tuple[int, ...]],
+    table: Mapping[str, maps.Row],
+) -> None:
+    lacking = scope.lacking(shapes)
+    if 2 * len(lacking) > len(shapes):
+        raise Refused(f"{path} is not {model.name}: {_difference(scope, table, shapes)}; name its own --model")
+    if MODELS.get(model.name) is not model:  # a user's changed network takes what fits, and says what it could not
+        return
+    if lacking:
+        wrong = [said for name in lacking if name in scope.found and (said := scope.misfit(name, shapes[name]))]
+        refuse_part(path, model.name, len(shapes), [name for name in lacking if name not in scope.found], wrong)
+    families = {_family(variable) for variable in table if table[variable].name in shapes}
+    more = [name for name in scope.unmapped if name.endswith("/kernel") and _family(name) in families]
+    if more:
+        raise Refused(
+            f"{path} is not {model.name}: it has {len(more)} more layers like those ({some(more)}); "
+            "name its own --model"
+        )
+
+
+def _family(variable: str) -> str:
+    """The kind of a layer by the beginning of its name: `block` of `block_17_expand/kernel`."""
+    return re.match("[A-Za-z]*", variable)[0]  # type: ignore[index]  # it matches the empty string too
+
+
+def _refuse_another(
+    path: str,
+    scope: _Translated,
+    other: _Translated,
+    arrays: Mapping[str, NDArray[Any]],
+    others: Mapping[str, NDArray[Any]],
+) -> None:
+    if any(not np.array_equal(array, others[name]) for name, array in arrays.items()):
+        raise Refused(
+            f"{path} holds two whole networks, {scope.title or 'its top level'} and {other.title or 'its top level'}; "
+            "save the one to load by itself"
+        )
+
+
+def _difference(scope: _Translated, table: Mapping[str, maps.Row], shapes: Mapping[str, tuple[int, ...]]) -> str:
+    variables = {row.name: row.variable for row in table.values()}
+    for name, shape in shapes.items():
+        if name not in scope.found:
+            return f"it has no {name} ({variables[name]})"
+        if said := scope.misfit(name, shape):
+            return said
     return "it has another structure"
 
 

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from backends.reference.network import tiny_cnn
 from harness.contract import Model
 from harness.errors import Refused
+from harness.importing import refuse_part
 
 FORMATS: tuple[str, ...] = (".npz",)
 
@@ -21,13 +23,28 @@ FORMATS: tuple[str, ...] = (".npz",)
 def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """See `harness.contract.Backend`."""
     layers, _ = model.build(np.float32)
-    own = {variable.name for layer in layers for variable in layer.variables}
+    shapes = {variable.name: variable.array.shape for layer in layers for variable in layer.variables}
     arrays = read_npz(path)
     classifiers = (model.classifier, "head.")
-    mapped = {name: array for name, array in arrays.items() if name in own or name.startswith(classifiers)}
-    if not own & mapped.keys():
+    mapped = {name: array for name, array in arrays.items() if name in shapes or name.startswith(classifiers)}
+    if not shapes.keys() & mapped.keys():
         raise Refused(f"{path} holds no tensor of {model.name}; give the --model it was made of")
+    if model.build is tiny_cnn:  # a user's changed network takes what fits, and says what it could not
+        _refuse_part(path, model, shapes, mapped)
     return mapped, tuple(name for name in arrays if name not in mapped)
+
+
+def _refuse_part(
+    path: str, model: Model, shapes: Mapping[str, tuple[int, ...]], found: Mapping[str, NDArray[Any]]
+) -> None:
+    missing = [name for name in shapes if name not in found]
+    wrong = [
+        f"{name} {list(found[name].shape)} instead of {list(shape)}"
+        for name, shape in shapes.items()
+        if name in found and found[name].shape != shape
+    ]
+    if missing or wrong:
+        refuse_part(path, model.name, len(shapes), missing, wrong)
 
 
 def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:

@@ -50,6 +50,21 @@ def test_a_backbone_inside_another_network_is_found(ending: str) -> None:
     assert probed()["nested"][ending] == [260, True]
 
 
+@pytest.mark.parametrize("ending", [".weights.h5", ".keras"])
+@pytest.mark.parametrize("shape", ["nested", "flat"])
+def test_a_head_with_a_norm_of_its_own_is_told_from_the_backbone_also_by_keras_before_3_6(
+    shape: str, ending: str
+) -> None:
+    tensors, equal, unmapped = probed()["older"][shape + ending]
+    assert (tensors, equal) == (260, True)
+    # In one model with the backbone, the head's norm is the 53rd of its class; around it, it is no part of it.
+    assert {name.partition("/")[0] for name in unmapped} == ({"batch_normalization_52"} if shape == "flat" else set())
+
+
+def test_half_precision_is_read_as_what_it_means() -> None:
+    assert probed()["bfloat16"] == [260, True]
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -62,6 +77,13 @@ def test_a_backbone_inside_another_network_is_found(ending: str) -> None:
         ("nan.weights.h5", "features.3.conv.2.weight has values that are not finite"),
         ("lambda.keras", "holds a Lambda layer, which is code and not run here"),
         ("linked.h5", "points out of the file"),
+        (
+            "part.weights.h5",
+            "holds only a part of a mobilenet-v2-0.35: 1 of its 260 tensors are missing (f",
+        ),
+        ("integers.weights.h5", "1 of its 260 tensors do not fit (its features.3.conv.2.weight holds int8 instead of"),
+        ("deeper.weights.h5", "it has 1 more layers like those (block_17_expand/kernel)"),
+        ("two.weights.h5", "holds two whole networks, layers/functional/layers and layers/functional_1/layers"),
         ("incomplete export", "features.3.conv.2.weight, which goes to block_2_project/kernel, is missing"),
     ],
 )
@@ -159,6 +181,97 @@ def _nested(folder: Path) -> dict[str, Any]:
     return found
 
 
+def _older(folder: Path) -> dict[str, Any]:
+    """Files without the layers' names and with a metric's state, as Keras 3.0 to 3.5 wrote them."""
+    import io
+    import zipfile
+
+    import h5py
+    import keras
+
+    arrays = _arrays("backbone")
+    keras3.export_weights(arrays, MODEL, str(folder / "of-older.weights.h5"))
+    with undrawn():
+        inner = keras.applications.MobileNetV2((96, 96, 3), 0.35, False, None, pooling="avg")
+    inner.load_weights(folder / "of-older.weights.h5")
+    image = keras.Input((96, 96, 3))
+    found = {}
+    for shape, features in (("nested", inner(image)), ("flat", inner.output)):
+        normed = keras.layers.BatchNormalization(name="of_the_head")(features)
+        scores = keras.layers.Activation("softmax")(normed)
+        whole = keras.Model(image if shape == "nested" else inner.input, scores)
+        whole.save_weights(folder / f"{shape}-named.weights.h5")
+        older = folder / f"older-{shape}.weights.h5"
+        with h5py.File(folder / f"{shape}-named.weights.h5") as named, h5py.File(older, "w") as file:
+            paths: list[str] = []
+            named.visit(paths.append)
+            for path in paths:
+                if isinstance(named[path], h5py.Dataset):
+                    file.create_dataset(path, data=named[path][()])
+            file.create_dataset("metrics/mean_metric_wrapper/vars/0", data=np.float32(0.5))
+            file.create_dataset("optimizer/vars/0", data=np.float32(0.001))
+        content = io.BytesIO(older.read_bytes()).getvalue()
+        with zipfile.ZipFile(older.with_name(f"older-{shape}.keras"), "w") as archive:
+            archive.writestr("config.json", json.dumps({"class_name": "Functional", "config": {"name": "model"}}))
+            archive.writestr("metadata.json", json.dumps({"keras_version": "3.4.1"}))
+            archive.writestr("model.weights.h5", content)
+        for ending in (".weights.h5", ".keras"):
+            back, unmapped = keras3.import_weights(str(older.with_name(f"older-{shape}{ending}")), MODEL)
+            equal = all(np.array_equal(back[name], arrays[name]) for name in arrays)
+            found[shape + ending] = [len(back), equal, list(unmapped)]
+    return found
+
+
+def _bfloat16(folder: Path) -> list[Any]:
+    import keras
+
+    arrays = {name: (a.view(np.uint32) & 0xFFFF0000).view(np.float32) for name, a in _arrays("backbone").items()}
+    keras3.export_weights(arrays, MODEL, str(folder / "whole.weights.h5"))
+    keras.config.set_dtype_policy("bfloat16")
+    with undrawn():
+        half = keras.applications.MobileNetV2((96, 96, 3), 0.35, False, None)
+    keras.config.set_dtype_policy("float32")
+    half.load_weights(folder / "whole.weights.h5")
+    half.save_weights(folder / "half.weights.h5")
+    back, _ = keras3.import_weights(str(folder / "half.weights.h5"), MODEL)
+    return [len(back), all(np.array_equal(back[name], arrays[name]) for name in arrays)]
+
+
+def _altered(folder: Path) -> tuple[str, ...]:
+    """Copies of a sound file, each wrong in one way."""
+    import shutil
+
+    import h5py
+    import keras
+
+    names = ("part.weights.h5", "integers.weights.h5", "deeper.weights.h5")
+    for name in names:
+        shutil.copy(folder / "backbone.weights.h5", folder / name)
+        with h5py.File(folder / name, "a") as file:
+            (place,) = (
+                key for key in file["layers"] if file[f"layers/{key}/vars"].attrs.get("name") == "block_2_project"
+            )
+            kernel = f"layers/{place}/vars/0"
+            if name == "deeper.weights.h5":
+                file.create_dataset("layers/conv2d_99/vars/0", data=np.ones((1, 1, 8, 8), np.float32))
+                file["layers/conv2d_99/vars"].attrs["name"] = "block_17_expand"
+                continue
+            values = file[kernel][()]
+            del file[kernel]
+            if name == "integers.weights.h5":
+                file.create_dataset(kernel, data=values.astype(np.int8))
+    with undrawn():
+        towers = [
+            keras.applications.MobileNetV2((96, 96, 3), 0.35, False, None, pooling="avg", name=name)
+            for name in ("left", "right")
+        ]
+    towers[1].load_weights(folder / "backbone.weights.h5")
+    images = [keras.Input((96, 96, 3)) for _ in towers]
+    joined = keras.layers.Add()([tower(image) for tower, image in zip(towers, images, strict=True)])
+    keras.Model(images, joined).save_weights(folder / "two.weights.h5")
+    return (*names, "two.weights.h5")
+
+
 def _bad(folder: Path) -> dict[str, str]:
     import h5py
     import keras
@@ -182,6 +295,7 @@ def _bad(folder: Path) -> dict[str, str]:
     keras3.export_weights(poisoned, MODEL, str(folder / "nan.weights.h5"))
     names = ["empty.weights.h5", "truncated.weights.h5", "truncated.keras", "absent.h5", "other.weights.h5"]
     names += ["wider.weights.h5", "nan.weights.h5", "lambda.keras", "linked.h5"]
+    names += _altered(folder)
     said = {name: _refusal(lambda name=name: keras3.import_weights(str(folder / name), MODEL)) for name in names}
     del arrays["features.3.conv.2.weight"]
     said["incomplete export"] = _refusal(lambda: keras3.export_weights(arrays, MODEL, str(folder / "x.weights.h5")))
@@ -214,6 +328,7 @@ if __name__ == "__main__":
     warnings.filterwarnings("ignore", message="__array__ implementation doesn't accept a copy keyword")
     place = Path(sys.argv[1])
     answers = {"formats": _formats(place), "nested": _nested(place), "refused": _bad(place)}
+    answers |= {"older": _older(place), "bfloat16": _bfloat16(place)}
     answers["published"] = _published(place)
     if REAL.exists():
         answers["real"] = _real()

@@ -285,6 +285,18 @@ def test_the_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         reference.import_weights(path, MODEL)
 
 
+@pytest.mark.parametrize("name", ["features.0.0.weight", "features.2.1.running_var"])
+def test_a_part_of_the_network_is_refused_with_what_is_missing(tmp_path: Path, name: str) -> None:
+    path = str(tmp_path / "part.npz")
+    source = {n: a for n, a in arrays(opened()).items() if not n.startswith("head")}
+    reference.export_weights({n: a for n, a in source.items() if n != name}, MODEL, path)
+    with pytest.raises(Refused, match=rf"1 of its {len(source)} tensors are missing \({name}\)"):
+        reference.import_weights(path, MODEL)
+    reference.export_weights({**source, name: np.ones(3, np.float32)}, MODEL, path)
+    with pytest.raises(Refused, match=rf"do not fit \({name} \[3\] instead of"):
+        reference.import_weights(path, MODEL)
+
+
 def test_a_case_for_it_survives_json() -> None:
     sent = case(head="mlp")
     assert msgspec.json.decode(msgspec.json.encode(sent), type=Case) == sent

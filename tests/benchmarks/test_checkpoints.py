@@ -102,9 +102,51 @@ def test_a_pickle_inside_an_archive_is_refused_and_not_run(catalogue: Catalogue,
 
 
 def test_a_file_of_unknown_format_is_refused_with_those_there_are(catalogue: Catalogue, tmp_path: Path) -> None:
-    (tmp_path / "weights.onnx").write_bytes(b"")
-    with pytest.raises(Refused, match=r"weights\.onnx: no known checkpoint format \(known: .*\.npz"):
-        find(tmp_path / "weights.onnx", catalogue)
+    (tmp_path / "weights.xyz").write_bytes(b"neither content nor name says it")
+    with pytest.raises(Refused, match=r"weights\.xyz: no known checkpoint format \(known: .*\.npz"):
+        find(tmp_path / "weights.xyz", catalogue)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("weights.onnx", "is an ONNX graph"), ("saved", "is a TensorFlow SavedModel; load it with")]
+)
+def test_a_foreign_format_is_refused_with_what_it_is(
+    catalogue: Catalogue, tmp_path: Path, name: str, said: str
+) -> None:
+    if name == "saved":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").touch()
+    else:
+        (tmp_path / name).touch()
+    with pytest.raises(Refused, match=f"{name} {said}"):
+        find(tmp_path / name, catalogue, "imagenet")
+
+
+@pytest.mark.parametrize("name", ["BARE.NPZ", "bare", "bare.ckpt", "bare.pth"])
+def test_a_files_content_decides_who_reads_it(catalogue: Catalogue, tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("wb") as file:
+        np.savez(file, **tiny_arrays())
+    assert read_checkpoint(find(tmp_path / name, catalogue, "imagenet").path).arrays.keys() == (tiny_arrays().keys())
+
+
+@pytest.mark.parametrize("name", ["mine", "mine.SAFETENSORS", "mine.ckpt"])
+def test_a_neutral_file_of_any_name_is_one(catalogue: Catalogue, tmp_path: Path, name: str) -> None:
+    path = write_tiny(tmp_path / "x.safetensors").rename(tmp_path / name)
+    assert find(path, catalogue) == Found(path, read_meta(path).sha256, name)
+
+
+def test_what_an_import_chose_goes_with_the_checkpoint(catalogue: Catalogue, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    models = pytest.importorskip("torchvision").models
+    pytest.importorskip("efficientnet_pytorch")
+    states = {key: models.mobilenet_v2(width_mult=0.35, num_classes=2).state_dict() for key in ("model", "model_ema")}
+    torch.save({"epoch": 3, **states}, tmp_path / "both.ckpt")
+    found = find(tmp_path / "both.ckpt", catalogue, "imagenet", model="mobilenet-v2-0.35")
+    stored = read_checkpoint(found.path)
+    np.testing.assert_array_equal(stored.arrays["features.0.0.weight"], states["model"]["features.0.0.weight"].numpy())
+    taken, padding = stored.meta.notes
+    assert taken == "the weights in 'model' were taken, not those in 'model_ema'"
+    assert padding.startswith("mobilenet-v2-0.35 pads as TensorFlow does")
 
 
 def test_a_format_of_a_backend_without_the_model_is_refused(catalogue: Catalogue, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.progress import RunProgress
+from harness.initial import LoadReport
 from tests.results.records import build
 
 
@@ -65,3 +66,11 @@ def test_without_a_terminal_preparing_pretraining_and_certifying_are_announced_o
         "pretraining resnet18 (once, then cached)",
         "certifying resnet18 in pytorch and keras3-jax (once, then kept): full, two-stage",
     ]
+
+
+def test_what_the_import_of_a_checkpoint_chose_ends_on_the_cases_line() -> None:
+    load = LoadReport(loaded=("a",), notes=("the weights in 'model' were taken", "padding is not known"))
+    text = shown({"begin": "one"}, {"end": build(load=load)}, cases=1, terminal=False)
+    assert text.endswith(
+        "12 s in all; checkpoint: the weights in 'model' were taken; checkpoint: padding is not known\n"
+    )

@@ -134,6 +134,13 @@ def test_what_an_import_had_no_place_for_is_unexpected_too() -> None:
     assert report.sentence() == "2 loaded, 1 unexpected (ema.decay)"
 
 
+def test_what_an_import_chose_is_in_the_report_and_leaves_it_complete() -> None:
+    source = {"conv.weight": np.ones((4, 3, 3, 3)), "bn.weight": np.ones(4)}
+    report = overlay(start(), MODEL, checkpoint(source, notes=("the weights in 'model' were taken",)))
+    assert report.notes == ("the weights in 'model' were taken",)
+    assert report.complete
+
+
 def test_a_long_list_of_names_is_cut_in_the_sentence_and_whole_in_the_report() -> None:
     report = overlay(start(), MODEL, checkpoint({f"x{i}": np.ones(1) for i in range(9)}))
     assert len(report.unexpected) == 9

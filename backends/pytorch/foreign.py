@@ -1,0 +1,55 @@
+"""Networks of other libraries by the names of their tensors, and why they are not taken under this model's names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Foreign(NamedTuple):
+    """A library's network, a pattern that one of its names matches, and what to do with a file of it."""
+
+    title: str
+    pattern: str
+    remedy: str
+
+
+_RENAME = "save it under torchvision's names, or use torchvision's file"
+_PADDED = "{model} pads as TensorFlow does: use Keras' file of MobileNetV2"
+_EFFICIENTNET = "use efficientnet_pytorch's file of the network"
+
+_NETWORKS = (
+    Foreign("ResNet of transformers", r"embedder\.embedder\.convolution\.weight$", _RENAME),
+    Foreign("MobileNetV2 of transformers", r"conv_stem\.first_conv\.convolution\.weight$", _PADDED),
+    Foreign("EfficientNet of transformers", r"embeddings\.convolution\.weight$", _EFFICIENTNET),
+    Foreign("EfficientNet of timm", r"blocks\.\d+\.\d+\.se\.conv_reduce\.weight$", _EFFICIENTNET),
+    Foreign("MobileNetV2 of timm", r"blocks\.\d+\.\d+\.conv_pwl?\.weight$", _PADDED),
+    Foreign(
+        "EfficientNet of torchvision",
+        r"features\.1\.0\.block\.0\.0\.weight$",
+        f"it pads both sides of strided convolutions alike, so the outputs differ: {_EFFICIENTNET}",
+    ),
+    Foreign("MobileNetV3 of torchvision", r"features\.1\.block\.0\.0\.weight$", "name its --model"),
+    Foreign("MobileNetV2 of torchvision", r"features\.1\.conv\.0\.0\.weight$", "name its --model"),
+    Foreign("EfficientNet of efficientnet_pytorch", r"_blocks\.0\._depthwise_conv\.weight$", "name its --model"),
+    Foreign("ResNet of detectron2", r"(^|\.)res2\.0\.conv1\.weight$", _RENAME),
+    Foreign("MobileNetV2 of mmpretrain", r"layer1\.0\.conv\.0\.conv\.weight$", _PADDED),
+    Foreign(
+        "vision transformer",
+        r"\.(attn\.qkv|attn\.in_proj|self_attention\.in_proj_|attention\.query\.)",
+        "no model here is one",
+    ),
+)
+
+
+def recognised(names: Iterable[str], model: str, own: Iterable[str]) -> str:
+    """What a file with these names holds, and what to do with it; empty if it is of no known library.
+
+    A pattern that one of the model's `own` names matches says nothing.
+    """
+    names, own = list(names), list(own)
+    for network in _NETWORKS:
+        if any(re.search(network.pattern, n) for n in names) and not any(re.search(network.pattern, n) for n in own):
+            return f"it holds a {network.title}; {network.remedy.format(model=model)}"
+    return ""
