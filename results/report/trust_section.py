@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.record import Record
 from harness.spec import Stage
+from results.certificate import Certificate
 from results.report.belongings import downloads, environments, repeated
 from results.report.material import Material, Shown
 from results.report.section import Grid, Row, Section
@@ -40,9 +41,16 @@ def trust_section(material: Material) -> Section:
     )
 
 
+def _about(material: Material) -> list[Certificate]:
+    """Certificates of this folder, and of those that come with the project the ones about a model that is shown."""
+    models = {case.row["model"] for case in material.shown}
+    own = material.certificates
+    return [one for one in own.all if one.sha256 not in own.shipped or one.model in models]
+
+
 def _certificates(material: Material) -> Grid | None:
     rows = []
-    for one in material.certificates.all:
+    for one in _about(material):
         failed = [f"{check.rule} {check.what}" for check in one.failures()]
         for scenario in one.scenarios:
             level = one.level(scenario)
@@ -57,7 +65,7 @@ def _certificates(material: Material) -> Grid | None:
 
 
 def _lacking(material: Material) -> Iterator[str]:
-    if not material.certificates.all and material.shown:
+    if not _about(material) and material.shown:
         several = len({case.backend for case in material.shown}) > 1
         consequence = ", so no ratio between backends is printed" if several else ""
         yield f"There is no certificate{consequence}; `python -m benchmarks certify` makes one."
