@@ -29,7 +29,7 @@ def test_what_starts_at_random_needs_no_checkpoint(images: Path) -> None:
 def test_what_cannot_be_had_is_said_and_ends_with_3(images: Path) -> None:
     result = invoke("prepare", *SMALL, "--data", images, "--scenario", "full")
     assert result.exit_code == 3
-    assert "tiny-cnn: tiny-cnn has no published weights" in result.stdout
+    assert "tiny-cnn: tiny-cnn has no published imagenet weights; use --checkpoint" in result.stdout
 
 
 def test_bad_data_is_refused(tmp_path: Path) -> None:
