@@ -21,7 +21,7 @@ def zipped(*names: str) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name in names:
-            archive.writestr(name, b"content of a member, long enough to be cut")
+            archive.writestr(zipfile.ZipInfo(name), b"content of a member, long enough to be cut")
     return file.getvalue()
 
 
@@ -76,7 +76,7 @@ def test_the_content_tells_the_kind(tmp_path: Path, name: str, content: bytes, k
         ("flax_model.msgpack", b"\x82\xa6params", "is a msgpack file as Flax writes it"),
         ("model.ckpt-100.data-00000-of-00001", b"\x00" * 9, "is part of a TensorFlow checkpoint"),
         ("model.ckpt", b"\x00" * 40 + b"\x57\xfb\x80\x8b\x24\x75\x47\xdb", "is part of a TensorFlow checkpoint"),
-        ("w.pth.gz", gzip.compress(b"x"), "is compressed; unpack it"),
+        ("w.pth.gz", gzip.compress(b"x", mtime=0), "is compressed; unpack it"),
         ("w.pth", b"\n<!DOCTYPE html><html>404", "is a web page"),
         ("w.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         ("w.npy", b"\x93NUMPY\x01", "holds one NumPy array"),
