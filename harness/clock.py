@@ -22,10 +22,11 @@ LATENCY_STEPS = 20
 
 
 class TimeSource(NamedTuple):
-    """Where time comes from, in ns: that on the wall, and that of the CPU which this process used."""
+    """Where time comes from, in ns: on the wall, and on the CPU for the whole process and for the calling thread."""
 
     now: Callable[[], int] = time.perf_counter_ns
     cpu: Callable[[], int] = time.process_time_ns
+    thread_cpu: Callable[[], int] = time.thread_time_ns
 
 
 REAL_TIME = TimeSource()

@@ -23,7 +23,8 @@ class TurnClock(Clock):
 
     A turn begins with a step that is left out; then the device is waited for and time runs, for at least the seconds
     and the steps of the order, up to a step's end at which the device is waited for again. An epoch's end within a turn
-    stops its time. `delay` is a share of each step by which it is made longer, busily (`--inject-delay`).
+    stops its time. `delay` is a share of each step by which it is made longer, busily (`--inject-delay`): a share of
+    the CPU time of the step where `threads` threads compute it, of its time on the wall where an accelerator does (0).
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class TurnClock(Clock):
         report: Callable[[dict[str, Any]], None],
         warmup_steps: int,
         delay: float = 0.0,
+        threads: int = 0,
         source: TimeSource = REAL_TIME,
     ) -> None:
         super().__init__(
@@ -48,11 +50,11 @@ class TurnClock(Clock):
             on_epoch_end=lambda epoch: None,
             now=source.now,
         )
-        self._orders, self._report, self._delay = orders, report, delay
+        self._orders, self._report, self._delay, self._threads, self._source = orders, report, delay, threads, source
         self._images, self._lead_in = stage.batch_size, 1 + warmup_steps
         self._deadline = self._began = self._paused = self._excluded = 0
         self._first = self._least = 0
-        self._compiles = 0
+        self._compiles = self._used = 0
         self._running = False
         self.turns: list[Turn] = []
         self.disturbance = Disturbance(source)
@@ -61,6 +63,7 @@ class TurnClock(Clock):
     def epoch_begin(self) -> None:
         """As `Clock`; a turn's time goes on."""
         super().epoch_begin()
+        self._used = self._source.cpu()
         if self._paused:
             self._excluded += self._last - self._paused
             self._paused = 0
@@ -77,11 +80,27 @@ class TurnClock(Clock):
     def tick(self, loss: Any) -> None:
         """As `Clock`; raises `Stopped` when the parent wants no more."""
         if self._delay:
-            self._sync()
-            until = self._now() + self._delay * (self._now() - self._last)
-            while self._now() < until:
-                pass
+            self._lengthen()
         super().tick(loss)
+        self._turn()
+        if self._delay:
+            self._used = self._source.cpu()
+
+    def _lengthen(self) -> None:
+        """Be busy for a share of the step.
+
+        On a CPU that others want too, a busy wait of so much time on the wall would cost more than its share: it is
+        computing, and has to wait for the CPU as long again as the step had to.
+        """
+        self._sync()
+        clock, took = self._now, self._now() - self._last
+        if self._threads:
+            clock, took = self._source.thread_cpu, (self._source.cpu() - self._used) // self._threads
+        until = clock() + self._delay * took
+        while clock() < until:
+            pass
+
+    def _turn(self) -> None:
         done = len(self.step_ns)
         if done < self._lead_in:
             return

@@ -75,6 +75,7 @@ def take_turns(
         report=report,
         warmup_steps=case.warmup_steps,
         delay=delay,
+        threads=case.threads if session.effective().device == "cpu" else 0,
         source=source,
     )
     with suppress(Stopped):

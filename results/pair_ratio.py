@@ -12,6 +12,9 @@ from results.rows import Order
 
 UNFINISHED = 0.02
 """Share of a turn for which a device may be waited for at its end while step times still count as times of steps."""
+STARVED, PREEMPTED = 0.05, 0.2
+"""Limits of a side whose steps were cut up by other processes: the share of its threads' time that it did not get, and
+how often it lost its processor, per step."""
 
 
 def log_ratio(order: Order, a: SideRecord, b: SideRecord) -> float:
@@ -33,7 +36,7 @@ def log_ratio(order: Order, a: SideRecord, b: SideRecord) -> float:
         raise ValueError("a side has no turn")
     if len(order) == 4 and (len(a.turns) % 2 or len(a.turns) != len(b.turns)):
         raise ValueError(f"{len(a.turns)} turns of A and {len(b.turns)} of B make no whole {order}s")
-    if all(times_steps(side) for side in (a, b)):
+    if all(times_steps(side) and not preempted(side) for side in (a, b)):
         return math.log(_median_step(b) / _median_step(a))
     ours, theirs = ([math.log(turn.seconds / turn.images) for turn in side.turns] for side in (a, b))
     if len(order) == 2:
@@ -51,6 +54,14 @@ def mean_log_ratio(a: SideRecord, b: SideRecord) -> float:
 def times_steps(side: SideRecord) -> bool:
     """Whether the times between a side's ticks are times of steps: little of its turns was left to wait for."""
     return all(turn.seconds - sum(turn.step_us) / 1e6 <= UNFINISHED * turn.seconds for turn in side.turns)
+
+
+def preempted(side: SideRecord) -> bool:
+    """Whether a side's steps were cut up by other processes, as the operating system says; blind to their times."""
+    sensors = side.sensors
+    if sensors is None or sensors.cpu_over_wall >= (1 - STARVED) * side.case.threads:
+        return False
+    return sensors.involuntary_switches > PREEMPTED * sum(turn.steps for turn in side.turns)
 
 
 def _median_step(side: SideRecord) -> float:

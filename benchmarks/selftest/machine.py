@@ -35,7 +35,7 @@ class Machine:
     @property
     def source(self) -> TimeSource:
         """This machine's time, for the harness."""
-        return TimeSource(now=self.now, cpu=self.cpu)
+        return TimeSource(now=self.now, cpu=self.cpu, thread_cpu=self.cpu)
 
     def spend(self, ns: float) -> None:
         """Let the host work."""
