@@ -51,21 +51,25 @@ class _PartRates(keras.optimizers.Optimizer):  # type: ignore[misc]
         raise NotImplementedError
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
-        if keras.backend.backend() != "torch":
+        update = {"torch": self._update_with_foreach, "tensorflow": self._update_with_kernels}.get(
+            keras.backend.backend()
+        )
+        if update is None:
             super()._backend_update_step(grads, trainable_variables, learning_rate)
             return
-        import torch
-
-        # One fused call per group of equal rates, as Keras' own optimizers do on torch.
+        # The engine's own fused operations, per group of equal rates. Written in Keras' operations instead, Adam
+        # would be half of the graph that TensorFlow traces.
         order = [self._get_variable_index(variable) for variable in trainable_variables]
         for rate in dict.fromkeys(self._rates):
             at = [i for i, index in enumerate(order) if self._rates[index] == rate]
             slots = {name: [self._slots[name][order[i]].value for i in at] for name in self._slots}
             values = [trainable_variables[i].value for i in at]
-            with torch.no_grad():
-                self._update_all([grads[i] for i in at], values, slots, learning_rate * rate)
+            update([grads[i] for i in at], values, slots, learning_rate * rate)
 
-    def _update_all(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
+    def _update_with_foreach(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
+        raise NotImplementedError
+
+    def _update_with_kernels(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
         raise NotImplementedError
 
 
@@ -88,16 +92,33 @@ class SGD(_PartRates):
             self.assign(velocity, step)
         self.assign_sub(variable, rate * step)
 
-    def _update_all(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
+    def _update_with_foreach(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
         import torch
 
-        if self.decay:
-            grads = torch._foreach_add(grads, values, alpha=self.decay)
-        if self.constants.momentum:
-            torch._foreach_mul_(slots["momentum"], self.constants.momentum)
-            torch._foreach_add_(slots["momentum"], grads)
-            grads = slots["momentum"]
-        torch._foreach_sub_(values, torch._foreach_mul(grads, rate))
+        with torch.no_grad():
+            if self.decay:
+                grads = torch._foreach_add(grads, values, alpha=self.decay)
+            if self.constants.momentum:
+                torch._foreach_mul_(slots["momentum"], self.constants.momentum)
+                torch._foreach_add_(slots["momentum"], grads)
+                grads = slots["momentum"]
+            torch._foreach_sub_(values, torch._foreach_mul(grads, rate))
+
+    def _update_with_kernels(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
+        from tensorflow import raw_ops
+
+        dtype = values[0].dtype
+        rate, momentum = ops.cast(rate, dtype), ops.convert_to_tensor(self.constants.momentum, dtype)
+        for place, (gradient, variable) in enumerate(zip(grads, values, strict=True)):
+            step = ops.cast(gradient, dtype)
+            if self.decay:
+                step = step + self.decay * variable
+            if self.constants.momentum:
+                raw_ops.ResourceApplyMomentum(
+                    var=variable.handle, accum=slots["momentum"][place].handle, lr=rate, grad=step, momentum=momentum
+                )
+            else:
+                raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=rate, delta=step)
 
 
 class Adam(_PartRates):
@@ -132,24 +153,46 @@ class Adam(_PartRates):
         first, second = (-ops.expm1(step * float(np.log(beta))) for beta in self.constants.betas)
         return first, ops.sqrt(second)
 
-    def _update_all(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
+    def _update_with_foreach(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
         import torch
 
         first, second = self.constants.betas
-        if self.decay and self.constants.name == "adamw":
-            torch._foreach_mul_(values, 1.0 - rate * self.decay)
-        elif self.decay:
-            grads = torch._foreach_add(grads, values, alpha=self.decay)
-        torch._foreach_lerp_(slots["momentum"], list(grads), 1.0 - first)
-        torch._foreach_mul_(slots["velocity"], second)
-        torch._foreach_addcmul_(slots["velocity"], grads, grads, 1.0 - second)
-        size, root = self._corrections(values[0].dtype)
-        scale = torch._foreach_sqrt(slots["velocity"])
-        torch._foreach_div_(scale, root)
-        torch._foreach_add_(scale, self.constants.eps)
-        moved = torch._foreach_div(slots["momentum"], scale)
-        torch._foreach_mul_(moved, rate / size)
-        torch._foreach_sub_(values, moved)
+        with torch.no_grad():
+            if self.decay and self.constants.name == "adamw":
+                torch._foreach_mul_(values, 1.0 - rate * self.decay)
+            elif self.decay:
+                grads = torch._foreach_add(grads, values, alpha=self.decay)
+            torch._foreach_lerp_(slots["momentum"], list(grads), 1.0 - first)
+            torch._foreach_mul_(slots["velocity"], second)
+            torch._foreach_addcmul_(slots["velocity"], grads, grads, 1.0 - second)
+            size, root = self._corrections(values[0].dtype)
+            scale = torch._foreach_sqrt(slots["velocity"])
+            torch._foreach_div_(scale, root)
+            torch._foreach_add_(scale, self.constants.eps)
+            moved = torch._foreach_div(slots["momentum"], scale)
+            torch._foreach_mul_(moved, rate / size)
+            torch._foreach_sub_(values, moved)
+
+    def _update_with_kernels(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
+        from tensorflow import raw_ops
+
+        dtype = values[0].dtype
+        rate = ops.cast(rate, dtype)
+        size, root = self._corrections(dtype)
+        zero, first, second = (ops.convert_to_tensor(value, dtype) for value in (0.0, *self.constants.betas))
+        # The kernel's rule is p -= lr * m / (sqrt(v) + epsilon): both sides of torch's fraction are multiplied by root.
+        lr, epsilon = rate * root / size, self.constants.eps * root
+        kept = 1.0 - rate * self.decay
+        for place, (gradient, variable) in enumerate(zip(grads, values, strict=True)):
+            step = ops.cast(gradient, dtype)
+            if self.decay and self.constants.name == "adamw":
+                variable.assign(variable * kept)
+            elif self.decay:
+                step = step + self.decay * variable
+            raw_ops.ResourceApplyAdam(
+                var=variable.handle, m=slots["momentum"][place].handle, v=slots["velocity"][place].handle,
+                beta1_power=zero, beta2_power=zero, lr=lr, beta1=first, beta2=second, epsilon=epsilon, grad=step,
+            )  # fmt: skip
 
 
 OWN = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}
