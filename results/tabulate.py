@@ -135,9 +135,7 @@ def _figure(name: str, values: NDArray[np.float64], seeds: NDArray[np.int64]) ->
 
 def _by_seed(values: NDArray[np.float64], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
     """The median of each seed's values that are there; NaN for a seed that has none."""
-    own = [values[seeds == seed] for seed in np.unique(seeds)]
-    there = [some[~np.isnan(some)] for some in own]
-    return np.array([np.median(some) if len(some) else math.nan for some in there])
+    return np.asarray(pd.Series(values).groupby(seeds).median(), dtype=np.float64)
 
 
 def _in_order(lists: Iterable[list[str]], order: Iterable[str]) -> list[str]:

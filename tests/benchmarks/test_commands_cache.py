@@ -44,7 +44,7 @@ def test_prepare_fills_the_cache_and_says_where_and_cache_shows_and_clears_it(
 
 def test_what_prepare_cannot_have_is_said(cache: Path, images: Path) -> None:
     said = invoke("prepare", *SMALL, "--scenario", "full", "--data", images)
-    assert "tiny-cnn: tiny-cnn has no published weights" in said.stdout
+    assert "tiny-cnn: tiny-cnn has no published imagenet weights" in said.stdout
 
 
 def test_prepare_refuses_what_run_would_refuse(cache: Path, images: Path) -> None:

@@ -87,7 +87,7 @@ def test_the_program_itself_prints_under_another_encoding(environment: dict[str,
         done = subprocess.run(
             [sys.executable, "-m", *words],
             cwd=ROOT,
-            env={**os.environ, **environment},
+            env={key: value for key, value in os.environ.items() if key != "PYTHONIOENCODING"} | environment,
             capture_output=True,
             check=False,
         )
