@@ -67,12 +67,17 @@ def versions(distributions: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+INSTRUCTION_SETS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+"""Variables that forbid oneDNN (also TensorFlow's) and torch the newest instructions of the processor."""
+
+
 def environment() -> dict[str, str]:
-    """Operating system and C library: what versions of packages do not say."""
+    """Operating system, C library, and limits on the instruction set: facts that package versions leave out."""
     return {
         "system": platform.platform(),
         "libc": " ".join(platform.libc_ver()),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        **{name: os.environ[name] for name in INSTRUCTION_SETS if name in os.environ},
     }
 
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from harness import machine
 from harness.machine import Machine, describe_machine, environment, measuring_threads, usable_cores, versions
+from harness.surroundings import worker_environment
 
 MACHINE = Machine(cpu="Testor 1", cores=2, memory_gib=8, gpus=(), architecture="x86_64")
 
@@ -80,3 +81,12 @@ def test_gpus_are_those_that_the_driver_names(
 def test_without_a_driver_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert machine._gpus() == ()
+
+
+def test_a_limit_on_the_instruction_set_reaches_the_worker_and_is_another_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = environment()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert environment() == before | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    assert worker_environment(1)["ONEDNN_MAX_CPU_ISA"] == "AVX2"
