@@ -1,4 +1,4 @@
-"""What the README says can be done is done: its examples are the files in docs/examples, and its commands work."""
+"""The commands of the README work, and the examples of docs/extending.md are the files in docs/examples."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from benchmarks.cli import main
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
 README = (ROOT / "README.md").read_text()
+EXTENDING = (ROOT / "docs" / "extending.md").read_text()
 COMMANDS = [line.partition("#")[0].strip("$ \n") for line in re.findall(r"^\$ .*$", README, re.MULTILINE)]
 NEED_DATA = "--dry-run"
 """Given to commands that would download, or train for minutes: names, options and values are checked all the same."""
@@ -34,9 +35,13 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_the_readme_is_read_in_one_sitting() -> None:
+    assert len(README.splitlines()) <= 200
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.*")), ids=lambda path: path.name)
-def test_the_readme_shows_the_examples_as_they_are(path: Path) -> None:
-    shown = re.search(rf"<!-- example: {re.escape(path.name)} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+def test_the_page_about_extending_shows_the_examples_as_they_are(path: Path) -> None:
+    shown = re.search(rf"<!-- example: {re.escape(path.name)} -->\n```\w+\n(.*?)```", EXTENDING, re.DOTALL)
     assert shown is not None
     assert shown[1] == path.read_text()
 
