@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import click
 from msgspec.structs import replace
 from rich.console import Console
 
-from benchmarks.afresh import afresh
+from benchmarks.afresh import begin_afresh
 from benchmarks.catalogue import Catalogue, read_catalogue
 from benchmarks.execute import execute, exit_code
 from benchmarks.forecast import expected_s, forecast, say_if_long
@@ -84,9 +86,8 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
         click.echo(forecast([draft.case for draft in drafts], results, catalogue, kept=kept))
         return
     file, records = _run(drafts, catalogue, results, options)
-    unproved = _print_table(file, results, options)
-    if options["report"]:
-        _write_report(results, file)
+    with _report(results, file) if options["report"] else nullcontext():
+        unproved = _print_table(file, results, options)
     sys.exit(exit_code(records, any(options[name] for name in NAMED_BY_HAND)) or unproved)
 
 
@@ -160,14 +161,17 @@ def _print_table(file: Path, results: Path, options: dict[str, Any]) -> int:
     return print_table(file, results, options["target"], style=style, require=options["certify"] == "require")
 
 
-def _write_report(results: Path, file: Path) -> None:
+@contextmanager
+def _report(results: Path, file: Path) -> Iterator[None]:
+    """Make the report while the block runs, and print where it is afterwards."""
     # In a process of its own: whatever happens there costs neither the run nor its exit code.
     small = sum(one.stat().st_size for one in (results / "runs").rglob("*.jsonl")) <= REPORTED
     what, of = (results, "") if small else (file, f" of this run alone, since {results} holds more than it can show")
-    out = results / "report.html"
-    done = afresh("report", "--results", str(what), "--out", str(out))
-    if not done.stdout.strip():
-        why = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+    with begin_afresh("report", "--results", str(what), "--out", str(results / "report.html")) as process:
+        yield
+        stdout, stderr = process.communicate()
+    if not stdout.strip():
+        why = (stderr.strip() or f"exit code {process.returncode}").splitlines()[-1]
         click.echo(f"there is no report: {why.removeprefix('error: ').removeprefix('Error: ')}", err=True)
     else:
-        click.echo(f"the report{of}: {done.stdout.strip()}", err=True)
+        click.echo(f"the report{of}: {stdout.strip()}", err=True)
