@@ -37,11 +37,15 @@ DATA = "embedded"
 
 
 class Request(NamedTuple):
-    """A certificate to be made: per arm one draft for each scenario, and the sides of the images for P0 to P2."""
+    """A certificate to be made: per arm one draft for each scenario, and the sides of the images for P0 to P2.
+
+    Without `priced` it does not say what the stand-ins cost, which is no part of the proof and takes long to measure.
+    """
 
     arms: tuple[list[Draft], list[Draft]]
     sizes: tuple[int, ...]
     with_checkpoint: bool
+    priced: bool = True
 
     @property
     def scenarios(self) -> tuple[Scenario, ...]:
@@ -68,7 +72,8 @@ def prepare(request: Request, catalogue: Catalogue, on_event: Callable[[Event], 
     one, other = (
         [_job(_rehearsed(draft, request.with_checkpoint), preparation) for draft in drafts] for drafts in request.arms
     )
-    content = [PROTOCOL, one, other, request.sizes, _code(), *(_packages(jobs[0], catalogue) for jobs in (one, other))]
+    installed = [_packages(jobs[0], catalogue) for jobs in (one, other)]
+    content = [PROTOCOL, one, other, request.sizes, request.priced, _code(), *installed]
     return Prepared((one, other), _digest(content)[:16])
 
 
@@ -80,7 +85,7 @@ def certify(
     with tempfile.TemporaryDirectory(prefix="finetune-bench-") as scratch, ThreadPoolExecutor(2) as pool:
         # The second arm first: it is mostly the one that compiles, and whatever takes long should not begin last.
         asked = [
-            pool.submit(_ask, jobs, precision, request.sizes, Path(scratch) / f"{precision}-{number}", on_event)
+            pool.submit(_ask, request, jobs, precision, Path(scratch) / f"{precision}-{number}", on_event)
             for number, jobs in reversed(tuple(enumerate(prepared.arms)))
             for precision in ("fp64", prepared.arms[0][0].case.precision)
         ]
@@ -146,12 +151,13 @@ def _job(draft: Draft, preparation: Preparation) -> Job:
 
 
 def _ask(
-    jobs: Sequence[Job], precision: Precision, sizes: Sequence[int], folder: Path, on_event: Callable[[Event], None]
+    request: Request, jobs: Sequence[Job], precision: Precision, folder: Path, on_event: Callable[[Event], None]
 ) -> Answers:
     case = jobs[0].case
     arguments: dict[str, Any] = {
         "jobs": [msgspec.to_builtins(replace(job, case=replace(job.case, precision=precision))) for job in jobs],
-        "sizes": list(sizes),
+        "sizes": list(request.sizes),
+        "priced": request.priced,
     }
     outcome = launch(
         "harness.rehearsal:rehearse",

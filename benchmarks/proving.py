@@ -88,16 +88,15 @@ def _requests(twins: Iterable[Twins]) -> list[Request]:
         backends = (one.case.backend_name, other.case.backend_name)
         for turn in range(len(requests) + 1):  # a certificate has one recipe of each scenario
             key = (apart, backends, one.checkpoint, one.normalise, turn)
-            request = requests.get(key, Request(([], []), (), with_checkpoint=False))
+            request = requests.get(key, Request(([], []), (), with_checkpoint=False, priced=False))
             known = {draft.case.scenario.name: draft.case.scenario for draft in request.arms[0]}
             if known.get(scope.scenario, one.case.scenario) == one.case.scenario:
                 break
         if scope.scenario not in known:
             for drafts, draft in zip(request.arms, (one, other), strict=True):
                 drafts.append(draft)
-        requests[key] = Request(
-            request.arms,
-            tuple(dict.fromkeys((*request.sizes, scope.image_size))),
+        requests[key] = request._replace(
+            sizes=tuple(dict.fromkeys((*request.sizes, scope.image_size))),
             with_checkpoint=request.with_checkpoint or scope.start == "checkpoint",
         )
     return list(requests.values())

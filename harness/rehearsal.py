@@ -43,10 +43,13 @@ COST_IMAGES = 4 * IMAGES
 Start = Literal["random", "checkpoint"]
 
 
-def rehearse(jobs: list[dict[str, Any]], sizes: list[int], folder: str, report: Report) -> ArmFacts:
+def rehearse(
+    jobs: list[dict[str, Any]], sizes: list[int], folder: str, report: Report, *, priced: bool = True
+) -> ArmFacts:
     """Answer for one arm in one precision. `jobs` differ in the scenario alone; `sizes` are the images' sides for P1.
 
-    Writes `folder`/arrays.npz. In `fp64` everything is asked; in another precision logits and training only.
+    Writes `folder`/arrays.npz. In `fp64` everything is asked; in another precision logits and training only and, with
+    `priced`, what the stand-ins cost per step.
     """
     tasks = [msgspec.convert(job, Job) for job in jobs]
     backend, model = find_model(tasks[0].case.backend, tasks[0].case.model, tasks[0].plugins)
@@ -61,7 +64,7 @@ def rehearse(jobs: list[dict[str, Any]], sizes: list[int], folder: str, report: 
         arm.conform()
     for task in tasks:
         arm.train(task)
-    if not arm.wide:
+    if priced and not arm.wide:
         arm.price(tasks[0])
     np.savez(Path(folder) / "arrays.npz", **arm.arrays)  # type: ignore[arg-type]
     return arm.facts()

@@ -47,14 +47,14 @@ def clean(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return answer(prepared.arms[0], tmp_path_factory.mktemp("clean"))
 
 
-def answer(jobs: list[Job], folder: Path) -> tuple[Answers, Answers]:
+def answer(jobs: list[Job], folder: Path, *, priced: bool = True) -> tuple[Answers, Answers]:
     """One arm in float64 and in float32, without a process of its own."""
     found = []
     precision: Precision
     for precision in ("fp64", "fp32"):
         (folder / precision).mkdir()
         tasks = [msgspec.to_builtins(replace(job, case=replace(job.case, precision=precision))) for job in jobs]
-        facts = rehearse(tasks, [64], str(folder / precision), lambda event: None)
+        facts = rehearse(tasks, [64], str(folder / precision), lambda event: None, priced=priced)
         found.append(open_answers(facts, folder / precision))
     return found[0], found[1]
 
@@ -228,6 +228,9 @@ def test_stand_ins_are_named_and_have_a_cost(
     assert wide.facts.cost is None and cost is not None
     assert cost.scenario == "full" and cost.epochs == 7
     assert 0.2 < cost.stand_ins_s / cost.own_s < 5.0 and 0.5 < cost.ratio < 2.0  # the same code twice
+    (tmp_path / "unpriced").mkdir()
+    _, unpriced = answer(prepared.arms[0], tmp_path / "unpriced", priced=False)
+    assert unpriced.facts.stand_ins == narrow.facts.stand_ins and unpriced.facts.cost is None
 
 
 def test_what_is_replaced_in_float64_alone_is_named_apart(

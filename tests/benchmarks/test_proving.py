@@ -95,6 +95,7 @@ def test_one_certificate_is_asked_for_all_scenarios_sizes_and_seeds_of_two_backe
     )
     assert [scenario.name for scenario in request.scenarios] == ["full", "freeze-conv"]
     assert request.sizes == (64, 96)
+    assert not request.priced
     assert [[draft.case.backend for draft in drafts] for drafts in request.arms] == [["pytorch"] * 2, ["keras3"] * 2]
 
 
