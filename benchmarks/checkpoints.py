@@ -48,7 +48,7 @@ def find_checkpoint(
     """The checkpoint that `source` means for a model, made or imported if need be.
 
     `source_dataset` prepares the embedded source task and returns its folder and SHA-256. Raises `Refused` for a bad
-    file, `Declined` for what cannot be had here.
+    file, `Declined` for what is not available on this machine.
     """
     if source == "embedded":
         return _found(embedded_network(model, catalogue, source_dataset, on_event), source)

@@ -39,7 +39,7 @@ class NotFinite(Exception):
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch of steps of one kind. Throughput is `images / seconds`: one division, of one window.
 
-    `tail_s` is what of `seconds` belongs to no step: the wait for the device at the end of an epoch.
+    `tail_s` is the time in the window outside any step: the wait for the device at the end of an epoch.
     """
 
     kind: Kind

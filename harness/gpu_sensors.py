@@ -1,4 +1,4 @@
-"""What `nvidia-smi` says of the GPU that a process uses; nothing where there is none."""
+"""The GPU that a process uses, as `nvidia-smi` reports it; None without a GPU."""
 
 from __future__ import annotations
 

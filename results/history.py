@@ -1,8 +1,8 @@
 """All runs of a machine over time: where a level changed for good. It warns, and never decides anything.
 
-A change is told where two methods agree: PELT (Killick, Fearnhead and Eckley 2012; ruptures) sees the level of the last
-runs begin there, and Welch's test finds the last five runs different from the up to 25 before them, by more than a
-margin. A new machine or environment begins a new segment, within which alone runs are compared.
+A change is reported where two methods agree: PELT (Killick, Fearnhead and Eckley 2012; ruptures) finds that the level
+of the last runs begins there, and Welch's test finds the last five runs different from the up to 25 before them, by
+more than a margin. A new machine or environment begins a new segment, within which alone runs are compared.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a case needs of this machine, and what torch is told before anything is built."""
+"""Requirements of a case on this machine, and the global settings of torch that are made before anything is built."""
 
 from __future__ import annotations
 

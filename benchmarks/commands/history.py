@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command
 @click.argument("path", type=click.Path(path_type=Path), default=RESULTS)
-@click.option("--margin", default="3%", show_default=True, help="the smallest change that is told; accuracy: 1 point")
+@click.option("--margin", default="3%", show_default=True, help="smallest change that is reported; accuracy: 1 point")
 @click.option("--format", "format_", type=click.Choice(("text", "json")), default="text", show_default=True)
 def command(path: Path, margin: str, format_: Literal["text", "json"]) -> None:
     """Follow each case over all runs below PATH and warn where it became slower, larger or less accurate for good.

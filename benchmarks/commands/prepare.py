@@ -28,7 +28,7 @@ from harness.errors import Refused
 )
 @click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
 def command(model_again: str | None, out: Path | None, **options: Any) -> None:
-    """Prepare what a `run` with the same options would need, and say where it is; 3 if some of it cannot be had.
+    """Prepare what a `run` with the same options would need, and say where it is; 3 if some of it is not available.
 
     With --rebuild, make one of the networks that come with the project again, as a file for --checkpoint.
     """

@@ -79,8 +79,13 @@ def drafts(specs: Sequence[ArmSpec], common: Mapping[str, Any], catalogue: Catal
     found = [expand(Selection(**{**wanted, **spec.settings, "seeds": 1}), catalogue) for spec in specs]
     pairs = list(zip(*found, strict=False))
     if len(found[0]) != len(found[1]) or any(_row(a) != _row(b) for a, b in pairs):
-        raise Refused("the arms have not the same models and scenarios; name --model and --scenario that both have")
+        sides = "; ".join(f"{spec.name} has {_listed(drafts)}" for spec, drafts in zip(specs, found, strict=True))
+        raise Refused(f"the two sides have different cases: {sides}; name --model and --scenario that both have")
     return [(a, b) for a, b in pairs]
+
+
+def _listed(drafts: Sequence[Draft]) -> str:
+    return ", ".join(dict.fromkeys(f"{draft.case.model}/{draft.case.scenario.name}" for draft in drafts))
 
 
 def differing(specs: Sequence[ArmSpec], cases: Sequence[tuple[Draft, Draft]]) -> bool:
@@ -94,7 +99,7 @@ def read_share(text: str, where: str) -> float:
     try:
         share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError as error:
-        raise Refused(f"{where}: {text} is no share; write 5% or 0.05") from error
+        raise Refused(f"{where}: {text} is not a percentage; write 5% or 0.05") from error
     if not 0 <= share < 10:
         raise Refused(f"{where}: {text} must lie between 0 and 1000 %")
     return share

@@ -44,7 +44,7 @@ def history_section(material: Material) -> Section | None:
         "History",
         paragraphs=(
             "One point per run. A dashed line is where another environment begins; only runs within one are held "
-            "against each other. A change is told where two methods agree that a level is another one for good; it "
+            "against each other. A change is reported where two methods agree that the level has changed for good; it "
             "warns, and decides nothing.",
         ),
         choices=(Choice("followed", "Metric", options, options[0][0]),),

@@ -26,7 +26,7 @@ DRAWN = 60
 
 
 def target_section(shown: Sequence[Shown], scenarios: Look, arms: Look) -> Section:
-    """A curve per scenario and backend: the share of runs that are there. Which target is chosen on the page."""
+    """A curve per scenario and backend: the share of runs that reached the target. The target is chosen on the page."""
     trained = [case for case in shown if any(len(process.row["epoch_seconds"]) for process in case.processes)]
     processes = [process for case in trained for process in case.processes]
     best = np.array([max(process.row["epoch_val_accuracy"], default=0.0) for process in processes])
@@ -41,8 +41,8 @@ def target_section(shown: Sequence[Shown], scenarios: Look, arms: Look) -> Secti
         id,
         title,
         paragraphs=(
-            "The share of runs that have come to a validation accuracy after so many seconds of training. A curve that "
-            "ends below 100 % is one of runs that ended before they got there.",
+            "The share of runs that reached a validation accuracy, over seconds of training. A curve that ends "
+            "below 100 % has runs that ended before they reached it.",
         ),
         choices=(Choice("target", "Validation accuracy", options, _value(chosen)),),
         charts=tuple(_chart(panel, targets, _value(chosen), scenarios, arms) for panel in panels(trained)),
@@ -70,7 +70,7 @@ def _chart(panel: Panel, targets: Sequence[float], chosen: str, scenarios: Look,
     tooltip = [alt.Tooltip(f"{name}:N") for name in ("scenario", "backend", "reached", "runs")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".4~g") for name in ("seconds", "share")]
     x = time_axis(ends, "training, s")
-    y = alt.Y("share:Q", title="runs that are there, %", scale=alt.Scale(domain=[0, 100]))
+    y = alt.Y("share:Q", title="runs that reached the target, %", scale=alt.Scale(domain=[0, 100]))
     base = (
         alt.Chart(alt.NamedData("curves"))
         .transform_filter(kept("backend", "scenario"))
@@ -123,7 +123,7 @@ def _grid(trained: Sequence[Shown], targets: Sequence[float]) -> Grid:
             bounds = f" ({_seconds(found.low)}–{_seconds(found.high)})" if known else ""
             cells.append(f"{_seconds(found.seconds)}{bounds}, {found.reached}/{found.runs}")
         rows.append(Row((case.model, case.backend, case.scenario, *cells), case.facets))
-    caption = "Seconds until half of the runs are there (95 % interval), and how many got there"
+    caption = "Seconds until half of the runs reached it (95 % interval), and how many did"
     return Grid(caption, columns, tuple(rows), words=3)
 
 

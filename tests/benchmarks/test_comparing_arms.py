@@ -44,7 +44,7 @@ def test_backends_revisions_folders_interpreters_and_settings_are_arms() -> None
         ({"settings": ("B.precision=half",)}, "half"),
         ({"settings": ("B.data=cats",)}, "must be the same in both arms"),
         ({"python": ("/usr/bin/python3",)}, "begin with the arm"),
-        ({"delay": ("B=fast",)}, "is no share"),
+        ({"delay": ("B=fast",)}, "is not a percentage"),
         ({"delay": ("B=-5%",)}, "must lie between"),
     ],
 )  # fmt: skip
@@ -63,7 +63,7 @@ def test_arms_have_the_same_models_and_scenarios() -> None:
     assert [(a.case.backend, b.case.backend, a.case.scenario.name) for a, b in both] == [
         ("pytorch", "keras3", "full"), ("pytorch", "keras3", "scratch")
     ]  # fmt: skip
-    with pytest.raises(Refused, match="not the same models and scenarios"):
+    with pytest.raises(Refused, match=r"different cases: A has .+; B has .+; name --model"):
         drafts(arms(settings=("B.scenario=scratch",)), {"model": ("resnet18",), "scenario": ("full",)}, CATALOGUE)
 
 
