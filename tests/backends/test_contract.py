@@ -13,15 +13,14 @@ ARMS = [(name, engine) for name, facts in CATALOGUE.backends.items() for engine 
 
 
 def _once_each(backend: str, engine: str | None) -> list[tuple[str, str]]:
-    """Each model once and each scenario once; engines but the first run three scenarios on one model."""
+    """Each model once and each scenario once; engines but the first run three scenarios on the smallest model."""
     models = CATALOGUE.backends[backend].models
-    # An engine traces or compiles every layer, which takes longer than the few steps that follow.
-    soonest = min(models, key=lambda name: (models[name].blocks if engine else 0, models[name].gmacs))
+    smallest = min(models, key=lambda name: models[name].gmacs)
     names = list(SCENARIOS)
     if engine is not None and engine != CATALOGUE.engine(backend):
-        return [(soonest, name) for name in ("full", "freeze-conv", "two-stage")]
-    others = [name for name in models if name != soonest]
-    return [(soonest, name) for name in names] + [(model, names[i % len(names)]) for i, model in enumerate(others, 1)]
+        return [(smallest, name) for name in ("full", "freeze-conv", "two-stage")]
+    others = [name for name in models if name != smallest]
+    return [(smallest, name) for name in names] + [(model, names[i % len(names)]) for i, model in enumerate(others, 1)]
 
 
 def _product(backend: str) -> list[tuple[str, str]]:
