@@ -101,14 +101,18 @@ def disturbed(sensors: Sensors, threads: int) -> list[str]:
     rate = sensors.involuntary_switches / sensors.seconds if sensors.seconds else 0.0
     if rate > SWITCHES_PER_S:
         said.append(f"it lost its processor {rate:.0f} times a second")
-    starved = sensors.pressure is not None and sensors.pressure > STALLED
-    if starved and sensors.cpu_over_wall < (1 - STARVED) * threads:
+    if sensors.pressure is not None and sensors.pressure > STALLED and starved(sensors, threads):
         said.append(f"processes waited for a processor in {sensors.pressure:.0%} of the time, and it got less than its")
     if sensors.gpu is not None and sensors.gpu.throttled:
         said.append(f"the GPU was slowed: {', '.join(sensors.gpu.throttled)}")
     if sensors.gpu is not None and sensors.gpu.other_processes:
         said.append(f"{sensors.gpu.other_processes} other processes were on the GPU")
     return said
+
+
+def starved(sensors: Sensors, threads: int) -> bool:
+    """Whether a process got less of its cores' time than `threads` busy threads want."""
+    return sensors.cpu_over_wall < (1 - STARVED) * threads
 
 
 def _stolen_s() -> float | None:

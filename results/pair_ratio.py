@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from statistics import fmean, median
 from typing import Literal
 
+from harness.disturbance import starved
 from harness.pair import SideRecord
 from results.rows import Order
 
 UNFINISHED = 0.02
 """Share of a turn for which a device may be waited for at its end while step times still count as times of steps."""
-STARVED, PREEMPTED = 0.05, 0.2
-"""Limits of a side whose steps were cut up by other processes: the share of its threads' time that it did not get, and
-how often it lost its processor, per step."""
+PREEMPTED = 0.2
+"""How often per step a starved side may lose its processor while step times still count as times of steps."""
 
 
 def log_ratio(order: Order, a: SideRecord, b: SideRecord) -> float:
@@ -59,7 +59,7 @@ def times_steps(side: SideRecord) -> bool:
 def preempted(side: SideRecord) -> bool:
     """Whether a side's steps were cut up by other processes, as the operating system says; blind to their times."""
     sensors = side.sensors
-    if sensors is None or sensors.cpu_over_wall >= (1 - STARVED) * side.case.threads:
+    if sensors is None or not starved(sensors, side.case.threads):
         return False
     return sensors.involuntary_switches > PREEMPTED * sum(turn.steps for turn in side.turns)
 

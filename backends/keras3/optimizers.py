@@ -51,9 +51,8 @@ class _PartRates(keras.optimizers.Optimizer):  # type: ignore[misc]
         raise NotImplementedError
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
-        update = {"torch": self._update_with_foreach, "tensorflow": self._update_with_kernels}.get(
-            keras.backend.backend()
-        )
+        fused = {"torch": self._update_with_foreach, "tensorflow": self._update_with_kernels}
+        update = fused.get(keras.backend.backend())
         if update is None:
             super()._backend_update_step(grads, trainable_variables, learning_rate)
             return
@@ -67,9 +66,11 @@ class _PartRates(keras.optimizers.Optimizer):  # type: ignore[misc]
             update([grads[i] for i in at], values, slots, learning_rate * rate)
 
     def _update_with_foreach(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
+        """Move variables of one rate by torch's `_foreach` operations; each rule has its own."""
         raise NotImplementedError
 
     def _update_with_kernels(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
+        """Move variables of one rate by TensorFlow's `ResourceApply` operations; each rule has its own."""
         raise NotImplementedError
 
 

@@ -12,9 +12,10 @@ from benchmarks.comparing.pairs import LEAST_STEPS, QUADS
 from harness.clock import TimeSource
 from harness.pair import SideRecord
 from harness.record import Sensors
-from harness.spec import Case, Stage
-from harness.turn_clock import Stopped, TurnClock
+from harness.spec import Case
+from harness.turn_clock import Stopped
 from tests.harness.cases import scenario
+from tests.harness.turning import turn_clock
 
 CASE = Case(
     backend="reference", model="tiny-cnn", dataset="d", dataset_sha256="", image_size=32,
@@ -59,11 +60,7 @@ class Core:
             return self.used
 
         def busy() -> int:
-            if self._neighbours:
-                self.compute(BUSY_NS)
-            else:
-                self.used += BUSY_NS
-                self.wall += BUSY_NS
+            self.compute(BUSY_NS)
             return self.used
 
         return TimeSource(now=wall, cpu=used, thread_cpu=busy)
@@ -71,7 +68,7 @@ class Core:
 
 def side(core: Core, draw: np.random.Generator, step_ns: float, delay: float, turn_s: float) -> SideRecord:
     """One side of a pair: as many turns as `compare` gives it, of steps that take the core about `step_ns`."""
-    clock = _clock(core, delay, _orders(turn_s))
+    clock = turn_clock(_orders(turn_s), core.source, steps=1_000, warmup_steps=2, delay=delay, threads=1)
     process = np.exp(0.01 * draw.standard_normal())
     with suppress(Stopped):
         clock.epoch_begin()
@@ -89,18 +86,3 @@ def _orders(turn_s: float) -> Iterator[dict[str, Any]]:
     for _ in range(2 * QUADS):
         yield {"seconds": turn_s, "steps": LEAST_STEPS}
     yield {"stop": True}
-
-
-def _clock(core: Core, delay: float, orders: Iterator[dict[str, Any]]) -> TurnClock:
-    return TurnClock(
-        stage=Stage(epochs=1, head_lr=0.1, backbone_lr=0.1, batch_size=8),
-        steps=1_000,
-        sync=lambda: None,
-        compile_events=lambda: 0,
-        orders=lambda: next(orders),
-        report=lambda event: None,
-        warmup_steps=2,
-        delay=delay,
-        threads=1,
-        source=core.source,
-    )

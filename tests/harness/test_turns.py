@@ -15,9 +15,10 @@ from benchmarks.datasets.writing import Prepared
 from harness.clock import TimeSource
 from harness.launch import Worker
 from harness.pair import SideRecord
-from harness.spec import Job, Stage
-from harness.turn_clock import Stopped, TurnClock
+from harness.spec import Job
+from harness.turn_clock import Stopped
 from tests.harness.cases import tiny_case
+from tests.harness.turning import turn_clock
 
 
 @contextmanager
@@ -92,18 +93,8 @@ def _steps_us(delay: float) -> list[int]:
         time_ns[0] += 1
         return time_ns[0]
 
-    orders = iter([{"seconds": 0, "steps": 5}, {"stop": True}])
-    clock = TurnClock(
-        stage=Stage(epochs=1, head_lr=0.1, backbone_lr=0.1, batch_size=8),
-        steps=12,
-        sync=lambda: None,
-        compile_events=lambda: 0,
-        orders=lambda: next(orders),
-        report=lambda event: None,
-        warmup_steps=0,
-        delay=delay,
-        source=TimeSource(now=now),
-    )
+    orders = [{"seconds": 0, "steps": 5}, {"stop": True}]
+    clock = turn_clock(orders, TimeSource(now=now), steps=12, warmup_steps=0, delay=delay)
     clock.epoch_begin()
     with pytest.raises(Stopped):
         while True:
