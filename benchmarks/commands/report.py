@@ -51,9 +51,6 @@ def write(
 ) -> bool:
     """Write the page; returns whether anything was measured. Raises `Declined` without the extra `report`."""
     try:
-        from results.report import bundle
-
-        bundle.begin()  # while this process imports the rest and reads the records
         from results.report.pictures import nowhere
         from results.report.write import write_report
     except ModuleNotFoundError as error:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
 import msgspec
+import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from results.report import bundle
 from results.report.drawing import CONFIG
 from results.report.material import Material
 from results.report.section import Section
@@ -22,7 +23,7 @@ FACETS = {"model": "Model", "backend": "Backend", "scenario": "Scenario", "setti
 
 def page(material: Material, sections: Sequence[Section], title: str) -> str:
     """The whole page. Text from outside is escaped by the templates, and in JSON so that no tag can end in it."""
-    scripts = [bundle.script(), _own("flips.js"), _own("page.js")]
+    scripts = [bundle(), _own("flips.js"), _own("page.js")]
     style = _own("page.css")
     charts = [chart for section in sections for chart in section.charts]
     return (
@@ -68,6 +69,13 @@ def in_script(value: Any) -> Markup:
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(text)
+
+
+@functools.cache
+def bundle() -> str:
+    """Vega, Vega-Lite and Vega-Embed with Vega's expression interpreter, as vl-convert brings them."""
+    script = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def _own(name: str) -> str:
