@@ -1,9 +1,10 @@
-"""The command line: `python -m benchmarks`, or `finetune-bench`. One module of `benchmarks.commands` per command."""
+"""The command line: `python -m benchmarks`, or `finetune-bench`. Commands are modules below `benchmarks.commands`."""
 
 from __future__ import annotations
 
 import ast
 import importlib
+import itertools
 import pkgutil
 import textwrap
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any
 import click
 
 from benchmarks import commands
-from benchmarks.names import printable, unknown
-from benchmarks.terminal import use_stand_ins
+from benchmarks.choosing.names import printable, unknown
+from benchmarks.running.terminal import use_stand_ins
 from harness.errors import Declined, Refused
 
 
@@ -26,22 +27,23 @@ class Commands(click.Group):
         return super().main(*arguments, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of the modules of `benchmarks.commands`."""
-        return sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+        """Names of the modules in the folders of `benchmarks.commands`."""
+        return sorted(command_modules())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command's module."""
         if cmd_name not in self.list_commands(ctx):
             ctx.fail(unknown("command", cmd_name, self.list_commands(ctx)))
-        command: click.Command = importlib.import_module(f"benchmarks.commands.{cmd_name}").command
+        command: click.Command = importlib.import_module(command_modules()[cmd_name]).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands with the first sentence of each, read from the source: importing all of them is slow."""
-        names = self.list_commands(ctx)
-        width = formatter.width - 6 - max(map(len, names))
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, _first_sentence(name, width)) for name in names])
+        """List the commands by folder, each with its first sentence, read from the source: importing them is slow."""
+        modules = command_modules()
+        width = formatter.width - 6 - max(map(len, modules))
+        for package, names in itertools.groupby(modules, lambda name: modules[name].rpartition(".")[0]):
+            with formatter.section(importlib.import_module(package).__doc__ or package):
+                formatter.write_dl([(name, _first_sentence(modules[name], width)) for name in names])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Exit 2 for refused input, 3 for what cannot be done here or was not measured, 130 when interrupted."""
@@ -58,8 +60,18 @@ class Commands(click.Group):
             ctx.exit(130)
 
 
-def _first_sentence(name: str, width: int) -> str:
-    module = ast.parse(Path(commands.__path__[0], f"{name}.py").read_text(encoding="utf-8"))
+def command_modules() -> dict[str, str]:
+    """The module of each command, folder by folder; a folder's docstring is its heading in `--help`."""
+    return {
+        module.name: f"{commands.__name__}.{folder}.{module.name}"
+        for folder in commands.FOLDERS
+        for module in pkgutil.iter_modules([str(Path(commands.__path__[0], folder))])
+    }
+
+
+def _first_sentence(dotted: str, width: int) -> str:
+    path = Path(commands.__path__[0], *dotted.split(".")[2:]).with_suffix(".py")
+    module = ast.parse(path.read_text(encoding="utf-8"))
     function = next(node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "command")
     sentence = (ast.get_docstring(function) or "").partition(". ")[0].partition("\n\n")[0].rstrip(".")
     return textwrap.shorten(sentence, width, placeholder="...")

@@ -12,10 +12,10 @@ from typing import cast
 
 import pytest
 
-from benchmarks.catalogue import read_catalogue
-from benchmarks.names import unknown
+from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.choosing.names import unknown
 from harness.contract import Backend
-from results.folder import RESULTS, make_folder
+from results.storage.folder import RESULTS, make_folder
 
 STEPS = RESULTS / "steps"
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.stepping import Stepper
-from harness.checkpoint import NORMALISATIONS
+from benchmarks.studies.stepping import Stepper
 from harness.contract import Backend, Model, Session
-from harness.dataset import Split
-from harness.feed import Feed, normalise
-from harness.machine import measuring_threads
+from harness.data.checkpoint import NORMALISATIONS
+from harness.data.dataset import Split
+from harness.data.feed import Feed, normalise
+from harness.process.machine import measuring_threads
 from harness.spec import Case, Scenario, Stage
 
 CLASSES = 8

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.checkpoint import Published
 from harness.clock import Clock
-from harness.feed import Feed
+from harness.data.checkpoint import Published
+from harness.data.feed import Feed
 from harness.spec import Case, Part, Stage
 
 Role = Literal["weight", "bias", "norm_scale", "norm_bias", "norm_mean", "norm_var", "counter"]
@@ -75,8 +75,8 @@ class Effective(msgspec.Struct, frozen=True, kw_only=True):
 class Session(Protocol):
     """One built model on one device. Made by `open_session`; used by one thread.
 
-    `observed(stage)`, a `harness.audit.Observed` of the stage just trained, is wanted for the audit and may be missing.
-    So may `work()`, a `harness.witness.Work` of everything done so far, which shows that a step is one step (V07).
+    Two methods are optional. `observed(stage)` returns an `Observed` of the stage just trained, for the audit. `work()`
+    returns a `Work` of everything done so far, which shows that a step is one step (V07).
     """
 
     batch_layout: Literal["nhwc", "nchw"]
@@ -214,7 +214,7 @@ class Probe(Protocol):
 class Backend(Protocol):
     """The names a backend module must have. `open_probe(session)` is wanted for certificates and may be missing.
 
-    So may `probe_numerics(session)`, a `harness.numerics.Numerics`: how exactly its operations really compute (V32).
+    So may `probe_numerics(session)`, which returns `Numerics`: how exactly its operations compute (V32).
     """
 
     MODELS: Mapping[str, Model]

@@ -1,6 +1,8 @@
-"""The two ways in which a component says no. Anything else that is raised is a failure."""
+"""The two ways in which a component says no, and the message of any other exception as one readable line."""
 
 from __future__ import annotations
+
+import re
 
 
 class Declined(Exception):
@@ -9,3 +11,30 @@ class Declined(Exception):
 
 class Refused(Exception):
     """The input is wrong; the message names the thing and the remedy. Exit code 2, or a `failed` record."""
+
+
+LONGEST = 400
+"""Characters of a reason; a row of a results file and a line of a table bear no more."""
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+_APPENDED = re.compile(
+    r"Arguments received by |Exception raised from |^frame #\d+: |^Stack trace for op ", re.MULTILINE
+)
+"""Where Keras lists the arguments of a call, and torch and TensorFlow their stacks; nothing but these follows."""
+_TRACED = ('File "', "Detected at node", "defined at (most recent call last)", "<stack traces unavailable>")
+"""How lines begin that are about a framework's own code."""
+
+
+def one_line(text: str, longest: int = LONGEST) -> str:
+    r"""A message without escape codes, stacks and listed arguments, cut between two words.
+
+    >>> one_line("\x1b[1mshapes differ\x1b[0m:\n  3 and 4\n\nArguments received by Dense.call():\n  • inputs=…")
+    'shapes differ: 3 and 4'
+    """
+    text = _APPENDED.split(_ESCAPES.sub("", text))[0]
+    words = [word for line in text.splitlines() if not line.strip().startswith(_TRACED) for word in line.split()]
+    # Names of files may hold what no terminal and no JSON bears.
+    said = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(words))
+    if len(said) <= longest:
+        return said
+    cut = said[: longest - 1]
+    return f"{cut[: cut.rfind(' ')] if ' ' in cut[longest // 2 :] else cut}…"

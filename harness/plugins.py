@@ -24,10 +24,10 @@ from typing import Any, cast
 
 import msgspec
 
-from harness import machine
-from harness.checkpoint import Published
 from harness.contract import Backend, Model
+from harness.data.checkpoint import Published
 from harness.errors import Refused
+from harness.process import machine
 from harness.spec import Scenario
 
 GROUP = "finetune_bench"

@@ -153,6 +153,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool = False
     files_path: str | None = None
     train_sample: int | None = None
-    """Training images that are evaluated after each epoch; None for `harness.evaluate.TRAIN_SAMPLE`."""
+    """Training images that are evaluated after each epoch; None for `harness.running.evaluate.TRAIN_SAMPLE`."""
     evaluation_cores: tuple[int, ...] = ()
     """Cores that may be used while nothing is timed, where the backend can change its number of threads."""

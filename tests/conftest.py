@@ -19,7 +19,7 @@ import pytest
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays
 from benchmarks.datasets.cache import ENVIRONMENT
 from benchmarks.datasets.writing import Prepared
-from harness.machine import usable_cores
+from harness.process.machine import usable_cores
 
 EXPECTED_SKIPS = {"CUDA": re.compile(r"\bcuda\b", re.IGNORECASE), "../shared": re.compile(re.escape("../shared"))}
 """Reasons for which a test may be skipped in CI, by name. Everything else that is skipped fails the run."""

@@ -154,10 +154,10 @@ def late():
     import_module("backends.pytorch")
     import_module(f"backends.{name}")
 """
-    found = list(imports(ast.parse(code), "harness.run"))
+    found = list(imports(ast.parse(code), "harness.running.run"))
     assert wrong_arrows("harness", found) == [
         "line 5: results", "line 5: results.tabulate", "line 6: backends.pytorch"]  # fmt: skip
     assert "torch.nn" in [name for name, _ in found]
-    assert ("harness.spec", 1) in list(imports(ast.parse("from . import spec"), "harness.run"))
+    assert ("harness.spec", 1) in list(imports(ast.parse("from . import spec"), "harness.running.run"))
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
     assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []

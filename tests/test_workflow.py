@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import yaml
 
 from tests.benchmarks.commanding import ROOT
-from tests.benchmarks.test_commands_gate import suite
+from tests.benchmarks.commands.measuring.test_gate import suite
 
 WORKFLOW: dict[str, Any] = yaml.safe_load((ROOT / "docs" / "gate-workflow.yml").read_text())
 STEPS = WORKFLOW["jobs"]["gate"]["steps"]

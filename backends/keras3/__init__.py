@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from backends.keras3.models import MODELS
 from backends.keras3.requirements import ENGINES
-from harness.auditor import Auditor, Frozen, Norm
+from harness.auditing.auditor import Auditor, Frozen, Norm
 from harness.contract import Model, Probe, Session
-from harness.numerics import Numerics
+from harness.running.numerics import Numerics
 from harness.spec import Case
 
 __all__ = [
@@ -63,7 +63,7 @@ def open_session(case: Case, model: Model, classes: int) -> Session:
 
 def open_probe(session: Session) -> Probe:
     """Answers of a session of this backend to what certificates ask."""
-    from backends.keras3.probe import KerasProbe
+    from backends.keras3.probing.probe import KerasProbe
     from backends.keras3.session import KerasSession
 
     return KerasProbe(cast(KerasSession, session))
@@ -71,7 +71,7 @@ def open_probe(session: Session) -> Probe:
 
 def probe_numerics(session: Session) -> Numerics:
     """How exactly a session of this backend computes."""
-    from backends.keras3.numerics import numerics
+    from backends.keras3.probing.numerics import numerics
     from backends.keras3.session import KerasSession
 
     return numerics(cast(KerasSession, session))
@@ -79,16 +79,16 @@ def probe_numerics(session: Session) -> Numerics:
 
 def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Read a Keras file without running anything in it: see `weights.read`."""
-    from backends.keras3 import weights
+    from backends.keras3.weights import convert
 
-    return weights.read(path, model)
+    return convert.read(path, model)
 
 
 def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
     """Write a Keras file: see `weights.write`."""
-    from backends.keras3 import weights
+    from backends.keras3.weights import convert
 
-    weights.write(arrays, model, path)
+    convert.write(arrays, model, path)
 
 
 def audit(
@@ -106,6 +106,6 @@ def audit(
     `batch` is what the model is called with to see whether the frozen part is random, `classes` the width that its
     output must have; `model.optimizer` is found by itself. Raises ValueError if `frozen` means no tensor of the model.
     """
-    from backends.keras3 import auditing
+    from backends.keras3.probing import auditing
 
     return auditing.audit(model, frozen=frozen, norm=norm, optimizer=optimizer, batch=batch, classes=classes)

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from backends.keras3.maps import Row
+from backends.keras3.weights.maps import Row
 from harness.contract import BUFFERS, Layer
 
 

@@ -15,7 +15,7 @@ from keras import ops
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from harness.clock import Clock
-from harness.feed import Feed
+from harness.data.feed import Feed
 
 Batches = Callable[[int], Iterator[tuple[Any, Any]]]
 """Makes the batches (images, labels) of an epoch ready and returns them in order."""

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from backends.keras3 import files
-from harness.augment import complete
+from backends.keras3.weights import files
+from harness.data.augment import complete
+from harness.data.feed import Feed
 from harness.errors import Declined
-from harness.feed import Feed
 from harness.spec import Augmentation
 
 Transform = Callable[[Any], Any]

@@ -1,4 +1,4 @@
-"""What people write without a harness: the opponent in `benchmarks.overhead`. Imports nothing of ours."""
+"""What people write without a harness: the opponent in `benchmarks.studies.overhead`. Imports nothing of ours."""
 
 from __future__ import annotations
 

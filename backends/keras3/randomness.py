@@ -12,7 +12,7 @@ import numpy as np
 
 from backends.keras3.engine import to_numpy
 from backends.keras3.tensors import array_of, places
-from harness.audit import DROPPED_OF
+from harness.auditing.audit import DROPPED_OF
 
 _SAMPLES = 8
 

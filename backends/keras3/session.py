@@ -14,16 +14,17 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from backends.keras3 import arithmetic, depthwise, fitting, heads, layers, maps, optimizers, randomness
+from backends.keras3 import arithmetic, depthwise, fitting, layers, optimizers, randomness
 from backends.keras3.engine import Device, Engine
 from backends.keras3.models import undrawn
 from backends.keras3.tensors import view
-from harness.audit import Observed
+from backends.keras3.weights import heads, maps
+from harness.auditing.audit import Observed
+from harness.auditing.ledger import OnDemand
 from harness.clock import Clock
 from harness.contract import Effective, Layer, Model, Tensor
+from harness.data.feed import Feed
 from harness.errors import Refused
-from harness.feed import Feed
-from harness.ledger import OnDemand
 from harness.schedule import factors
 from harness.spec import Case, Part, Stage
 

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.auditor import beginning
-from harness.ledger import Kind
+from harness.auditing.auditor import beginning
+from harness.auditing.ledger import Kind
 
 
 class Place(NamedTuple):

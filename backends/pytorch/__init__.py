@@ -13,9 +13,9 @@ from typing import Any, cast
 from numpy.typing import NDArray
 
 from backends.pytorch.models import MODELS
-from harness.auditor import Auditor, Frozen, Norm
+from harness.auditing.auditor import Auditor, Frozen, Norm
 from harness.contract import Model, Probe, Session
-from harness.numerics import Numerics
+from harness.running.numerics import Numerics
 from harness.spec import Case
 
 __all__ = [
@@ -53,7 +53,7 @@ def open_session(case: Case, model: Model, classes: int) -> Session:
 
 def open_probe(session: Session) -> Probe:
     """Answers of a session of this backend to what certificates ask."""
-    from backends.pytorch.probe import TorchProbe
+    from backends.pytorch.probing.probe import TorchProbe
     from backends.pytorch.session import TorchSession
 
     return TorchProbe(cast(TorchSession, session))
@@ -61,7 +61,7 @@ def open_probe(session: Session) -> Probe:
 
 def probe_numerics(session: Session) -> Numerics:
     """How exactly a session of this backend computes."""
-    from backends.pytorch.numerics import numerics
+    from backends.pytorch.probing.numerics import numerics
     from backends.pytorch.session import TorchSession
 
     return numerics(cast(TorchSession, session))
@@ -69,16 +69,16 @@ def probe_numerics(session: Session) -> Numerics:
 
 def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Read a state dict: see `weights.import_weights`."""
-    from backends.pytorch import weights
+    from backends.pytorch.weights import convert
 
-    return weights.import_weights(path, model)
+    return convert.import_weights(path, model)
 
 
 def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
     """Write a state dict: see `weights.export_weights`."""
-    from backends.pytorch import weights
+    from backends.pytorch.weights import convert
 
-    weights.export_weights(arrays, model, path)
+    convert.export_weights(arrays, model, path)
 
 
 def audit(
@@ -96,6 +96,6 @@ def audit(
     `batch` is what the model is called with to see whether the frozen part is random, `classes` the width that its
     output must have; optimizers are found when they step. Raises ValueError if `frozen` means no tensor of the model.
     """
-    from backends.pytorch import auditing
+    from backends.pytorch.probing import auditing
 
     return auditing.audit(model, frozen=frozen, norm=norm, optimizer=optimizer, batch=batch, classes=classes)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from backends.pytorch.published import IMAGENET
+from backends.pytorch.weights.published import IMAGENET
 from harness.contract import Model
 
 if TYPE_CHECKING:

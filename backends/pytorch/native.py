@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from harness.augment import complete
-from harness.dataset import Split
-from harness.decode import Unreadable, read
+from harness.data.augment import complete
+from harness.data.dataset import Split
+from harness.data.decode import Unreadable, read
+from harness.data.feed import Feed
 from harness.errors import Refused
-from harness.feed import Feed
 from harness.spec import Augmentation
 
 Transform = Callable[[Any], torch.Tensor]

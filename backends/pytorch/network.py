@@ -14,7 +14,7 @@ from torchvision.ops import StochasticDepth
 from backends.pytorch.models import Parts
 from harness.contract import Role
 from harness.errors import Refused
-from harness.initial import MLP_DROPOUT, MLP_WIDTHS
+from harness.running.initial_weights import MLP_DROPOUT, MLP_WIDTHS
 from harness.spec import Part
 
 DROPPING = (_DropoutNd, StochasticDepth)
@@ -106,7 +106,7 @@ def _role(model: str, name: str, owner: nn.Module, own: str, tensor: torch.Tenso
 
 
 def new_head(kind: Literal["linear", "mlp"], features: int, classes: int) -> nn.Module:
-    """The new classifier; its layers are named as `harness.initial.HEAD_LAYERS` says."""
+    """The new classifier; its layers are named as `harness.running.initial_weights.HEAD_LAYERS` says."""
     if kind == "linear":
         return nn.Linear(features, classes)
     first, second = MLP_WIDTHS

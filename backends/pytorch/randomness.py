@@ -16,7 +16,7 @@ from backends.pytorch import recipe
 from backends.pytorch.layers import canonical
 from backends.pytorch.network import Network
 from backends.pytorch.tensors import tensors_of
-from harness.audit import DROPPED_OF, Observed
+from harness.auditing.audit import DROPPED_OF, Observed
 from harness.spec import Stage
 
 _PIXELS = 8 * 64 * 64

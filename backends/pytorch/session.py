@@ -16,13 +16,13 @@ from torch.nn import functional
 
 from backends.pytorch import layers, native, randomness, recipe, requirements
 from backends.pytorch.network import Network, drop_nothing, new_head
-from backends.pytorch.weights import read_state, write_state
-from harness.audit import Observed
+from backends.pytorch.weights.convert import read_state, write_state
+from harness.auditing.audit import Observed
+from harness.auditing.ledger import OnDemand
 from harness.clock import Clock
 from harness.contract import Effective, Layer, Model, Tensor
+from harness.data.feed import Batch, Feed
 from harness.errors import Refused
-from harness.feed import Batch, Feed
-from harness.ledger import OnDemand
 from harness.schedule import factors
 from harness.spec import Case, Stage
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from harness.auditor import beginning
-from harness.ledger import Kind
+from harness.auditing.auditor import beginning
+from harness.auditing.ledger import Kind
 
 
 def tensors_of(model: nn.Module) -> dict[str, torch.Tensor]:

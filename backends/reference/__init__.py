@@ -11,7 +11,7 @@ from backends.reference.probe import ReferenceProbe
 from backends.reference.session import ReferenceSession
 from backends.reference.weights import FORMATS, export_weights, import_weights
 from harness.contract import Model, Probe, Session
-from harness.numerics import Numerics
+from harness.running.numerics import Numerics
 from harness.spec import Case
 
 __all__ = [

@@ -21,7 +21,7 @@ from backends.reference.layers import (
     Variable,
 )
 from harness.contract import BUFFERS
-from harness.initial import HEAD_LAYERS, MLP_DROPOUT, MLP_WIDTHS
+from harness.running.initial_weights import HEAD_LAYERS, MLP_DROPOUT, MLP_WIDTHS
 from harness.spec import Stage
 
 TINY_WIDTHS = (8, 16, 32)
@@ -35,7 +35,7 @@ class Network:
     layers: list[Operation]
     trained_from: int = 0
     done: Counter[str] = field(default_factory=Counter)
-    """Work so far, by the fields of `harness.witness.Work`."""
+    """Work so far, by the fields of `harness.running.observer.Work`."""
 
     @property
     def variables(self) -> list[Variable]:
@@ -90,7 +90,7 @@ def tiny_cnn(dtype: DTypeLike) -> tuple[list[Operation], int]:
 
 
 def new_head(kind: Literal["linear", "mlp"], features: int, classes: int, dtype: DTypeLike) -> list[Operation]:
-    """The head of `harness.initial`: one linear layer, or three with ReLU after two of them and one dropout."""
+    """The head of `initial_weights`: one linear layer, or three with ReLU after two of them and one dropout."""
     if kind == "linear":
         return [Linear(HEAD_LAYERS[kind][0], features, classes, dtype)]
     first, second, last = HEAD_LAYERS[kind]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from backends.reference.layers import Conv, Linear
-from harness.numerics import Numerics, examine
+from harness.running.numerics import Numerics, examine
 
 SIDE = 128
 """NumPy is slow, and its rounding does not depend on the size."""

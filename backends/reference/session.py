@@ -18,10 +18,10 @@ from backends.reference.optimizers import Updates
 from backends.reference.weights import read_npz, write_npz
 from harness.clock import Clock
 from harness.contract import BUFFERS, Effective, Layer, Model, Tensor
-from harness.feed import Batch, Feed
+from harness.data.feed import Batch, Feed
+from harness.running.observer import Work
 from harness.schedule import factors
 from harness.spec import Case, Stage
-from harness.witness import Work
 
 NATIVE_FILE = "model.npz"
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from backends.reference.network import tiny_cnn
 from harness.contract import Model
+from harness.data.weight_files import refuse_part
 from harness.errors import Refused
-from harness.importing import refuse_part
 
 FORMATS: tuple[str, ...] = (".npz",)
 

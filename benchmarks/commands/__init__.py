@@ -1,1 +1,6 @@
-"""One module per command; each has a click command named `command`. The file name is the command."""
+"""One module per command, each with a click command named `command`; the file name is the name of the command."""
+
+from __future__ import annotations
+
+FOLDERS = ("measuring", "reading", "inspecting")
+"""In the order of `--help`."""

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from benchmarks.catalogue import Catalogue
-from benchmarks.names import unknown
-from benchmarks.selection import Draft, Selection, expand
+from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.choosing.names import unknown
+from benchmarks.choosing.selection import Draft, Selection, expand
 from harness.errors import Refused
-from results.rows import Arm
+from results.storage.rows import Arm
 
 NAMES: tuple[Arm, Arm] = ("A", "B")
 HERE = "here"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from benchmarks.catalogue import Catalogue
+from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.comparing.arms import ArmSpec, drafts, setting
 from benchmarks.comparing.campaign import IN_TURNS
 from benchmarks.comparing.question import Question
@@ -20,9 +20,9 @@ from benchmarks.comparing.repository import revisions_between
 from benchmarks.comparing.session import Sitting
 from harness.errors import Declined, Refused
 from harness.spec import key
-from results.compared import comparisons
-from results.pair_ratio import log_ratio
-from results.rows import Pair
+from results.storage.rows import Pair
+from results.verdicts.pair_findings import log_ratio
+from results.verdicts.stored_comparisons import comparisons
 
 
 class Candidate(NamedTuple):

@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator
 
 from ulid import ULID
 
-from benchmarks.comparing.limits import Limits
+from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.pairs import measure_pair, trouble
 from benchmarks.comparing.question import Question
 from benchmarks.comparing.seeds import Seeds
-from harness.disturbance import disturbed
 from harness.errors import Declined
-from harness.launch import Event
-from results.comparison import LOOKS, Comparison, Finding, Purpose
-from results.conclusion import conclude
-from results.pair_findings import of_memory, of_time
-from results.rows import Order, Pair
-from results.store import RunWriter
+from harness.process.launch import Event
+from harness.running.disturbance import disturbed
+from results.storage.comparison import LOOKS, Comparison, Finding, Purpose
+from results.storage.rows import Order, Pair
+from results.storage.run_files import RunWriter
+from results.verdicts.conclusion import conclude
+from results.verdicts.pair_findings import of_memory, of_time
 
 IN_TURNS: tuple[Order, Order] = ("ABBA", "BAAB")
 ALTERNATING: tuple[Order, Order] = ("AB", "BA")

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.catalogue import Catalogue
-from benchmarks.comparing.limits import Limits
+from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.choosing.selection import Draft
+from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.pairs import QUADS
-from benchmarks.forecast import START_S, expected_s
-from benchmarks.selection import Draft
-from harness.machine import usable_cores
-from results.comparison import LOOKS
+from benchmarks.running.forecast import START_S, expected_s
+from harness.process.machine import usable_cores
+from results.storage.comparison import LOOKS
 
 TURNS = 4 * QUADS
 

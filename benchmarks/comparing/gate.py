@@ -10,19 +10,19 @@ from typing import Literal, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from benchmarks.choosing.selection import Draft
+from benchmarks.choosing.suites import SUITES, case_label
 from benchmarks.comparing.arms import ArmSpec
-from benchmarks.comparing.labels import case_label
 from benchmarks.comparing.places import Found
 from benchmarks.comparing.repository import Incomparable, merge_base
 from benchmarks.comparing.session import Sitting
-from benchmarks.selection import Draft
-from benchmarks.suites import SUITES
+from benchmarks.entry import SUITE_CASES
 from harness.errors import Declined
-from harness.launch import launch
-from harness.surroundings import HERE
-from results.accepted import Acceptance, accepted_by
-from results.comparison import Comparison
-from results.folder import RESULTS
+from harness.process.environment import HERE
+from harness.process.launch import launch
+from results.storage.comparison import Comparison
+from results.storage.folder import RESULTS
+from results.verdicts.accepted import Acceptance, accepted_by
 
 FINE, REGRESSION, USAGE, FAILED, NO_BASE, UNDECIDED = 0, 1, 2, 3, 4, 5
 """Exit codes."""
@@ -56,7 +56,7 @@ def base_cases(found: Found, suite: str) -> list[str]:
         # A file is the checkout's own, so that a case which only one of both has is noticed.
         arguments = {"suite": suite if suite in SUITES else str(found.place.root / suite)}
         outcome = launch(
-            "benchmarks.comparing.labels:suite_cases",
+            SUITE_CASES,
             arguments,
             folder=Path(folder),
             timeout_s=120,

@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from harness.launch import Event, Outcome, Worker
-from harness.pair import SideRecord
+from harness.entry import TAKE_TURNS
+from harness.pairing.side_record import SideRecord
+from harness.process.environment import Place
+from harness.process.launch import Event, Outcome, Worker
 from harness.spec import Job, key, version
-from harness.surroundings import Place
-from results.rows import Arm, Order
+from results.storage.rows import Arm, Order
 
 LEAST_STEPS, QUADS = 5, 3
 """Steps that a turn has at least, and how often the four turns of an order are repeated in a pair."""
@@ -73,7 +74,7 @@ def _worker(side: Side, folder: Path, timeout_s: float, beside: int) -> Worker:
     case = side.job.case
     arguments = {"job": msgspec.to_builtins(side.job), "stage": side.stage, "delay": side.delay}
     return Worker(
-        "harness.turns:take_turns",
+        TAKE_TURNS,
         arguments,
         folder=folder,
         cores=case.threads,

@@ -19,11 +19,12 @@ from benchmarks.comparing.arms import ArmSpec
 from benchmarks.comparing.repository import Incomparable, add_worktree, commit_of, resolve
 from benchmarks.datasets.cache import cache_folder, writable
 from harness import PROTOCOL
+from harness.entry import VERSIONS
 from harness.errors import Declined, Refused
-from harness.launch import Event, launch
-from harness.surroundings import HERE, Place
+from harness.process.environment import HERE, Place
+from harness.process.launch import Event, launch
 
-NEEDED = Path("harness") / "turns.py"
+NEEDED = Path("harness") / "entry.py"
 
 
 class Unbuildable(Declined):
@@ -55,7 +56,7 @@ def find_place(spec: ArmSpec, distributions: tuple[str, ...], on_event: Callable
     require_sources([spec])
     root = _root(spec)
     if not (root / NEEDED).is_file():
-        raise Incomparable(f"arm {spec.name}: {spec.said} has no {NEEDED}; it is from before comparisons")
+        raise Incomparable(f"arm {spec.name}: {spec.said} has no {NEEDED}; it is older than the present layout")
     if (protocol := _protocol(root)) != PROTOCOL:
         raise Incomparable(f"arm {spec.name}: {spec.said} measures by protocol {protocol}, not by {PROTOCOL} (V52)")
     own = spec.python or (sys.executable if spec.revision is None else _interpreter(root, spec, on_event))
@@ -130,7 +131,7 @@ def _protocol(root: Path) -> int | None:
 def _packages(spec: ArmSpec, place: Place, distributions: tuple[str, ...]) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         arguments = {"distributions": distributions}
-        outcome = launch("harness.machine:versions", arguments, folder=Path(folder), timeout_s=120, place=place)
+        outcome = launch(VERSIONS, arguments, folder=Path(folder), timeout_s=120, place=place)
     if outcome.ending != "ok":
         raise Refused(f"arm {spec.name}: {place.python} cannot run the harness: {outcome.reason}")
     return msgspec.json.decode(outcome.value, type=dict[str, str])

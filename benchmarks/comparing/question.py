@@ -7,19 +7,19 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from benchmarks.catalogue import Catalogue
+from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.choosing.selection import Draft
 from benchmarks.comparing.arms import ArmSpec
 from benchmarks.comparing.pairs import Side
 from benchmarks.comparing.places import Found, find_place
-from benchmarks.plan import Preparation
-from benchmarks.selection import Draft
+from benchmarks.preparing.plan import Preparation
 from harness.errors import Declined, Refused
-from harness.launch import Event
-from harness.machine import describe_machine
+from harness.process.launch import Event
+from harness.process.machine import describe_machine
 from harness.spec import Case, version
-from results.certificate import Certificates, packages
-from results.comparison import ArmFacts, Difference
-from results.standing import standing, subject_of_case
+from results.certificates.certificate import Certificates, packages
+from results.certificates.scope import standing, subject_of_case
+from results.storage.comparison import ArmFacts, Difference
 
 OF_THE_DATA = ("dataset", "dataset_sha256")
 """Fields of a case in which no two arms may differ."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from harness.errors import Declined, Refused
-from harness.surroundings import HERE
+from harness.process.environment import HERE
 
 SETTINGS = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
 """Variables of git that say where a user's settings are. The others may lead to another repository, as in a hook."""

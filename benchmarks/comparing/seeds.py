@@ -10,16 +10,15 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from benchmarks.comparing.question import Question
-from benchmarks.execute import run_job
+from benchmarks.running.execute import run_job
 from harness.errors import Declined
-from harness.launch import Event
-from harness.record import Record
-from results.accuracy_verdict import of_accuracy
-from results.comparison import Finding
-from results.flips import flips
-from results.objects import get_arrays
-from results.rows import Arm
-from results.store import RunWriter
+from harness.process.launch import Event
+from harness.running.record import Record
+from results.storage.comparison import Finding
+from results.storage.objects import get_arrays
+from results.storage.rows import Arm
+from results.storage.run_files import RunWriter
+from results.verdicts.accuracy_verdict import flips, of_accuracy
 
 
 class Seeds:

@@ -12,21 +12,21 @@ from typing import NamedTuple
 import click
 from rich.console import Console
 
-from benchmarks.catalogue import Catalogue
+from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.choosing.selection import Draft
 from benchmarks.comparing.arms import ArmSpec
+from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.campaign import Campaign
-from benchmarks.comparing.limits import Limits
 from benchmarks.comparing.question import Places, Question, ask
-from benchmarks.plan import Preparation
-from benchmarks.progress import RunProgress
-from benchmarks.selection import Draft
+from benchmarks.preparing.plan import Preparation
+from benchmarks.running.progress import RunProgress
 from harness.errors import Declined
-from harness.machine import describe_machine, environment
-from results.certificate import read_certificates
-from results.comparison import Comparison, Purpose
-from results.multiplicity import adjusted
-from results.rows import Order, Pair
-from results.store import RunWriter, open_run
+from harness.process.machine import describe_machine, environment
+from results.certificates.certificate import read_certificates
+from results.storage.comparison import Comparison, Purpose
+from results.storage.rows import Order, Pair
+from results.storage.run_files import RunWriter, open_run
+from results.verdicts.conclusion import adjusted
 
 
 class Answers(NamedTuple):

@@ -7,9 +7,9 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from benchmarks import downloads
 from benchmarks.datasets.cache import cache_folder, made_once
-from benchmarks.downloads import Wanted
+from benchmarks.preparing import downloads
+from benchmarks.preparing.downloads import Wanted
 from harness.errors import Refused
 
 EXTRACTED_LIMIT = 8 * 2**30

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.datasets.writing import Prepared, entry, finish, recipe_key
-from harness.dataset import SPLITS, content_digest
+from harness.data.dataset import SPLITS, content_digest
 from harness.errors import Refused
 
 Arrays = Mapping[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]

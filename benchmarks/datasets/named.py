@@ -16,7 +16,7 @@ from benchmarks.datasets.folder import inventory as folder_inventory
 from benchmarks.datasets.layout.scan import shown
 from benchmarks.datasets.prepare import Progress, prepare_folder
 from benchmarks.datasets.writing import Prepared
-from harness.dataset import images_per_class
+from harness.data.dataset import images_per_class
 from harness.errors import Refused
 from harness.plugins import dataset
 
@@ -29,13 +29,13 @@ class Generated(NamedTuple):
 
 
 def _embedded() -> ArraySet:
-    from benchmarks import embedded
+    from benchmarks.datasets import embedded
 
     return ArraySet(tuple(c.name for c in embedded.TARGET), _plain(embedded.target()), "generated")
 
 
 def _embedded_source() -> ArraySet:
-    from benchmarks import embedded
+    from benchmarks.datasets import embedded
 
     return ArraySet(tuple(c.name for c in embedded.SOURCE), _plain(embedded.source()), "generated")
 
@@ -148,6 +148,6 @@ def _answer(prepared: Prepared) -> dict[str, Any]:
 
 
 def _source_digest() -> str:
-    from benchmarks import embedded
+    from benchmarks.datasets import embedded
 
     return hashlib.sha256(Path(embedded.__file__).read_bytes()).hexdigest()

@@ -20,7 +20,7 @@ import PIL
 from benchmarks.datasets.folder import ImageFile, Listing, list_folder
 from benchmarks.datasets.skipping import Skipped, skipped_note
 from benchmarks.datasets.writing import Prepared, Rows, entry, finish, recipe_key
-from harness.decode import Decoded, Unreadable, decode
+from harness.data.decode import Decoded, Unreadable, decode
 from harness.errors import Refused
 
 Progress = Callable[[int, int], None]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.datasets.cache import cache_folder, made_once
-from harness.dataset import SPLITS, DatasetMeta, content_digest
+from harness.data.dataset import SPLITS, DatasetMeta, content_digest
 
 RECIPE = 2
 """Raise it when the same input would give other arrays."""

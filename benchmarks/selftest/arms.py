@@ -14,8 +14,8 @@ from backends import reference
 from backends.reference.session import ReferenceSession
 from benchmarks.selftest.machine import Machine, Pending
 from harness.contract import Effective, Model, Probe, Session
-from harness.feed import Batch
-from harness.numerics import Numerics
+from harness.data.feed import Batch
+from harness.running.numerics import Numerics
 from harness.spec import Case, Stage
 
 PREDICTING_NS = 20_000_000

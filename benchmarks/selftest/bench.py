@@ -18,24 +18,24 @@ import msgspec
 from msgspec.structs import replace
 
 import results
-from benchmarks import execute
 from benchmarks.datasets.writing import Prepared
-from benchmarks.plan import Planned
-from benchmarks.selftest import material
+from benchmarks.preparing.plan import Planned
+from benchmarks.running import execute
+from benchmarks.selftest import fixtures
 from benchmarks.selftest.arms import BACKENDS, FIRST, SECOND
+from benchmarks.selftest.certificates import Rehearsals, failures
 from benchmarks.selftest.checks import ids, without
-from benchmarks.selftest.here import Memory, launch_here
+from benchmarks.selftest.in_process import Memory, launch_here
 from benchmarks.selftest.machine import Machine
-from benchmarks.selftest.rehearsals import Rehearsals, failures
-from harness import machine
 from harness.errors import Declined, Refused
-from harness.record import Record
+from harness.process import machine
+from harness.running.record import Record
 from harness.spec import Case, Job, Scenario, key
-from results.certificate import Certificate, Check
-from results.figures import MARKS
-from results.follow import unfollowed
-from results.side_by_side import side_by_side
-from results.store import RunWriter, open_run
+from results.certificates.certificate import Certificate, Check
+from results.rules.table_rules import unfollowed
+from results.storage.run_files import RunWriter, open_run
+from results.tables.figures import MARKS
+from results.tables.side_by_side import side_by_side
 
 SEEDS = 3
 PLUGIN = "benchmarks.selftest.arms"
@@ -45,7 +45,7 @@ THIS = machine.Machine(cpu="turned by hand", cores=1, memory_gib=1, gpus=(), arc
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """What an experiment is made with. `certified` rehearses the second arm for a certificate, too."""
 
-    scenario: Scenario = material.TWO_STAGES
+    scenario: Scenario = fixtures.TWO_STAGES
     input: Literal["arrays", "stream"] = "arrays"
     head: Literal["linear", "mlp"] = "linear"
     asynchronous: bool = False
@@ -70,7 +70,7 @@ class Bench:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._checkpoint = material.checkpoint(home / "start.safetensors")
+        self._checkpoint = fixtures.checkpoint(home / "start.safetensors")
         self._rehearsals = Rehearsals(home)
         self._certificate = cache(self._certify)
         self._clean: dict[tuple[bytes, str], list[Record]] = {}
@@ -79,13 +79,13 @@ class Bench:
         """What the product says against the outcome, in sentences, without some checks; nothing if all is well."""
         setting = experiment.setting
         certificate = self._certificate(msgspec.json.encode(_of_certificate(setting)))
-        before = self._before(setting, material.dataset(self._home))
+        before = self._before(setting, fixtures.dataset(self._home))
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._home)))
             stack.enter_context(without(switched_off))
             stack.enter_context(experiment.plant())
             try:
-                data = material.dataset(self._home)
+                data = fixtures.dataset(self._home)
                 if data.meta.sha256 != before[0].case.dataset_sha256:
                     before = self._before(setting, data)
                 said = [*self._run(experiment, data, before, folder), *_tabulated(folder, certificate)]
@@ -138,14 +138,14 @@ class Bench:
     def _planned(self, setting: Setting, data: Prepared, arm: str, seed: int) -> Planned:
         case = Case(
             backend=arm,
-            model=material.MODEL,
+            model=fixtures.MODEL,
             scenario=setting.scenario,
             dataset=data.meta.name,
             dataset_sha256=data.meta.sha256,
-            image_size=material.SIZE,
+            image_size=fixtures.SIZE,
             checkpoint=self._checkpoint.name,
             checkpoint_sha256=self._checkpoint.sha256,
-            augment=material.AUGMENT,
+            augment=fixtures.AUGMENT,
             head=setting.head,
             input=setting.input,
             workers=2 if setting.input == "stream" else 0,
@@ -163,7 +163,7 @@ class Bench:
 
     def _certify(self, encoded: bytes) -> Certificate:
         setting = msgspec.json.decode(encoded, type=Setting)
-        return self._rehearsals.certificate(*self._jobs(setting, material.dataset(self._home)))
+        return self._rehearsals.certificate(*self._jobs(setting, fixtures.dataset(self._home)))
 
 
 def _of_certificate(setting: Setting) -> Setting:

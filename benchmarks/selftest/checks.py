@@ -10,15 +10,16 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.datasets import arrays
-from harness import checks
-from results import file_rules, follow, pair_rules, read, rules, time_rules
+from harness.running import checks
+from results.rules import file_rules, pair_rules, record_rules, table_rules, time_rules
+from results.tables import load
 
 TABLES: tuple[tuple[ModuleType, str], ...] = (
-    (rules, "RULES"),
+    (record_rules, "RULES"),
     (file_rules, "FILE_RULES"),
     (time_rules, "TIME_RULES"),
     (pair_rules, "PAIR_RULES"),
-    (follow, "FOLLOW_RULES"),
+    (table_rules, "FOLLOW_RULES"),
 )
 """Where rules stand in tables, by id or by functions whose names begin with it."""
 ALONE: tuple[tuple[Any, str, Any], ...] = (
@@ -26,9 +27,9 @@ ALONE: tuple[tuple[Any, str, Any], ...] = (
     (checks, "v08_head_answers", lambda session, case, classes, images: None),
     (arrays, "v24_no_image_in_two_splits", lambda name, arrays: None),
     (time_rules, "v41_not_steady", lambda record: False),
-    (rules, "v50_not_without_a_reason", lambda record: record),
-    (read._Reading, "v50_lacking", lambda reading: iter(())),
-    (read._Reading, "v50_unread", lambda reading: iter(())),
+    (record_rules, "v50_not_without_a_reason", lambda record: record),
+    (load._Reading, "v50_lacking", lambda reading: iter(())),
+    (load._Reading, "v50_unread", lambda reading: iter(())),
 )
 """Checks that stand alone, with what they say when they are switched off: nothing."""
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from benchmarks.catalogue import read_catalogue
-from harness.launch import Event, launch
-from harness.numerics import Busy, Numerics, busy
+from benchmarks.choosing.catalogue import read_catalogue
 from harness.plugins import find_model
+from harness.process.launch import Event, launch
+from harness.running.numerics import Busy, Numerics, busy
 from harness.spec import Case, Scenario
-from results.rules import BITS
-from results.time_rules import CORES
+from results.rules.record_rules import BITS
+from results.rules.time_rules import CORES
 
 CLASSES = 2
 

@@ -1,9 +1,11 @@
-"""Plant every sin, see its rule speak, take the rule away, and see the sin get through. Runs in a worker."""
+"""Plant every sin, see its rule report it, switch the rule off, and see the sin pass. Runs in two workers."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks.selftest import material
+from benchmarks.selftest import fixtures
 from benchmarks.selftest.bench import SEEDS, Bench, Experiment, Setting
 from benchmarks.selftest.checks import ids, sentence
 from benchmarks.selftest.shims import Shown, show
 from benchmarks.selftest.sin import Place, Sin
 from benchmarks.selftest.sins import SINS
+from harness.process.launch import Event, launch
+from harness.process.machine import usable_cores
 
 CLEAN_RUNS = 100
 MEMORY = Path("/dev/shm")
@@ -105,12 +109,33 @@ def without_sin(bench: Bench, seed: int, experiments: Sequence[int]) -> Clean:
     for number in experiments:
         draw = np.random.default_rng([seed, number])
         setting = Setting(
-            scenario=material.SCENARIOS[number % len(material.SCENARIOS)],
+            scenario=fixtures.SCENARIOS[number % len(fixtures.SCENARIOS)],
             input="stream" if draw.random() < 0.3 else "arrays",
             head="mlp" if draw.random() < 0.3 else "linear",
             asynchronous=bool(draw.random() < 0.5),
-            certified=number < len(material.SCENARIOS),
+            certified=number < len(fixtures.SCENARIOS),
             seed=SEEDS * (number + 1),
         )
         said += bench.judge(Experiment(setting))
     return Clean(runs=len(experiments) * (SEEDS + 1), said=tuple(said))
+
+
+PARTS = 2
+
+
+def in_parts(seed: int, on_event: Callable[[Event], None]) -> list[Outcome]:
+    """Try everything; returns what each part found."""
+    with ThreadPoolExecutor(PARTS) as pool:
+        asked = [pool.submit(_ask, part, seed, on_event) for part in range(PARTS)]
+        return [future.result() for future in asked]
+
+
+def _ask(part: int, seed: int, on_event: Callable[[Event], None]) -> Outcome:
+    cores = usable_cores()
+    if hasattr(os, "sched_setaffinity"):  # of this thread alone; its worker inherits it
+        os.sched_setaffinity(0, {cores[part % len(cores)]})
+    arguments: dict[str, Any] = {"seed": seed, "part": part, "parts": PARTS}
+    with tempfile.TemporaryDirectory() as folder:
+        call = "benchmarks.selftest.running:run"
+        outcome = launch(call, arguments, folder=Path(folder), cores=1, on_event=on_event)
+    return msgspec.json.decode(outcome.require(), type=Outcome)

@@ -11,17 +11,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-import results.figures
+import results.tables.figures
 from benchmarks.selftest.arms import ArmSession, second_arm
 from benchmarks.selftest.bench import Bench, Experiment, Setting
 from benchmarks.selftest.checks import ids, sentence
 from benchmarks.selftest.machine import MS
 from benchmarks.selftest.sin import Place
 from benchmarks.selftest.sins.training import shifted_schedule
-from harness import metrics
-from harness.evaluate import BATCH_SIZE, Evaluator
-from harness.feed import Batch
-from harness.record import Quality, Record, StageRecord
+from harness.data.feed import Batch
+from harness.running.evaluate import BATCH_SIZE, Evaluator, quality
+from harness.running.record import Quality, Record, StageRecord
 from harness.spec import Stage
 
 HIDDEN_NS = 40 * MS
@@ -71,7 +70,7 @@ def steps_times_batch_over_mean_latency(stages: Sequence[StageRecord]) -> float:
 
 @contextmanager
 def _dividing() -> Iterator[None]:
-    with patch.object(results.figures, "_throughput", steps_times_batch_over_mean_latency):
+    with patch.object(results.tables.figures, "_throughput", steps_times_batch_over_mean_latency):
         yield
 
 
@@ -101,8 +100,8 @@ def _divided_by_samples() -> Iterator[None]:
     def judge(self: Evaluator, logits: NDArray[np.float32], split: str) -> Quality:
         labels = self.split(split).labels
         starts = range(0, len(labels), BATCH_SIZE)
-        parts = [metrics.quality(logits[i : i + BATCH_SIZE], labels[i : i + BATCH_SIZE]) for i in starts]
-        whole = metrics.quality(logits, labels)
+        parts = [quality(logits[i : i + BATCH_SIZE], labels[i : i + BATCH_SIZE]) for i in starts]
+        whole = quality(logits, labels)
         return Quality(loss=sum(p.loss for p in parts) / len(labels), accuracy=whole.accuracy, images=whole.images)
 
     with patch.object(Evaluator, "judge", judge):
@@ -110,7 +109,7 @@ def _divided_by_samples() -> Iterator[None]:
 
 
 def _rate(record: Record) -> str:
-    return f"{results.figures.measure(record)['throughput']:.4g} images/s"
+    return f"{results.tables.figures.measure(record)['throughput']:.4g} images/s"
 
 
 def _loss(record: Record) -> str:

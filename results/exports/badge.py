@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import msgspec
 import pandas as pd
 
-from results.metric import METRICS
-from results.wording import figure, plain
+from results.tables.metric import METRICS
+from results.tables.wording import figure, plain
 
 FIGURE, NO_FIGURE, BROKEN = "#007ec6", "#9f9f9f", "#e05d44"
 """Colours: shields.io's blue, grey and red. No figure is called good or bad: that needs one to compare it with."""

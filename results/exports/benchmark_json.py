@@ -9,8 +9,8 @@ import msgspec
 import pandas as pd
 
 from harness.errors import Declined
-from results.rows import record_at
-from results.windows import steps_of
+from results.storage.rows import record_at
+from results.storage.windows import steps_of
 
 
 def as_benchmark_json(frame: pd.DataFrame) -> bytes:

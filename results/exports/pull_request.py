@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
-from results.certificate import NO_CERTIFICATES, Certificates
-from results.render import PROBLEMS, emphasised, escape, markdown_table, with_models
-from results.sheet import Column, Problem, Sheet, compose
+from results.certificates.certificate import NO_CERTIFICATES, Certificates
+from results.tables.render import PROBLEMS, emphasised, escape, markdown_table, with_models
+from results.tables.sheet import Column, Problem, Sheet, compose
 
 TITLE = "### Fine-tuning benchmarks"
 ONLY_ARMS = "Only arms of comparisons were measured; their verdicts are what `python -m benchmarks compare` prints."

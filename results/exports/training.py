@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 import msgspec
 import pandas as pd
 
-from harness.record import Record
+from harness.running.record import Record
 from harness.spec import Case
-from results.metric import METRICS
-from results.rows import record_at
-from results.windows import training_seconds
+from results.storage.rows import record_at
+from results.storage.windows import training_seconds
+from results.tables.metric import METRICS
 
 Setting = str | bool | int | float
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-"""Measured after each epoch, by the names of `harness.record.Epoch`."""
+"""Measured after each epoch, by the names of `harness.running.record.Epoch`."""
 
 
 class Point(NamedTuple):

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from results.report.drawing import CONFIG
-from results.report.material import Material
+from results.report.page_data import Material
 from results.report.section import Section
 
 FACETS = {"model": "Model", "backend": "Backend", "scenario": "Scenario", "setting": "Setting", "run": "Run"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from results.report.material import Shown
+from results.report.page_data import Shown
 from results.report.section import Facets
 
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from harness.augment import centre_crop
-from harness.dataset import Dataset
+from harness.data.augment import centre_crop
+from harness.data.dataset import Dataset
 from results.report.predictions import JudgedImages
 from results.report.thinning import evenly
-from results.wording import plain
+from results.tables.wording import plain
 
 FindPixels = Callable[[str], Dataset | None]
 """The prepared data set with this SHA-256, or None where it is no longer kept."""

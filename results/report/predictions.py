@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from harness.errors import Refused
-from results.compared import Compared
-from results.objects import get_arrays
-from results.report.material import Process, Shown
+from results.report.page_data import Process, Shown
 from results.report.thinning import evenly
-from results.wording import plain
+from results.storage.objects import get_arrays
+from results.tables.wording import plain
+from results.verdicts.stored_comparisons import Compared
 
 NO_STEPS = np.zeros(0, dtype=np.int64)
 POOLED = 5

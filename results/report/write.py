@@ -8,25 +8,24 @@ from pathlib import Path
 from altair.utils.schemapi import debug_mode
 
 from harness.errors import Refused
-from results.report.accuracy_section import accuracy_section, arm
-from results.report.answer_section import answer_section
-from results.report.comparisons_section import comparisons_section, noise_section
 from results.report.drawing import look
-from results.report.export import export_figures
-from results.report.figures_section import figures_section
-from results.report.history_section import history_section
-from results.report.learning_section import learning_section
-from results.report.life_section import memory_section, wall_section
-from results.report.material import Material, gather
+from results.report.export_figures import export_figures
 from results.report.page import page
+from results.report.page_data import Material, gather
 from results.report.pictures import FindPixels, nowhere
-from results.report.predictions_section import predictions_section
-from results.report.results_section import table_section
 from results.report.section import Section
-from results.report.steps_section import steps_section
-from results.report.target_section import target_section
-from results.report.trust_section import trust_section
-from results.wording import plain
+from results.report.sections.accuracy import accuracy_section, arm
+from results.report.sections.comparisons import comparisons_section, noise_section
+from results.report.sections.figures import figures_section
+from results.report.sections.history import history_section
+from results.report.sections.learning import learning_section
+from results.report.sections.predictions import predictions_section
+from results.report.sections.process_life import memory_section, wall_section
+from results.report.sections.results import answer_section, table_section
+from results.report.sections.steps import steps_section
+from results.report.sections.target import target_section
+from results.report.sections.trust import trust_section
+from results.tables.wording import plain
 
 CHARTS = 40
 """Charts of a section that are drawn at most."""

@@ -11,19 +11,19 @@ import numpy as np
 from msgspec.structs import replace
 from PIL import Image
 
+from benchmarks.choosing.scenarios import RECIPES, SCENARIOS, Recipe
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays
-from benchmarks.predicting import predict
-from benchmarks.scenarios import RECIPES, SCENARIOS, Recipe
-from harness.checkpoint import NORMALISATIONS, write_checkpoint
+from benchmarks.inspecting.predict import predict
 from harness.contract import BUFFERS, Probe, Session
-from harness.dataset import open_dataset
-from harness.feed import evaluation_batches
+from harness.data.checkpoint import NORMALISATIONS, write_checkpoint
+from harness.data.dataset import open_dataset
+from harness.data.feed import evaluation_batches
 from harness.plugins import find_model
-from harness.record import Record
-from harness.run import run_case, starting_arrays
+from harness.running.record import Record
+from harness.running.run import run_case, starting_arrays
 from harness.spec import Case, Job, Scenario, Stage
-from results.rules import breaches
-from results.time_rules import TIME_RULES
+from results.rules.record_rules import breaches
+from results.rules.time_rules import TIME_RULES
 from tests.quick_xla import compile_quickly
 
 CLASSES = ("red", "green", "blue")

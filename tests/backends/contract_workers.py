@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness.launch import launch
+from harness.process.launch import launch
 
 Pair = tuple[str, str | None, str, str]
 """Backend, engine, model and scenario of a case."""

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.checkpoint import NORMALISATIONS
-from harness.dataset import Split
-from harness.decode import decode
-from harness.feed import Feed, evaluation_batches
+from harness.data.checkpoint import NORMALISATIONS
+from harness.data.dataset import Split
+from harness.data.decode import decode
+from harness.data.feed import Feed, evaluation_batches
 
 SIDE, SIZE = 72, 64
 LEVELS = 16

@@ -10,17 +10,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import tape
-from harness.checkpoint import NORMALISATIONS
+from harness.certifying import gradient_tape
+from harness.certifying.dropout_probe import watch
 from harness.clock import Clock
 from harness.contract import BUFFERS, Probe, Session
-from harness.dataset import Split
-from harness.feed import Feed
-from harness.initial import random_arrays
+from harness.data.checkpoint import NORMALISATIONS
+from harness.data.dataset import Split
+from harness.data.feed import Feed
 from harness.plugins import find_model
+from harness.running.initial_weights import random_arrays
 from harness.schedule import factors
 from harness.spec import Case, Optimizer, Scenario, Schedule, Stage
-from harness.stochastic import watch
 from tests.quick_xla import compile_quickly
 
 CLASSES, BATCH, DRAWS, STEPS = 3, 4, 4000, 6
@@ -124,7 +124,7 @@ def ask(
 
 def gradients_on_tape(session: Session) -> list[dict[str, NDArray[np.float64]]]:
     shapes = {t.name: t.array.shape for t in session.state() if t.role not in BUFFERS}
-    return tape.gradients(dict(sorted(shapes.items())))[::3][:STEPS]
+    return gradient_tape.gradients(dict(sorted(shapes.items())))[::3][:STEPS]
 
 
 def weights(session: Session) -> Mapping[str, NDArray[Any]]:

@@ -20,8 +20,8 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402 - after the skip
 
 from backends.pytorch import audit  # noqa: E402
-from harness.auditor import Auditor, Breached  # noqa: E402
-from harness.sensors import private_memory  # noqa: E402
+from harness.auditing.auditor import Auditor, Breached  # noqa: E402
+from harness.running.sensors import private_memory  # noqa: E402
 
 BATCH = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(6) % 4

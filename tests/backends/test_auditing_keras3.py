@@ -422,7 +422,7 @@ def _cost() -> dict[str, Any]:
 
     import keras
 
-    from harness.sensors import private_memory
+    from harness.running.sensors import private_memory
 
     image = keras.Input((1000,))
     features = image

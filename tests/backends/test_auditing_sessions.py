@@ -14,14 +14,14 @@ from torchvision.ops import StochasticDepth  # noqa: E402
 from backends import pytorch  # noqa: E402
 from backends.pytorch.models import Parts  # noqa: E402
 from benchmarks.datasets.writing import Prepared  # noqa: E402
-from harness.audit import Audit  # noqa: E402
-from harness.checkpoint import NORMALISATIONS  # noqa: E402
+from harness.auditing.audit import Audit  # noqa: E402
 from harness.contract import Model  # noqa: E402
-from harness.dataset import open_dataset  # noqa: E402
-from harness.evaluate import Evaluator  # noqa: E402
-from harness.sensors import Wall  # noqa: E402
+from harness.data.checkpoint import NORMALISATIONS  # noqa: E402
+from harness.data.dataset import open_dataset  # noqa: E402
+from harness.running.evaluate import Evaluator  # noqa: E402
+from harness.running.sensors import Wall  # noqa: E402
+from harness.running.stage import StageRun  # noqa: E402
 from harness.spec import Case, Scenario, Stage  # noqa: E402
-from harness.stage import StageRun  # noqa: E402
 
 FREEZE = Stage(epochs=1, head_lr=0.01, backbone_lr=0.0, frozen="backbone", norm="batch", batch_size=8)
 FULL = Stage(epochs=1, head_lr=0.01, backbone_lr=0.01, batch_size=8)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.catalogue import read_catalogue
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.choosing.scenarios import SCENARIOS
 from tests.backends.contract_workers import Workers
 
 CATALOGUE = read_catalogue()

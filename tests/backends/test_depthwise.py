@@ -49,8 +49,8 @@ def test_only_float64_on_jax_and_a_cpu_needs_it() -> None:
 def _compared(layout: str, side: int, kernel: int, stride: int, padding: str) -> dict[str, Any]:
     import keras
 
-    from backends.keras3.autodiff import array_of
     from backends.keras3.depthwise import DepthwiseConv2D
+    from backends.keras3.probing.autodiff import array_of
 
     draw = np.random.default_rng(0)
     # Rows and columns differ, so that a swap of the two would be seen.

@@ -16,16 +16,16 @@ import pytest
 from msgspec.structs import replace
 
 from backends import keras3
-from backends.keras3 import maps
 from backends.keras3.models import Network
-from harness import audit
-from harness.checkpoint import NORMALISATIONS
+from backends.keras3.weights import maps
+from harness.auditing import audit
 from harness.clock import Clock
 from harness.contract import Model
-from harness.dataset import Split
-from harness.feed import Feed
-from harness.initial import random_arrays
-from harness.metrics import quality
+from harness.data.checkpoint import NORMALISATIONS
+from harness.data.dataset import Split
+from harness.data.feed import Feed
+from harness.running.evaluate import quality
+from harness.running.initial_weights import random_arrays
 from harness.spec import Augmentation, Case, Optimizer, Scenario, Stage
 from tests.backends.programs import answered
 

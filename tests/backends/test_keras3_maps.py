@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from backends import keras3, pytorch
-from backends.keras3 import maps
 from backends.keras3.models import efficientnet, mobilenet_v2, resnet
-from backends.keras3.published import MOBILENET_V2
-from harness.checkpoint import NORMALISATIONS
+from backends.keras3.weights import maps
+from backends.keras3.weights.published import MOBILENET_V2
+from harness.data.checkpoint import NORMALISATIONS
 
 TABLES = {
     "resnet18": resnet.weight_map((2, 2, 2, 2)),

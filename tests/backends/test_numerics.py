@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from benchmarks.selftest.real import Probed, described, faults
-from harness.launch import launch
-from harness.numerics import Busy, Numerics
+from harness.process.launch import launch
+from harness.running.numerics import Busy, Numerics
 
 BACKENDS = [
     ("pytorch", None, "resnet18"),

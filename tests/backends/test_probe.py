@@ -17,7 +17,7 @@ from backends import keras3, pytorch, reference
 from backends.pytorch.models import Parts
 from backends.reference.layers import BatchNorm
 from harness.contract import Model
-from harness.launch import launch
+from harness.process.launch import launch
 from tests.backends import probing
 from tests.backends.probing import BATCH, CLASSES, FACTORS, RULES, SHORT, STAGES, probe_case
 

@@ -11,14 +11,14 @@ from msgspec.structs import replace
 
 from backends import pytorch
 from backends.pytorch.models import Parts
-from harness.audit import Audit, judge, mark
-from harness.checkpoint import NORMALISATIONS
+from harness.auditing.audit import Audit, judge, mark
 from harness.clock import Clock, NotFinite
 from harness.contract import Model
-from harness.dataset import Split
+from harness.data.checkpoint import NORMALISATIONS
+from harness.data.dataset import Split
+from harness.data.feed import Feed, normalise
 from harness.errors import Refused
-from harness.feed import Feed, normalise
-from harness.initial import head_arrays, random_arrays
+from harness.running.initial_weights import head_arrays, random_arrays
 from harness.schedule import factors
 from harness.spec import Case, Optimizer, Scenario, Schedule, Stage
 

@@ -26,8 +26,8 @@ from safetensors.torch import save_file
 from backends import pytorch
 from backends.pytorch.models import Parts
 from harness.contract import Model
+from harness.data.weight_files import noted
 from harness.errors import Refused
-from harness.importing import noted
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")

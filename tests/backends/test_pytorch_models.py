@@ -14,10 +14,10 @@ import pytest
 
 from backends import pytorch
 from backends.pytorch.models import Parts, resnet_parts
-from harness.checkpoint import NORMALISATIONS, Checkpoint, CheckpointMeta
 from harness.contract import Model
+from harness.data.checkpoint import NORMALISATIONS, Checkpoint, CheckpointMeta
 from harness.errors import Refused
-from harness.initial import head_arrays, overlay, random_arrays
+from harness.running.initial_weights import head_arrays, overlay, random_arrays
 from harness.spec import Case, Scenario
 
 torch = pytest.importorskip("torch")
@@ -45,7 +45,7 @@ def open_session(name: str, size: int, model: Model | None = None, **fields: Any
 
 
 def shapes_of(model: Model) -> dict[str, tuple[int, ...]]:
-    from backends.pytorch.weights import backbone_shapes
+    from backends.pytorch.weights.convert import backbone_shapes
 
     return backbone_shapes(model)
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.augment import AUGMENTATIONS
-from harness.checkpoint import NORMALISATIONS
-from harness.dataset import Split
-from harness.feed import Feed, normalise
+from harness.data.augment import AUGMENTATIONS
+from harness.data.checkpoint import NORMALISATIONS
+from harness.data.dataset import Split
+from harness.data.feed import Feed, normalise
 from harness.spec import Augmentation
 
 torch = pytest.importorskip("torch")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from backends import pytorch
-from harness.checkpoint import NORMALISATIONS, Normalisation, read_checkpoint, write_checkpoint
+from harness.data.checkpoint import NORMALISATIONS, Normalisation, read_checkpoint, write_checkpoint
 from harness.errors import Refused
 
 torch = pytest.importorskip("torch")

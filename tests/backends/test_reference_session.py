@@ -12,15 +12,15 @@ import pytest
 
 from backends import reference
 from backends.reference.session import ReferenceSession
-from harness import audit
-from harness.checkpoint import NORMALISATIONS, tensors_digest
+from harness.auditing import audit
 from harness.clock import Clock
 from harness.contract import BUFFERS
-from harness.dataset import Split
+from harness.data.checkpoint import NORMALISATIONS, tensors_digest
+from harness.data.dataset import Split
+from harness.data.feed import Feed, evaluation_batches
 from harness.errors import Refused
-from harness.feed import Feed, evaluation_batches
-from harness.initial import head_arrays, random_arrays
-from harness.metrics import quality
+from harness.running.evaluate import quality
+from harness.running.initial_weights import head_arrays, random_arrays
 from harness.spec import Case, Optimizer, Scenario, Stage
 
 MODEL = reference.MODELS["tiny-cnn"]

@@ -11,11 +11,11 @@ from backends.reference import MODELS
 from backends.reference.layers import Variable
 from backends.reference.optimizers import Updates
 from backends.reference.session import ReferenceSession
-from harness.checkpoint import NORMALISATIONS
 from harness.clock import Clock
-from harness.dataset import Split
-from harness.feed import Feed
-from harness.initial import head_arrays, random_arrays
+from harness.data.checkpoint import NORMALISATIONS
+from harness.data.dataset import Split
+from harness.data.feed import Feed
+from harness.running.initial_weights import head_arrays, random_arrays
 from harness.schedule import factors
 from harness.spec import Case, Optimizer, Scenario, Schedule, Stage
 

@@ -131,7 +131,8 @@ def test_pixels_that_are_read_wrongly_are_far_outside_the_tolerance(tmp_path: Pa
 
 
 def _answers(folder: Path) -> dict[str, Any]:
-    from backends.keras3 import files, native
+    from backends.keras3 import native
+    from backends.keras3.weights import files
 
     def declined(chosen: dict[str, bytes]) -> str:
         try:
@@ -155,7 +156,7 @@ def _answers(folder: Path) -> dict[str, Any]:
 
 
 def _changed(folder: Path) -> str:
-    from backends.keras3 import files
+    from backends.keras3.weights import files
 
     split = written(folder, {"a.png": READ_BY_BOTH["plain.png"]})
     (folder / "a.png").write_bytes(b"no image")
@@ -168,7 +169,7 @@ def _changed(folder: Path) -> str:
 
 def _order_and_augmentation(folder: Path) -> dict[str, Any]:
     from backends.keras3 import native
-    from harness.augment import parse_augment
+    from harness.data.augment import parse_augment
 
     split = written(folder, {f"{n}.png": READ_BY_BOTH["plain.png"] for n in range(8)})
     orders, sums = [], []

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from backends import keras3
-from harness.launch import launch
+from harness.process.launch import launch
 
 SIZES = (64, 75)
 SHORT = (("resnet18", "tensorflow"), ("efficientnet-b0", "tensorflow"), ("mobilenet-v2-0.35", "tensorflow"))

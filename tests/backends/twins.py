@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.checkpoint import NORMALISATIONS
 from harness.clock import Clock
 from harness.contract import Session
-from harness.dataset import Split
-from harness.feed import Feed, normalise
-from harness.initial import COUNTER, random_arrays
+from harness.data.checkpoint import NORMALISATIONS
+from harness.data.dataset import Split
+from harness.data.feed import Feed, normalise
 from harness.plugins import find_model
+from harness.running.initial_weights import COUNTER, random_arrays
 from harness.spec import Case, Scenario, Stage
 
 CLASSES, BATCH = 5, 8

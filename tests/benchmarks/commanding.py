@@ -12,8 +12,8 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from benchmarks.cli import main
-from harness.record import Record
-from results.rows import EndRow, ProcessRow, Row, scan
+from harness.running.record import Record
+from results.storage.rows import EndRow, ProcessRow, Row, scan
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = Path(__file__).parent / "examples"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from harness.record import Record
+from harness.running.record import Record
 from tests.benchmarks.commanding import SMALL, invoke, records
 from tests.conftest import coloured
 from tests.harness.cases import write_tiny

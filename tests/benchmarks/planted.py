@@ -10,10 +10,10 @@ import numpy as np
 
 from benchmarks.comparing.pairs import LEAST_STEPS, QUADS
 from harness.clock import TimeSource
-from harness.pair import SideRecord
-from harness.record import Sensors
+from harness.pairing.side_record import SideRecord
+from harness.pairing.turn_clock import Stopped
+from harness.running.record import Sensors
 from harness.spec import Case
-from harness.turn_clock import Stopped
 from tests.harness.cases import scenario
 from tests.harness.turning import turn_clock
 

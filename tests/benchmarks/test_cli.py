@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 import subprocess
 import sys
 
@@ -9,12 +8,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import cli, commands
+from benchmarks import cli
 from benchmarks.cli import main
 from harness.errors import Declined, Refused
 from tests.benchmarks.commanding import ROOT, invoke, refused
 
-COMMANDS = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+COMMANDS = sorted(cli.command_modules())
 
 
 def test_every_module_of_commands_is_a_command() -> None:
@@ -27,7 +26,7 @@ def test_every_module_of_commands_is_a_command() -> None:
 def test_every_command_has_help_and_every_option_of_it_a_line(name: str) -> None:
     result = invoke(name, "--help")
     assert result.exit_code == 0
-    command = importlib.import_module(f"benchmarks.commands.{name}").command
+    command = importlib.import_module(cli.command_modules()[name]).command
     assert command.help
     for parameter in command.params:
         if isinstance(parameter, click.Option):
@@ -76,7 +75,7 @@ def test_the_module_can_be_run_and_imports_no_framework_to_help() -> None:
         [sys.executable, "-c", f"{code}; print(*sys.modules)"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     loaded = set(done.stdout.splitlines()[-1].split())
-    assert "benchmarks.commands.run" in loaded
+    assert "benchmarks.commands.measuring.run" in loaded
     assert not {"torch", "torchvision", "tensorflow", "keras", "jax"} & loaded
     asked = subprocess.run([sys.executable, "-m", "benchmarks", "--help"], cwd=ROOT, capture_output=True, check=True)
     assert b"Exit codes" in asked.stdout

@@ -12,10 +12,10 @@ import numpy as np
 
 from backends.reference import MODELS, open_session
 from benchmarks.datasets.writing import Prepared
-from harness.checkpoint import NORMALISATIONS, write_checkpoint
-from harness.initial import random_arrays
-from harness.record import Record
-from harness.run import run_case
+from harness.data.checkpoint import NORMALISATIONS, write_checkpoint
+from harness.running.initial_weights import random_arrays
+from harness.running.record import Record
+from harness.running.run import run_case
 from harness.spec import Case, Job, Scenario, Stage
 
 STAGE = Stage(epochs=2, head_lr=0.05, backbone_lr=0.05, batch_size=8)

@@ -116,6 +116,6 @@ def not_json() -> object:
 
 def launch_another(folder: str, report: Callable[[dict[str, Any]], None]) -> None:
     """A parent of its own, which passes on what its worker reports."""
-    from harness.launch import launch
+    from harness.process.launch import launch
 
     launch("tests.harness.jobs:sleep", {"seconds": 600}, folder=Path(folder) / "inner", on_event=report)

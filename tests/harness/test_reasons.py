@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.reasons import LONGEST, one_line
-from harness.worker import classify
+from harness.errors import LONGEST, one_line
+from harness.process.worker import classify
 
 KERAS = """Exception encountered when calling Functional.call().
 

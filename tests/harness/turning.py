@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from harness.clock import TimeSource
+from harness.pairing.turn_clock import TurnClock
 from harness.spec import Stage
-from harness.turn_clock import TurnClock
 
 
 def turn_clock(orders: Iterable[dict[str, Any]], source: TimeSource, **more: Any) -> TurnClock:

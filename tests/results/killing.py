@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from harness.spec import key
-from results.rows import ProcessRow, scan
-from results.store import open_run, unfinished
+from results.storage.rows import ProcessRow, scan
+from results.storage.run_files import open_run, unfinished
 from tests.results.records import MACHINE, build
 
 ROWS = 40

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from harness.pair import SideRecord, Turn
-from harness.record import Memory
-from results.rows import SCHEMA, Order, PairRow
+from harness.pairing.side_record import SideRecord, Turn
+from harness.running.record import Memory
+from results.storage.rows import SCHEMA, Order, PairRow
 from tests.results.records import build
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from harness.audit import Audit
+from harness.auditing.audit import Audit
 from harness.clock import Window
 from harness.contract import Effective
-from harness.initial import LoadReport
-from harness.machine import Machine
-from harness.record import Epoch, Memory, Quality, Record, StageRecord
+from harness.process.machine import Machine
+from harness.running.initial_weights import LoadReport
+from harness.running.record import Epoch, Memory, Quality, Record, StageRecord
 from harness.spec import Case, Scenario, Stage, key, version
 
 MACHINE = Machine(cpu="Testor 1", cores=2, memory_gib=8, gpus=(), architecture="x86_64")

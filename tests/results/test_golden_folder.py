@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 from results import load, table
-from results.certificate import read_certificates
-from results.compared import comparisons
-from results.comparison_formats import formatted
-from results.race import sentences
-from results.render import render
-from results.report.material import gather
+from results.certificates.certificate import read_certificates
+from results.exports.comparison_formats import formatted
+from results.report.page_data import gather
 from results.report.section import Section
 from results.report.write import sections
-from results.sheet import Style
+from results.tables.render import render
+from results.tables.sheet import Style
+from results.tables.time_to_accuracy import sentences
+from results.verdicts.stored_comparisons import comparisons
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"

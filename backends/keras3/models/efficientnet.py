@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from backends.keras3.maps import Kind, Row, rows
 from backends.keras3.models.network import Network, image_shape
+from backends.keras3.weights.maps import Kind, Row, rows
 from harness.contract import Model
 
 REPEATS = (1, 2, 2, 3, 3, 4, 1)

@@ -13,10 +13,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.choosing.names import unknown
 from benchmarks.datasets.layout.naming import SPLITS, TRAIN, VAL, container, loose_roles, plain_roles
 from benchmarks.datasets.layout.scan import Parts, Tree, shown
 from benchmarks.datasets.layout.splits import class_folders, find_splits, inner, listed, text
-from benchmarks.names import unknown
 from harness.errors import Refused
 
 NONE = "none"

@@ -9,16 +9,15 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-import harness.stage
+import harness.running.stage
 from benchmarks.datasets.arrays import ArraySet
-from benchmarks.selftest import material
+from benchmarks.selftest import fixtures
 from benchmarks.selftest.sin import Place, sin
-from harness import metrics
-from harness.checkpoint import NORMALISATIONS
-from harness.dataset import Split
-from harness.evaluate import BATCH_SIZE, Evaluator
-from harness.feed import Batch, Feed
-from harness.record import Quality
+from harness.data.checkpoint import NORMALISATIONS
+from harness.data.dataset import Split
+from harness.data.feed import Batch, Feed
+from harness.running.evaluate import BATCH_SIZE, Evaluator, quality
+from harness.running.record import Quality
 
 EPOCHS, BATCHES = 3, 6
 
@@ -64,7 +63,7 @@ def fed_twice(place: Place) -> Iterator[None]:
                 batches[again] = batches[again - 1]
             return batches.reshape(-1)
 
-    with patch.object(harness.stage, "Feed", Repeating):
+    with patch.object(harness.running.stage, "Feed", Repeating):
         yield
 
 
@@ -79,17 +78,17 @@ def shuffled_labels(place: Place) -> Iterator[None]:
                 place.draw.shuffle(labels)
             else:
                 index = int(place.draw.integers(len(labels)))
-                labels[index] = (labels[index] + 1) % len(material.CLASSES)
+                labels[index] = (labels[index] + 1) % len(fixtures.CLASSES)
             return batch._replace(labels=labels)
 
-    with patch.object(harness.stage, "Feed", type("", (Shuffling,), _somewhere(place))):
+    with patch.object(harness.running.stage, "Feed", type("", (Shuffling,), _somewhere(place))):
         yield
 
 
 @sin("split overlap", "V24")
 def overlapping(place: Place) -> Iterator[None]:
     """Gross: half of the test images were trained on. Subtle: one."""
-    honest = material.images()
+    honest = fixtures.images()
     train, test = honest.splits["train"], honest.splits["test"]
     count = len(test[0]) // 2 if place.gross else 1
     taken = place.draw.choice(len(train[0]), count, replace=False)
@@ -97,7 +96,7 @@ def overlapping(place: Place) -> Iterator[None]:
     pixels, labels = test[0].copy(), test[1].copy()
     pixels[replaced], labels[replaced] = train[0][taken], train[1][taken]
     made = ArraySet(honest.classes, {**honest.splits, "test": (pixels, labels)}, honest.origin)
-    with patch.object(material, "images", lambda: made):
+    with patch.object(fixtures, "images", lambda: made):
         yield
 
 
@@ -113,7 +112,7 @@ def other_augmentation(place: Place) -> Iterator[None]:
             images.flat[int(place.draw.integers(images.size))] += np.float32(1 / 255)
             return batch._replace(images=images)
 
-    with patch.object(harness.stage, "Feed", type("", (Augmenting,), _somewhere(place))):
+    with patch.object(harness.running.stage, "Feed", type("", (Augmenting,), _somewhere(place))):
         yield
 
 
@@ -129,7 +128,7 @@ def other_normalisation(place: Place) -> Iterator[None]:
         def __init__(self, split: Split, **others: Any) -> None:
             super().__init__(split, **{**others, "normalisation": wrong})
 
-    with patch.object(harness.stage, "Feed", Normalising):
+    with patch.object(harness.running.stage, "Feed", Normalising):
         yield
 
 
@@ -140,8 +139,8 @@ def mean_of_means(place: Place) -> Iterator[None]:
 
     def judge(self: Evaluator, logits: NDArray[np.float32], split: str) -> Quality:
         labels = self.split(split).labels
-        parts = [metrics.quality(logits[i : i + size], labels[i : i + size]) for i in range(0, len(labels), size)]
-        whole = metrics.quality(logits, labels)
+        parts = [quality(logits[i : i + size], labels[i : i + size]) for i in range(0, len(labels), size)]
+        whole = quality(logits, labels)
         return Quality(loss=float(np.mean([part.loss for part in parts])), accuracy=whole.accuracy, images=whole.images)
 
     with patch.object(Evaluator, "judge", judge):
@@ -152,7 +151,7 @@ def mean_of_means(place: Place) -> Iterator[None]:
 def dropped(place: Place) -> Iterator[None]:
     """Gross: the last, incomplete batch of the test images is left out. Subtle: one image, and another comes twice."""
     honest = Evaluator.__init__
-    test = material.COUNTS["test"]
+    test = fixtures.COUNTS["test"]
     chosen = int(place.draw.integers(test - 1))
     kept = np.arange(test // BATCH_SIZE * BATCH_SIZE) if place.gross else np.arange(test)
     if not place.gross:

@@ -13,20 +13,20 @@ import pandas as pd
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-import results.figures
-import results.store
-import results.tabulate
-from benchmarks import execute
+import results.storage.run_files
+import results.tables.figures
+import results.tables.tabulate
+from benchmarks.running import execute
 from benchmarks.selftest.arms import SECOND
 from benchmarks.selftest.bench import SEEDS
 from benchmarks.selftest.sin import Place, sin
 from benchmarks.selftest.sins.timing import slowed
 from harness import PROTOCOL
-from harness.record import Record, StageRecord
+from harness.running.record import Record, StageRecord
 from results import statistics
-from results.metric import METRICS
-from results.store import RunWriter
-from results.windows import steps_of
+from results.storage.run_files import RunWriter
+from results.storage.windows import steps_of
+from results.tables.metric import METRICS
 
 
 @sin("volume divided by a mean", "V51")
@@ -38,7 +38,7 @@ def divided_by_a_mean(place: Place) -> Iterator[None]:
         steps = [step for stage in stages for step in (stage.step_us if place.gross else steps_of(stage, "latency"))]
         return images / sum(len(stage.step_us) for stage in stages) / float(np.mean(steps)) * 1e6
 
-    with patch.object(results.figures, "_throughput", throughput):
+    with patch.object(results.tables.figures, "_throughput", throughput):
         yield
 
 
@@ -57,13 +57,13 @@ def mean_under_a_spike(place: Place) -> Iterator[None]:
 @sin("records of two protocol versions pooled", "V52")
 def pooled_versions(place: Place) -> Iterator[None]:
     """Gross: a row of another protocol, in a table that does not look. Subtle: another setting under one version."""
-    honest, superseded = RunWriter.append, results.tabulate._without_superseded
+    honest, superseded = RunWriter.append, results.tables.tabulate._without_superseded
 
     def append(self: RunWriter, record: Record) -> None:
         if record.case.backend != SECOND or record.case.seed != SEEDS - 1:
             honest(self, record)
         elif place.gross:
-            with patch.object(results.store, "PROTOCOL", PROTOCOL + 1):
+            with patch.object(results.storage.run_files, "PROTOCOL", PROTOCOL + 1):
                 honest(self, replace(record, version="0" * 16))
         else:
             honest(self, replace(record, case=replace(record.case, dropout=False)))
@@ -75,7 +75,7 @@ def pooled_versions(place: Place) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(RunWriter, "append", append))
         if place.gross:
-            stack.enter_context(patch.object(results.tabulate, "_without_superseded", blind))
+            stack.enter_context(patch.object(results.tables.tabulate, "_without_superseded", blind))
         yield
 
 
@@ -116,7 +116,7 @@ def silently_skipped(place: Place) -> Iterator[None]:
 @sin("best of three seeds reported", "V46")
 def best_of_three(place: Place) -> Iterator[None]:
     """Gross: the best of three instead of their mean. Subtle: the worst one is left out."""
-    metric, honest = METRICS["accuracy"], results.tabulate._row
+    metric, honest = METRICS["accuracy"], results.tables.tabulate._row
 
     def best(values: Any) -> statistics.Figure:
         return statistics.mean(values)._replace(value=float(np.max(values)))
@@ -132,5 +132,5 @@ def best_of_three(place: Place) -> Iterator[None]:
         with patch.dict(METRICS, accuracy=metric._replace(summary=best)):
             yield
     else:
-        with patch.object(results.tabulate, "_row", row):
+        with patch.object(results.tables.tabulate, "_row", row):
             yield

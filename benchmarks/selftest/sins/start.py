@@ -9,13 +9,13 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-import harness.run
+import harness.running.run
 from backends.reference.layers import Array, Linear
 from benchmarks.selftest.arms import ArmSession, second_arm
 from benchmarks.selftest.machine import Machine
 from benchmarks.selftest.sin import Place, sin
 from harness.contract import Model
-from harness.initial import head_arrays
+from harness.running.initial_weights import head_arrays
 from harness.spec import Case
 
 
@@ -32,7 +32,7 @@ def other_head(place: Place) -> Iterator[None]:
         weight.flat[index] = np.nextafter(weight.flat[index], np.float32(1))
         return arrays
 
-    with patch.object(harness.run, "head_arrays", drawn):
+    with patch.object(harness.running.run, "head_arrays", drawn):
         yield
 
 

@@ -8,13 +8,13 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
-import harness.stage
+import harness.running.stage
 from benchmarks.selftest.arms import ArmSession, second_arm
 from benchmarks.selftest.machine import MS
 from benchmarks.selftest.sin import Place, sin
 from harness.clock import Clock
 from harness.contract import Effective
-from harness.feed import Batch, Feed
+from harness.data.feed import Batch, Feed
 from harness.spec import Stage
 
 
@@ -46,7 +46,7 @@ def started_early(place: Place) -> Iterator[None]:
             if not place.gross and len(self.step_ns) - 1 == self._last_of_warmup:
                 self._opened -= self.step_ns[-1]
 
-    with patch.object(harness.stage, "Clock", Early):
+    with patch.object(harness.running.stage, "Clock", Early):
         yield
 
 
@@ -141,7 +141,7 @@ def rounding(place: Place) -> Iterator[None]:
             if place.gross or kind == "throughput":
                 self.step_ns[-1] = round(self.step_ns[-1] / unit) * unit
 
-    with patch.object(harness.stage, "Clock", Coarse):
+    with patch.object(harness.running.stage, "Clock", Coarse):
         yield
 
 

@@ -16,7 +16,7 @@ from backends.reference.optimizers import Updates
 from benchmarks.selftest.arms import ArmSession, second_arm
 from benchmarks.selftest.sin import Place, sin
 from harness.contract import BUFFERS
-from harness.feed import Batch
+from harness.data.feed import Batch
 from harness.schedule import factors
 from harness.spec import Schedule, Stage
 

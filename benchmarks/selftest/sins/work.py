@@ -15,7 +15,7 @@ from benchmarks.selftest.arms import ArmSession, second_arm
 from benchmarks.selftest.machine import Machine
 from benchmarks.selftest.sin import Place, sin
 from harness.contract import Model
-from harness.feed import Batch
+from harness.data.feed import Batch
 from harness.spec import Case, Stage
 
 STEPS = 36

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.record import Record
-from results.store import open_run
+from harness.running.record import Record
+from results.storage.run_files import open_run
 from tests.results.records import MACHINE
 
 

@@ -13,11 +13,11 @@ import pytest
 
 import results
 from harness.errors import Declined
-from harness.record import Record
+from harness.running.record import Record
 from results.exports.benchmark_json import as_benchmark_json
 from tests.results.exports.arms import store_arms
 from tests.results.records import build, joined
-from tests.results.test_read import store
+from tests.results.tables.test_load import store
 
 
 def export(folder: Path, *records: Record) -> Path:

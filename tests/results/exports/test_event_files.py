@@ -9,12 +9,12 @@ from urllib.parse import urlencode
 import pytest
 
 import results
-from harness.record import Record
+from harness.running.record import Record
 from results.exports.event_files import write_event_files
 from results.exports.training import CURVES, trainings
 from tests.results.exports.serving import ask, export_beside_decoys, free_port, served
 from tests.results.records import build
-from tests.results.test_read import store
+from tests.results.tables.test_load import store
 
 pytestmark = pytest.mark.exports
 

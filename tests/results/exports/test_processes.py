@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import results
-from harness.record import Record
+from harness.running.record import Record
 from results.exports.processes import NESTED, as_csv, as_parquet
 from tests.results.records import build
-from tests.results.test_read import store
+from tests.results.tables.test_load import store
 
 SKIPPED = build(device="cuda", status="skipped", reason="no CUDA, nor\n\"any\" other device; 'cpu' is there")
 

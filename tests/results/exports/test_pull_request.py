@@ -10,12 +10,12 @@ import pandas as pd
 from markdown_it import MarkdownIt
 
 import results
-from harness.record import Record
+from harness.running.record import Record
 from results.exports.pull_request import MOST_ROWS, ONLY_ARMS, as_summary
 from tests.results.exports.arms import store_arms
 from tests.results.records import build
-from tests.results.test_read import store
-from tests.results.test_render import same, suite
+from tests.results.tables.test_load import store
+from tests.results.tables.test_render import same, suite
 
 HOSTILE = (
     '<script>alert(1)</script><img src=x onerror="alert(2)"> </details> | @everyone #12 GH-3 https://evil.example '

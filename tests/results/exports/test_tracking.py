@@ -15,7 +15,7 @@ from results.exports.training import Training, trainings
 from tests.benchmarks.commanding import invoke
 from tests.results.exports.serving import ask, export_beside_decoys, free_port, served
 from tests.results.records import build
-from tests.results.test_read import store
+from tests.results.tables.test_load import store
 
 pytestmark = pytest.mark.exports
 

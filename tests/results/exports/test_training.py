@@ -10,7 +10,7 @@ import pytest
 import results
 from results.exports.training import Training, trainings
 from tests.results.records import build
-from tests.results.test_read import store
+from tests.results.tables.test_load import store
 
 
 def read(folder: Path) -> list[Training]:

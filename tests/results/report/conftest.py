@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from harness.dataset import Dataset, open_dataset
+from harness.data.dataset import Dataset, open_dataset
 from results.report.write import write_report
 from tests.results.report.records import gone_wrong, many, prepare_images, store_run
 

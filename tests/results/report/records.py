@@ -9,8 +9,8 @@ import numpy as np
 from msgspec.structs import replace
 
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays
-from harness.record import Quality, Record
-from results.store import RunWriter, open_run
+from harness.running.record import Quality, Record
+from results.storage.run_files import RunWriter, open_run
 from tests.conftest import coloured
 from tests.results.records import MACHINE, build
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from results.comparison import ArmFacts, Comparison, Difference
-from results.comparison import Purpose as What
-from results.conclusion import conclude
-from results.pair_findings import of_time
 from results.report.write import write_report
-from results.rows import Pair
-from results.store import open_run
+from results.storage.comparison import ArmFacts, Comparison, Difference
+from results.storage.comparison import Purpose as What
+from results.storage.rows import Pair
+from results.storage.run_files import open_run
+from results.verdicts.conclusion import conclude
+from results.verdicts.pair_findings import of_time
 from tests.results.pairs import pair
 from tests.results.records import MACHINE
 from tests.results.report.conftest import Open

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 import results
-from results.history import LEAST, RECENT, history
 from results.report.write import write_report
+from results.verdicts.history import LEAST, RECENT, history
 from tests.results.report.conftest import Open
 from tests.results.report.test_page import data
-from tests.results.test_history import levels, runs
+from tests.results.verdicts.test_history import levels, runs
 
 
 def test_runs_changes_and_environments_are_those_of_the_history(tmp_path: Path, open_page: Open) -> None:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from harness.record import Record
-from results.certificate import write_certificate
-from results.report.material import gather
+from harness.running.record import Record
+from results.certificates.certificate import write_certificate
 from results.report.page import page
+from results.report.page_data import gather
 from results.report.section import Chart, Section
 from results.report.write import CHARTS, limited, sections, write_report
+from tests.results.certificates.test_certificate import KERAS, certificate
 from tests.results.records import build
 from tests.results.report.conftest import Open
 from tests.results.report.records import many, store_run
-from tests.results.test_certificate import KERAS, certificate
 
 
 def page_of(folder: Path, *records: Record, end: bool = True, planned: tuple[str, ...] = ()) -> str:

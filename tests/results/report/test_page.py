@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Page
 
 import results
-from harness.record import Record
+from harness.running.record import Record
 from results import statistics
-from results.objects import get_arrays
-from results.rows import record_at
+from results.storage.objects import get_arrays
+from results.storage.rows import record_at
 from tests.results.report.records import CLASSES, EVIL, IMAGES, QUOTE
 
 pytestmark = pytest.mark.timeout(120)

@@ -13,11 +13,11 @@ from msgspec.structs import replace
 
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays
 from harness import PROTOCOL
-from harness.dataset import open_dataset
-from harness.record import Quality, Record
+from harness.data.dataset import open_dataset
+from harness.running.record import Quality, Record
 from results.report.write import write_report
-from results.rows import SCHEMA, EndRow, ProcessRow, RunRow
-from results.store import open_run
+from results.storage.rows import SCHEMA, EndRow, ProcessRow, RunRow
+from results.storage.run_files import open_run
 from tests.conftest import coloured
 from tests.results.records import MACHINE, build
 from tests.results.report.conftest import Open

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from results.report.material import gather
-from results.report.steps_section import steps_section
+from results.report.page_data import gather
+from results.report.sections.steps import steps_section
 from tests.results.records import build, joined
 from tests.results.report.records import store_run
 

@@ -1,0 +1,99 @@
+"""How exactly Keras' engine computes here, as a session has set it up, and with TF32 forbidden and allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from backends.keras3.session import KerasSession
+from harness.running.numerics import PRODUCT_SIDE, Numerics, examine
+
+
+def numerics(session: KerasSession) -> Numerics:
+    """With the switches as the session has them."""
+    return examine(_product, _convolution, _elementwise)
+
+
+def both_ways(session: KerasSession) -> dict[str, Numerics]:
+    """With TF32 forbidden and allowed; then the switch is as it was."""
+    found = {}
+    for name, allowed in (("TF32 off", False), ("TF32 on", True)):
+        with _tf32(allowed):
+            found[name] = numerics(session)
+    return found
+
+
+def product(session: KerasSession) -> Callable[[], object]:
+    """One large product, to be done over and over."""
+    square = ops.ones((PRODUCT_SIDE, PRODUCT_SIDE), dtype="float32")
+
+    def multiply() -> object:
+        return _array(ops.matmul(square, square)[0, 0])
+
+    return multiply
+
+
+def _placed(array: NDArray[np.float32]) -> Any:
+    return ops.cast(ops.convert_to_tensor(array), keras.config.dtype_policy().compute_dtype)
+
+
+def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[Any]:
+    return _array(ops.matmul(_placed(left), _placed(right)))
+
+
+def _convolution(images: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[Any]:
+    last = keras.config.image_data_format() == "channels_last"
+    pixels = _placed(np.ascontiguousarray(np.moveaxis(images, 1, -1)) if last else images)
+    found = _array(ops.conv(pixels, _placed(np.ascontiguousarray(kernel.transpose(2, 3, 1, 0))), padding="valid"))
+    return np.moveaxis(found, -1, 1) if last else found
+
+
+def _elementwise(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[Any]:
+    return _array(ops.multiply(ops.convert_to_tensor(one), ops.convert_to_tensor(other)))
+
+
+def _array(tensor: Any) -> NDArray[Any]:
+    if keras.backend.standardize_dtype(tensor.dtype) == "bfloat16":
+        tensor = ops.cast(tensor, "float32")
+    if keras.backend.backend() == "torch":
+        tensor = tensor.detach().cpu()
+    return np.array(tensor if keras.backend.backend() == "jax" else tensor.numpy())
+
+
+def _tf32(allowed: bool) -> AbstractContextManager[None]:
+    name = keras.backend.backend()
+    if name == "jax":
+        precision: AbstractContextManager[None] = import_module("jax").default_matmul_precision(
+            "tensorfloat32" if allowed else "float32"
+        )
+        return precision
+    return _tf32_of_torch(allowed) if name == "torch" else _tf32_of_tensorflow(allowed)
+
+
+@contextmanager
+def _tf32_of_tensorflow(allowed: bool) -> Iterator[None]:
+    config = import_module("tensorflow").config.experimental
+    before = config.tensor_float_32_execution_enabled()
+    config.enable_tensor_float_32_execution(allowed)
+    try:
+        yield
+    finally:
+        config.enable_tensor_float_32_execution(before)
+
+
+@contextmanager
+def _tf32_of_torch(allowed: bool) -> Iterator[None]:
+    settings = import_module("torch").backends
+    before = settings.cuda.matmul.allow_tf32, settings.cudnn.allow_tf32
+    settings.cuda.matmul.allow_tf32 = settings.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        settings.cuda.matmul.allow_tf32, settings.cudnn.allow_tf32 = before

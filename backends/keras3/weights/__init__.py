@@ -1,0 +1,1 @@
+"""Weights of Keras models: file formats, names, layouts and published networks."""

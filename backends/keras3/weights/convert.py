@@ -1,0 +1,198 @@
+"""Keras' own files to canonical arrays and back: `.weights.h5`, `.keras`, and the older `.h5`.
+
+Reading goes through HDF5 alone: no layer is built from the file, so nothing in it can run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.keras3.models import CLASSIFIER_LAYER, MODELS, OLDER_CLASSIFIER_LAYER, Network, undrawn
+from backends.keras3.weights import heads, maps
+from backends.keras3.weights.archive import Stored, open_stored
+from harness.contract import Model
+from harness.data.weight_files import refuse_part, some
+from harness.errors import Refused
+
+IMAGE_SIZE = 224
+"""Size for which a network is built that is only written; no tensor depends on it."""
+
+
+class _Translated(NamedTuple):
+    """A scope of a file: what is there by canonical name, with its layout, and the names without a place."""
+
+    title: str
+    found: dict[str, tuple[Stored, maps.Layout]]
+    unmapped: tuple[str, ...]
+
+    def misfit(self, name: str, shape: tuple[int, ...]) -> str:
+        """How a tensor that is there differs from the model's, or nothing."""
+        stored, layout = self.found[name]
+        found = maps.canonical_shape(stored.shape, layout)
+        if found != shape:
+            return f"its {name} is {list(found)} instead of {list(shape)}"
+        return "" if stored.is_real else f"its {name} holds {stored.dataset.dtype} instead of floating-point numbers"
+
+    def lacking(self, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+        """Names of the model's tensors that are not there, or do not fit."""
+        return [name for name, shape in shapes.items() if name not in self.found or self.misfit(name, shape)]
+
+
+def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Tensors by canonical name, and names beside them without a place in the model.
+
+    The backbone may be a model inside another; what lies outside it does no harm. Raises `Refused` if the file is
+    unreadable or unsafe, holds another network, a part of one, or values that are not finite. A plugin's own network
+    takes what fits.
+    """
+    with undrawn():
+        network: Network = model.build(IMAGE_SIZE)
+    older = _classifier(model, OLDER_CLASSIFIER_LAYER)
+    table = {row.variable: row for row in (*_with_classifier(network, model), *heads.ROWS, *older)}
+    shapes = {
+        row.name: maps.canonical_shape(variable.shape, row.layout)
+        for variable in network.backbone.weights
+        for row in [table[variable.path]]
+    }
+    with open_stored(path, network.backbone) as scopes:
+        translated = [_translate(title, stored, table) for title, stored in scopes.items()]
+        scope = min(translated, key=lambda one: len(one.lacking(shapes)))
+        _refuse_unfit(path, model, scope, shapes, table)
+        arrays = _arrays(path, scope, table)
+        for other in translated:
+            if other is not scope and not other.lacking(shapes):
+                _refuse_another(path, scope, other, {n: arrays[n] for n in shapes}, _arrays(path, other, table))
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise Refused(f"{path}: {name} has values that are not finite; fetch or save the file again")
+    return arrays, scope.unmapped
+
+
+def _translate(title: str, stored: Mapping[str, Stored], table: Mapping[str, maps.Row]) -> _Translated:
+    found: dict[str, tuple[Stored, maps.Layout]] = {}
+    unmapped = []
+    for variable, dataset in stored.items():
+        row = table.get(variable)
+        if row is None or len(dataset.shape) != maps.AXES[row.layout]:
+            unmapped.append(variable)
+        else:
+            found[row.name] = dataset, row.layout
+    return _Translated(title, found, tuple(unmapped))
+
+
+def _arrays(path: str, scope: _Translated, table: Mapping[str, maps.Row]) -> dict[str, NDArray[Any]]:
+    rows = (row for row in table.values() if row.name in scope.found)
+    return {row.name: maps.to_canonical(scope.found[row.name][0].read(path), row.layout) for row in rows}
+
+
+def _refuse_unfit(
+    path: str,
+    model: Model,
+    scope: _Translated,
+    shapes: Mapping[str, tuple[int, ...]],
+    table: Mapping[str, maps.Row],
+) -> None:
+    lacking = scope.lacking(shapes)
+    if 2 * len(lacking) > len(shapes):
+        raise Refused(f"{path} is not {model.name}: {_difference(scope, table, shapes)}; name its own --model")
+    if MODELS.get(model.name) is not model:  # a user's changed network takes what fits, and says what it could not
+        return
+    if lacking:
+        wrong = [said for name in lacking if name in scope.found and (said := scope.misfit(name, shapes[name]))]
+        refuse_part(path, model.name, len(shapes), [name for name in lacking if name not in scope.found], wrong)
+    families = {_family(variable) for variable in table if table[variable].name in shapes}
+    more = [name for name in scope.unmapped if name.endswith("/kernel") and _family(name) in families]
+    if more:
+        raise Refused(
+            f"{path} is not {model.name}: it has {len(more)} more layers like those ({some(more)}); "
+            "name its own --model"
+        )
+
+
+def _family(variable: str) -> str:
+    """The kind of a layer by the beginning of its name: `block` of `block_17_expand/kernel`."""
+    return re.match("[A-Za-z]*", variable)[0]  # type: ignore[index]  # it matches the empty string too
+
+
+def _refuse_another(
+    path: str,
+    scope: _Translated,
+    other: _Translated,
+    arrays: Mapping[str, NDArray[Any]],
+    others: Mapping[str, NDArray[Any]],
+) -> None:
+    if any(not np.array_equal(array, others[name]) for name, array in arrays.items()):
+        raise Refused(
+            f"{path} holds two whole networks, {scope.title or 'its top level'} and {other.title or 'its top level'}; "
+            "save the one to load by itself"
+        )
+
+
+def _difference(scope: _Translated, table: Mapping[str, maps.Row], shapes: Mapping[str, tuple[int, ...]]) -> str:
+    variables = {row.name: row.variable for row in table.values()}
+    for name, shape in shapes.items():
+        if name not in scope.found:
+            return f"it has no {name} ({variables[name]})"
+        if said := scope.misfit(name, shape):
+            return said
+    return "it has another structure"
+
+
+def write(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
+    """Write the backbone, and the source classifier or a new head if there is one, in the format of the file's name.
+
+    Raises `Refused` for a tensor that is missing, has another shape, or no place in the model.
+    """
+    with undrawn():
+        network: Network = model.build(IMAGE_SIZE)
+        whole, table = _whole(network, model, arrays)
+    _assign(whole, table, arrays)
+    partial = Path(path).with_name(".partial-" + Path(path).name)
+    if path.endswith(".weights.h5"):
+        whole.save_weights(partial)
+    else:
+        whole.save(partial)
+    partial.replace(path)
+
+
+def _whole(network: Network, model: Model, arrays: Mapping[str, NDArray[Any]]) -> tuple[Any, tuple[maps.Row, ...]]:
+    import keras
+
+    backbone = network.backbone
+    weight = arrays.get(f"{model.classifier}weight")
+    if weight is not None:
+        top = keras.layers.Dense(weight.shape[0], activation="softmax", name=CLASSIFIER_LAYER)
+        return keras.Model(backbone.input, top(backbone.output), name=backbone.name), _with_classifier(network, model)
+    for kind, last in (("linear", "head.weight"), ("mlp", "head.2.weight")):
+        if last in arrays:
+            head = heads.build(kind, backbone.output, arrays[last].shape[0])  # type: ignore[arg-type]
+            return keras.Model(backbone.input, head.logits, name=backbone.name), (*network.table, *head.table)
+    return backbone, network.table
+
+
+def _assign(whole: Any, table: tuple[maps.Row, ...], arrays: Mapping[str, NDArray[Any]]) -> None:
+    rows = {row.variable: row for row in table}
+    for name in arrays.keys() - {row.name for row in table}:
+        raise Refused(f"{name} has no place in {whole.name}; export it from the model it belongs to")
+    for variable in whole.weights:
+        row = rows[variable.path]
+        if row.name not in arrays:
+            raise Refused(f"{row.name}, which goes to {row.variable}, is missing; export the model it belongs to")
+        try:
+            variable.assign(maps.fitted(arrays[row.name], row, variable.shape))
+        except ValueError as error:
+            raise Refused(f"{error}; export the model it belongs to") from error
+
+
+def _with_classifier(network: Network, model: Model) -> tuple[maps.Row, ...]:
+    return (*network.table, *_classifier(model, CLASSIFIER_LAYER))
+
+
+def _classifier(model: Model, layer: str) -> tuple[maps.Row, ...]:
+    return maps.rows(layer, model.classifier.rstrip("."), "dense", -1)

@@ -1,0 +1,1 @@
+"""Answers to certificates and audits: activations, gradients and how exactly torch computes."""

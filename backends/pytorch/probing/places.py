@@ -1,0 +1,220 @@
+"""Where in a file a network's tensors lie: the one nesting and prefix under which the model's own names fit best."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from harness.data.weight_files import note
+from harness.errors import Refused
+from harness.running.initial_weights import COUNTER
+
+
+class Held(NamedTuple):
+    """A tensor of a file; `inside` are the keys of the containers around it, each with a dot, that begin its name."""
+
+    inside: str
+    name: str
+    tensor: torch.Tensor
+
+
+class Wanted(NamedTuple):
+    """What a model takes: shapes by canonical name, the classifier's prefix, and its children in their order.
+
+    `nn.Sequential(*network.children())`, as fastai makes it, names the same tensors by the children's numbers.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    classifier: str
+    children: tuple[str, ...]
+
+    @property
+    def learned(self) -> list[str]:
+        """Names of everything but the counters of batches, which old files lack."""
+        return [name for name in self.shapes if not name.endswith(COUNTER)]
+
+    def spellings(self) -> tuple[Mapping[str, str], ...]:
+        """Ways to write the names: canonical beginnings by written ones, a beginning for each child."""
+        beginnings = (name.partition(".")[0] for name in (*self.shapes, self.classifier))
+        return {name: name for name in beginnings}, {str(n): child for n, child in enumerate(self.children)}
+
+
+class Place(NamedTuple):
+    """A prefix of a file, what lies there by canonical name, and the names there that the model does not know."""
+
+    prefix: str
+    found: dict[str, Held]
+    unknown: tuple[str, ...]
+
+    def fitting(self, wanted: Wanted) -> list[str]:
+        """Learned tensors that are there with the right shape and hold real numbers."""
+        return [name for name in wanted.learned if name in self.found and not misfit(self, wanted, name)]
+
+    @property
+    def title(self) -> str:
+        """The prefix as a person reads it."""
+        return repr(self.prefix.rstrip(".")) if self.prefix else "its top level"
+
+
+def misfit(place: Place, wanted: Wanted, name: str) -> str:
+    """How a tensor that is there differs from the model's, or nothing."""
+    tensor, shape = place.found[name].tensor, wanted.shapes[name]
+    if tuple(tensor.shape) != shape:
+        return f"{name} {list(tensor.shape)} instead of {list(shape)}"
+    if not tensor.is_floating_point() and not name.endswith(COUNTER):
+        return f"{name} of {tensor.dtype} instead of floating-point numbers"
+    return f"{name} without values" if tensor.is_meta else ""
+
+
+def tensors_in(content: object) -> list[Held]:
+    """Every tensor in mappings and lists, however deep, in the file's order; other objects are passed over."""
+    found: list[Held] = []
+    seen: set[int] = set()
+    left: list[tuple[str, str, Any]] = [("", "", content)]
+    while left:
+        inside, key, item = left.pop()
+        if isinstance(item, (torch.Tensor, np.ndarray)):
+            if (tensor := _plain(item)) is not None:
+                found.append(Held(inside, inside + key, tensor))
+        elif isinstance(item, (Mapping, list, tuple)) and id(item) not in seen:
+            seen.add(id(item))  # a container may hold itself, and one that is there twice is the same twice
+            under = f"{inside}{key}." if key else inside
+            pairs = item.items() if isinstance(item, Mapping) else enumerate(item)
+            left.extend((under, str(key), value) for key, value in reversed(list(pairs)))
+    return found
+
+
+def _plain(item: torch.Tensor | np.ndarray[Any, Any]) -> torch.Tensor | None:
+    if isinstance(item, torch.Tensor):
+        return None if item.is_nested else item.detach()
+    if item.dtype.kind not in "fiub" or item.dtype.itemsize > 8:
+        return None
+    return torch.from_numpy(item.astype(item.dtype.newbyteorder("="), order="C"))
+
+
+def places(held: Iterable[Held], wanted: Wanted) -> list[Place]:
+    """Places with names of the model, those with most of its tensors first."""
+    held = list(held)
+    found = [place for spelling in wanted.spellings() for place in _places(held, wanted, spelling)]
+    return sorted(found, key=lambda place: -len(place.fitting(wanted)))
+
+
+def _places(held: list[Held], wanted: Wanted, spelling: Mapping[str, str]) -> list[Place]:
+    own = {segment for name in (*wanted.shapes, wanted.classifier) for segment in name.split(".")}
+    found: dict[str, dict[str, Held]] = {}
+    for one in held:
+        for prefix, name in _readings(one.name, own, spelling):
+            if name in wanted.shapes:
+                other = found.setdefault(prefix, {}).setdefault(name, one)
+                if other is not one and not _same(other.tensor, one.tensor):
+                    raise Refused(f"the file holds {name} twice, as {other.name} and {one.name}; save one network only")
+    most = max(map(len, found.values()), default=0)  # deep names make many small places, of which none is wanted
+    likely = {prefix: names for prefix, names in found.items() if 2 * len(names) >= most}
+    return [_place(prefix, names, held, wanted, spelling, own) for prefix, names in likely.items()]
+
+
+def _readings(name: str, own: set[str], spelling: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Ways to divide a name of a file into a prefix and a canonical name.
+
+    A segment that begins with an underscore and is none of the model's is a wrapper's, wherever it is: `_orig_mod`.
+    """
+    segments = name.split(".")
+    kept = [n for n, segment in enumerate(segments) if not segment.startswith("_") or segment in own]
+    readings = []
+    for place, start in enumerate(kept):
+        if segments[start] in spelling:
+            rest = (segments[n] for n in kept[place + 1 :])
+            prefix = "".join(f"{segment}." for segment in segments[:start])
+            readings.append((prefix, ".".join((spelling[segments[start]], *rest))))
+    return readings
+
+
+def _place(
+    prefix: str,
+    found: dict[str, Held],
+    held: list[Held],
+    wanted: Wanted,
+    spelling: Mapping[str, str],
+    own: set[str],
+) -> Place:
+    """A place with the source classifier that lies there too, and what else lies in the same container."""
+    found, unknown = dict(found), []
+    taken = {one.name for one in found.values()}
+    for one in held:
+        if one.name in taken or not one.name.startswith(prefix) or not prefix.startswith(one.inside):
+            continue
+        name = next((name for start, name in _readings(one.name, own, spelling) if start == prefix), "")
+        if name.startswith(wanted.classifier) and one.tensor.is_floating_point() and not one.tensor.is_meta:
+            found[name] = one
+        else:
+            unknown.append(one.name.removeprefix(prefix))
+    return Place(prefix, found, tuple(unknown))
+
+
+def chosen(path: str, whole: list[Place], held: list[Held]) -> Place:
+    """One of several places with a whole network each: the plain one; averaged weights where there are no others.
+
+    Notes which was taken. Raises `Refused` if nothing says which is plain.
+    """
+    distinct: list[Place] = []
+    for place in whole:
+        if not any(_equal(place, other) for other in distinct):
+            distinct.append(place)
+    averaged = [place for place in distinct if _is_averaged(place, held)]
+    plain = [place for place in distinct if place not in averaged] or averaged
+    words = {place.prefix: set(_words(place.prefix)) for place in plain}
+    taken = min(plain, key=lambda place: len(words[place.prefix]))
+    if any(not words[taken.prefix] < words[other.prefix] for other in plain if other is not taken):
+        titles = " and ".join(place.title for place in plain)
+        raise Refused(f"{path} holds {len(plain)} whole networks, {titles}; save the state_dict() of the one to load")
+    others = [place.title for place in distinct if place is not taken]
+    if others:
+        kind = "the averaged weights" if taken in averaged else "the weights"
+        note(f"{kind} in {taken.title} were taken, not those in {', '.join(others)}")
+    elif taken in averaged:
+        note(f"the averaged weights in {taken.title} were taken; the file holds no others")
+    return taken
+
+
+_AVERAGED = {
+    "ema",
+    "swa",
+    "avg",
+    "average",
+    "averaged",
+    "averager",
+    "polyak",
+    "shadow",
+    "teacher",
+    "momentum",
+    "target",
+}
+"""Words in the names that training programs give to averaged weights; `k` is the key encoder of momentum contrast."""
+
+
+def _is_averaged(place: Place, held: list[Held]) -> bool:
+    # torch.optim.swa_utils.AveragedModel keeps its network as `module`, beside a counter.
+    owner = place.prefix.removesuffix("module.")
+    counted = place.prefix.endswith("module.") and any(one.name == f"{owner}n_averaged" for one in held)
+    words = _words(place.prefix)
+    return counted or bool(_AVERAGED & set(words)) or words[-2:] == ["encoder", "k"]  # momentum contrast: query and key
+
+
+def _words(prefix: str) -> list[str]:
+    return re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", prefix).lower())
+
+
+def _equal(place: Place, other: Place) -> bool:
+    return place.found.keys() == other.found.keys() and all(
+        _same(one.tensor, other.found[name].tensor) for name, one in place.found.items()
+    )
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if (one.dtype, one.shape, one.is_meta, one.layout) != (other.dtype, other.shape, other.is_meta, other.layout):
+        return False
+    return bool(one.is_meta or torch.equal(one.to_dense(), other.to_dense()))

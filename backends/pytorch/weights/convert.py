@@ -1,0 +1,190 @@
+"""State dicts as people have them, to arrays by canonical name and back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from backends.pytorch.models import MODELS
+from backends.pytorch.network import Network
+from backends.pytorch.probing.places import Held, Place, Wanted, chosen, misfit, places, tensors_in
+from backends.pytorch.weights.foreign import recognised
+from backends.pytorch.weights.loading import MARK, load
+from harness.contract import Model
+from harness.data.weight_files import note, refuse_part, some
+from harness.errors import Refused
+
+_NUMPY_TYPES = (torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool)
+
+
+def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Tensors of a file by canonical name, source classifier included, and names that the model has no place for.
+
+    Half precision becomes float32. The network may lie at any key and under any prefix; what lies beside it does no
+    harm. Raises `Refused` as `load` does, and for a file that holds another network, a part of one, or a value that is
+    not finite. A plugin's own network takes what fits. Notes which of several networks was taken.
+    """
+    content, made_for = load(Path(path))
+    held = tensors_in(content)
+    if all(one.name.rpartition(".")[2].isdigit() for one in held):
+        raise Refused(f"{path} holds no tensors by name; save the network's state_dict()")
+    wanted = _wanted(model)
+    place = _find(path, model, held, wanted)
+    arrays = {name: _array(place.found[name].tensor) for name in (*wanted.shapes, *place.found) if name in place.found}
+    _refuse_not_finite(path, arrays)
+    if made_for != model.name:
+        _mind_the_padding(path, model)
+    return arrays, place.unknown
+
+
+def _wanted(model: Model) -> Wanted:
+    parts, network = _built(model)
+    children = [*parts.backbone._modules, *(parts.pretrained_head._modules if parts.pretrained_head else ())]
+    shapes = {entry.name: tuple(entry.tensor.shape) for entry in network.entries}
+    return Wanted(shapes, model.classifier, tuple(dict.fromkeys(children)))
+
+
+def _find(path: str, model: Model, held: list[Held], wanted: Wanted) -> Place:
+    found = places(held, wanted)
+    learned = wanted.learned
+    if whole := [place for place in found if len(place.fitting(wanted)) == len(learned)]:
+        place = chosen(path, whole, held)
+        if _is_ours(model):
+            _refuse_more(path, model, place, wanted)
+        return place
+    fitting = len(found[0].fitting(wanted)) if found else 0
+    if 2 * fitting < len(learned):
+        said = recognised((one.name for one in held), model.name, wanted.shapes) or (
+            f"{fitting} of its {len(learned)} tensors are in the file (which begins with {held[0].name}); "
+            "name the model it was made for"
+        )
+        raise Refused(f"{path} is not of a {model.name}: {said}")
+    if _is_ours(model):
+        there = found[0].found
+        wrong = [said for name in learned if name in there and (said := misfit(found[0], wanted, name))]
+        refuse_part(path, model.name, len(learned), [name for name in learned if name not in there], wrong)
+    return found[0]
+
+
+def _is_ours(model: Model) -> bool:
+    # A user's changed network takes what fits of a known one's file, and says what it could not.
+    return MODELS.get(model.name) is model
+
+
+def _refuse_more(path: str, model: Model, place: Place, wanted: Wanted) -> None:
+    """Refuse a network with more inside the model's own layers: one more block, a bias, a branch."""
+    layers = {name.partition(".")[0] for name in wanted.shapes}
+    numbers = {str(number) for number, child in enumerate(wanted.children) if child in layers}
+    more = [name for name in place.unknown if name.partition(".")[0] in layers | numbers]
+    if more:
+        raise Refused(
+            f"{path} is not of a {model.name}: its layers hold {len(more)} more tensors than that has "
+            f"({some(more)}); name the model it was made for"
+        )
+
+
+def _mind_the_padding(path: str, model: Model) -> None:
+    """Refuse torchvision's published MobileNetV2 by its digest; note that nothing in another file tells its padding."""
+    if not model.name.startswith("mobilenet-v2") or not _is_ours(model):
+        return
+    if _file_digest(path).startswith(_published()):
+        raise Refused(
+            f"{path} is torchvision's own MobileNetV2, trained with other padding and batch-norm epsilon than "
+            f"{model.name} has; use Keras' file of the network"
+        )
+    note(
+        f"{model.name} pads as TensorFlow does, with epsilon 1e-3; weights trained with torchvision's own MobileNetV2 "
+        "fit by name and shape and give other features"
+    )
+
+
+def _published() -> tuple[str, ...]:
+    import torchvision
+
+    addresses = (weights.url for weights in torchvision.models.get_model_weights("mobilenet_v2"))
+    return tuple(Path(urlparse(address).path).stem.rpartition("-")[2] for address in addresses)
+
+
+def _file_digest(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
+    """Write a state dict that the library's own `load_state_dict` takes, in the library's order, with the model's name.
+
+    A new linear head, `head.weight` and `head.bias`, takes the classifier's place under the classifier's names.
+    """
+    replaced = not any(name.startswith(model.classifier) for name in arrays)
+    renamed = {
+        (model.classifier + name.removeprefix("head.") if replaced and _is_linear_head(name) else name): array
+        for name, array in arrays.items()
+    }
+    write_state(renamed, Path(path), made_for=model.name)
+
+
+def _is_linear_head(name: str) -> bool:
+    return name in ("head.weight", "head.bias")
+
+
+def read_state(path: str | Path) -> dict[str, NDArray[Any]]:
+    """The tensors of a plain state dict by the names that are in it, such as `write_state` writes.
+
+    Raises `Refused` as `load` does, and for a file that is no state dict or holds a value that is not finite.
+    """
+    content = load(Path(path)).content
+    if not isinstance(content, Mapping) or not any(isinstance(value, torch.Tensor) for value in content.values()):
+        raise Refused(f"{path} holds no tensors by name; save the network's state_dict()")
+    arrays = {str(name): _array(value) for name, value in content.items() if isinstance(value, torch.Tensor)}
+    _refuse_not_finite(path, arrays)
+    return arrays
+
+
+def _refuse_not_finite(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    for name, array in arrays.items():
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            raise Refused(f"{path}: {name} holds values that are not finite; use a checkpoint from before it diverged")
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    plain = tensor.detach()
+    if plain.layout != torch.strided:
+        plain = plain.to_dense()
+    array: NDArray[Any] = (plain if plain.dtype in _NUMPY_TYPES else plain.float()).contiguous().resolve_neg().numpy()
+    return array
+
+
+def write_state(arrays: Mapping[str, NDArray[Any]], path: Path, made_for: str = "") -> None:
+    """Write tensors whole or not at all, as a state dict or, by the file's ending, as safetensors.
+
+    `made_for` names the model in the file's metadata.
+    """
+    partial = path.with_name(path.name + ".partial")
+    facts = {MARK: made_for} if made_for else None
+    if path.suffix == ".safetensors":
+        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, partial, metadata=facts)
+    else:
+        state = OrderedDict((name, torch.tensor(array)) for name, array in arrays.items())
+        if facts:
+            state._metadata = {"": facts}  # type: ignore[attr-defined]  # where torch keeps what is said of a state dict
+        torch.save(state, partial)
+    partial.replace(path)
+
+
+def backbone_shapes(model: Model) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor that the model takes from a checkpoint, by canonical name, without the classifier."""
+    return dict(_wanted(model).shapes)
+
+
+def _built(model: Model) -> tuple[Any, Network]:
+    parts = model.build(max(64, model.minimum_size))
+    return parts, Network(model.name, parts, torch.nn.Identity(), torch.device("cpu"), torch.contiguous_format)

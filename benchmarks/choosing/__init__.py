@@ -1,0 +1,1 @@
+"""What there is to run and what was asked for: names, scenarios, suites and selections."""

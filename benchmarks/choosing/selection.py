@@ -1,0 +1,239 @@
+"""What a person asks for: lists to be combined as a product, and the cases they amount to."""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.choosing.names import unknown
+from benchmarks.choosing.scenarios import FIVE, RECIPES, check_scenario, find_scenario, with_files
+from harness.data.augment import parse_augment
+from harness.errors import Refused
+from harness.process.machine import measuring_threads
+from harness.spec import Case, Scenario, Stage, key
+
+
+def _says(description: str) -> msgspec.Meta:
+    return msgspec.Meta(description=description)
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One `[[case]]` of a suite, or what the command line says: options and fields have the same names and meaning.
+
+    Fields that hold several values are combined as a product. What is None or empty follows from the data: the embedded
+    task has its own recipe, image size, augmentation and checkpoint.
+    """
+
+    backend: Annotated[tuple[str, ...], _says("pytorch, keras3, reference; default: all that have the model")] = ()
+    engine: Annotated[tuple[str, ...], _says("engine of keras3: tensorflow (default), jax, torch")] = ()
+    model: Annotated[tuple[str, ...], _says("see `list models`")] = ()
+    scenario: Annotated[
+        tuple[str, ...], _says("see `list scenarios`, or a TOML file of them; default: the five of the default suite")
+    ] = FIVE
+    data: Annotated[tuple[str, ...], _says("an image folder, or a name of `list datasets`")] = ("embedded",)
+    validation_split: Annotated[float | None, _says("share of a folder without val that becomes val")] = None
+    splits: Annotated[
+        str | None, _says("a folder's splits: train=FOLDER,val=FOLDER,test=FOLDER; none: its folders are the classes")
+    ] = None
+    checkpoint: Annotated[
+        tuple[str, ...], _says("a file, imagenet, embedded, or MODEL=one of these; default: by the data")
+    ] = ()
+    normalise: Annotated[
+        str | None, _says("how a bare file's inputs are scaled: imagenet, minus-one-to-one, zero-to-one, R,G,B/R,G,B")
+    ] = None
+    image_size: Annotated[tuple[int, ...], _says("side in pixels; default 224, embedded 64")] = ()
+    augment: Annotated[
+        tuple[str, ...], _says("such as random-resized-crop:scale=0.5,flip or none; see `list augmentations`")
+    ] = ()
+    head: tuple[Literal["linear", "mlp"], ...] = ("linear",)
+    reuse_head: Annotated[bool, _says("start from the source classifier's rows for classes it knows")] = False
+    recipe: Annotated[str | None, _says("embedded or tutorial; default: by the data")] = None
+    epochs: Annotated[int | None, _says("epochs of every stage")] = None
+    lr: Annotated[float | None, _says("base learning rate of the recipe")] = None
+    batch_size: Annotated[tuple[int, ...], _says("batch size of every stage")] = ()
+    bn_momentum: Annotated[float | None, _says("weight of the new batch in batch-norm statistics (as in torch)")] = None
+    norm: Annotated[
+        Literal["auto", "batch", "frozen"] | None,
+        _says("which batch norms use batch statistics: those not frozen, all, none"),
+    ] = None
+    keep: Annotated[Literal["last", "best"] | None, _says("which epoch's weights a stage ends with")] = None
+    seeds: Annotated[int, _says("how many seeds: 0, 1, …")] = 1
+    device: tuple[Literal["auto", "cpu", "cuda"], ...] = ("cpu",)
+    precision: tuple[Literal["fp32", "bf16", "fp64"], ...] = ("fp32",)
+    layout: tuple[Literal["channels-last", "channels-first"], ...] = ("channels-last",)
+    compile: Annotated[bool, _says("torch.compile, or XLA for Keras on TensorFlow")] = False
+    no_dropout: Annotated[bool, _says("dropout and drop-connect at rate 0 everywhere, not at the model's rates")] = (
+        False
+    )
+    input: Annotated[
+        tuple[Literal["arrays", "stream", "native"], ...],
+        _says("pixels ready in memory; streamed by the harness; the framework's own pipeline"),
+    ] = ("arrays",)
+    workers: Annotated[int, _says("workers of a streamed or native pipeline")] = 0
+    threads: Annotated[
+        tuple[int, ...], _says("threads and cores of a measured worker; default: all cores but one")
+    ] = ()
+    warmup_steps: Annotated[int, _says("steps between the first and the throughput window")] = 3
+    limit: Annotated[int | None, _says("use that many images of each split")] = None
+    idiom: Annotated[bool, _says("each framework's own defaults, never mixed with matched cases")] = False
+
+
+LEAST = {"epochs": 1, "batch_size": 1, "threads": 1, "seeds": 1, "limit": 1, "warmup_steps": 0, "workers": 0,
+         "image_size": 8}  # fmt: skip
+"""The smallest value of a field that makes sense."""
+
+
+class Draft(NamedTuple):
+    """A case whose data and checkpoint are named but not prepared yet."""
+
+    case: Case
+    data: str
+    checkpoint: str
+    normalise: str | None
+    validation_split: float | None
+    splits: str | None
+
+
+def expand(selection: Selection, catalogue: Catalogue) -> list[Draft]:
+    """The product of a selection, in the order of its lists. Raises `Refused` for unknown names."""
+    pairs = _pairs(selection, catalogue)
+    _refuse_nonsense(selection)
+    checkpoints = _by_model(selection.checkpoint)
+    names, scenarios = with_files(selection.scenario, catalogue.scenarios)
+    drafts = []
+    batches: tuple[int | None, ...] = selection.batch_size or (None,)
+    for data, (backend, engine, model), name, batch in itertools.product(selection.data, pairs, names, batches):
+        embedded = data == "embedded"
+        recipe_name = selection.recipe or ("embedded" if embedded else "tutorial")
+        if recipe_name not in RECIPES:
+            raise Refused(unknown("recipe", recipe_name, RECIPES))
+        recipe = RECIPES[recipe_name]
+        if selection.lr is not None:
+            rates = {"head_lr": selection.lr, "backbone_lr": selection.lr}
+            recipe = replace(recipe, stage=replace(recipe.stage, **rates))
+        scenario = _adjusted(find_scenario(name, recipe, scenarios), selection, batch)
+        checkpoint = checkpoints.get(model, checkpoints.get("*", "embedded" if embedded else "imagenet"))
+        for axes in _axes(selection, embedded):
+            case = Case(
+                backend=backend,
+                engine=engine,
+                model=model,
+                scenario=scenario,
+                dataset=data,
+                dataset_sha256="",
+                reuse_head=selection.reuse_head,
+                limit=selection.limit,
+                workers=selection.workers,
+                warmup_steps=selection.warmup_steps,
+                idiom=selection.idiom,
+                compile=selection.compile,
+                dropout=not selection.no_dropout,
+                **axes,  # type: ignore[arg-type]
+            )
+            drafts.append(
+                Draft(case, data, checkpoint, selection.normalise, selection.validation_split, selection.splits)
+            )
+    return drafts
+
+
+def in_turns(drafts: Sequence[Draft]) -> list[Draft]:
+    """The same drafts, those that differ in the backend alone one after the other: they meet the same load."""
+    alike: dict[object, list[Draft]] = {}
+    for draft in drafts:
+        case = replace(draft.case, backend="", engine=None)
+        alike.setdefault((key(case), *draft[1:]), []).append(draft)
+    return [draft for group in alike.values() for draft in group]
+
+
+def read_suite(path: Path) -> tuple[list[Selection], dict[str, Scenario]]:
+    """A suite of the user's: TOML with `[[case]]` tables and, if wanted, `[[scenario]]` tables. Raises `Refused`."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        selections = msgspec.convert(content.pop("case", []), list[Selection])
+        scenarios = msgspec.convert(content.pop("scenario", []), list[Scenario])
+    except (OSError, ValueError) as error:
+        raise Refused(f"{path}: {error}") from error
+    if content:
+        raise Refused(f"{path}: {unknown('table', next(iter(content)), ('case', 'scenario'))}")
+    if not selections:
+        raise Refused(f"{path} has no [[case]] table; there is nothing to run")
+    return selections, {scenario.name: check_scenario(scenario) for scenario in scenarios}
+
+
+def _pairs(selection: Selection, catalogue: Catalogue) -> list[tuple[str, str | None, str]]:
+    known = catalogue.backends
+    for backend in selection.backend:
+        if backend not in known:
+            raise Refused(unknown("backend", backend, known))
+    backends = selection.backend or tuple(name for name in known if name != "reference")
+    offered = sorted({model for backend in backends for model in known[backend].models})
+    for model in selection.model:
+        if model not in offered:
+            where = f" in {' or '.join(selection.backend)}" if selection.backend else ""
+            raise Refused(unknown("model", model, offered) + where)
+    engines = sorted({engine for backend in backends for engine in known[backend].engines})
+    for engine in selection.engine:
+        if engine not in engines:
+            raise Refused(unknown("engine", engine, engines))
+    pairs: list[tuple[str, str | None, str]] = []
+    for backend in backends:
+        models = [m for m in selection.model or catalogue.default_models(backend) if m in known[backend].models]
+        own = tuple(e for e in selection.engine if e in known[backend].engines)
+        if not models and selection.backend:
+            raise Refused(f"{backend} has none of the models {', '.join(selection.model)}")
+        pairs.extend((backend, engine, model) for model in models for engine in own or (catalogue.engine(backend),))
+    return pairs
+
+
+def _refuse_nonsense(selection: Selection) -> None:
+    for field, low in LEAST.items():
+        value = getattr(selection, field)
+        for one in value if isinstance(value, tuple) else (value,):
+            if one is not None and one < low:
+                raise Refused(f"--{field.replace('_', '-')} {one}: must be at least {low}")
+    if selection.validation_split is not None and not 0 < selection.validation_split < 1:
+        raise Refused(f"--validation-split {selection.validation_split}: must lie between 0 and 1")
+
+
+def _by_model(checkpoints: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for text in checkpoints:
+        model, equals, source = text.partition("=")
+        found[model if equals else "*"] = source if equals else text
+    return found
+
+
+def _adjusted(scenario: Scenario, selection: Selection, batch_size: int | None) -> Scenario:
+    wanted = {field: getattr(selection, field) for field in ("epochs", "bn_momentum", "norm", "keep")}
+    changes = {field: value for field, value in {**wanted, "batch_size": batch_size}.items() if value is not None}
+    return check_scenario(replace(scenario, stages=tuple(_changed(stage, changes) for stage in scenario.stages)))
+
+
+def _changed(stage: Stage, changes: Mapping[str, object]) -> Stage:
+    return msgspec.convert({**msgspec.to_builtins(stage), **changes}, Stage)
+
+
+def _axes(selection: Selection, embedded: bool) -> Iterator[dict[str, object]]:
+    axes = {
+        "image_size": selection.image_size or ((64,) if embedded else (224,)),
+        "augment": tuple(
+            parse_augment(text)
+            for text in selection.augment or (("flip",) if embedded else ("random-resized-crop,flip",))
+        ),
+        "head": selection.head,
+        "device": selection.device,
+        "precision": selection.precision,
+        "layout": selection.layout,
+        "input": selection.input,
+        "threads": selection.threads or (measuring_threads(),),
+        "seed": tuple(range(selection.seeds)),
+    }
+    for values in itertools.product(*axes.values()):
+        yield dict(zip(axes, values, strict=True))

@@ -1,0 +1,67 @@
+"""`list`: the names there are, each with a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import click
+
+from benchmarks.choosing.catalogue import Catalogue, read_catalogue
+from benchmarks.choosing.scenarios import RECIPES, SCENARIOS
+from benchmarks.choosing.suites import SUITES
+from benchmarks.datasets.named import described
+from harness.data.augment import AUGMENTATIONS
+
+Lines = Iterator[tuple[str, str]]
+
+
+@click.command
+@click.argument("kind", required=False)
+@click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
+def command(kind: str | None, plugin: tuple[str, ...]) -> None:
+    """List backends, models, scenarios, datasets, augmentations, recipes and suites, or one KIND of them."""
+    if kind is not None and kind not in KINDS:
+        raise click.UsageError(f"no kind {kind}; one of {', '.join(KINDS)}")
+    catalogue = read_catalogue(plugin)
+    for name in [kind] if kind else KINDS:
+        click.secho(name, bold=True)
+        for item, line in KINDS[name](catalogue):
+            click.echo(f"  {item:24} {line}")
+
+
+def _backends(catalogue: Catalogue) -> Lines:
+    for name, facts in catalogue.backends.items():
+        engines = f"engines {', '.join(facts.engines)}; " if facts.engines else ""
+        yield name, f"{engines}uses {', '.join(facts.packages)}"
+
+
+def _models(catalogue: Catalogue) -> Lines:
+    for model in dict.fromkeys(model for facts in catalogue.backends.values() for model in facts.models):
+        yield model, ", ".join(catalogue.offering(model))
+
+
+def _scenarios(catalogue: Catalogue) -> Lines:
+    for name, make in SCENARIOS.items():
+        yield name, make(RECIPES["tutorial"]).explanation
+    for scenario in catalogue.scenarios.values():
+        yield scenario.name, scenario.explanation
+
+
+def _datasets(catalogue: Catalogue) -> Lines:
+    yield from described().items()
+    yield from ((name, f"from {path}") for name, path in catalogue.datasets.items())
+
+
+def _augmentations(catalogue: Catalogue) -> Lines:
+    yield from AUGMENTATIONS.items()
+
+
+KINDS: dict[str, Callable[[Catalogue], Lines]] = {
+    "backends": _backends,
+    "models": _models,
+    "scenarios": _scenarios,
+    "datasets": _datasets,
+    "augmentations": _augmentations,
+    "recipes": lambda _: ((recipe.name, recipe.explanation) for recipe in RECIPES.values()),
+    "suites": lambda _: ((suite.name, suite.explanation) for suite in SUITES.values()),
+}

@@ -1,0 +1,48 @@
+"""`predict`: what a kept network says about images."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import click
+import msgspec
+
+from benchmarks.inspecting.predict import Prediction
+from harness.process.launch import launch
+from harness.running.saved_model import read_card
+
+
+@click.command
+@click.argument("model_dir", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--native", is_flag=True, help="use the framework's own file instead of the neutral one")
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--plugin", multiple=True, type=click.Path(), help="Python file that brought the model")
+def command(model_dir: Path, images: tuple[Path, ...], native: bool, format_: str, plugin: tuple[str, ...]) -> None:
+    """Classify IMAGES (files or folders) with the network that `run --save-model` kept in MODEL_DIR."""
+    card = read_card(model_dir)
+    arguments = {
+        "model_dir": str(model_dir.resolve()),
+        "images": [str(image) for image in images],
+        "native": native,
+        "plugins": [str(Path(path).resolve()) for path in plugin],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = launch(
+            "benchmarks.inspecting.predict:predict",
+            arguments,
+            folder=Path(folder),
+            cores=card.case.threads,  # as the run had: other thread counts may round differently
+            engine=card.case.engine,
+        )
+    value = outcome.require()
+    if format_ == "json":
+        click.echo(bytes(value))
+        return
+    for said in msgspec.json.decode(value, type=list[Prediction]):
+        name = Path(said.image).name
+        if said.label is None:
+            click.echo(f"{name!r:40} not readable: {said.problem}")
+        else:
+            click.echo(f"{name!r:40} {said.label!r} {said.confidence:.1%}")

@@ -1,0 +1,138 @@
+"""`show`: a model's layers, parameters and arithmetic, a tensor's values, or images as a network gets them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.choosing.catalogue import Catalogue, read_catalogue
+from benchmarks.choosing.names import printable, unknown
+from benchmarks.choosing.options import given, selection_options
+from benchmarks.choosing.scenarios import SCENARIOS
+from benchmarks.choosing.selection import Draft, Selection, expand
+from benchmarks.datasets.named import described
+from benchmarks.inspecting.views import ModelView, TensorView
+from benchmarks.preparing.plan import Preparation, PreparedData
+from harness.errors import Refused
+from harness.process.launch import launch
+
+
+@click.command
+@click.argument("what")
+@selection_options()
+@click.option("--tensor", help="print the values of this tensor, of the checkpoint if one is named")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="write a dataset's images as a picture")
+@click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
+def command(what: str, tensor: str | None, out: Path | None, **options: Any) -> None:
+    """Show WHAT: the name of a model, or a dataset (a name or a folder). With --out, a dataset's images are written as
+    a contact sheet, as a network gets them.
+    """
+    catalogue = read_catalogue(options["plugin"])
+    chosen = given(options)
+    if catalogue.offering(what):
+        if out is not None:
+            raise Refused(f"--out is for the images of a dataset, and {what} is a model; leave it out")
+        _show_model(what, tensor, chosen, catalogue)
+    else:
+        datasets = (*described(), *catalogue.datasets)
+        if what not in datasets and not Path(what).expanduser().is_dir():
+            models = (model for facts in catalogue.backends.values() for model in facts.models)
+            raise Refused(f"no folder and {unknown('model or dataset', what, (*dict.fromkeys(models), *datasets))}")
+        _show_data(what, out, chosen, catalogue)
+
+
+def _show_model(name: str, tensor: str | None, chosen: dict[str, Any], catalogue: Catalogue) -> None:
+    backend = chosen.pop("backend", None) or catalogue.offering(name)[:1]
+    scenarios = tuple(chosen.pop("scenario", ())) or None
+    every = expand(
+        Selection(
+            **{
+                **chosen,
+                "backend": tuple(backend),
+                "model": (name,),
+                "scenario": scenarios or (*SCENARIOS, *catalogue.scenarios),
+            }
+        ),
+        catalogue,
+    )
+    named = "checkpoint" in chosen
+    if tensor is not None:
+        view = msgspec.json.decode(_ask("tensor", every[:1], catalogue, named, tensor=tensor), type=TensorView)
+        click.echo(f"{view.name} {list(view.shape)} {view.dtype}, {view.role} of the {view.part}")
+        click.echo(f"mean {view.mean:.6g}, standard deviation {view.std:.6g}, from {view.low:.6g} to {view.high:.6g}")
+        click.echo(view.values)
+        return
+    model = msgspec.json.decode(_ask("model", every, catalogue, named), type=ModelView)
+    console = Console()
+    table = Table("layer", "kind", "output", "parameters", "MMAC", box=None, title=f"{name} at {model.image_size} px")
+    for layer in model.layers:
+        shape = "×".join(map(str, layer.output))
+        table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.macs / 1e6:,.1f}")
+    console.print(table)
+    console.print(
+        f"backbone {model.backbone:,} parameters, head {model.head:,}, buffers {model.buffers:,}; "
+        f"{model.macs / 1e9:.3f} GMAC per image"
+    )
+    if model.load:
+        console.print(f"checkpoint: {model.load}", markup=False)
+    trainable = Table("scenario", "stage", "trainable", "of", "blocks fixed", box=None)
+    for row in model.trainable:
+        trainable.add_row(row.scenario, str(row.stage), f"{row.parameters:,}", f"{row.share:.0%}", row.blocks)
+    console.print(trainable)
+
+
+def _show_data(what: str, out: Path | None, chosen: dict[str, Any], catalogue: Catalogue) -> None:
+    draft = expand(Selection(**{**chosen, "data": (what,)}), catalogue)[0]
+    preparation = Preparation(catalogue, lambda event: None)
+    try:
+        data = preparation.dataset(what, draft.case.image_size, draft.validation_split, draft.splits)
+    except Refused:
+        if Path(what).expanduser().is_dir() and what not in (*described(), *catalogue.datasets):
+            _list_files(*preparation.inventory(what, draft.splits), "in two splits")
+        raise
+    if out is not None:
+        _write_sheet(out, data, draft)
+    meta = data.meta
+    counts = ", ".join(f"{count} {split}" for split, count in meta.counts.items())
+    click.echo(f"{meta.name}: {counts}; {len(meta.classes)} classes: {', '.join(map(repr, meta.classes))}")
+    for name, *images in zip(meta.classes, *data.images.values(), strict=True):
+        own = zip(images, data.images, strict=True)
+        click.echo(f"class {name!r}: {', '.join(f'{count} {split}' for count, split in own)}")
+    click.echo(f"SHA-256 {meta.sha256}")
+    for note in meta.notes:
+        click.echo(printable(f"note: {note}"))
+    _list_files(meta.skipped, meta.copies, "the same image")
+    click.echo(f"contact sheet: {out or 'not written; --out sheet.png writes the images as a network gets them'}")
+
+
+def _write_sheet(out: Path, data: PreparedData, draft: Draft) -> None:
+    arguments = {"dataset": data.folder, "path": str(out.resolve()), "case": msgspec.to_builtins(draft.case)}
+    with tempfile.TemporaryDirectory() as folder:
+        launch("benchmarks.inspecting.views:contact_sheet", arguments, folder=Path(folder)).require()
+
+
+def _list_files(skipped: Iterable[tuple[str, str]], copies: Iterable[tuple[str, ...]], how: str) -> None:
+    for file, reason in skipped:
+        click.echo(f"skipped {file!r}: {printable(reason)}")
+    for names in copies:
+        click.echo(f"{how}: {', '.join(map(repr, names))}")
+
+
+def _ask(kind: str, drafts: list[Draft], catalogue: Catalogue, named: bool, **more: Any) -> msgspec.Raw:
+    found = Preparation(catalogue, lambda event: None).checkpoint(drafts[0]) if named else None
+    arguments = {
+        "cases": [msgspec.to_builtins(draft.case) for draft in drafts],
+        "checkpoint": str(found.path) if found else None,
+        "plugins": catalogue.plugins,
+        **more,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        call = f"benchmarks.inspecting.views:view_{kind}"
+        return launch(call, arguments, folder=Path(folder), engine=drafts[0].case.engine).require()

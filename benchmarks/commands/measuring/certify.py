@@ -1,0 +1,146 @@
+"""`certify`: prove that two backends do the same work, level by level."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from benchmarks.choosing.catalogue import Catalogue, read_catalogue
+from benchmarks.choosing.names import unknown
+from benchmarks.choosing.options import given, results_option, selection_options
+from benchmarks.choosing.scenarios import SCENARIOS
+from benchmarks.choosing.selection import Draft, Selection, expand
+from benchmarks.preparing.certify import LONG_SIZES, Request, certify, prepare
+from benchmarks.running.forecast import say_if_long
+from benchmarks.running.progress import RunProgress
+from harness.certifying.answers import Cost
+from harness.errors import Refused
+from results.certificates.certificate import Certificate, place, read_certificate, read_certificates, write_certificate
+
+CERTIFIED = ("full", "freeze-conv", "two-stage")
+"""The scenarios that are certified where none is named."""
+MEANINGLESS = ("backend", "model", "seeds", "epochs", "data", "limit", "idiom", "no_dropout")
+"""Options of `run` that a certificate fixes itself."""
+LEVELS = ("P0", "P1", "P2", "P3", "P4")
+
+
+@click.command
+@click.argument("model")
+@click.option("--backends", nargs=2, required=True, help="the two arms, such as pytorch keras3, or pytorch keras3-jax")
+@selection_options(*MEANINGLESS)
+@click.option(
+    "--level", type=click.Choice(LEVELS), default="P3", show_default=True, help="exit with 1 below this level"
+)
+@click.option("--long", is_flag=True, help="every scenario, and images of 224 px and of an odd size besides")
+@click.option("--fresh", is_flag=True, help="do not accept a certificate made before")
+@click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
+@click.option("--quiet", is_flag=True, help="no progress, only the outcome")
+@results_option
+def command(
+    model: str, backends: tuple[str, str], level: str, long: bool, fresh: bool, results: Path, **options: Any
+) -> None:
+    """Prove how equal MODEL is in two backends, and write a certificate that ratios in a table then cite.
+
+    Without --checkpoint both start from random values. P0: same architecture; P1: same outputs; P2: same gradients; P3:
+    the scenarios train alike; P4: same conventions. The last line is the level reached.
+    """
+    catalogue = read_catalogue(options["plugin"])
+    request = _request(model, backends, long, given(options), catalogue)
+    with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
+        prepared = prepare(request, catalogue, progress.on_event)
+        path = place(results, model, prepared.key)
+        certificate = None if fresh else _cached(path)
+        if certificate is None:
+            if not options["quiet"]:
+                announce(request, results)
+            certificate = certify(request, prepared, catalogue, progress.on_event)
+            write_certificate(results, certificate, prepared.key)
+    _print(certificate, path)
+    sys.exit(0 if certificate.level() >= LEVELS.index(level) else 1)
+
+
+def _request(model: str, names: tuple[str, str], long: bool, chosen: dict[str, Any], catalogue: Catalogue) -> Request:
+    if not catalogue.offering(model):
+        raise Refused(unknown("model", model, {m for facts in catalogue.backends.values() for m in facts.models}))
+    engines = chosen.pop("engine", ())
+    scenarios = chosen.pop("scenario", tuple(SCENARIOS) if long else CERTIFIED)
+    one, other = (_drafts(model, name, engines, scenarios, chosen, catalogue) for name in names)
+    size = one[0].case.image_size
+    sizes = (size, *(side for side in LONG_SIZES if side != size)) if long else (size,)
+    return Request((one, other), sizes, "checkpoint" in chosen)
+
+
+def _drafts(
+    model: str,
+    name: str,
+    engines: tuple[str, ...],
+    scenarios: tuple[str, ...],
+    chosen: dict[str, Any],
+    catalogue: Catalogue,
+) -> list[Draft]:
+    backend, _, engine = name.partition("-") if name not in catalogue.backends else (name, "", "")
+    if backend not in catalogue.backends:
+        raise Refused(unknown("backend", name, catalogue.backends))
+    if model not in catalogue.backends[backend].models:
+        raise Refused(f"{model} has no twin in {backend}: only {' and '.join(catalogue.offering(model))} has it")
+    own = (engine,) if engine else tuple(e for e in engines if e in catalogue.backends[backend].engines)
+    wanted = {"recipe": "embedded", **chosen, "backend": (backend,), "engine": own, "model": (model,)}
+    drafts = expand(Selection(**wanted, scenario=scenarios), catalogue)
+    if len(drafts) != len(scenarios):
+        raise Refused("a certificate is for one precision, layout, head and engine; name each of them once")
+    return drafts
+
+
+def announce(request: Request, results: Path) -> None:
+    """Say on stderr that it takes long, if an earlier certificate of the same networks and scenarios did."""
+    one, other = (drafts[0].case for drafts in request.arms)
+    wanted = (one.model, {one.backend_name, other.backend_name}, {scenario.name for scenario in request.scenarios})
+    for made in read_certificates(results).all:
+        if (made.model, {arm.backend for arm in made.arms}, {*made.scenarios}) == wanted:
+            say_if_long(made.seconds, made.seconds, "--scenario chooses fewer scenarios")
+            return
+
+
+def _cached(path: Path) -> Certificate | None:
+    try:
+        return read_certificate(path) if path.exists() else None
+    except ValueError as error:
+        click.echo(f"! {error}", err=True)
+        return None
+
+
+def _print(certificate: Certificate, path: Path) -> None:
+    one, other = certificate.arms
+    start = certificate.checkpoint or "random values"
+    click.echo(f"{certificate.model}, {one.backend} against {other.backend}, {certificate.precision}, from {start}")
+    for check in certificate.checks:
+        sign = "ok " if check.passed else "NO "
+        where = f" ({check.where})" if check.where else ""
+        name = f"{check.scenario}: " if check.scenario else ""
+        click.echo(
+            f"{sign} P{check.level} {check.rule:4} {name}{check.what}: {check.worst:.2g} of {check.limit:.2g}{where}"
+        )
+        if check.note:
+            click.echo(f"{'':12}{check.note}")
+    for arm in certificate.arms:
+        for own, stand_in in arm.stand_ins.items():
+            click.echo(f"{arm.backend}: {stand_in} stands in for {own}")
+        for own, stand_in in arm.stand_ins_in_float64.items():
+            click.echo(f"{arm.backend}: {stand_in} stands in for {own} in float64, which is never timed")
+        if arm.cost:
+            click.echo(_cost(arm.backend, arm.cost))
+    for scenario in certificate.scenarios:
+        click.echo(f"{scenario}: P{certificate.level(scenario)}")
+    click.echo(str(path))
+    level = certificate.level()
+    click.echo(f"P{level}" if level >= 0 else "not even P0")
+
+
+def _cost(backend: str, cost: Cost) -> str:
+    times = f"{1000 * cost.stand_ins_s:.1f} and {1000 * cost.own_s:.1f} ms"
+    what = f"a step of {cost.scenario} takes {cost.ratio:.2f} × that with the framework's own"
+    return f"{backend}: with them {what} ({times})"

@@ -1,0 +1,49 @@
+"""`noise`: what this machine can resolve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.choosing.options import given, results_option, selection_options
+from benchmarks.comparing.arms import drafts, read_arms
+from benchmarks.comparing.budget import SHORTER, limit_options, read_limits
+from benchmarks.comparing.cost import total
+from benchmarks.comparing.session import comparing
+from benchmarks.running.forecast import say_if_long
+from harness.errors import Declined
+from results.storage.comparison import LOOKS
+from results.verdicts.comparison_text import as_text
+from results.verdicts.noise import resolution, sentences
+
+
+@click.command
+@selection_options("seeds")
+@limit_options("turn", "budget", "timeout", "quiet")
+@click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
+@results_option
+def command(results: Path, **options: Any) -> None:
+    """Compare each case with itself, in all of 20 pairs, and say what changes this machine can see, and with how many
+    pairs. The comparison is stored with the purpose `noise`.
+    """
+    catalogue = read_catalogue(options["plugin"])
+    specs = read_arms((), (), (), (), catalogue)
+    cases = drafts(specs, given(options), catalogue)
+    limits = read_limits(options, seeds=0, every_pair=True, confirm=False)
+    with comparing(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as sitting:
+        questions = sitting.questions(specs, cases, None)
+        if not options["quiet"]:
+            say_if_long(*total(cases, limits, results, catalogue), SHORTER)
+        found = sitting.measure(questions, "noise")
+    click.echo(as_text(found.comparisons), nl=False)
+    problems = [*found.failed]
+    for one in found.comparisons:
+        if one.findings[0].replicates < LOOKS[0]:
+            problems.append(f"{one.label}: {one.findings[0].replicates} pairs are too few; give a larger --budget")
+        else:
+            click.echo("\n".join(sentences(resolution(one))))
+    if problems:
+        raise Declined("; ".join(problems))

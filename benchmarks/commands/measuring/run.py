@@ -1,0 +1,177 @@
+"""`run`: prepare, measure, store, and print the table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+from msgspec.structs import replace
+from rich.console import Console
+
+from benchmarks.choosing.catalogue import Catalogue, read_catalogue
+from benchmarks.choosing.names import unknown
+from benchmarks.choosing.options import given, results_option, selection_options
+from benchmarks.choosing.selection import Draft, Selection, expand, in_turns, read_suite
+from benchmarks.choosing.suites import SUITES
+from benchmarks.preparing.missing_certificates import Asked, lacking, make
+from benchmarks.preparing.plan import Preparation
+from benchmarks.running.execute import execute, exit_code
+from benchmarks.running.forecast import expected_s, forecast, say_if_long
+from benchmarks.running.own_process import begin_afresh
+from benchmarks.running.progress import RunProgress
+from harness.errors import Refused
+from harness.process.machine import describe_machine, environment
+from harness.running.evaluate import TRAIN_SAMPLE
+from harness.running.record import Record
+from harness.spec import key
+from results.certificates.certificate import read_certificates
+from results.storage.run_files import open_run, unfinished
+
+CHOOSING = ("backend", "engine", "model", "scenario", "data")
+"""Options that say which cases; without any of them, and without --suite, the default suite is run."""
+NAMED_BY_HAND = ("backend", "engine", "model", "device", "precision", "layout", "compile", "input", "checkpoint")
+"""Options after which a skipped case is a failure: it was asked for by name."""
+CERTIFY = ("auto", "never", "require")
+REPORTED = 40_000_000
+"""Bytes of stored runs, about 10 000 processes, up to which the report at the end of a run is about all of them."""
+
+
+@click.command
+@click.option("--suite", help=f"{', '.join(SUITES)}, or a TOML file; default: default, unless cases are named")
+@selection_options()
+@click.option("--strict", is_flag=True, help="fail a case whose checkpoint does not fit completely")
+@click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
+@click.option("--save-model", type=click.Path(file_okay=False), help="keep the fine-tuned networks in this folder")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1800.0,
+    show_default=True,
+    help="seconds that a case may take",
+)
+@click.option("--target", type=click.FloatRange(0, 1), help="validation accuracy for the table's time to accuracy")
+@click.option(
+    "--certify",
+    type=click.Choice(CERTIFY),
+    default="auto",
+    show_default=True,
+    help="certificates that the cases lack: make them first; do not; make them, and end with 3 where one is missing",
+)
+@click.option(
+    "--train-sample",
+    type=click.IntRange(min=1),
+    help=f"training images evaluated after each epoch; default: {TRAIN_SAMPLE}",
+)
+@click.option("--wide", is_flag=True, help="every column of the table; see `table --wide`")
+@click.option("--explain", is_flag=True, help="name the rule behind each note of the table, such as V46")
+@click.option("--resume", is_flag=True, help="go on with the last unfinished run: only what is missing")
+@click.option("--dry-run", is_flag=True, help="print the cases with expected time and disk, and stop")
+@click.option("--quiet", is_flag=True, help="no progress, only the table")
+@click.option("--report/--no-report", default=True, help="write report.html into the results folder; default: do")
+@results_option
+def command(suite: str | None, results: Path, **options: Any) -> None:
+    """Run fine-tune scenarios, each case in a fresh process, and tabulate what they said.
+
+    Without options: the default suite on the embedded task; no network needed. Options that can be given several times
+    are combined as a product.
+    """
+    selections, catalogue = _what(suite, options)
+    drafts = in_turns([draft for selection in selections for draft in expand(selection, catalogue)])
+    if options["dry_run"]:
+        kept = options["save_model"] is not None
+        click.echo(forecast([draft.case for draft in drafts], results, catalogue, kept=kept))
+        return
+    file, records = _run(drafts, catalogue, results, options)
+    with _report(results, file) if options["report"] else nullcontext():
+        unproved = _print_table(file, results, options)
+    sys.exit(exit_code(records, any(options[name] for name in NAMED_BY_HAND)) or unproved)
+
+
+def _what(suite: str | None, options: dict[str, Any]) -> tuple[list[Selection], Catalogue]:
+    wanted = given(options)
+    if suite is None and any(name in wanted for name in CHOOSING):
+        return [Selection(**wanted)], read_catalogue(options["plugin"])
+    name = suite or "default"
+    if name in SUITES:
+        return [replace(one, **wanted) for one in SUITES[name].selections], read_catalogue(options["plugin"])
+    if not Path(name).is_file():
+        raise Refused(unknown("suite", name, SUITES))
+    selections, scenarios = read_suite(Path(name))
+    return [replace(one, **wanted) for one in selections], read_catalogue(options["plugin"], scenarios)
+
+
+def _run(
+    drafts: list[Draft], catalogue: Catalogue, results: Path, options: dict[str, Any]
+) -> tuple[Path, list[Record]]:
+    machine = describe_machine()
+    earlier = unfinished(results, machine) if options["resume"] else None
+    if options["resume"] and earlier is None:
+        raise Refused(f"--resume: no unfinished run of this machine in {results}")
+    with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
+        preparation = Preparation(catalogue, progress.on_event)
+        asked = _prepare(drafts, preparation, options)
+        progress.say(preparation.said_of_data())
+        done = earlier.done if earlier else frozenset()
+        asked = [one for one in asked if key(one.planned.case) not in done]
+        plan = [planned for _, planned in asked]
+        if not options["quiet"]:
+            cases = [draft.case for draft, planned in asked if planned.job is not None]
+            seconds = sum(expected_s(cases, results, catalogue))
+            say_if_long(seconds, seconds, "--dry-run says it case by case, --model and --scenario choose fewer cases")
+        if options["certify"] != "never":
+            requests = lacking(asked, catalogue, read_certificates(results), machine)
+            for problem in make(requests, catalogue, results, progress.on_event):
+                click.echo(f"! {problem}", err=True)
+        planned_keys = [key(planned.case) for planned in plan]
+        with open_run(
+            results,
+            command=sys.argv[1:],
+            planned=planned_keys,
+            machine=machine,
+            environment=environment(),
+            resume=earlier,
+        ) as writer:
+            progress.expect(len(plan))
+            try:
+                records = execute(plan, writer, machine, options["timeout"], progress.on_event)
+            except KeyboardInterrupt:
+                writer.finish("interrupted")
+                click.echo(f"{writer.path} keeps what was measured; --resume goes on", err=True)
+                raise
+            writer.finish()
+    return writer.path, records
+
+
+def _prepare(drafts: list[Draft], preparation: Preparation, options: dict[str, Any]) -> list[Asked]:
+    keep = str(Path(options["save_model"]).resolve()) if options["save_model"] else None
+    wishes = {"strict": options["strict"], "train_sample": options["train_sample"]}
+    return [Asked(draft, preparation.plan(draft, keep, **wishes)) for draft in drafts]
+
+
+def _print_table(file: Path, results: Path, options: dict[str, Any]) -> int:
+    # pandas is imported only now: while workers measure, the parent stays small.
+    from benchmarks.commands.reading.table import print_table
+    from results.tables.sheet import Style
+
+    style = Style(options["wide"], options["explain"])
+    return print_table(file, results, options["target"], style=style, require=options["certify"] == "require")
+
+
+@contextmanager
+def _report(results: Path, file: Path) -> Iterator[None]:
+    """Make the report while the block runs, and print where it is afterwards."""
+    # In a process of its own: whatever happens there costs neither the run nor its exit code.
+    small = sum(one.stat().st_size for one in (results / "runs").rglob("*.jsonl")) <= REPORTED
+    what, of = (results, "") if small else (file, f" of this run alone, since {results} holds more than it can show")
+    with begin_afresh("report", "--results", str(what), "--out", str(results / "report.html")) as process:
+        yield
+        stdout, stderr = process.communicate()
+    if not stdout.strip():
+        why = (stderr.strip() or f"exit code {process.returncode}").splitlines()[-1]
+        click.echo(f"there is no report: {why.removeprefix('error: ').removeprefix('Error: ')}", err=True)
+    else:
+        click.echo(f"the report{of}: {stdout.strip()}", err=True)

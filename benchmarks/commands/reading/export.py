@@ -1,0 +1,180 @@
+"""`export`: what was measured, for other programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+import click
+
+from benchmarks.choosing.names import unknown
+from harness.errors import Declined, Refused
+from results.certificates.certificate import read_certificates
+from results.storage.folder import RESULTS
+from results.tables.metric import METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Target = Literal["tensorboard", "mlflow", "markdown", "csv", "parquet", "pytest-benchmark", "badge"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+SERVER = "MLFLOW_TRACKING_URI"
+
+
+class Wish(NamedTuple):
+    """What the options say beside the records and the target."""
+
+    path: Path
+    out: str | None
+    metric: str | None
+    label: str | None
+    goal: float | None
+    experiment: str
+
+
+@click.command
+@click.argument("path", type=click.Path(path_type=Path), default=RESULTS)
+@click.option("--to", "target", type=click.Choice(TARGETS), required=True)
+@click.option("--out", help="file instead of the terminal; for tensorboard a folder, for mlflow the server's address")
+@click.option("--where", multiple=True, metavar="NAME=VALUE", help="only records whose column has this value")
+@click.option("--metric", type=click.Choice(tuple(METRICS)), help="what a badge shows")
+@click.option("--label", help="what stands on the left of a badge")
+@click.option("--target", "goal", type=click.FloatRange(0, 1), help="validation accuracy for the time to accuracy")
+@click.option("--experiment", default="finetune-bench", show_default=True, help="MLflow experiment")
+def command(
+    path: Path,
+    target: Target,
+    out: str | None,
+    where: tuple[str, ...],
+    metric: str | None,
+    label: str | None,
+    goal: float | None,
+    experiment: str,
+) -> None:
+    """Write the records of PATH (a results folder, or the file of one run) in the form of another program.
+
+    tensorboard: event files, a run per process. mlflow: a run per process on a server. markdown: a summary for a pull
+    request. csv, parquet: a row per process. pytest-benchmark: its JSON. badge: an SVG image of one figure, or, if OUT
+    ends in .json, the JSON for shields.io.
+    """
+    from results import load
+
+    frame = _chosen(load(path), where)
+    wish = Wish(path, out, metric, label, goal, experiment)
+    try:
+        code = _export(frame, target, wish)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("benchmarks", "results", "backends", "harness"):
+            raise
+        package = f"pip install 'finetune-bench[{target}]'"
+        raise Declined(f"--to {target} needs {error.name}, which is not installed here; {package}") from error
+    for warning in frame.attrs["warnings"]:
+        click.echo(f"! {warning}", err=True)
+    unread = any(frame.attrs["unread"].get(fault) for fault in ("unreadable", "future"))
+    sys.exit(code or (3 if unread or frame.attrs["missing"] else 0))
+
+
+def _chosen(frame: pd.DataFrame, where: tuple[str, ...]) -> pd.DataFrame:
+    flat = [name for name in frame.columns if frame[name].dtype != object]
+    for condition in where:
+        name, sign, value = condition.partition("=")
+        if not sign:
+            raise Refused(f"--where {condition} is no NAME=VALUE; write for example backend=pytorch")
+        if name not in flat:
+            raise Refused(f"--where: {unknown('column', name, flat)}")
+        known = frame[name].astype("string")
+        if not (known == value).any():
+            raise Refused(f"--where {condition} leaves no record; {name} is {_some(known)}")
+        frame = frame[(known == value).fillna(False)]
+    return frame
+
+
+def _some(values: pd.Series[str]) -> str:
+    names = [str(value) for value in values.dropna().unique()]
+    return ", ".join(names[:8]) + (" …" if len(names) > 8 else "") if names else "empty"
+
+
+def _export(frame: pd.DataFrame, target: Target, wish: Wish) -> int:
+    if target == "tensorboard":
+        return _event_files(frame, wish)
+    if target == "mlflow":
+        return _runs(frame, wish)
+    if target in ("markdown", "badge"):
+        return _from_table(frame, target, wish)
+    if target == "pytest-benchmark":
+        from results.exports.benchmark_json import as_benchmark_json
+
+        return _deliver(as_benchmark_json(frame), wish.out)
+    from results.exports.processes import as_csv, as_parquet
+
+    return _deliver(as_csv(frame) if target == "csv" else as_parquet(frame), wish.out)
+
+
+def _event_files(frame: pd.DataFrame, wish: Wish) -> int:
+    from results.exports.event_files import write_event_files
+
+    if wish.out is None:
+        raise Refused("--to tensorboard writes a folder; name it with --out, then run `tensorboard --logdir` on it")
+    try:
+        written, left_out = write_event_files(frame, Path(wish.out))
+    except OSError as error:
+        raise Refused(f"--out {wish.out} cannot be written ({error.strerror})") from error
+    rest = f"; {left_out} that never trained left out" if left_out else ""
+    click.echo(f"{len(written)} runs written to {wish.out}{rest}", err=True)
+    return 0 if written else 3
+
+
+def _runs(frame: pd.DataFrame, wish: Wish) -> int:
+    from results.exports.tracking import send_runs
+
+    server = wish.out or os.environ.get(SERVER)
+    if not server:
+        raise Refused(f"--to mlflow needs a server: --out http://HOST:PORT, or {SERVER}; `mlflow server` starts one")
+    sent = send_runs(frame, server, wish.experiment)
+    click.echo(f"{sent.created} runs created in {wish.experiment}, {sent.present} were there already", err=True)
+    return 0
+
+
+def _from_table(frame: pd.DataFrame, target: Target, wish: Wish) -> int:
+    from results import table
+    from results.rules.table_rules import unfollowed
+
+    rows = table(frame, wish.goal)
+    lost = unfollowed(rows, frame)
+    frame.attrs["warnings"] = rows.attrs["warnings"] = [*rows.attrs["warnings"], *lost]
+    if target == "markdown":
+        from results.exports.pull_request import as_summary
+
+        content = as_summary(rows, read_certificates(wish.path)).encode()
+    else:
+        content = _badge(rows, wish)
+    return _deliver(content, wish.out, text=target == "markdown") or (1 if lost else 0)
+
+
+def _badge(rows: pd.DataFrame, wish: Wish) -> bytes:
+    from results.exports.badge import as_endpoint, as_svg, badge
+
+    if wish.metric is None:
+        raise Refused(f"a badge shows one figure; name it with --metric, one of {', '.join(METRICS)}")
+    if rows.empty:
+        raise Refused("a badge shows a case of its own, and here are only arms of comparisons; `run` measures one")
+    if len(rows) > 1:
+        names = ("backend", "engine", "model", "scenario", "dataset", "status", "machine", "environment", "version")
+        differing = [f"{name} ({_some(rows[name])})" for name in names if len(rows[name].unique()) > 1]
+        raise Refused(f"a badge shows one case and here are {len(rows)}; choose with --where: {'; '.join(differing)}")
+    shown = badge(rows.iloc[0].to_dict(), wish.metric, wish.label)
+    return as_endpoint(shown) if str(wish.out).endswith(".json") else as_svg(shown).encode()
+
+
+def _deliver(content: bytes, out: str | None, *, text: bool = False) -> int:
+    """`text` is for people and goes to a terminal in its encoding; other content is written as it is."""
+    if out is None:
+        click.echo(content.decode() if text else content, nl=False)
+        return 0
+    try:
+        Path(out).write_bytes(content)
+    except OSError as error:
+        raise Refused(f"--out {out} cannot be written ({error.strerror})") from error
+    return 0

@@ -1,0 +1,140 @@
+"""What `show` shows; these functions run in a worker, because they open a session or read pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+
+from benchmarks.datasets.contact_sheet import sheet
+from harness.contract import BUFFERS, Layer, Session, Tensor
+from harness.data.checkpoint import read_checkpoint
+from harness.errors import Declined, Refused
+from harness.plugins import find_model
+from harness.running.run import starting_arrays
+from harness.spec import Case, Stage
+
+CLASSES = 2
+"""Classes of the head that `show` puts on a network."""
+
+
+class Trainable(msgspec.Struct, frozen=True, kw_only=True):
+    """What one stage of a scenario trains."""
+
+    scenario: str
+    stage: int
+    parameters: int
+    share: float
+    blocks: str
+
+
+class ModelView(msgspec.Struct, frozen=True, kw_only=True):
+    """A model as a session has it."""
+
+    image_size: int
+    layers: tuple[Layer, ...]
+    backbone: int
+    head: int
+    buffers: int
+    macs: int
+    load: str
+    trainable: tuple[Trainable, ...]
+
+
+class TensorView(msgspec.Struct, frozen=True, kw_only=True):
+    """One tensor's values."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    role: str
+    part: str
+    mean: float
+    std: float
+    low: float
+    high: float
+    values: str
+
+
+def view_model(cases: list[dict[str, Any]], checkpoint: str | None, plugins: list[str]) -> ModelView:
+    """Layers and parameters of the cases' common model, and what each case's scenario trains."""
+    wanted = msgspec.convert(cases, list[Case])
+    session, load = _open(wanted[0], checkpoint, plugins)
+    tensors = list(session.state())
+    counted = {"backbone": 0, "head": 0, "buffers": 0}
+    for tensor in tensors:
+        counted["buffers" if tensor.role in BUFFERS else tensor.part] += tensor.array.size
+    layers = tuple(session.layers())
+    return ModelView(
+        image_size=wanted[0].image_size,
+        layers=layers,
+        **counted,
+        macs=sum(layer.macs for layer in layers),
+        load=load,
+        trainable=tuple(
+            _trainable(tensors, case.scenario.name, number, stage)
+            for case in wanted
+            for number, stage in enumerate(case.scenario.stages, 1)
+        ),
+    )
+
+
+def view_tensor(cases: list[dict[str, Any]], checkpoint: str | None, plugins: list[str], tensor: str) -> TensorView:
+    """Values of one tensor. Raises `Refused` with the nearest names."""
+    from benchmarks.choosing.names import unknown
+
+    session, _ = _open(msgspec.convert(cases[0], Case), checkpoint, plugins)
+    found = {t.name: t for t in session.state()}
+    if tensor not in found:
+        raise Refused(unknown("tensor", tensor, found))
+    array = found[tensor].array
+    return TensorView(
+        name=tensor,
+        shape=array.shape,
+        dtype=str(array.dtype),
+        role=found[tensor].role,
+        part=found[tensor].part,
+        mean=float(array.mean()),
+        std=float(array.std()),
+        low=float(array.min()),
+        high=float(array.max()),
+        values=np.array2string(array, threshold=200, precision=6),
+    )
+
+
+def contact_sheet(dataset: str, path: str, case: dict[str, Any]) -> None:
+    """Write the images of a prepared dataset as a network gets them."""
+    wanted = msgspec.convert(case, Case)
+    sheet(Path(dataset), Path(path), augmentations=wanted.augment, seed=wanted.seed)
+
+
+def _open(case: Case, checkpoint: str | None, plugins: list[str]) -> tuple[Session, str]:
+    backend, model = find_model(case.backend, case.model, plugins)
+    reason = backend.decline(case)
+    if reason:
+        raise Declined(reason)
+    session = backend.open_session(case, model, CLASSES)
+    classes = tuple(f"class {number}" for number in range(CLASSES))
+    # Whatever the scenario: a checkpoint that is named is shown, and without one there is nothing to start from.
+    case = replace(case, scenario=replace(case.scenario, start="checkpoint" if checkpoint else "random"))
+    loaded = read_checkpoint(checkpoint) if checkpoint else None
+    start, report = starting_arrays(session, case, model, loaded, classes)
+    session.load(start)
+    return session, report.sentence() if report else ""
+
+
+def _trainable(tensors: list[Tensor], scenario: str, number: int, stage: Stage) -> Trainable:
+    parameters = [t for t in tensors if t.role not in BUFFERS]
+    free = sum(t.array.size for t in parameters if not stage.is_frozen(t.part, t.block))
+    blocks = sorted({t.block for t in parameters if t.part == "backbone"})
+    fixed = [block for block in blocks if stage.is_frozen("backbone", block)]
+    return Trainable(
+        scenario=scenario,
+        stage=number,
+        parameters=int(free),
+        share=free / max(1, sum(t.array.size for t in parameters)),
+        blocks=f"{len(fixed)} of {len(blocks)}",
+    )

@@ -1,0 +1,1 @@
+"""Everything that a case needs before it is measured: data, checkpoints and certificates."""

@@ -1,0 +1,203 @@
+"""Make a certificate: both arms, each precision in a process of its own, and their answers held against each other."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import psutil
+from msgspec.structs import replace
+
+import backends
+import harness
+from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.choosing.selection import Draft
+from benchmarks.preparing.plan import Preparation
+from harness import PROTOCOL
+from harness.certifying.answers import ArmFacts
+from harness.certifying.questions import STEPS, TRAINED_AT
+from harness.errors import Declined, Refused
+from harness.process.launch import Event, launch
+from harness.spec import Job, Precision, Scenario
+from results.certificates.certificate import Arm, Certificate, essence, packages, seal
+from results.certificates.evidence import Answers, Pair, open_answers
+from results.certificates.proof import prove
+
+LONG_SIZES = (224, 75)
+"""Further image sizes of a long certificate: the usual one, and an odd one."""
+DATA = "embedded"
+"""The data that certificates are made with; what they prove does not depend on it."""
+
+
+class Request(NamedTuple):
+    """A certificate to be made: per arm one draft for each scenario, and the sides of the images for P0 to P2.
+
+    Without `priced` it does not say what the stand-ins cost, which is no part of the proof and takes long to measure.
+    """
+
+    arms: tuple[list[Draft], list[Draft]]
+    sizes: tuple[int, ...]
+    with_checkpoint: bool
+    priced: bool = True
+
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """As they were asked for."""
+        return tuple(draft.case.scenario for draft in self.arms[0])
+
+    @property
+    def label(self) -> str:
+        """What is certified, for people."""
+        one, other = (drafts[0].case for drafts in self.arms)
+        return f"{one.model} in {one.backend_name} and {other.backend_name}"
+
+
+class Prepared(NamedTuple):
+    """The jobs of both arms, and sixteen hex digits of everything that an answer could depend on."""
+
+    arms: tuple[list[Job], list[Job]]
+    key: str
+
+
+def prepare(request: Request, catalogue: Catalogue, on_event: Callable[[Event], None]) -> Prepared:
+    """Data and checkpoint once, then the jobs. Raises `Refused` or `Declined` where there is nothing to certify."""
+    preparation = Preparation(catalogue, on_event)
+    one, other = (
+        [_job(_rehearsed(draft, request.with_checkpoint), preparation) for draft in drafts] for drafts in request.arms
+    )
+    installed = [_packages(jobs[0], catalogue) for jobs in (one, other)]
+    content = [PROTOCOL, one, other, request.sizes, request.priced, _code(), *installed]
+    return Prepared((one, other), _digest(content)[:16])
+
+
+def certify(
+    request: Request, prepared: Prepared, catalogue: Catalogue, on_event: Callable[[Event], None]
+) -> Certificate:
+    """Run both arms in float64 and in their own precision, two processes at a time, and judge. Takes minutes."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="finetune-bench-") as scratch, ThreadPoolExecutor(2) as pool:
+        # The second arm first: it is mostly the one that compiles, and whatever takes long should not begin last.
+        asked = [
+            pool.submit(_ask, request, jobs, precision, Path(scratch) / f"{precision}-{number}", on_event)
+            for number, jobs in reversed(tuple(enumerate(prepared.arms)))
+            for precision in ("fp64", prepared.arms[0][0].case.precision)
+        ]
+        wide_other, narrow_other, wide_one, narrow_one = _all_of(asked, pool)
+        pair = Pair((wide_one, wide_other), (narrow_one, narrow_other))
+        scenarios = [replace(job.case.scenario) for job in prepared.arms[0]]
+        checks = prove(pair, scenarios)
+        sides = zip(prepared.arms, pair.narrow, pair.wide, strict=True)
+        arms = tuple(arm_of(jobs[0], narrow, wide, catalogue) for jobs, narrow, wide in sides)
+    case = prepared.arms[0][0].case
+    # A scenario that starts from random values has no checkpoint, and may be the first.
+    pretrained = next((job.case for job in prepared.arms[0] if job.case.checkpoint), case)
+    return seal(
+        Certificate(
+            model=case.model,
+            precision=case.precision,
+            layout=case.layout,
+            head=case.head,
+            compile=case.compile,
+            idiom=case.idiom,
+            checkpoint=pretrained.checkpoint if request.with_checkpoint else None,
+            checkpoint_sha256=pretrained.checkpoint_sha256 if request.with_checkpoint else None,
+            dataset_sha256=case.dataset_sha256,
+            image_sizes=request.sizes,
+            arms=(arms[0], arms[1]),
+            scenarios={scenario.name: essence(scenario) for scenario in request.scenarios},
+            batch_sizes={one.name: tuple(stage.batch_size for stage in one.stages) for one in request.scenarios},
+            checks=tuple(checks),
+            made=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - started, 1),
+        )
+    )
+
+
+def _all_of(asked: Sequence[Future[Answers]], pool: ThreadPoolExecutor) -> list[Answers]:
+    try:
+        return [future.result() for future in asked]
+    except BaseException:
+        # What the threads wait for must end before they can.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in psutil.Process().children():
+            worker.kill()
+        raise
+
+
+def _rehearsed(draft: Draft, with_checkpoint: bool) -> Draft:
+    scenario = draft.case.scenario
+    stages = tuple(replace(stage, epochs=STEPS) for stage in scenario.stages)
+    start = scenario.start if with_checkpoint else "random"
+    scenario = replace(scenario, stages=stages, start=start)
+    case = replace(
+        draft.case, scenario=scenario, dataset=DATA, image_size=TRAINED_AT, dropout=False, limit=None, input="arrays",
+        workers=0, seed=0, reuse_head=False,
+    )  # fmt: skip
+    return draft._replace(case=case, data=DATA, validation_split=None, splits=None)
+
+
+def _job(draft: Draft, preparation: Preparation) -> Job:
+    planned = preparation.plan(draft)
+    if planned.job is None:
+        raise Declined(planned.skip)
+    return planned.job
+
+
+def _ask(
+    request: Request, jobs: Sequence[Job], precision: Precision, folder: Path, on_event: Callable[[Event], None]
+) -> Answers:
+    case = jobs[0].case
+    arguments: dict[str, Any] = {
+        "jobs": [msgspec.to_builtins(replace(job, case=replace(job.case, precision=precision))) for job in jobs],
+        "sizes": list(request.sizes),
+        "priced": request.priced,
+    }
+    outcome = launch(
+        "harness.certifying.questions:rehearse",
+        arguments,
+        folder=folder,
+        engine=case.engine,
+        on_event=lambda event: on_event({"certifying": f"{case.backend_name} in {precision}", **event}),
+    )
+    if outcome.ending not in ("ok", "skipped", "refused"):
+        raise Refused(f"{case.backend_name} in {precision}: {outcome.reason}")
+    return open_answers(msgspec.json.decode(outcome.require(), type=ArmFacts), folder)
+
+
+def arm_of(job: Job, narrow: Answers, wide: Answers, catalogue: Catalogue) -> Arm:
+    """One side of a certificate, from its answers in the case's own precision and in float64."""
+    facts = narrow.facts
+    return Arm(
+        backend=job.case.backend_name,
+        packages=_packages(job, catalogue),
+        device=facts.device,
+        settings=facts.settings,
+        digests={place: _digest(found) for place, found in facts.start.items()},
+        stand_ins=facts.stand_ins,
+        stand_ins_in_float64=dict(sorted(wide.facts.stand_ins.items() - facts.stand_ins.items())),
+        cost=facts.cost,
+    )
+
+
+def _packages(job: Job, catalogue: Catalogue) -> str:
+    return packages(catalogue.backends[job.case.backend].versions(job.case.engine))
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
+
+
+def _code() -> str:
+    """Digest of the code that answers: a certificate is made again when it changes."""
+    digest = hashlib.sha256()
+    for package in (harness, backends):
+        for file in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()

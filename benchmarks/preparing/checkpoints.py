@@ -1,0 +1,124 @@
+"""Where a pretrained network comes from: a file of any known format, a published one, or the embedded source task.
+
+Whatever it was, it becomes one neutral file in the cache, once; cases name it by its SHA-256.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from benchmarks.choosing.catalogue import Catalogue, read_catalogue
+from benchmarks.choosing.names import unknown
+from benchmarks.preparing.embedded_networks import embedded_network
+from benchmarks.preparing.import_weights import named_checkpoint, own_checkpoint
+from harness.data.checkpoint import (
+    NORMALISATIONS,
+    Bare,
+    Normalisation,
+    read_checkpoint,
+    read_meta,
+)
+from harness.data.weight_files import ending_of, is_safetensors
+from harness.errors import Refused
+from harness.process.launch import Event, launch
+
+
+class Found(NamedTuple):
+    """A neutral checkpoint: where, its SHA-256, and what it is called in a record."""
+
+    path: Path
+    sha256: str
+    name: str
+
+
+def find_checkpoint(
+    source: str,
+    model: str,
+    normalise: str | None,
+    catalogue: Catalogue,
+    source_dataset: Callable[[], tuple[str, str]],
+    on_event: Callable[[Event], None],
+) -> Found:
+    """The checkpoint that `source` means for a model, made or imported if need be.
+
+    `source_dataset` prepares the embedded source task and returns its folder and SHA-256. Raises `Refused` for a bad
+    file, `Declined` for what is not available on this machine.
+    """
+    if source == "embedded":
+        return _found(embedded_network(model, catalogue, source_dataset, on_event), source)
+    names = catalogue.published_names()
+    if source in names:
+        return _found(named_checkpoint(source, model, catalogue), source)
+    path = Path(source)
+    if not path.exists():
+        near = "" if "/" in source or "." in source else f"; {unknown('checkpoint', source, ('embedded', *names))}"
+        raise Refused(f"--checkpoint {source}: no such file{near}")
+    if is_safetensors(path) and _is_neutral(path):
+        meta = read_meta(path)
+        if meta.model != model and _is_known(meta.model) and _is_known(model):
+            raise Refused(f"{path} holds a {meta.model}, not a {model}")
+        with tempfile.TemporaryDirectory() as folder:
+            launch(
+                "benchmarks.preparing.checkpoints:check_file", {"path": str(path.resolve())}, folder=Path(folder)
+            ).require()
+        return Found(path.resolve(), meta.sha256, path.name)
+    return _found(_imported(path, model, normalise, catalogue), path.name)
+
+
+def parse_normalisation(text: str) -> Normalisation:
+    """A named normalisation, or `R,G,B/R,G,B` (mean and std on the scale 0 to 1). Raises `Refused`.
+
+    >>> parse_normalisation("0.5,0.5,0.5/0.25,0.25,0.25").std
+    (0.25, 0.25, 0.25)
+    """
+    if text in NORMALISATIONS:
+        return NORMALISATIONS[text]
+    number = r"\d*\.?\d+"
+    if not re.fullmatch(f"{number},{number},{number}/{number},{number},{number}", text):
+        raise Refused(f"{unknown('normalisation', text, NORMALISATIONS)}; or R,G,B/R,G,B for mean and std")
+    mean, std = (part.split(",") for part in text.split("/"))
+    made = msgspec.convert({"mean": mean, "std": std}, Normalisation, strict=False)
+    if 0 in made.std:
+        raise Refused(f"normalisation {text}: a standard deviation of 0 leaves nothing of the input")
+    return made
+
+
+def check_file(path: str) -> None:
+    """Raise `Refused` if a neutral file cannot be used; runs in a worker, to keep the parent small."""
+    read_checkpoint(path)
+
+
+def _imported(path: Path, model: str, normalise: str | None, catalogue: Catalogue) -> Path:
+    owners = {ending: name for name, facts in reversed(catalogue.backends.items()) for ending in facts.formats}
+    ending = ending_of(path, tuple(owners))
+    if ending is None:
+        raise Refused(f"{path}: no known checkpoint format (known: {', '.join(owners)})")
+    if normalise is None:
+        raise Refused(f"{path} does not say how its inputs are scaled; add --normalise {'|'.join(NORMALISATIONS)}")
+    backend = owners[ending]
+    if model not in catalogue.backends[backend].models:
+        raise Refused(f"{path}: {backend} reads {ending} files but has no model {model}")
+    return own_checkpoint(path, backend, model, parse_normalisation(normalise), catalogue)
+
+
+def _found(neutral: Path, name: str) -> Found:
+    return Found(neutral, read_meta(neutral).sha256, name)
+
+
+def _is_neutral(path: Path) -> bool:
+    try:
+        read_meta(path)
+    except Bare:
+        return False
+    return True
+
+
+def _is_known(model: str) -> bool:
+    # A user's changed network may take what fits of the checkpoint of a known one.
+    return bool(read_catalogue().offering(model))

@@ -1,0 +1,102 @@
+"""Which certificates a plan lacks, and making them before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.choosing.selection import Draft
+from benchmarks.preparing.certify import Request, certify, prepare
+from benchmarks.preparing.plan import Planned
+from harness.errors import Declined, Refused
+from harness.process.launch import Event
+from harness.process.machine import Machine
+from results.certificates.certificate import Certificates, packages, write_certificate
+from results.certificates.scope import Scope, Subject, standing, subject_of_case
+
+
+class Asked(NamedTuple):
+    """A draft and what became of it."""
+
+    draft: Draft
+    planned: Planned
+
+
+class Twins(NamedTuple):
+    """One case in two backends, without a certificate."""
+
+    one: Draft
+    other: Draft
+    scope: Scope
+
+
+def lacking(
+    asked: Iterable[Asked], catalogue: Catalogue, certificates: Certificates, machine: Machine
+) -> list[Request]:
+    """The certificates to be made so that a table of these cases can print ratios; as few as possible.
+
+    A certificate that was made and falls short is not asked for again.
+    """
+    return _requests(_uncertified(asked, catalogue, certificates, machine))
+
+
+def make(
+    requests: Sequence[Request], catalogue: Catalogue, results: Path, on_event: Callable[[Event], None]
+) -> list[str]:
+    """Make and store certificates; returns a sentence for each that cannot be made here."""
+    problems = []
+    for request in requests:
+        on_event({"certifying": request.label, "scenarios": [scenario.name for scenario in request.scenarios]})
+        try:
+            prepared = prepare(request, catalogue, on_event)
+            write_certificate(results, certify(request, prepared, catalogue, on_event), prepared.key)
+        except (Declined, Refused) as reason:
+            problems.append(f"no certificate for {request.label}: {reason}")
+    return problems
+
+
+def _uncertified(
+    asked: Iterable[Asked], catalogue: Catalogue, certificates: Certificates, machine: Machine
+) -> list[Twins]:
+    beside: dict[Scope, dict[str, Draft]] = {}
+    installed = {}
+    for draft, planned in asked:
+        case = planned.case
+        if planned.job is not None and not case.idiom:
+            facts = catalogue.backends[case.backend]
+            installed[case.backend_name] = packages(facts.versions(case.engine))
+            scope = subject_of_case(case, "", machine.device_kind(case.device)).scope
+            beside.setdefault(scope, {}).setdefault(case.backend_name, draft)
+    found = []
+    for scope, drafts in beside.items():
+        (first, one), *others = drafts.items()
+        for name, other in others:
+            ours, theirs = (Subject(backend, installed[backend], scope) for backend in (first, name))
+            stands = standing(ours, theirs, certificates.all)
+            if stands.certificate is None and not stands.fell_short:
+                found.append(Twins(one, other, scope))
+    return found
+
+
+def _requests(twins: Iterable[Twins]) -> list[Request]:
+    """Twins that one certificate can cover, together: those that differ in scenario and image size alone."""
+    requests: dict[tuple[object, ...], Request] = {}
+    for one, other, scope in twins:
+        apart = scope._replace(scenario="", recipe="", start="", batch_size="", image_size=0, checkpoint_sha256=None)
+        backends = (one.case.backend_name, other.case.backend_name)
+        for turn in range(len(requests) + 1):  # a certificate has one recipe of each scenario
+            key = (apart, backends, one.checkpoint, one.normalise, turn)
+            request = requests.get(key, Request(([], []), (), with_checkpoint=False, priced=False))
+            known = {draft.case.scenario.name: draft.case.scenario for draft in request.arms[0]}
+            if known.get(scope.scenario, one.case.scenario) == one.case.scenario:
+                break
+        if scope.scenario not in known:
+            for drafts, draft in zip(request.arms, (one, other), strict=True):
+                drafts.append(draft)
+        requests[key] = request._replace(
+            sizes=tuple(dict.fromkeys((*request.sizes, scope.image_size))),
+            with_checkpoint=request.with_checkpoint or scope.start == "checkpoint",
+        )
+    return list(requests.values())

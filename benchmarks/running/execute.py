@@ -1,0 +1,124 @@
+"""Run planned cases one after the other, each in a fresh process, and store what each said before the next begins."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+
+from benchmarks.preparing.plan import Planned
+from harness.data.dataset import open_dataset
+from harness.entry import RUN_CASE
+from harness.process.environment import HERE, Place
+from harness.process.launch import Event, Outcome, launch
+from harness.process.machine import Machine
+from harness.running.record import Record, Status
+from harness.spec import Case, Job, key, version
+from results.rules.file_rules import Files, file_breaches
+from results.rules.record_rules import judged
+from results.storage.folder import Unwritable, make_folder
+from results.storage.run_files import RunWriter
+
+
+def execute(
+    plan: Iterable[Planned],
+    writer: RunWriter,
+    machine: Machine,
+    timeout_s: float,
+    on_event: Callable[[Event], None],
+) -> list[Record]:
+    """Run every planned case and append its record; returns the records.
+
+    On an interrupt the case in flight is recorded as `interrupted`, the worker is gone, and KeyboardInterrupt goes on.
+    """
+    records = []
+    for planned in plan:
+        on_event({"begin": planned.case.label})
+        if planned.job is None:
+            record = _without_figures(planned.case, "skipped", planned.skip)
+        else:
+            try:
+                record = run_job(planned.job, writer, timeout_s, on_event)
+            except KeyboardInterrupt:
+                writer.append(replace(_without_figures(planned.case, "interrupted", "Ctrl-C"), machine=machine.key))
+                raise
+        record = replace(judged(record), machine=machine.key)
+        writer.append(record)
+        records.append(record)
+        on_event({"end": record})
+    return records
+
+
+def run_job(
+    job: Job, writer: RunWriter, timeout_s: float, on_event: Callable[[Event], None], place: Place = HERE
+) -> Record:
+    """Run a job in a fresh process; its logits are stored, its record is not."""
+    case = job.case
+    with tempfile.TemporaryDirectory(prefix="finetune-bench-") as name:
+        folder = Path(name)
+        outcome = launch(
+            RUN_CASE,
+            {"job": msgspec.to_builtins(job)},
+            folder=folder,
+            cores=case.threads,
+            engine=case.engine,
+            timeout_s=timeout_s,
+            on_event=on_event,
+            place=place,
+        )
+        if outcome.ending == "ok":
+            record = msgspec.json.decode(outcome.value, type=Record)
+            with np.load(folder / "logits.npz", allow_pickle=False) as archive:
+                arrays = dict(archive)
+            files = Files(dataset=open_dataset(job.dataset_path, case.limit), **arrays)
+            meta = files.dataset.meta
+            listed = {"skipped": meta.skipped, "copies": meta.copies} if meta.skipped or meta.copies else None
+            return replace(
+                judged(record, file_breaches(record, files)),
+                logits=writer.put_arrays(arrays),
+                skipped=writer.put_json(listed) if listed else None,
+            )
+        return _of_failure(case, outcome, writer.results_dir)
+
+
+def _of_failure(case: Case, outcome: Outcome, results_dir: Path) -> Record:
+    status: Status = "failed" if outcome.ending == "refused" else outcome.ending
+    record = _without_figures(case, status, outcome.reason, outcome.seconds)
+    if status == "skipped":
+        return record
+    log = results_dir / "logs" / f"{key(case)}-{datetime.now(UTC):%Y%m%dT%H%M%S}.txt"
+    make_folder(results_dir, log.parent)
+    try:
+        shutil.copyfile(outcome.folder / "log.txt", log)
+    except OSError as error:
+        raise Unwritable(results_dir, error) from error
+    return replace(record, artefacts={"log": str(log)})
+
+
+def _without_figures(case: Case, status: Status, reason: str, seconds: float = 0.0) -> Record:
+    return Record(
+        case=case,
+        key=key(case),
+        version=version(case),
+        status=status,
+        reason=reason,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        total_s=seconds,
+    )
+
+
+def exit_code(records: list[Record], wanted_by_name: bool) -> int:
+    """0 if everything was measured; 3 if something failed, nothing was measured, or a case named by hand was skipped.
+
+    In a suite, a backend that is not installed is skipped without being a failure.
+    """
+    measured = any(record.status == "ok" for record in records)
+    failed = any(record.status not in ("ok", "skipped") for record in records)
+    skipped = any(record.status == "skipped" for record in records)
+    return 3 if failed or not measured or (skipped and wanted_by_name) else 0

@@ -1,0 +1,114 @@
+"""What a run will cost: from earlier records of this machine where there are any, else a rough guess."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from benchmarks.choosing.catalogue import Catalogue
+from harness.process.machine import Machine, describe_machine
+from harness.spec import Case
+from results.storage.rows import ProcessRow, scan
+
+START_S = {"pytorch": 6.0, "keras3": 15.0}
+"""Import and build, and for Keras the compiling, on a slow core; other backends take a second."""
+GMACS_PER_CORE_S = 15.0
+"""Multiply-accumulates, in billions, that a core does per second in these networks at their usual efficiency."""
+LONG_S = 600.0
+"""What is expected to take longer says so before it starts."""
+RECORD_BYTES = 60_000
+EMBEDDED_TRAIN, EMBEDDED_EVALUATED = 96, 176
+EMBEDDED_IMAGES = 736
+
+
+def forecast(cases: Sequence[Case], results: Path, catalogue: Catalogue, *, kept: bool = False) -> str:
+    """A line per case with expected seconds, and sums of time and disk. Prepares and measures nothing.
+
+    `kept` says whether networks are kept, whose size only their framework knows.
+    """
+    measured = _measured(results, describe_machine())
+    lines, total, guessed = [], 0.0, 0
+    for case in cases:
+        known = measured.get(_likeness(case))
+        seconds = statistics.median(known) if known else _guess(case, catalogue)
+        guessed += known is None
+        total += seconds
+        lines.append(f"{case.label:60} {'' if known else '~'}{seconds:.0f} s")
+    disk = len(cases) * RECORD_BYTES / 2**20
+    lines.append(f"{len(cases)} cases, about {total / 60:.0f} min; results take about {disk:.1f} MB")
+    if kept:
+        lines.append(f"beside them, {len(cases)} networks are kept, each in two files of its own size")
+    if guessed:
+        lines.append(f"~ {guessed} of them are rough guesses: nothing like them was run on this machine before")
+    pixels = sum(_prepared_bytes(*data) for data in {(case.dataset, case.image_size) for case in cases}) / 2**20
+    lines.append(
+        "data and pretrained networks are prepared once, beside this, and kept in the cache (see `cache`)"
+        + (f"; the data takes about {pixels:.0f} MB of it" if pixels else "")
+    )
+    return "\n".join(lines)
+
+
+def expected_s(cases: Sequence[Case], results: Path, catalogue: Catalogue) -> list[float]:
+    """Seconds that each case took before on this machine, or a guess."""
+    measured = _measured(results, describe_machine())
+    known = (measured.get(_likeness(case)) for case in cases)
+    return [statistics.median(own) if own else _guess(case, catalogue) for case, own in zip(cases, known, strict=True)]
+
+
+def say_if_long(least_s: float, most_s: float, remedy: str) -> None:
+    """Say on stderr how long something takes that may take over ten minutes, and how to make it shorter."""
+    if most_s <= LONG_S:
+        return
+    least, most = (f"{seconds / 60:.0f}" for seconds in (least_s, most_s))
+    span = f"about {most}" if least == most else f"{least} to {most}" if least_s else f"up to {most}"
+    click.echo(f"this is expected to take {span} min; {remedy}", err=True)
+
+
+def _measured(results: Path, machine: Machine) -> dict[tuple[object, ...], list[float]]:
+    found: dict[tuple[object, ...], list[float]] = defaultdict(list)
+    for file in (results / "runs" / machine.key).rglob("*.jsonl"):
+        for line in scan(file):
+            if isinstance(line.row, ProcessRow) and line.row.record.status == "ok":
+                found[_likeness(line.row.record.case)].append(line.row.record.total_s)
+    return found
+
+
+def _likeness(case: Case) -> tuple[object, ...]:
+    epochs = tuple((stage.epochs, stage.batch_size) for stage in case.scenario.stages)
+    return (case.backend_name, case.model, case.scenario.name, epochs, Path(case.dataset).name, case.image_size,
+            case.device, case.precision, case.layout, case.compile, case.input, case.threads, case.limit)  # fmt: skip
+
+
+def _guess(case: Case, catalogue: Catalogue) -> float:
+    gmacs = catalogue.backends[case.backend].models[case.model].gmacs * (case.image_size / 224) ** 2
+    train, evaluated = _images(case.dataset)
+    if case.limit:
+        train, evaluated = min(train, case.limit), min(evaluated, 3 * case.limit)
+    seconds = START_S.get(case.backend, 1.0)
+    for stage in case.scenario.stages:
+        passes = (1 if stage.frozen == "backbone" else 3) * train + evaluated
+        seconds += stage.epochs * passes * gmacs / (GMACS_PER_CORE_S * case.threads)
+    return seconds
+
+
+def _images(dataset: str) -> tuple[int, int]:
+    folder = Path(dataset).expanduser()
+    if not folder.is_dir():
+        return EMBEDDED_TRAIN, EMBEDDED_EVALUATED
+    root = folder / "train" if (folder / "train").is_dir() else folder
+    count = sum(len(files) for _, _, files in os.walk(root))
+    return count, round(1.6 * count)
+
+
+def _prepared_bytes(dataset: str, image_size: int) -> float:
+    """Of uint8 pixels with a rim of a seventh; 0 where it is not known how many images there are."""
+    folder = Path(dataset).expanduser()
+    if folder.is_dir():
+        count = sum(len(files) for _, _, files in os.walk(folder))
+        return count * (image_size * 8 / 7) ** 2 * 3
+    return EMBEDDED_IMAGES * image_size**2 * 3 if dataset == "embedded" else 0

@@ -1,0 +1,173 @@
+"""What a person sees while it runs: a row per case as it is measured, and on a terminal a live line below the rows."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from benchmarks.choosing.names import printable
+from harness.process.launch import Event
+from harness.running.record import Record
+from results.tables.figures import measure
+
+
+class RunProgress:
+    """A context manager whose `on_event` hears preparation and cases. Draws when an event comes, never on a timer."""
+
+    def __init__(self, console: Console, *, quiet: bool = False, now: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._quiet = console, quiet
+        self._live = console.is_terminal and not quiet
+        self._bar = Progress(
+            TextColumn("{task.description}", justify="left"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}"),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task: TaskID | None = None
+        self._total = self._done = 0
+        self._now, self._begun = now, dict[str, tuple[float, float]]()
+        self._announced: set[str] = set()
+
+    def say(self, lines: Iterable[str]) -> None:
+        """Print lines above the live one."""
+        if not self._quiet:
+            for line in lines:
+                self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+
+    def expect(self, cases: int) -> None:
+        """Say how many cases there will be; the time left is told from now on."""
+        self._total = cases
+        self._time_left("cases", 0.0)
+        if self._task is not None:
+            self._bar.remove_task(self._task)  # what was prepared is ready
+        self._task = self._bar.add_task("", total=cases, detail="")
+
+    def on_event(self, event: Event) -> None:
+        """Hear an event; see `execute` and `plan` for what they send."""
+        if "end" in event:
+            self._ended(event["end"])
+        elif "preparing" in event:
+            self._announce(f"preparing {event['preparing']}")
+            self._show(f"preparing {event['preparing']}", "")
+        elif "pretraining" in event:
+            left = self._time_left(event["pretraining"], _share(event))
+            self._announce(f"pretraining {event['pretraining']} (once, then cached)")
+            self._show(f"pretraining {event['pretraining']} (once, then cached)", _epoch(event) + left)
+        elif "scenarios" in event:
+            what = f"certifying {event['certifying']} (once, then kept): {', '.join(event['scenarios'])}"
+            self._announce(what)
+            self._show(what, "")
+        elif "certifying" in event:
+            self._show(f"certifying {event['certifying']}", event.get("asking") or _epoch(event))
+        elif "comparing" in event:
+            self._show(f"comparing {event['comparing']}", _replicate(event) + self._left())
+        elif "begin" in event:
+            if not self._live:
+                self._print(f"{self._count(self._done + 1)} {event['begin']}: ", end="")
+            self._show(event["begin"], f"starting{self._left()}")
+        else:
+            self._show(None, _epoch(event) + self._left(_share(event)))
+
+    def __enter__(self) -> RunProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def _show(self, description: str | None, detail: str) -> None:
+        if self._task is None:
+            self._task = self._bar.add_task("", total=None, detail="")
+        if description is not None:
+            self._bar.update(self._task, description=description)
+        self._bar.update(self._task, detail=detail, refresh=True)
+
+    def _ended(self, record: Record) -> None:
+        self._done += 1
+        if self._task is not None:
+            self._bar.update(self._task, completed=self._done, refresh=True)
+        label = f"{self._count(self._done)} {record.case.label}: " if self._live else ""
+        self._print(f"{label}{_ending(record)}")
+
+    def _count(self, case: int) -> str:
+        return f"[{case}/{self._total}]"
+
+    def _announce(self, what: str) -> None:
+        """Say once, where there is no live line, what is being done."""
+        if not self._live and what not in self._announced:
+            self._announced.add(what)
+            self._print(what)
+
+    def _print(self, text: str, end: str = "\n") -> None:
+        if not self._quiet:
+            self._console.print(text, end=end, highlight=False, markup=False, soft_wrap=True)
+
+    def _left(self, of_this: float = 0.0) -> str:
+        """Time left for all cases, with a share of the one that runs done."""
+        return self._time_left("cases", (self._done + of_this) / self._total) if self._total else ""
+
+    def _time_left(self, work: str, share: float) -> str:
+        """Nothing until some of the work was done since it was first heard of."""
+        began, before = self._begun.setdefault(work, (self._now(), share))
+        if share <= before:
+            return ""
+        left = (self._now() - began) / (share - before) * (1 - share)
+        return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
+
+
+def _share(event: Event) -> float:
+    """How much of a case's epochs is done, its stages taken to be equally long."""
+    if "epoch" not in event:
+        return 0.0
+    return float((event["stage"] - 1 + event["epoch"] / event["epochs"]) / event["stages"])
+
+
+def _epoch(event: Event) -> str:
+    if "epoch" not in event:
+        return str(event.get("detail", ""))
+    stage = f"stage {event['stage']}/{event['stages']}, " if event["stages"] > 1 else ""
+    accuracy = f"{event['val_accuracy']:.1%}"
+    return f"{stage}epoch {event['epoch']}/{event['epochs']}, {event['images_per_s']:.0f} images/s, {accuracy}"
+
+
+def _replicate(event: Event) -> str:
+    if "pair" in event:
+        return f"pair {event['pair']} of at most {event['pairs']}"
+    return f"arm {event['arm']}, seed {event['seed']}"
+
+
+def _ending(record: Record) -> str:
+    return f"{_outcome(record)}{_checkpoint(record)}"
+
+
+def _checkpoint(record: Record) -> str:
+    """What of a checkpoint did not fit, by name, what its import chose, and which rows of its classifier were taken."""
+    if record.load is None:
+        return ""
+    said = "" if record.load.complete else f"; checkpoint: {record.load.sentence()}"
+    said += "".join(f"; checkpoint: {note}" for note in record.load.notes)
+    if record.case.reuse_head:
+        reused = record.load.reused_classes
+        said += f"; head rows reused: {', '.join(map(repr, reused)) if reused else 'none, no class has its name'}"
+    return said
+
+
+def _outcome(record: Record) -> str:
+    if record.status != "ok" or record.test is None:
+        log = record.artefacts.get("log")
+        return f"{record.status} – {record.reason}" + (f" (log: {log})" if log else "")
+    figures = measure(record)
+    speed = f"{figures['throughput']:.0f} images/s, " if math.isfinite(figures["throughput"]) else ""
+    times = f"{figures['train_s']:.1f} s of training, {record.total_s:.0f} s in all"
+    return f"accuracy {record.test.accuracy:.1%}, {speed}{times}"

@@ -1,0 +1,93 @@
+"""Certificates of the two arms, made in this process by the product's own `rehearse` and `prove`."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from backends import reference
+from benchmarks.selftest.arms import FIRST, SECOND
+from harness.certifying.questions import STEPS, rehearse
+from harness.process import machine
+from harness.spec import Job, Scenario
+from results.certificates.certificate import Arm, Certificate, Check, essence, packages, seal
+from results.certificates.evidence import Answers, Pair, open_answers
+from results.certificates.proof import prove
+
+Arms = tuple[Answers, Answers]
+"""What one arm answered in float64 and in float32."""
+
+
+class Rehearsals:
+    """Asks arms, and holds answers against each other. `home` is a scratch folder."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._first = cache(self.ask)
+
+    def compare(self, first: Job, second: Job) -> list[Check]:
+        """Every check of two jobs that differ in the arm; what the first answered once is kept."""
+        one, other = self._first(_encoded(first)), self.ask(_encoded(second))
+        return prove(Pair((one[0], other[0]), (one[1], other[1])), [_rehearsed(first.case.scenario)])
+
+    def ask(self, encoded: bytes) -> Arms:
+        """Both precisions of one arm."""
+        job = msgspec.json.decode(encoded, type=Job)
+        case = replace(job.case, scenario=_rehearsed(job.case.scenario), dropout=False)
+        return self._answer(replace(job, case=replace(case, precision="fp64"))), self._answer(replace(job, case=case))
+
+    def _answer(self, job: Job) -> Answers:
+        with tempfile.TemporaryDirectory(dir=self._home) as folder:
+            facts = rehearse([msgspec.to_builtins(job)], [job.case.image_size], folder, lambda event: None)
+            answers = open_answers(facts, Path(folder))
+            return answers._replace(arrays=dict(answers.arrays))
+
+    def certificate(self, first: Job, second: Job) -> Certificate:
+        """The certificate of two jobs that differ in the arm."""
+        case = first.case
+        installed = packages(machine.versions(reference.PACKAGES))
+        one, other = (
+            Arm(backend=name, packages=installed, device="cpu", settings={}, digests={}) for name in (FIRST, SECOND)
+        )
+        return seal(
+            Certificate(
+                model=case.model,
+                precision=case.precision,
+                layout=case.layout,
+                head=case.head,
+                compile=case.compile,
+                idiom=case.idiom,
+                checkpoint=case.checkpoint,
+                checkpoint_sha256=case.checkpoint_sha256,
+                dataset_sha256=case.dataset_sha256,
+                image_sizes=(case.image_size,),
+                arms=(one, other),
+                scenarios={case.scenario.name: essence(case.scenario)},
+                batch_sizes={case.scenario.name: tuple(stage.batch_size for stage in case.scenario.stages)},
+                checks=tuple(self.compare(first, second)),
+                made="",
+                seconds=0.0,
+            )
+        )
+
+
+def failures(checks: list[Check]) -> list[str]:
+    """A sentence for each check that did not pass."""
+    return [
+        f"P{check.level} {check.scenario or ''}: {check.what}: {check.worst:.2g} of {check.limit:.2g} "
+        f"({check.where}) ({check.rule})"
+        for check in checks
+        if not check.passed
+    ]
+
+
+def _rehearsed(scenario: Scenario) -> Scenario:
+    return replace(scenario, stages=tuple(replace(s, epochs=STEPS) for s in scenario.stages))
+
+
+def _encoded(job: Job) -> bytes:
+    return msgspec.json.encode(job)

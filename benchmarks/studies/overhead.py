@@ -1,0 +1,175 @@
+"""What the harness costs: its own loop and the plain one of a tutorial, in turns, in one process.
+
+    python -m benchmarks.studies.overhead --backend pytorch --model resnet18 --scenario full
+
+Both loops live in threads of one worker and take turns of half a second, ABBA; a pair of turns gives one ratio of
+throughputs, harness over plain. The plain loop stands in `backends/<name>/plain.py`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import statistics
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+
+from benchmarks.choosing.scenarios import RECIPES, SCENARIOS
+from benchmarks.running.terminal import use_stand_ins
+from benchmarks.studies.stepping import Turn, TurnClock
+from harness.clock import empty_step_us
+from harness.data.checkpoint import NORMALISATIONS
+from harness.data.dataset import Split
+from harness.data.feed import Feed, normalise
+from harness.plugins import find_model
+from harness.process.launch import launch
+from harness.process.machine import measuring_threads
+from harness.spec import Case, Stage
+from results.verdicts.estimate import estimate
+
+CLASSES, IMAGES, EPOCHS = 8, 480, 2_000
+TURN_S, WARM_UP_TURNS = 0.5, 2
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """Images per second of each turn, by arm, in the order of the pairs, and what the clock costs by itself."""
+
+    harness: tuple[float, ...]
+    plain: tuple[float, ...]
+    empty_step_us: float = 0.0
+
+    def ratio(self) -> tuple[float, float, float]:
+        """Trimmed mean of the pairs' log-ratios, harness over plain, with its 95 % interval, as `compare` has it.
+
+        Raises ValueError for fewer than five pairs.
+        """
+        found = estimate(np.log(np.array(self.harness) / np.array(self.plain)).tolist(), confidence=0.95)
+        return math.exp(found.value), math.exp(found.low), math.exp(found.high)
+
+
+def measure(case: dict[str, Any], turns: int, turn_s: float = TURN_S) -> Measured:
+    """Let the two loops take turns; runs in a worker."""
+    wanted = msgspec.convert(case, Case)
+    harness, plain = Turn(), Turn()
+    threading.Thread(target=_harness_loop, args=(wanted, harness), daemon=True).start()
+    harness.run(turn_s)
+    threading.Thread(target=_plain_loop, args=(wanted, plain), daemon=True).start()
+    plain.run(turn_s)
+    speeds: dict[str, list[float]] = {"harness": [], "plain": []}
+    arms = {"harness": harness, "plain": plain}
+    for number in range(-WARM_UP_TURNS, turns):
+        for name in ("harness", "plain") if number % 2 == 0 else ("plain", "harness"):
+            steps, seconds = arms[name].run(turn_s)
+            if number >= 0:
+                speeds[name].append(steps * wanted.scenario.stages[0].batch_size / seconds)
+    return Measured(harness=tuple(speeds["harness"]), plain=tuple(speeds["plain"]), empty_step_us=empty_step_us())
+
+
+def _harness_loop(case: Case, turn: Turn) -> None:
+    backend, model = find_model(case.backend, case.model, ())
+    session = backend.open_session(case, model, CLASSES)
+    stage = case.scenario.stages[0]
+    feed = Feed(
+        _pixels(case),
+        batch_size=stage.batch_size,
+        epochs=stage.epochs,
+        seed=0,
+        image_size=case.image_size,
+        normalisation=NORMALISATIONS["imagenet"],
+        augmentations=(),
+        layout=session.batch_layout,
+    )
+    session.train(stage, feed, TurnClock(turn, stage, feed, session))
+
+
+def _plain_loop(case: Case, turn: Turn) -> None:
+    stage, split = case.scenario.stages[0], _pixels(case)
+    facts = {
+        "classes": CLASSES,
+        "batch_size": stage.batch_size,
+        "lr": stage.head_lr,
+        "momentum": stage.optimizer.momentum,
+        "frozen": stage.frozen == "backbone",
+        "live_norm": stage.norm == "batch",
+    }
+    plain = importlib.import_module(f"backends.{case.backend}.plain")
+    images = normalise(split.images, NORMALISATIONS["imagenet"], "nhwc")
+    plain.train(case.model, images, split.labels, facts, turn.step_done)
+
+
+def _pixels(case: Case) -> Split:
+    side = case.image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, side, side, 3), dtype=np.uint8)
+    return Split(pixels, np.arange(IMAGES) % CLASSES, np.arange(IMAGES))
+
+
+@click.command
+@click.option("--backend", default="pytorch", show_default=True)
+@click.option("--engine")
+@click.option("--model", default="resnet18", show_default=True)
+@click.option("--scenario", multiple=True, default=("full", "freeze-conv", "freeze-conv-live-norm"), show_default=True)
+@click.option("--image-size", default=96, show_default=True)
+@click.option("--turns", default=40, show_default=True, help="pairs of turns in a process")
+@click.option("--processes", default=3, show_default=True, help="fresh processes; one alone has its own luck")
+def main(
+    backend: str,
+    engine: str | None,
+    model: str,
+    scenario: tuple[str, ...],
+    image_size: int,
+    turns: int,
+    processes: int,
+) -> None:
+    """Print the throughput of the harness's loop over that of the plain one, with its 95 % interval."""
+    for name in scenario:
+        case = _case(backend, engine, model, name, image_size)
+        said = [_one_process(case, turns) for _ in range(processes)]
+        each = ", ".join(f"{one.ratio()[0]:.3f}" for one in said)
+        whole = Measured(
+            harness=tuple(speed for one in said for speed in one.harness),
+            plain=tuple(speed for one in said for speed in one.plain),
+            empty_step_us=max(one.empty_step_us for one in said),
+        )
+        ratio, low, high = whole.ratio()
+        click.echo(
+            f"{case.label}: {ratio:.3f} of the plain loop ({low:.3f} to {high:.3f}; {len(whole.harness)} pairs; "
+            f"by process {each}; {statistics.median(whole.harness):.0f} images/s; "
+            f"an empty step costs {whole.empty_step_us:.1f} µs)"
+        )
+
+
+def _one_process(case: Case, turns: int) -> Measured:
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = {"case": msgspec.to_builtins(case), "turns": turns}
+        call = "benchmarks.studies.overhead:measure"
+        outcome = launch(call, arguments, folder=Path(folder), cores=case.threads, engine=case.engine)
+    if outcome.ending != "ok":
+        raise click.ClickException(outcome.reason)
+    return msgspec.json.decode(outcome.value, type=Measured)
+
+
+def _case(backend: str, engine: str | None, model: str, scenario: str, image_size: int) -> Case:
+    made = SCENARIOS[scenario](RECIPES["tutorial"])
+    stage: Stage = replace(made.stages[0], epochs=EPOCHS)
+    return Case(
+        backend=backend,
+        engine=engine,
+        model=model,
+        scenario=replace(made, stages=(stage,)),
+        dataset="random pixels",
+        dataset_sha256="",
+        image_size=image_size,
+        threads=measuring_threads(),
+    )
+
+
+if __name__ == "__main__":
+    use_stand_ins()
+    main()

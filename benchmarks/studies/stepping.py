@@ -1,0 +1,120 @@
+"""A training loop held on a leash: it runs for a turn, or for one step, and waits. A tick may block (`contract`)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from harness.clock import Clock
+from harness.contract import Session
+from harness.data.feed import Feed
+from harness.spec import Stage
+
+
+class Turn:
+    """Hands the processor to a loop in another thread until a time is over or a number of steps is done.
+
+    The loop calls `step_done` after every step, and `pause` / `resume` around what is not to be counted. Its thread is
+    started right before the first `run`, which therefore holds all that comes before the first step.
+    """
+
+    def __init__(self) -> None:
+        self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
+        self._deadline = self._started = self._paused = self._excluded = 0.0
+        self._steps = self._most = 0
+        self._running, self._released = True, False
+
+    def run(self, seconds: float, most: int = 2**31) -> tuple[int, float]:
+        """Let the loop run; returns the steps it did and the seconds they took."""
+        self._steps, self._most, self._excluded = 0, most, 0.0
+        self._started = time.perf_counter()
+        self._deadline = self._started + seconds
+        if not self._running:
+            self._go.release()
+        self._done.acquire()
+        self._running = False
+        return self._steps, time.perf_counter() - self._started - self._excluded
+
+    def release(self) -> None:
+        """Hold the loop no longer; it runs to its end."""
+        self._released = True
+        self._go.release()
+
+    def step_done(self) -> None:
+        """Called by the loop after each step."""
+        if self._released:
+            return
+        self._steps += 1
+        if self._steps >= self._most or time.perf_counter() >= self._deadline:
+            self._done.release()
+            self._go.acquire()
+
+    def pause(self) -> None:
+        """Called by the loop: what comes now is not training."""
+        self._paused = time.perf_counter()
+
+    def resume(self) -> None:
+        """Called by the loop: training goes on."""
+        if self._paused:
+            spent = time.perf_counter() - self._paused
+            self._excluded += spent
+            self._deadline += spent
+
+
+class TurnClock(Clock):
+    """The harness's clock, which also takes turns. `synchronise` waits for the device in every step."""
+
+    def __init__(self, turn: Turn, stage: Stage, feed: Feed, session: Session, *, synchronise: bool = False) -> None:
+        super().__init__(
+            steps=stage.epochs * feed.steps_per_epoch,
+            batch_size=stage.batch_size,
+            warmup_steps=0,
+            sync=session.sync,
+            compile_events=session.compile_events,
+            on_epoch_end=lambda epoch: None,
+        )
+        self._turn, self._every_step = turn, session.sync if synchronise else None
+
+    def epoch_begin(self) -> None:
+        """As the clock does; the pause is over."""
+        super().epoch_begin()
+        self._turn.resume()
+
+    def tick(self, loss: Any) -> None:
+        """As the clock does; then the turn may be over."""
+        super().tick(loss)
+        if self._every_step:
+            self._every_step()
+        self._turn.step_done()
+
+    def epoch_end(self) -> None:
+        """As the clock does, outside the turn."""
+        self._turn.pause()
+        super().epoch_end()
+
+
+class Stepper:
+    """`step()` runs one optimizer step of the loop that `run` times, synchronised. Use as a context manager.
+
+    Entering makes the first step, which traces and compiles. The stage must be long enough for the steps wanted; at
+    the end the rest of it is run off.
+    """
+
+    def __init__(self, session: Session, stage: Stage, feed: Feed) -> None:
+        self._turn = Turn()
+        clock = TurnClock(self._turn, stage, feed, session, synchronise=True)
+        self._thread = threading.Thread(target=session.train, args=(stage, feed, clock), daemon=True)
+
+    def step(self) -> None:
+        """One step; returns when the device has done it."""
+        self._turn.run(float("inf"), most=1)
+
+    def __enter__(self) -> Stepper:
+        self._thread.start()
+        self.step()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._turn.release()
+        self._thread.join()

@@ -1,0 +1,1 @@
+"""The freeze audit: what a stage changed, compared with what it declared."""

@@ -1,0 +1,90 @@
+"""What the parts that stand in for a framework's own cost per step, for a certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from statistics import median
+from threading import Condition
+
+from msgspec.structs import replace
+
+from harness.certifying.answers import Cost
+from harness.contract import Session
+from harness.data.checkpoint import Normalisation
+from harness.data.dataset import Dataset
+from harness.running.evaluate import Evaluator
+from harness.running.sensors import Wall
+from harness.running.stage import StageRun
+from harness.spec import Case
+
+EPOCHS = 7
+"""Those that count; one before them, in which is traced and compiled, does not."""
+
+
+def cost_of_stand_ins(
+    open_session: Callable[[Case], Session], case: Case, dataset: Dataset, normalisation: Normalisation
+) -> Cost:
+    """A step of the scenario's first stage with the stand-ins and with the framework's own parts.
+
+    Both train in threads of this process and take turns of one epoch: whatever else the machine does meets both.
+    `open_session` gives a session that is ready to train.
+    """
+    turns = _Turns()
+
+    def seconds(number: int, idiom: bool) -> list[float]:
+        with turns.of(number):
+            own = _first_stage(replace(case, idiom=idiom))
+            session, batch_size = open_session(own), own.scenario.stages[0].batch_size
+            # Evaluated all the same, on as little as may be: between epochs, with the window closed.
+            evaluator = Evaluator(session, dataset, own.image_size, normalisation, batch_size, batch_size)
+            run = StageRun(session, own, 0, dataset, evaluator)
+            record = run.run(Wall(0.0), lambda event: turns.pass_on(number))
+            return [epoch.seconds / run.feed.steps_per_epoch for epoch in record.epochs[1:]]
+
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(seconds, number, idiom) for number, idiom in enumerate((False, True))]
+        stand_ins, own = (future.result() for future in asked)
+    return Cost(
+        scenario=case.scenario.name,
+        stand_ins_s=median(stand_ins),
+        own_s=median(own),
+        ratio=median(one / other for one, other in zip(stand_ins, own, strict=True)),
+        epochs=EPOCHS,
+    )
+
+
+def _first_stage(case: Case) -> Case:
+    stage = replace(case.scenario.stages[0], epochs=1 + EPOCHS)
+    return replace(case, scenario=replace(case.scenario, stages=(stage,)))
+
+
+class _Turns:
+    """Whose turn it is of two threads, 0 at first; one that is gone is not waited for."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._next, self._gone = 0, False
+
+    @contextmanager
+    def of(self, number: int) -> Iterator[None]:
+        """Begin with the first turn; at the end, however it comes, the other one goes on alone."""
+        self._wait(number)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._gone = True
+                self._changed.notify_all()
+
+    def pass_on(self, number: int) -> None:
+        """Let the other one have its turn, and return when it is over."""
+        with self._changed:
+            self._next = 1 - number
+            self._changed.notify_all()
+        self._wait(number)
+
+    def _wait(self, number: int) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._gone or self._next == number)

@@ -1,0 +1,265 @@
+"""One arm of a certificate: what a backend makes of given weights and batches, as arrays. Runs in a worker.
+
+Both arms get the same questions in the same order with the same inputs; `results.certificates.proof` compares the
+answers. Training goes through the code that is timed (`harness.running.stage`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from harness.certifying import conventions, gradient_tape
+from harness.certifying.answers import ArmFacts, LayerFacts, StageFacts, TensorFacts
+from harness.certifying.cost import cost_of_stand_ins
+from harness.contract import BUFFERS, Model, Norm, Probe, Session, Tensor
+from harness.data.checkpoint import read_checkpoint, tensors_digest
+from harness.data.dataset import Dataset, open_dataset
+from harness.data.feed import normalise
+from harness.errors import Declined
+from harness.plugins import find_model
+from harness.process import machine
+from harness.running.evaluate import Evaluator
+from harness.running.initial_weights import random_arrays
+from harness.running.record import StageRecord
+from harness.running.run import WITHOUT_CHECKPOINT, starting_arrays
+from harness.running.sensors import Wall
+from harness.running.stage import Report, StageRun
+from harness.spec import Case, Job, Part
+
+IMAGES = 8
+"""Images of every question that is not about training."""
+TRAINED_AT = 64
+"""Side in pixels of the images of P3; P0 to P2 look at every image size that is asked for."""
+STEPS = 10
+COST_IMAGES = 4 * IMAGES
+"""Half a second a step, as EfficientNet-B0 takes on JAX, must not cost minutes: with and without, in eight epochs."""
+Start = Literal["random", "checkpoint"]
+
+
+def rehearse(
+    jobs: list[dict[str, Any]], sizes: list[int], folder: str, report: Report, *, priced: bool = True
+) -> ArmFacts:
+    """Answer for one arm in one precision. `jobs` differ in the scenario alone; `sizes` are the images' sides for P1.
+
+    Writes `folder`/arrays.npz. In `fp64` everything is asked; in another precision logits and training only and, with
+    `priced`, what the stand-ins cost per step.
+    """
+    tasks = [msgspec.convert(job, Job) for job in jobs]
+    backend, model = find_model(tasks[0].case.backend, tasks[0].case.model, tasks[0].plugins)
+    if not hasattr(backend, "open_probe"):
+        raise Declined(f"{tasks[0].case.backend} has no probe, so nothing of it can be certified")
+    if reason := backend.decline(tasks[0].case):
+        raise Declined(reason)
+    arm = _Arm(backend, model, tasks, report)
+    for number, size in enumerate(sizes):
+        arm.look(size, whole=number == 0)
+    if arm.wide:
+        arm.conform()
+    for task in tasks:
+        arm.train(task)
+    if priced and not arm.wide:
+        arm.price(tasks[0])
+    np.savez(Path(folder) / "arrays.npz", **arm.arrays)  # type: ignore[arg-type]
+    return arm.facts()
+
+
+class _Arm:
+    """Gathers answers. Each question opens a session of its own."""
+
+    def __init__(self, backend: Any, model: Model, tasks: list[Job], report: Report) -> None:
+        self._backend, self._model, self._report = backend, model, report
+        self._case = tasks[0].case
+        # A scenario that starts from random values has none, and may be the first.
+        path = next((task.checkpoint_path for task in tasks if task.checkpoint_path), None)
+        self._checkpoint = read_checkpoint(path) if path else None
+        self._data = tasks[0].dataset_path
+        self._dataset = self._training_on(IMAGES)
+        self._normalisation = self._checkpoint.meta.normalisation if self._checkpoint else WITHOUT_CHECKPOINT
+        self.wide = self._case.precision == "fp64"
+        self._settings: dict[str, Any] = {}
+        self._device = ""
+        self.arrays: dict[str, NDArray[Any]] = {}
+        self._answers: dict[str, Any] = {"start": {}, "images": {}, "losses": {}, "stages": {}, "stand_ins": {}}
+
+    def facts(self) -> ArmFacts:
+        """What was said so far."""
+        return ArmFacts(
+            versions=machine.versions(self._backend.PACKAGES),
+            settings=self._settings,
+            device=self._device,
+            precision=self._case.precision,
+            **self._answers,
+        )
+
+    def look(self, size: int, *, whole: bool) -> None:
+        """P0 to P2 for one image size: features, logits, gradients; with `whole` the tensors and layers too."""
+        case = replace(self._case, image_size=size, dropout=False)
+        session, probe = self._open(case)
+        images, labels = self._images(case, session.batch_layout)
+        if whole:
+            self._answers["tensors"] = tuple(_tensor(tensor) for tensor in session.state())
+            named = {tensor.name.rpartition(".")[0] for tensor in session.state()}
+            self._answers["layers"] = tuple(
+                LayerFacts(name=one.name, output=one.output, parameters=one.parameters, macs=one.macs)
+                for one in session.layers()
+                if one.name in named
+            )
+        for start in self._starts():
+            where = f"{start}, {size} px"
+            self._report({"asking": f"features, {where}"})
+            self._load(session, case, start)
+            if start == "random":
+                session.load(_unsettled(session, case.seed))
+            pixels = images if session.batch_layout == "nhwc" else images.transpose(0, 2, 3, 1)
+            self._answers["images"][where] = tensors_digest({"images": pixels})
+            # torch counts its batches and Keras does not; nothing depends on it.
+            self._answers["start"][where] = {
+                t.name: tensors_digest({t.name: t.array})[:16] for t in session.state() if t.role != "counter"
+            }
+            if not self.wide:
+                self.arrays[f"logits/{where}"] = session.predict(images)
+                continue
+            *features, logits = probe.features(images)
+            for block, feature in enumerate(features):
+                self.arrays[f"features/{where}/{block}"] = feature
+            self.arrays[f"logits/{where}"] = logits
+            loss, gradients = probe.gradients(conventions.FULL, images, labels)
+            self._answers["losses"][where] = loss
+            self.arrays |= {f"gradients/{where}/{name}": array for name, array in gradients.items()}
+
+    def conform(self) -> None:
+        """P4: the optimizers on given gradients, the layers that drop, the augmentations."""
+        session, probe = self._open(replace(self._case, dropout=False))
+        reload = partial(self._load, session, self._case, "random")
+        for kind in gradient_tape.RULES:
+            self._report({"asking": f"updates of {kind}"})
+            self.arrays.update(conventions.updates(session, probe, kind, reload))
+        self.arrays.update(conventions.movement(session, probe, reload))
+        train, normalisation = self._dataset.splits["train"], self._normalisation
+        self._answers["augmented"] = conventions.augmented(train, self._case, IMAGES, normalisation, session)
+        session, probe = self._open(replace(self._case, dropout=True))
+        self._answers["dropping"] = tuple(
+            conventions.dropped(probe, partial(self._load, session, self._case, "random"))
+        )
+
+    def train(self, task: Job) -> None:
+        """P3: the scenario itself through the code that is timed, looked at after every step."""
+        case, name = task.case, task.case.scenario.name
+        session, probe = self._open(case)
+        effective = session.effective()
+        self._settings, self._device = effective.settings, effective.device
+        self._load(session, case, case.scenario.start)
+        stages = []
+        for number, stage in enumerate(case.scenario.stages):
+            place = f"{name}/{number}"
+            dataset = self._training_on(stage.batch_size)
+            evaluator = Evaluator(session, dataset, case.image_size, self._normalisation, IMAGES, IMAGES)
+            self._report({"asking": f"{name}, stage {number + 1}"})
+            before = {t.name: t.array for t in session.state()}
+            rates: list[dict[Part, float]] = []
+
+            def note(event: Mapping[str, Any], place: str = place, rates: list[dict[Part, float]] = rates) -> None:
+                rates.append(probe.rates())
+                for tensor in session.state():
+                    if tensor.role in BUFFERS - {"counter"}:
+                        self.arrays[f"buffers/{place}/{event['epoch'] - 1}/{tensor.name}"] = tensor.array
+
+            run = StageRun(session, case, number, dataset, evaluator)
+            record = run.run(Wall(0.0), note)
+            stages.append(_stage_facts(record, rates, probe.norms()))
+            self._answers["stand_ins"] |= probe.stand_ins()
+            for tensor in session.state():
+                if tensor.role != "counter":
+                    self.arrays[f"weights/{place}/{tensor.name}"] = tensor.array
+                    self.arrays[f"moved/{place}/{tensor.name}"] = np.abs(tensor.array - before[tensor.name]).max()
+        self._answers["stages"][name] = tuple(stages)
+
+    def price(self, task: Job) -> None:
+        """What the stand-ins cost, if there are any: the scenario with them, and with the framework's own parts."""
+        if not self._answers["stand_ins"]:
+            return
+        self._report({"asking": "what the stand-ins cost"})
+        batch_size = task.case.scenario.stages[0].batch_size
+        dataset = self._training_on(batch_size, max(COST_IMAGES, batch_size))
+
+        def ready(case: Case) -> Session:
+            session, _ = self._open(case)
+            self._load(session, case, case.scenario.start)
+            return session
+
+        self._answers["cost"] = cost_of_stand_ins(ready, task.case, dataset, self._normalisation)
+
+    def _training_on(self, batch_size: int, images: int | None = None) -> Dataset:
+        """Enough images for one batch an epoch, and another one each epoch: a session is looked at after every step.
+
+        They are test images where there are too few for training. Raises `Declined` for a batch that is too large.
+        """
+        dataset = open_dataset(self._data, images or 2 * batch_size - 1)
+        chosen = next((s for s in map(dataset.splits.get, ("train", "test")) if s and len(s.ids) >= batch_size), None)
+        if chosen is None:
+            raise Declined(f"a batch of {batch_size} is larger than the data that certificates are made with")
+        short = {
+            name: split._replace(ids=split.ids[:IMAGES], labels=split.labels[:IMAGES])
+            for name, split in dataset.splits.items()
+        }
+        return dataset._replace(splits={**short, "train": chosen})
+
+    def _open(self, case: Case) -> tuple[Session, Probe]:
+        session: Session = self._backend.open_session(case, self._model, len(self._dataset.meta.classes))
+        return session, self._backend.open_probe(session)
+
+    def _starts(self) -> tuple[Start, ...]:
+        return ("random", "checkpoint") if self._checkpoint else ("random",)
+
+    def _load(self, session: Session, case: Case, start: Start) -> None:
+        scenario = replace(case.scenario, start=start)
+        arrays, _ = starting_arrays(
+            session, replace(case, scenario=scenario), self._model, self._checkpoint, self._dataset.meta.classes
+        )
+        session.load(arrays)
+
+    def _images(self, case: Case, layout: Literal["nhwc", "nchw"]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Real images, cut or repeated to size; the first is one lit pixel, which shows how edges are padded (V06)."""
+        split = self._dataset.splits["val"]
+        pixels = split.images[split.ids[:IMAGES]]
+        repeats = -(-case.image_size // pixels.shape[1])
+        pixels = np.tile(pixels, (1, repeats, repeats, 1))[:, : case.image_size, : case.image_size]
+        pixels[0] = 0
+        pixels[0, case.image_size // 2, case.image_size // 2] = 255
+        return normalise(pixels, self._normalisation, layout), split.labels[:IMAGES]
+
+
+def _unsettled(session: Session, seed: int) -> dict[str, NDArray[Any]]:
+    """Norm layers with values of their own: fresh ones (0 and 1) would hide an epsilon or a swap."""
+    kinds = ("norm_scale", "norm_bias", "norm_mean", "norm_var")
+    norms = [tensor for tensor in session.state() if tensor.role in kinds]
+    drawn = random_arrays((t._replace(role="weight", array=t.array[:, None]) for t in norms), "torch-default", seed)
+    base = {"norm_scale": 1.0, "norm_bias": 0.0, "norm_mean": 0.0, "norm_var": 1.0}
+    return {t.name: (base[t.role] + np.float32(0.2) * drawn[t.name][:, 0]).astype(np.float32) for t in norms}
+
+
+def _tensor(tensor: Tensor) -> TensorFacts:
+    return TensorFacts(
+        name=tensor.name, shape=tensor.array.shape, part=tensor.part, block=tensor.block, role=tensor.role
+    )
+
+
+def _stage_facts(record: StageRecord, rates: list[dict[Part, float]], norms: list[Norm]) -> StageFacts:
+    return StageFacts(
+        losses=record.losses,
+        val_losses=tuple(epoch.val_loss for epoch in record.epochs),
+        rates=tuple(rates),
+        norms=tuple(norms),
+        order_sha256=record.order_sha256,
+        pixels_sha256=record.pixels_sha256,
+        kept_epoch=record.kept_epoch,
+        breaches=record.audit.breaches,
+    )

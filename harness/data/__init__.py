@@ -1,0 +1,1 @@
+"""Datasets, checkpoints and images on disk, and the feed that hands batches to a backend."""

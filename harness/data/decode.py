@@ -1,0 +1,175 @@
+"""The one reader of image files: upright 8-bit RGB pixels, or a sentence that says why not.
+
+The content decides what a file is, not its name. Formats that run other programs (EPS) are never tried, and an image
+whose header announces more than `PIXEL_LIMIT` is not decoded. Bad metadata never costs an image (`image_metadata`).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (  # the plugins register themselves; Image.open alone would know some only after a first failure
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    ImageFile,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
+
+from harness.data import image_metadata
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
+PIXEL_LIMIT = 64_000_000
+SMALLEST_SIDE = 8
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PHOTOMETRIC, _BITS_PER_SAMPLE = 262, 258
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, AttributeError, OverflowError),
+    *(ZeroDivisionError, NotImplementedError, AssertionError, struct.error, zlib.error, MemoryError),
+)
+"""What Pillow's decoders raise on damaged pixels; they see no metadata but that of WebP, which they do not read."""
+
+
+class Unreadable(Exception):
+    """The file gives no usable image; the message is the reason."""
+
+
+class Picture(NamedTuple):
+    """An upright RGB image of the size in the file, and whether only the first of several frames was taken."""
+
+    image: Image.Image
+    animated: bool
+
+
+class Decoded(NamedTuple):
+    """Pixels uint8 [side, side, 3], and whether only the first of several frames was taken."""
+
+    pixels: NDArray[np.uint8]
+    animated: bool
+
+
+class Kind(NamedTuple):
+    """How a file stores its pixels, in Pillow's words, and its orientation (1 to 8, as in EXIF)."""
+
+    format: str
+    mode: str
+    raw_mode: str
+    transparent: bool
+    animated: bool
+    orientation: int
+
+
+def decode(path: str | Path, side: int) -> Decoded:
+    """Read an image and resize its middle square to `side`.
+
+    Decoded in full (no JPEG draft mode) and resized once, by Pillow's antialiased bilinear filter: the pixels of
+    torchvision's `Resize(side)` and `CenterCrop(side)`. Raises `Unreadable`.
+    """
+    image, animated = read(path)
+    return Decoded(np.asarray(_middle_square(image, side)), animated)
+
+
+def read(path: str | Path) -> Picture:
+    """Read an image as 8-bit RGB and turn it upright. Alpha is dropped, as torchvision does. Raises `Unreadable`."""
+    with _opened(path) as (image, orientation):
+        image.load()
+        colours = _rgb(image)
+        upright = colours.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else colours
+        return Picture(upright, _animated(image))
+
+
+def kind(path: str | Path) -> Kind:
+    """How an image is stored, from its header. Raises `Unreadable`."""
+    with _opened(path) as (image, orientation):
+        arguments = image.tile[0][3] if image.tile else ""
+        raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+        stored = (str(image.format), image.mode, str(raw_mode))
+        return Kind(*stored, "transparency" in image.info, _animated(image), orientation)
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[ImageFile.ImageFile, int]]:
+    """An image that is not decoded yet, and its orientation; what goes wrong with it becomes `Unreadable`."""
+    try:
+        data = Path(path).read_bytes()
+        if not data:
+            raise Unreadable("the file is empty")
+        pixels, orientation = image_metadata.parted(data)
+        with Image.open(BytesIO(pixels), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > PIXEL_LIMIT:
+                raise Unreadable(_too_large(f"{width}x{height} is "))
+            if min(width, height) < SMALLEST_SIDE:
+                raise Unreadable(f"{width}x{height} is smaller than {SMALLEST_SIDE} pixels")
+            yield image, orientation
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise Unreadable(_too_large()) from None
+    except UnidentifiedImageError:
+        raise Unreadable("no known image format") from None
+    except _DAMAGE as error:
+        raise Unreadable(f"damaged: {str(error) or type(error).__name__}") from error
+
+
+def _animated(image: Image.Image) -> bool:
+    try:
+        return getattr(image, "n_frames", 1) > 1
+    except _DAMAGE:  # a later frame is damaged, and only the first is taken
+        return True
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _eight_bits(image).convert("RGB")
+    if image.mode == "P":  # RGB straight from a palette with several transparent colours warns
+        return image.convert("RGBA").convert("RGB")
+    if image.mode == "La":
+        return image.convert("LA").convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise Unreadable(f"pixels of mode {image.mode} have no defined black and white")
+    tags = getattr(image, "tag_v2", {})
+    twelve_bits = tags.get(_BITS_PER_SAMPLE) == (12,)
+    gray = (values >> (4 if twelve_bits else 8)).astype(np.uint8)
+    return Image.fromarray(255 - gray if tags.get(_PHOTOMETRIC) == 0 else gray)
+
+
+def _middle_square(image: Image.Image, side: int) -> Image.Image:
+    """Only the pixels that stay are resized, but at the whole-pixel offsets that torchvision's two steps have."""
+
+    def kept(length: int) -> tuple[float, float]:
+        resized = int(side * length / min(image.size))
+        start = round((resized - side) / 2)
+        return start * length / resized, (start + side) * length / resized
+
+    (left, right), (top, bottom) = kept(image.width), kept(image.height)
+    return image.resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+
+
+def _too_large(size: str = "") -> str:
+    return f"{size}more than {PIXEL_LIMIT // 10**6} megapixels; not decoded"

@@ -1,0 +1,69 @@
+"""What a feed really handed out: digests of order, labels and pixels, how often each sample came, how batches look."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.dataset import Split
+
+
+class Delivered:
+    """Evidence about the batches of one stage, gathered as they are handed out."""
+
+    def __init__(self, split: Split) -> None:
+        self._split = split
+        self._order, self._labels, self._pixels = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
+        self._seen = np.zeros(len(split.labels), dtype=np.int64)
+        self._labelled = self._pictured = False
+        self.batches = 0
+        self.colours: tuple[float, ...] | None = None
+        """Mean and standard deviation of each channel of the first batch, as it was handed out (V26)."""
+
+    def note(self, ids: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
+        """A batch was handed out."""
+        self._labelled = True
+        self._labels.update(np.ascontiguousarray(labels, np.int64).tobytes())
+        self._count(np.searchsorted(self._split.ids, ids), ids)
+
+    def saw(self, positions: NDArray[np.int64]) -> None:
+        """A native pipeline delivered these samples of the split (V31)."""
+        self._count(positions, self._split.ids[positions])
+
+    def picture(self, images: NDArray[np.float32], layout: Literal["nhwc", "nchw"], *, whole: bool) -> None:
+        """Look at the pixels of a batch: at its colours if it is the first, and with `whole` at every byte."""
+        if self.colours is None:
+            axes = (0, 1, 2) if layout == "nhwc" else (0, 2, 3)
+            wide = images.astype(np.float64)
+            self.colours = (*wide.mean(axis=axes).tolist(), *wide.std(axis=axes).tolist())
+        if whole:
+            self._pictured = True
+            self._pixels.update(images.data)
+
+    @property
+    def order_sha256(self) -> str:
+        """Digest of the sequence of sample ids (V24)."""
+        return self._order.hexdigest()
+
+    @property
+    def labels_sha256(self) -> str | None:
+        """Digest of the sequence of labels (V27); None where the harness did not hold them."""
+        return self._labels.hexdigest() if self._labelled else None
+
+    @property
+    def pixels_sha256(self) -> str | None:
+        """Digest of the batches (V28); None where the harness did not look at all of their pixels."""
+        return self._pixels.hexdigest() if self._pictured else None
+
+    @property
+    def samples_seen(self) -> tuple[int, int]:
+        """Fewest and most times that one sample was handed out."""
+        return int(self._seen.min()), int(self._seen.max())
+
+    def _count(self, positions: NDArray[np.int64], ids: NDArray[np.int64]) -> None:
+        self.batches += 1
+        np.add.at(self._seen, positions, 1)
+        self._order.update(np.ascontiguousarray(ids, np.int64).tobytes())

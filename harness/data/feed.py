@@ -1,0 +1,157 @@
+"""The harness's iterator of batches. It owns order and augmentation, so every backend sees the same pixels.
+
+Randomness is counter-based: the augmentation of a sample depends on (seed, epoch, sample id) alone, and the order of an
+epoch on (seed, epoch) alone, whatever threads do. Each epoch leaves out its last incomplete batch, a different one each
+time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.augment import centre_crop, compose
+from harness.data.checkpoint import Normalisation
+from harness.data.dataset import Split
+from harness.data.evidence import Delivered
+from harness.errors import Declined, Refused
+from harness.spec import Augmentation, Case
+
+READY_BYTES = 512 * 2**20
+QUEUE_BATCHES = 4
+
+
+class Batch(NamedTuple):
+    """Sample ids [n], normalised float32 images in the session's layout, labels [n]."""
+
+    ids: NDArray[np.int64]
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+class Feed:
+    """Batches of one stage. `epoch(i)` is called once per epoch, in order, with the clock's window closed."""
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        image_size: int,
+        normalisation: Normalisation,
+        augmentations: tuple[Augmentation, ...],
+        layout: Literal["nhwc", "nchw"],
+        input: Literal["arrays", "stream", "native"] = "arrays",
+        workers: int = 0,
+        now: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        if batch_size > len(split.labels):
+            raise Refused(
+                f"a batch of {batch_size} is larger than the training set of {len(split.labels)} images; "
+                f"use --batch-size {len(split.labels)} or less"
+            )
+        self.split, self.batch_size, self.epochs, self.seed = split, batch_size, epochs, seed
+        self.image_size, self.normalisation, self.augmentations = image_size, normalisation, augmentations
+        self.layout, self.input, self.workers = layout, input, workers
+        self.steps_per_epoch = len(split.labels) // batch_size
+        self._augment, self._now = compose(augmentations), now
+        self.waited_ns = self.first_wait_ns = 0
+        self.prepared_ns = 0
+        self.delivered = Delivered(split)
+        ready = self.steps_per_epoch * batch_size * image_size * image_size * 3 * 4
+        if input == "arrays" and ready > READY_BYTES:
+            raise Declined(f"an epoch of ready batches takes {ready >> 20} MB, more than 512; use --input stream")
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Positions within the split in the order of that epoch, whole batches only, int64 [steps * batch]."""
+        return epoch_order(len(self.split.labels), self.batch_size, self.seed, epoch)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of one epoch; `arrays` makes them all before it returns, `stream` a few ahead."""
+        chunks = self.order(epoch).reshape(self.steps_per_epoch, self.batch_size)
+        if self.input == "stream":
+            return self._stream(epoch, chunks)
+        start = self._now()
+        batches = [self._batch(epoch, chunk) for chunk in chunks]
+        self.prepared_ns += self._now() - start
+        for batch in batches:
+            self._note(batch)
+        return iter(batches)
+
+    def saw(self, positions: NDArray[np.int64]) -> None:
+        """Count samples that a native pipeline delivered (V31)."""
+        self.delivered.saw(positions)
+
+    def _stream(self, epoch: int, chunks: NDArray[np.int64]) -> Iterator[Batch]:
+        with ThreadPoolExecutor(max_workers=max(1, self.workers)) as pool:
+            ahead: deque[Future[Batch]] = deque()
+            for chunk in chunks:
+                ahead.append(pool.submit(self._batch, epoch, chunk))
+                if len(ahead) > QUEUE_BATCHES:
+                    yield self._wait(ahead.popleft())
+            while ahead:
+                yield self._wait(ahead.popleft())
+
+    def _wait(self, batch: Future[Batch]) -> Batch:
+        start = self._now()
+        ready = batch.result()
+        waited = self._now() - start
+        self.first_wait_ns = self.first_wait_ns or waited
+        self.waited_ns += waited
+        self._note(ready, whole=False)
+        return ready
+
+    def _note(self, batch: Batch, *, whole: bool = True) -> None:
+        self.delivered.note(batch.ids, batch.labels)
+        self.delivered.picture(batch.images, self.layout, whole=whole)
+
+    def _batch(self, epoch: int, positions: NDArray[np.int64]) -> Batch:
+        ids = self.split.ids[positions]
+        crops = np.stack([self._augment(self.split.images[i], self.seed, epoch, int(i), self.image_size) for i in ids])
+        return Batch(ids, normalise(crops, self.normalisation, self.layout), self.split.labels[positions])
+
+
+def evaluation_batches(
+    split: Split,
+    batch_size: int,
+    image_size: int,
+    normalisation: Normalisation,
+    layout: Literal["nhwc", "nchw"],
+) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """Every image once, in order, centre-cropped; the last batch is padded. Yields (images, how many are real)."""
+    for start in range(0, len(split.ids), batch_size):
+        ids = split.ids[start : start + batch_size]
+        crops = centre_crop(split.images[ids], image_size)
+        padded = np.concatenate([crops, np.repeat(crops[-1:], batch_size - len(ids), axis=0)])
+        yield normalise(padded, normalisation, layout), len(ids)
+
+
+def normalise(
+    images: NDArray[np.uint8], constants: Normalisation, layout: Literal["nhwc", "nchw"]
+) -> NDArray[np.float32]:
+    """(pixel / 255 - mean) / std as contiguous float32 in the layout asked for; uint8 [n, h, w, 3] in."""
+    scale = (1.0 / (255.0 * np.array(constants.std))).astype(np.float32)
+    offset = (-np.array(constants.mean) / np.array(constants.std)).astype(np.float32)
+    wide = images.astype(np.float32)
+    wide *= scale
+    wide += offset
+    return wide if layout == "nhwc" else np.ascontiguousarray(wide.transpose(0, 3, 1, 2))
+
+
+def stage_seed(case: Case, number: int) -> int:
+    """Seed of the feed of a case's stage, counted from 0; no two stages of a case share one."""
+    return case.seed * 1000 + number
+
+
+def epoch_order(samples: int, batch_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Positions within a split of that many samples, whole batches only, int64 [batches * batch_size]."""
+    shuffle = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, epoch]))
+    return shuffle.permutation(samples)[: samples // batch_size * batch_size]

@@ -1,0 +1,151 @@
+"""The clock of a worker that takes turns with another one: it holds the training loop between its turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from harness.clock import REAL_TIME, Clock, TimeSource
+from harness.pairing.side_record import Turn
+from harness.running.disturbance import Disturbance
+from harness.spec import Stage
+
+Orders = Callable[[], dict[str, Any]]
+"""Waits for the parent's next order: `{"seconds": …, "steps": …}` for a turn, `{"stop": true}` for the end."""
+
+
+class Stopped(Exception):
+    """The parent wants no more turns. Not an error: it leaves the training loop, and the worker answers."""
+
+
+class TurnClock(Clock):
+    """Ticks as `Clock` does, and blocks in `tick` while it is another worker's turn.
+
+    A turn begins with a step that is left out; then the device is waited for and time runs, for at least the seconds
+    and the steps of the order, up to a step's end at which the device is waited for again. An epoch's end within a turn
+    stops its time. `delay` is a share of each step by which it is made longer, busily (`--inject-delay`): a share of
+    the CPU time of the step where `threads` threads compute it, of its time on the wall where an accelerator does (0).
+    """
+
+    def __init__(
+        self,
+        *,
+        stage: Stage,
+        steps: int,
+        sync: Callable[[], None],
+        compile_events: Callable[[], int],
+        orders: Orders,
+        report: Callable[[dict[str, Any]], None],
+        warmup_steps: int,
+        delay: float = 0.0,
+        threads: int = 0,
+        source: TimeSource = REAL_TIME,
+    ) -> None:
+        super().__init__(
+            steps=steps,
+            batch_size=stage.batch_size,
+            warmup_steps=warmup_steps,
+            sync=sync,
+            compile_events=compile_events,
+            on_epoch_end=lambda epoch: None,
+            now=source.now,
+        )
+        self._orders, self._report, self._delay, self._threads, self._source = orders, report, delay, threads, source
+        self._images, self._lead_in = stage.batch_size, 1 + warmup_steps
+        self._deadline = self._began = self._paused = self._excluded = 0
+        self._first = self._least = 0
+        self._compiles = self._used = 0
+        self._running = False
+        self.turns: list[Turn] = []
+        self.disturbance = Disturbance(source)
+        self.disturbance.end()
+
+    def epoch_begin(self) -> None:
+        """As `Clock`; a turn's time goes on."""
+        super().epoch_begin()
+        self._used = self._source.cpu()
+        if self._paused:
+            self._excluded += self._last - self._paused
+            self._paused = 0
+            self.disturbance.begin()
+
+    def epoch_end(self) -> None:
+        """As `Clock`, outside a turn's time."""
+        self._sync()
+        if self._running:
+            self._paused = self._now()
+            self.disturbance.end()
+        super().epoch_end()
+
+    def tick(self, loss: Any) -> None:
+        """As `Clock`; raises `Stopped` when the parent wants no more."""
+        if self._delay:
+            self._lengthen()
+        super().tick(loss)
+        self._turn()
+        if self._delay:
+            self._used = self._source.cpu()
+
+    def _lengthen(self) -> None:
+        """Be busy for a share of the step.
+
+        On a CPU that others want too, a busy wait of so much time on the wall would cost more than its share: it is
+        computing, and has to wait for the CPU as long again as the step had to.
+        """
+        self._sync()
+        clock, took = self._now, self._now() - self._last
+        if self._threads:
+            clock, took = self._source.thread_cpu, (self._source.cpu() - self._used) // self._threads
+        until = clock() + self._delay * took
+        while clock() < until:
+            pass
+
+    def _turn(self) -> None:
+        done = len(self.step_ns)
+        if done < self._lead_in:
+            return
+        if done == self._lead_in:
+            self._sync()
+            self._report({"ready": done})
+            self._wait()
+        elif done == self._first:
+            self._open()
+        elif done > self._first and done - self._first >= self._least and self._now() >= self._due():
+            self._close_turn()
+            self._report({"turn": len(self.turns)})
+            self._wait()
+
+    def _wait(self) -> None:
+        order = self._orders()
+        if order.get("stop"):
+            raise Stopped
+        self._first, self._least = len(self.step_ns) + 1, int(order["steps"])
+        self._deadline = int(order["seconds"] * 1e9)
+        self._last = self._opened = self._now()
+
+    def _open(self) -> None:
+        """The turn's first step is done: from here on its time counts."""
+        self._sync()
+        self._compiles = self._compile_events()
+        self._excluded, self._running = 0, True
+        self.disturbance.begin()
+        self._began = self._last = self._now()
+
+    def _due(self) -> int:
+        return self._began + self._excluded + self._deadline
+
+    def _close_turn(self) -> None:
+        self._sync()
+        ended, self._running = self._now(), False
+        self.disturbance.end()
+        steps = len(self.step_ns) - self._first
+        self.turns.append(
+            Turn(
+                steps=steps,
+                images=steps * self._images,
+                seconds=(ended - self._began - self._excluded) / 1e9,
+                lead_us=round(self.step_ns[self._first - 1] / 1e3),
+                step_us=tuple(round(ns / 1e3) for ns in self.step_ns[self._first :]),
+                compile_events=self._compile_events() - self._compiles,
+            )
+        )

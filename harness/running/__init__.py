@@ -1,0 +1,1 @@
+"""One case from prepared files to a record: stages, evaluation, sensors and checks."""

@@ -1,0 +1,153 @@
+"""How undisturbed a process was: what the operating system and the drivers say about it, never what the clock says.
+
+A pair is measured again if one of its processes was disturbed, and that decision must be blind to the times that were
+measured. So nothing here looks at a step.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.clock import REAL_TIME, TimeSource
+from harness.process.gpu import Gpu, read_gpu
+from harness.process.machine import usable_cores
+from harness.running.record import GpuSensors, Sensors
+
+STAT, PRESSURE = Path("/proc/stat"), Path("/proc/pressure/cpu")
+ABSENT = {
+    "stolen": "this system does not say how much time a hypervisor took",
+    "pressure": "this kernel does not say how long processes waited for a processor",
+    "mhz": "this machine does not show its processors' clock",
+}
+STOLEN, STARVED, STALLED, SWITCHES_PER_S = 0.02, 0.05, 0.20, 50.0
+"""Limits of a disturbed process: share of time stolen, share of its threads' time it did not get although it wanted it,
+share of time in which something waited for a processor, involuntary switches per second."""
+
+
+class _Moment(NamedTuple):
+    now: int
+    cpu: int
+    involuntary: int
+    voluntary: int
+    stolen: float | None
+    stalled: float | None
+
+
+class Disturbance:
+    """Watches this process from `begin` to `end`, as often as wanted, and adds up; made, it has begun."""
+
+    def __init__(self, source: TimeSource = REAL_TIME) -> None:
+        self._source = source
+        self._spent = [0.0, 0.0, 0, 0, 0.0, 0.0]
+        self._mhz = _mhz()
+        self._gpu = read_gpu()
+        self._began: _Moment | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """From now on it counts."""
+        self._began = self._moment()
+
+    def end(self) -> bool:
+        """From now on it does not count; returns whether it did before."""
+        before, now = self._began, self._moment()
+        if before is None:
+            return False
+        self._began = None
+        for place, (a, b) in enumerate(zip(before, now, strict=True)):
+            self._spent[place] += 0 if a is None or b is None else b - a
+        return True
+
+    def read(self) -> Sensors:
+        """Everything so far."""
+        self.end()
+        wall, cpu, involuntary, voluntary, stolen, stalled = self._spent
+        seconds, last = wall / 1e9, self._moment()
+        known = {
+            "stolen": None if last.stolen is None else stolen / seconds if seconds else 0.0,
+            "pressure": None if last.stalled is None else stalled / seconds if seconds else 0.0,
+        }
+        after = _mhz()
+        mhz = None if self._mhz is None or after is None else (self._mhz, after)
+        absent = [sentence for name, sentence in ABSENT.items() if (mhz if name == "mhz" else known[name]) is None]
+        return Sensors(
+            cpu_over_wall=cpu / wall if wall else 0.0,
+            involuntary_switches=int(involuntary),
+            voluntary_switches=int(voluntary),
+            seconds=seconds,
+            mhz=mhz,
+            gpu=_gpu(self._gpu, read_gpu()),
+            absent=tuple(absent),
+            **known,
+        )
+
+    def _moment(self) -> _Moment:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return _Moment(self._source.now(), self._source.cpu(), used.ru_nivcsw, used.ru_nvcsw, _stolen_s(), _stalled_s())
+
+
+def disturbed(sensors: Sensors, threads: int) -> list[str]:
+    """In sentences what disturbed a process; empty if nothing did. `threads` is how many it was to keep busy.
+
+    >>> disturbed(Sensors(cpu_over_wall=0.99, involuntary_switches=900, voluntary_switches=0, seconds=6.0), 1)
+    ['it lost its processor 150 times a second']
+    """
+    said = []
+    if sensors.stolen is not None and sensors.stolen > STOLEN:
+        said.append(f"a hypervisor took {sensors.stolen:.1%} of its cores' time")
+    rate = sensors.involuntary_switches / sensors.seconds if sensors.seconds else 0.0
+    if rate > SWITCHES_PER_S:
+        said.append(f"it lost its processor {rate:.0f} times a second")
+    if sensors.pressure is not None and sensors.pressure > STALLED and starved(sensors, threads):
+        said.append(f"processes waited for a processor in {sensors.pressure:.0%} of the time, and it got less than its")
+    if sensors.gpu is not None and sensors.gpu.throttled:
+        said.append(f"the GPU was slowed: {', '.join(sensors.gpu.throttled)}")
+    if sensors.gpu is not None and sensors.gpu.other_processes:
+        said.append(f"{sensors.gpu.other_processes} other processes were on the GPU")
+    return said
+
+
+def starved(sensors: Sensors, threads: int) -> bool:
+    """Whether a process got less of its cores' time than `threads` busy threads want."""
+    return sensors.cpu_over_wall < (1 - STARVED) * threads
+
+
+def _stolen_s() -> float | None:
+    """Seconds that a hypervisor gave to others, of the cores this process may run on; Linux's /proc/stat, field 8."""
+    if not STAT.exists():
+        return None
+    cores = usable_cores()
+    lines = {line.split()[0]: line.split() for line in STAT.read_text().splitlines() if line.startswith("cpu")}
+    found = [int(lines[f"cpu{core}"][8]) for core in cores if f"cpu{core}" in lines]
+    return sum(found) / os.sysconf("SC_CLK_TCK") / len(cores) if found else None
+
+
+def _stalled_s() -> float | None:
+    """Seconds in which something waited for a processor; Linux's pressure stall information, line `some`."""
+    try:
+        text = PRESSURE.read_text()
+    except OSError:  # not there, or switched off
+        return None
+    total = next((part for part in text.split("\n", 1)[0].split() if part.startswith("total=")), None)
+    return int(total.removeprefix("total=")) / 1e6 if total else None
+
+
+def _mhz() -> float | None:
+    """Mean clock of the usable cores now, in MHz."""
+    files = [Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq") for core in usable_cores()]
+    read = [int(file.read_text()) / 1e3 for file in files if file.exists()]
+    return sum(read) / len(read) if read else None
+
+
+def _gpu(before: Gpu | None, after: Gpu | None) -> GpuSensors | None:
+    if before is None or after is None:
+        return None
+    return GpuSensors(
+        sm_mhz=(before.sm_mhz, after.sm_mhz),
+        watts=(before.watts, after.watts),
+        throttled=tuple(dict.fromkeys((*before.throttled, *after.throttled))),
+        other_processes=max(before.other_processes, after.other_processes),
+    )

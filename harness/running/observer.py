@@ -1,0 +1,102 @@
+"""What is seen of a session while it trains a stage, besides its time: work done, state kept, batches drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, runtime_checkable
+
+import msgspec
+import numpy as np
+
+from harness.contract import Session, Tensor
+from harness.data.feed import Feed
+from harness.spec import Stage
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """Passes over batches. `forwards` and `samples` are those in training mode, `inferences` are forward passes, too.
+
+    None for what nobody counts.
+    """
+
+    forwards: int | None = None
+    backwards: int | None = None
+    updates: int | None = None
+    samples: int | None = None
+    inferences: int | None = None
+
+    def since(self, before: Work) -> Work:
+        """What was done between two moments."""
+        pairs = ((field, getattr(self, field), getattr(before, field)) for field in self.__struct_fields__)
+        return Work(**{field: None if now is None or then is None else now - then for field, now, then in pairs})
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """What a session has that counts its own work."""
+
+    def work(self) -> Work:
+        """Everything done since the session was made."""
+        ...
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen of one stage.
+
+    `work` is that of all training, its `inferences` those while a window was open; None where the session does not
+    count. `norm_forwards` are the fewest and most batches that a norm layer with batch statistics counted itself.
+    `slots_at_start` is the largest value in the optimizer's state before the first step. `drawn_early` counts batches
+    that were drawn before the window opened.
+    """
+
+    work: Work | None = None
+    norm_forwards: tuple[int, int] | None = None
+    slots_at_start: float | None = None
+    drawn_early: int = 0
+
+
+class Witness:
+    """Watches one stage of a session. Tensors are seen in passing, on their way to the audit."""
+
+    def __init__(self, session: Session, stage: Stage, feed: Feed) -> None:
+        self._session, self._stage, self._feed = session, stage, feed
+        self._counters: list[dict[str, int]] = []
+        self._slots_at_start = 0.0
+        self._drawn_early = self._inferences = 0
+        self._before = self._opened = self._work()
+
+    def passing(self, state: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The same tensors; counters of norm layers that should count are noted."""
+        self._counters.append({})
+        return map(self._note, state)  # map holds on to no tensor while the next one is made
+
+    def _note(self, tensor: Tensor) -> Tensor:
+        if tensor.role == "counter" and self._stage.uses_batch_statistics(tensor.part, tensor.block):
+            self._counters[-1][tensor.name] = int(tensor.array)
+        return tensor
+
+    def epoch_begins(self, epoch: int) -> None:
+        """The session is about to open the window."""
+        if epoch == 0:
+            slots = (array for own in self._session.slots().values() for array in own.values())
+            self._slots_at_start = max((float(np.abs(array).max(initial=0.0)) for array in slots), default=0.0)
+        self._drawn_early += max(0, self._feed.delivered.batches - epoch * self._feed.steps_per_epoch)
+        self._opened = self._work()
+
+    def epoch_ends(self) -> None:
+        """The window is closed and nothing else was done yet."""
+        self._inferences += self._work().since(self._opened).inferences or 0
+
+    def seen(self) -> Seen:
+        """Everything, once the stage is done."""
+        done = self._work().since(self._before)
+        counts = [count - self._counters[0].get(name, 0) for name, count in self._counters[-1].items()]
+        return Seen(
+            work=msgspec.structs.replace(done, inferences=self._inferences) if done != Work() else None,
+            norm_forwards=(min(counts), max(counts)) if counts else None,
+            slots_at_start=self._slots_at_start,
+            drawn_early=self._drawn_early if self._feed.input != "arrays" else 0,
+        )
+
+    def _work(self) -> Work:
+        return self._session.work() if isinstance(self._session, Counting) else Work()

@@ -1,0 +1,61 @@
+"""A fine-tuned network on disk: neutral file, the framework's own file, and a card that says how to use them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from harness.contract import Session
+from harness.data.checkpoint import Normalisation, write_checkpoint
+from harness.data.dataset import DatasetMeta
+from harness.errors import Refused
+from harness.spec import Case, key
+
+NEUTRAL, CARD = "model.safetensors", "card.json"
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """What `card.json` says. `native` is the file in the framework's own format; `side` the side before the crop."""
+
+    case: Case
+    classes: tuple[str, ...]
+    normalisation: Normalisation
+    side: int
+    native: str
+
+
+def keep_model(
+    session: Session, case: Case, dataset: DatasetMeta, normalisation: Normalisation, folder: str
+) -> dict[str, str]:
+    """Write the network as it is now under `folder`; returns the paths by what they are."""
+    home = Path(folder) / f"{case.label.replace('/', '_')}_{key(case)[:8]}"
+    home.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(
+        home / NEUTRAL,
+        {tensor.name: tensor.array for tensor in session.state()},
+        model=case.model,
+        normalisation=normalisation,
+        origin=f"{case.label} on {dataset.name}",
+        classes=dataset.classes,
+        head="head.",
+        image_size=case.image_size,
+        recipe=msgspec.to_builtins(case.scenario),
+    )
+    native = session.save_native(str(home))
+    card = Card(case=case, classes=dataset.classes, normalisation=normalisation, side=dataset.side, native=native)
+    (home / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card)))
+    return {"model": str(home)}
+
+
+def read_card(folder: str | Path) -> Card:
+    """The card of a kept network. Raises `Refused` if the folder holds none that can be understood."""
+    path = Path(folder) / CARD
+    if not path.is_file():
+        raise Refused(f"{folder} holds no {CARD}; give a folder that `run --save-model` wrote")
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Card)
+    except msgspec.DecodeError as error:
+        raise Refused(
+            f"{path} cannot be understood ({error}); keep the network again with `run --save-model`"
+        ) from error

@@ -1,0 +1,167 @@
+"""One stage: feed, clock, the backend's own loop, evaluation between epochs, and the audit of what moved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.auditing import audit
+from harness.clock import REAL_TIME, Clock, NotFinite, TimeSource
+from harness.contract import BUFFERS, Session
+from harness.data.dataset import Dataset
+from harness.data.feed import Feed, stage_seed
+from harness.running.evaluate import Evaluator
+from harness.running.observer import Witness
+from harness.running.record import Epoch, Quality, StageRecord
+from harness.running.sensors import Wall, private_memory
+from harness.spec import Case, Stage
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class _Best(NamedTuple):
+    """The best epoch so far by validation accuracy: its weights, and the logits that they gave."""
+
+    accuracy: float
+    epoch: int
+    arrays: dict[str, NDArray[Any]]
+    logits: dict[str, NDArray[np.float32]]
+
+
+class StageRun:
+    """Trains one stage of a case on a session. Made, run once, and thrown away."""
+
+    def __init__(
+        self,
+        session: Session,
+        case: Case,
+        number: int,
+        dataset: Dataset,
+        evaluator: Evaluator,
+        source: TimeSource = REAL_TIME,
+    ) -> None:
+        self._session, self._case, self._evaluator, self._source = session, case, evaluator, source
+        self._number, self._stage = number, case.scenario.stages[number]
+        self._qualities: list[tuple[Quality, Quality]] = []
+        self._best: _Best | None = None
+        self.private_peak = 0
+        self.feed = Feed(
+            dataset.splits["train"],
+            batch_size=self._stage.batch_size,
+            epochs=self._stage.epochs,
+            seed=stage_seed(case, number),
+            image_size=case.image_size,
+            normalisation=evaluator.normalisation,
+            augmentations=case.augment,
+            layout=session.batch_layout,
+            input=case.input,
+            workers=case.workers,
+            now=source.now,
+        )
+        self._witness = Witness(session, self._stage, self.feed)
+
+    def run(self, wall: Wall, report: Report) -> StageRecord:
+        """Train, keep what the stage says, and hold what moved against what it declared."""
+        session, stage, feed, witness = self._session, self._stage, self.feed, self._witness
+        before = audit.mark(witness.passing(session.state()))
+        clock = Clock(
+            steps=stage.epochs * feed.steps_per_epoch,
+            batch_size=stage.batch_size,
+            warmup_steps=self._case.warmup_steps,
+            sync=session.sync,
+            compile_events=session.compile_events,
+            on_epoch_end=lambda epoch: self._after_epoch(epoch, clock, report),
+            on_epoch_begin=witness.epoch_begins,
+            now=self._source.now,
+        )
+        wall.lap("audit")
+        session.train(stage, feed, clock)
+        if len(clock.step_ns) != stage.epochs * feed.steps_per_epoch:
+            raise RuntimeError(f"{len(clock.step_ns)} steps were made of {stage.epochs * feed.steps_per_epoch}")
+        self._book(wall, clock)
+        observe = getattr(session, "observed", None)
+        observed = audit.NOT_LOOKED if observe is None else observe(stage)
+        verdict = audit.judge(before, witness.passing(session.state()), stage, session.slots(), observed)
+        kept = stage.epochs - 1
+        if stage.keep == "best" and self._best is not None:
+            kept = self._best.epoch
+            session.load(self._best.arrays)
+            self._evaluator.weights_moved(self._best.logits)
+        wall.lap("audit")
+        return self._record(clock, verdict, kept)
+
+    def _after_epoch(self, epoch: int, clock: Clock, report: Report) -> None:
+        self._witness.epoch_ends()
+        self._evaluator.weights_moved()
+        train, val = self._evaluator.quality("train"), self._evaluator.quality("val")
+        if not math.isfinite(train.loss + val.loss):
+            raise NotFinite(f"loss is not finite after epoch {epoch + 1}; a lower learning rate may help")
+        self._qualities.append((train, val))
+        self.private_peak = max(self.private_peak, private_memory())
+        if self._stage.keep == "best" and (self._best is None or val.accuracy > self._best.accuracy):
+            arrays = {tensor.name: tensor.array.copy() for tensor in self._session.state()}
+            self._best = _Best(val.accuracy, epoch, arrays, self._evaluator.known)
+        report(
+            {
+                "stage": self._number + 1,
+                "stages": len(self._case.scenario.stages),
+                "epoch": epoch + 1,
+                "epochs": self._stage.epochs,
+                "images_per_s": self.feed.steps_per_epoch * self._stage.batch_size / (clock.epoch_ns[-1] / 1e9),
+                "val_accuracy": val.accuracy,
+            }
+        )
+
+    def _book(self, wall: Wall, clock: Clock) -> None:
+        first = clock.step_ns[0] - self.feed.first_wait_ns
+        trained = sum(clock.epoch_ns)
+        wall.split(
+            "setup",
+            {
+                "prepare": self.feed.prepared_ns / 1e9,
+                "wait": self.feed.waited_ns / 1e9,
+                "first step": first / 1e9,
+                self._session.wall_part: (trained - first - self.feed.waited_ns) / 1e9,
+                "evaluation": clock.epoch_end_ns / 1e9,
+            },
+        )
+
+    def _record(self, clock: Clock, verdict: audit.Audit, kept: int) -> StageRecord:
+        stage, tensors = self._stage, list(self._session.state())
+        moving = any(t.role == "norm_mean" and stage.uses_batch_statistics(t.part, t.block) for t in tensors)
+        return StageRecord(
+            epochs=tuple(
+                Epoch(
+                    seconds=ns / 1e9,
+                    train_loss=train.loss,
+                    train_accuracy=train.accuracy,
+                    val_loss=val.loss,
+                    val_accuracy=val.accuracy,
+                )
+                for ns, (train, val) in zip(clock.epoch_ns, self._qualities, strict=True)
+            ),
+            step_us=tuple(round(ns / 1000) for ns in clock.step_ns),
+            windows=tuple(clock.windows()),
+            losses=tuple(clock.losses),
+            audit=verdict,
+            kept_epoch=kept,
+            trainable_parameters=_trainable(tensors, stage),
+            norm_steps=len(clock.step_ns) if moving else 0,
+            order_sha256=self.feed.delivered.order_sha256,
+            labels_sha256=self.feed.delivered.labels_sha256,
+            pixels_sha256=self.feed.delivered.pixels_sha256,
+            colours=self.feed.delivered.colours,
+            samples_seen=self.feed.delivered.samples_seen,
+            drained_s=clock.drained_ns / 1e9,
+            seen=self._witness.seen(),
+            train_sample=len(self._evaluator.split("train").ids),
+        )
+
+
+def _trainable(tensors: list[Any], stage: Stage) -> int:
+    free = (t for t in tensors if t.role not in BUFFERS and not stage.is_frozen(t.part, t.block))
+    return int(sum(np.size(t.array) for t in free))

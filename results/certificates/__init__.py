@@ -1,0 +1,1 @@
+"""What was proved about two backends: certificates, what each covers, and the proof itself."""

@@ -1,0 +1,155 @@
+"""Whether a certificate covers two rows, or two cases that are not measured yet, and if none does, why not."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from harness import PROTOCOL
+from harness.spec import Case, Scenario
+from results.certificates.certificate import RATIO_LEVEL, Certificate, essence
+
+NONE_MADE = "no certificate"
+"""The reason where no certificate was made for the two backends, the model and the scenario."""
+REHEARSED_BATCH = 8
+"""Batch size of a certificate that does not name one."""
+
+
+class Scope(NamedTuple):
+    """Everything in a case that a proof depends on, except the backend. Names are those of the table's columns.
+
+    `recipe` is `essence`; `batch_size` is that of each stage; `device` is the kind that was used, `cpu` or `cuda`.
+    """
+
+    protocol: int
+    model: str
+    scenario: str
+    recipe: str
+    start: str
+    batch_size: str
+    image_size: int
+    checkpoint_sha256: str | None
+    device: str
+    precision: str
+    layout: str
+    head: str
+    compile: bool
+    idiom: bool
+
+
+class Subject(NamedTuple):
+    """One backend's side of a ratio: the backend with its engine, its installed packages, and the scope."""
+
+    backend: str
+    packages: str
+    scope: Scope
+
+
+def subject_of_row(row: Mapping[Hashable, Any]) -> Subject:
+    """The subject of a row of `results.table`."""
+    fields = {name: row[name] for name in Scope._fields}
+    known = isinstance(fields["checkpoint_sha256"], str) and fields["start"] == "checkpoint"
+    fields["checkpoint_sha256"] = fields["checkpoint_sha256"] if known else None
+    return Subject(row["backend_name"], row["packages"], Scope(**fields))
+
+
+def subject_of_case(case: Case, installed: str, device: str) -> Subject:
+    """The subject of a case that runs on this kind of device."""
+    scenario = case.scenario
+    scope = Scope(
+        protocol=PROTOCOL,
+        model=case.model,
+        scenario=scenario.name,
+        recipe=essence(scenario),
+        start=scenario.start,
+        batch_size=batch_sizes(scenario),
+        image_size=case.image_size,
+        checkpoint_sha256=case.checkpoint_sha256 if scenario.start == "checkpoint" else None,
+        device=device,
+        precision=case.precision,
+        layout=case.layout,
+        head=case.head,
+        compile=case.compile,
+        idiom=case.idiom,
+    )
+    return Subject(case.backend_name, installed, scope)
+
+
+def batch_sizes(scenario: Scenario) -> str:
+    """Batch size of each stage, as a column shows it: `64, 16`."""
+    return _listed(stage.batch_size for stage in scenario.stages)
+
+
+class Standing(NamedTuple):
+    """The certificate that covers two rows, or the reason in a few words why none does.
+
+    `fell_short` says that there is one for exactly these rows, and that it proved less than a ratio needs.
+    """
+
+    certificate: Certificate | None
+    reason: str = ""
+    fell_short: bool = False
+
+
+def standing(one: Subject, other: Subject, certificates: Iterable[Certificate]) -> Standing:
+    """The first certificate that covers both subjects, or why the nearest one does not."""
+    nearest = Standing(None, NONE_MADE)
+    for certificate in certificates:
+        if {arm.backend for arm in certificate.arms} != {one.backend, other.backend}:
+            continue
+        if certificate.model != one.scope.model or one.scope.scenario not in certificate.scenarios:
+            continue
+        reason = _out_of_scope(certificate, one, other)
+        if not reason and certificate.level(one.scope.scenario) >= RATIO_LEVEL:
+            return Standing(certificate)
+        if not nearest.fell_short:
+            shortfall = certificate.shortfall(one.scope.scenario)
+            nearest = Standing(None, reason) if reason else Standing(None, shortfall, fell_short=True)
+    return nearest
+
+
+def _out_of_scope(certificate: Certificate, one: Subject, other: Subject) -> str:
+    scope = one.scope
+    differing = next((name for name in Scope._fields if getattr(scope, name) != getattr(other.scope, name)), None)
+    if differing is not None:
+        return f"other {differing.replace('_', ' ')}"
+    if uncovered := next(_uncovered(certificate, scope), None):
+        return f"certificate of another {uncovered}"
+    installed = {subject.backend: _versions(subject.packages) for subject in (one, other)}
+    if any(not _versions(arm.packages).items() <= installed[arm.backend].items() for arm in certificate.arms):
+        return "certificate of other versions"
+    return ""
+
+
+def _uncovered(certificate: Certificate, scope: Scope) -> Iterator[str]:
+    """What of a scope the certificate was not made for."""
+    proved = scope._replace(
+        protocol=certificate.protocol,
+        recipe=certificate.scenarios[scope.scenario],
+        batch_size=_rehearsed(certificate, scope),
+        checkpoint_sha256=certificate.checkpoint_sha256 if scope.start == "checkpoint" else None,
+        image_size=scope.image_size if scope.image_size in certificate.image_sizes else 0,
+        precision=certificate.precision,
+        layout=certificate.layout,
+        head=certificate.head,
+        compile=certificate.compile,
+        idiom=certificate.idiom,
+    )
+    for name, made, wanted in zip(Scope._fields, proved, scope, strict=True):
+        if made != wanted:
+            yield name.removesuffix("_sha256").replace("_", " ")
+    if {arm.device for arm in certificate.arms} != {scope.device}:
+        yield "device"
+
+
+def _rehearsed(certificate: Certificate, scope: Scope) -> str:
+    stages = scope.batch_size.count(",") + 1
+    return _listed(certificate.batch_sizes.get(scope.scenario, (REHEARSED_BATCH,) * stages))
+
+
+def _versions(text: str) -> dict[str, str]:
+    return dict(part.rsplit(" ", 1) for part in text.split(", ") if part)
+
+
+def _listed(sizes: Iterable[int]) -> str:
+    return ", ".join(map(str, sizes))

@@ -1,0 +1,127 @@
+"""Comparisons in the formats that other tools read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, get_args
+from xml.etree import ElementTree
+
+import msgspec
+
+from harness.errors import Declined, Refused
+from results.storage.comparison import Comparison
+from results.tables.wording import plain
+from results.verdicts.comparison_text import as_markdown, as_text, differences
+from results.verdicts.stored_comparisons import comparisons as compared
+
+Format = Literal["text", "markdown", "json", "junit"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+def write(comparisons: Sequence[Comparison], format: str, out: Path | None) -> None:
+    """Write comparisons to a file or to the terminal. Raises `Refused` for a file that cannot be written."""
+    content = formatted(comparisons, format)
+    if out is not None:
+        save(out, content)
+        return
+    if format in ("text", "markdown"):
+        sys.stdout.write(content.decode())  # in the terminal's encoding
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+    sys.stdout.flush()
+
+
+def save(path: Path, content: bytes, *, append: bool = False) -> None:
+    """Write a file. Raises `Refused` if it cannot be written."""
+    try:
+        with path.open("ab" if append else "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise Refused(f"{path} cannot be written ({error.strerror})") from error
+
+
+def formatted(comparisons: Sequence[Comparison], format: str) -> bytes:
+    """UTF-8 in one of FORMATS. Raises `Refused` for another one."""
+    if format == "text":
+        return as_text(comparisons).encode()
+    if format == "markdown":
+        return as_markdown(comparisons).encode()
+    if format == "json":
+        return msgspec.json.format(msgspec.json.encode(list(comparisons)), indent=1) + b"\n"
+    if format == "junit":
+        return as_junit(comparisons)
+    raise Refused(f"no format is called {format!r}; use one of {', '.join(FORMATS)}")
+
+
+def as_junit(comparisons: Sequence[Comparison], missing: Sequence[str] = (), failed: Sequence[str] = ()) -> bytes:
+    """JUnit XML as CI services read it: a test per case, a failure per regression, skipped where nothing can be said.
+
+    `missing` are cases that should have been there, `failed` sentences about those that could not be measured; each is
+    an error.
+    """
+    count = len(comparisons) + len(missing) + len(failed)
+    suite = ElementTree.Element("testsuite", name="finetune-bench", tests=str(count))
+    failures = skipped = 0
+    for one in comparisons:
+        test = ElementTree.SubElement(
+            suite, "testcase", name=plain(one.label), classname=one.purpose, time=f"{one.seconds:g}"
+        )
+        text = plain("; ".join([one.sentence, *differences(one)]))
+        if one.verdict == "regression" and not one.accepted:
+            failures += 1
+            ElementTree.SubElement(test, "failure", message=plain(one.sentence), type="regression").text = text
+        elif one.verdict == "inconclusive":
+            skipped += 1
+            ElementTree.SubElement(test, "skipped", message=f"inconclusive: {plain(one.sentence)}")
+        else:
+            ElementTree.SubElement(test, "system-out").text = text
+    for label in missing:
+        test = ElementTree.SubElement(suite, "testcase", name=plain(label), classname="missing", time="0")
+        ElementTree.SubElement(test, "error", message="the case is not there any more", type="missing")
+    for sentence in failed:
+        label, _, reason = plain(sentence).partition(": ")
+        test = ElementTree.SubElement(suite, "testcase", name=label, classname="failed", time="0")
+        ElementTree.SubElement(test, "error", message=reason, type="failed")
+    suite.set("failures", str(failures))
+    suite.set("errors", str(len(missing) + len(failed)))
+    suite.set("skipped", str(skipped))
+    return b"<?xml version='1.0' encoding='utf-8'?>\n" + ElementTree.tostring(suite) + b"\n"
+
+
+def turns_json(results_dir: Path, comparisons: Sequence[Comparison]) -> bytes:
+    """pytest-benchmark's JSON: for each case and arm the seconds per step of every turn that counts.
+
+    For `pytest-benchmark compare` and the trackers that read its files. Raises `Declined` where it is not installed.
+    """
+    try:
+        from pytest_benchmark import __version__
+        from pytest_benchmark.stats import Stats
+    except ImportError as error:
+        raise Declined("pytest-benchmark is not installed; pip install pytest-benchmark") from error
+    stored = {one.comparison: one.pairs for one in compared(results_dir)}
+    benchmarks = []
+    for one in comparisons:
+        for arm, facts in zip(("A", "B"), one.arms, strict=True):
+            stats = Stats()
+            for pair in stored.get(one.comparison, ()):
+                for turn in (pair.a if arm == "A" else pair.b).turns if pair.counts else ():
+                    stats.update(turn.seconds / turn.steps)
+            name = f"{one.label}[{arm}]"
+            about = {"params": None, "param": arm, "extra_info": {"arm": facts.said, "verdict": one.verdict}}
+            figures = {**stats.as_dict(), "iterations": 1, "data": stats.data} if stats.data else {}
+            if figures:
+                benchmarks.append(
+                    {"group": one.label, "name": name, "fullname": name, "options": {}, **about, "stats": figures}
+                )
+    content = {
+        "machine_info": {},
+        "commit_info": {"id": comparisons[0].arms[1].revision if comparisons else ""},
+        "benchmarks": benchmarks,
+        "datetime": datetime.now(UTC).isoformat(),
+        "version": __version__,
+    }
+    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"

@@ -1,0 +1,105 @@
+"""What lies beside the records: machines, versions, the commands that were given, and the files themselves."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from harness.errors import Refused
+from results.report.page_data import Material, StoredRun
+from results.report.section import Grid, Row
+from results.storage.objects import get_json
+from results.tables.wording import plain
+
+CARRIED = 600_000
+"""Bytes of records that the page carries along at most, packed and encoded."""
+LISTED = 2000
+"""Processes whose figures the page carries along at most."""
+
+
+class Download(NamedTuple):
+    """A file that the page carries, as a data URI, or only names."""
+
+    name: str
+    words: str
+    uri: str
+
+
+def repeated(material: Material) -> list[str]:
+    """The commands that were given, each once, as they are typed again."""
+    return list(dict.fromkeys(plain(f"python -m benchmarks {shlex.join(run.row.command)}") for run in material.runs))
+
+
+def environments(material: Material) -> Iterator[Grid]:
+    """The machines that were measured on, and what was installed; versions that differ stand first."""
+    machines = {run.row.machine: _machine(material, run) for run in material.runs}
+    if machines:
+        columns = ("machine", "processor", "cores", "memory, GiB", "accelerators")
+        yield Grid("Machines", columns, tuple(Row(cells) for cells in dict.fromkeys(machines.values())), words=5)
+    frame = material.frame
+    known = frame[frame["environment"] != ""] if len(frame) else frame
+    seen = known.drop_duplicates("environment")
+    installed: dict[str, dict[str, str]] = dict(zip(seen["environment"], seen["versions"], strict=True))
+    names = list(dict.fromkeys(name for versions in installed.values() for name in versions))
+    differing = [name for name in names if len({versions.get(name) for versions in installed.values()}) > 1]
+    if installed:
+        order = [*differing, *(name for name in names if name not in differing)]
+        used = {name: known.loc[known["environment"] == name, "backend_name"].unique() for name in installed}
+        rows = tuple(
+            Row((sha256, plain(", ".join(used[sha256])), *(plain(versions.get(name, "–")) for name in order)))
+            for sha256, versions in installed.items()
+        )
+        caption = f"Versions that ran (differing: {', '.join(differing)})" if differing else "Versions that ran"
+        yield Grid(caption, ("environment", "backends", *order), rows, words=2 + len(order))
+
+
+def _machine(material: Material, run: StoredRun) -> tuple[str, ...]:
+    key = run.file.parents[2].name
+    try:
+        said: dict[str, Any] = get_json(material.results_dir, run.row.machine)
+    except Refused as error:
+        return (plain(key), plain(str(error)), "–", "–", "–")
+    gpus = ", ".join(said.get("gpus") or ()) or "none"
+    return tuple(plain(str(part)) for part in (key, said.get("cpu"), said.get("cores"), said.get("memory_gib"), gpus))
+
+
+def downloads(material: Material) -> tuple[list[Download], tuple[str, ...]]:
+    """The records and their figures to take along as long as they are small, and a sentence where they are not."""
+    found, room, left = [], CARRIED, []
+    figures = _figures(material.frame)
+    if figures and len(figures) * 4 / 3 <= room:
+        room -= len(figures) * 4 // 3
+        found.append(Download("processes.csv.gz", "the figures of every process, CSV", _uri(figures)))
+    for run in material.runs:
+        packed = gzip.compress(run.file.read_bytes(), mtime=0)
+        if len(packed) * 4 / 3 <= room:
+            room -= len(packed) * 4 // 3
+            found.append(Download(f"{run.file.name}.gz", f"the records of run {run.row.run}, JSON lines", _uri(packed)))
+        else:
+            left.append(run.file)
+    if not left:
+        return found, ()
+    names = ", ".join(plain(_within(file, material.results_dir)) for file in left[:3])
+    more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+    return found, (f"Too large to be carried along: {names}{more}, in the results folder.",)
+
+
+def _figures(frame: pd.DataFrame) -> bytes:
+    if not 0 < len(frame) <= LISTED:
+        return b""
+    plainly = frame.drop(columns=[name for name in ("step_us", "traits", "versions", "file") if name in frame])
+    return gzip.compress(plainly.to_csv(index=False).encode(), mtime=0)
+
+
+def _within(file: Path, folder: Path) -> str:
+    return str(file.relative_to(folder)) if file.is_relative_to(folder) else file.name
+
+
+def _uri(packed: bytes) -> str:
+    return f"data:application/gzip;base64,{base64.b64encode(packed).decode()}"

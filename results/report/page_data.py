@@ -1,0 +1,146 @@
+"""What a page is made of: the rows of the table, each with its processes, and what lies beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from harness.running.record import Record
+from results.certificates.certificate import Certificates, read_certificates
+from results.storage.rows import RunRow, record_at, scan
+from results.tables.load import TYPES, NothingMeasured, load, row_files
+from results.tables.sheet import Sheet, Style, compose
+from results.tables.tabulate import GROUP, table
+from results.tables.wording import SETTINGS, extra_columns, plain, worded
+from results.verdicts.stored_comparisons import Compared, comparisons
+
+Row = Mapping[Hashable, Any]
+
+
+class Process(NamedTuple):
+    """One process: its row of `load`, its record without losses and step times, and these, in microseconds."""
+
+    row: Row
+    record: Record
+    step_us: NDArray[np.int64]
+
+
+class Shown(NamedTuple):
+    """One `ok` row of the table, with the names it has on the page. `number` is its place there.
+
+    `setting` says what differs between rows that must not be pooled (empty if nothing does); `scenario` carries what
+    else is needed to tell two rows apart.
+    """
+
+    number: int
+    setting: str
+    model: str
+    backend: str
+    scenario: str
+    row: Row
+    processes: tuple[Process, ...]
+
+    @property
+    def name(self) -> str:
+        """All of it on one line."""
+        return " · ".join(part for part in (self.scenario, self.model, self.backend, self.setting) if part)
+
+    @property
+    def facets(self) -> dict[str, str]:
+        """What the page filters it by."""
+        return {"backend": self.backend, "model": self.model, "scenario": self.scenario, "setting": self.setting}
+
+
+class StoredRun(NamedTuple):
+    """The first row of a run and the file it stands in."""
+
+    row: RunRow
+    file: Path
+
+
+class Material(NamedTuple):
+    """Everything that the sections read. `sheet` is None if there is no record at all, and `warnings` say why."""
+
+    results_dir: Path
+    frame: pd.DataFrame
+    table: pd.DataFrame
+    sheet: Sheet | None
+    shown: tuple[Shown, ...]
+    runs: tuple[StoredRun, ...]
+    certificates: Certificates
+    warnings: tuple[str, ...]
+    compared: tuple[Compared, ...] = ()
+
+
+def gather(path: Path) -> Material:
+    """Read a results folder, or the file of one run. Raises `Refused` if there is no such path."""
+    results_dir = _results_dir(path)
+    proofs = read_certificates(results_dir)
+    try:
+        frame = load(path)
+    except NothingMeasured as nothing:
+        compared = comparisons(path)
+        said = () if compared else (str(nothing),)
+        empty = pd.DataFrame(columns=list(TYPES)).astype(TYPES)
+        return Material(results_dir, empty, empty, None, (), _runs(path), proofs, said, tuple(compared))
+    compared, rows = comparisons(path), table(frame)
+    if rows.empty:
+        said = tuple(frame.attrs["warnings"])
+        return Material(results_dir, frame, rows, None, (), _runs(path), proofs, said, tuple(compared))
+    sheet, shown = compose(rows, proofs, Style(explain=True)), _shown(frame, rows)
+    return Material(results_dir, frame, rows, sheet, shown, _runs(path), proofs, sheet.warnings, tuple(compared))
+
+
+def _results_dir(path: Path) -> Path:
+    if path.is_dir():
+        return path
+    return next((parent.parent for parent in path.resolve().parents if parent.name == "runs"), path.parent)
+
+
+def _runs(path: Path) -> tuple[StoredRun, ...]:
+    found = {}
+    for file in row_files(path):
+        first = next((line.row for line in scan(file) if isinstance(line.row, RunRow)), None)
+        if first is not None:
+            found[first.run] = StoredRun(first, file)
+    return tuple(found.values())
+
+
+def _shown(frame: pd.DataFrame, rows: pd.DataFrame) -> tuple[Shown, ...]:
+    good = rows[rows["status"] == "ok"]
+    extra = extra_columns(good)
+    sources = frame[(frame["status"] == "ok") & frame["arm"].isna()]
+    places = {_identity(key): group for key, group in sources.groupby(list(GROUP), sort=False, dropna=False)}
+    shown: list[Shown] = []
+    for row in good.to_dict("records"):
+        group = places[_identity(tuple(row[name] for name in GROUP))]
+        where = [worded(row, name) for name in extra if name in SETTINGS]
+        telling = [worded(row, name) for name in extra if name not in SETTINGS]
+        shown.append(
+            Shown(
+                number=len(shown),
+                setting=" · ".join(where),
+                model=plain(row["model"]),
+                backend=plain(row["backend_name"]),
+                scenario=" · ".join([plain(row["scenario"]), *telling]),
+                row=row,
+                processes=tuple(map(_process, group.to_dict("records"))),
+            )
+        )
+    return tuple(shown)
+
+
+def _identity(key: Any) -> tuple[Any, ...]:
+    return tuple(None if pd.isna(value) else value for value in key)
+
+
+def _process(row: Row) -> Process:
+    record = record_at(Path(row["file"]), row["offset"])
+    stages = tuple(replace(stage, step_us=(), losses=()) for stage in record.stages)
+    return Process(row, replace(record, stages=stages), row["step_us"])

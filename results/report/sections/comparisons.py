@@ -1,0 +1,179 @@
+"""Comparisons of two arms: the verdict first, then every finding with its interval, and every pair as a point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import altair as alt
+
+from results.report.drawing import finish, height_of
+from results.report.section import Chart, Grid, Row, Section
+from results.storage.comparison import Comparison, Finding
+from results.storage.rows import PairRow
+from results.tables.wording import plain
+from results.verdicts.comparison_text import differences
+from results.verdicts.conclusion import signed
+from results.verdicts.noise import resolution, sentences
+from results.verdicts.pair_findings import log_ratio
+from results.verdicts.stored_comparisons import Compared
+
+DRAWN = 12
+"""Comparisons whose pairs are drawn, at most: the latest."""
+COLOURS = {"regression": "#D55E00", "improvement": "#009E73", "no change": "#1B7FC4", "inconclusive": "#8C8C8C"}
+MARKS = ("triangle-down", "triangle-up", "circle", "square")
+SHAPES = {"counts": "circle", "disturbed": "cross", "re-run": "diamond"}
+
+
+def comparisons_section(compared: Sequence[Compared]) -> Section | None:
+    """The comparisons under a results folder; None if there is none. A/A tests are in `noise_section`."""
+    asked = [one for one in compared if one.verdict is None or one.verdict.purpose != "noise"]
+    if not asked:
+        return None
+    done = [(one, one.verdict) for one in asked if one.verdict is not None]
+    verdicts = [verdict for _, verdict in done]
+    cut = len(asked) - len(done)
+    drawn = [(one, verdict) for one, verdict in done if any(_ratios(one.pairs))][-DRAWN:]
+    return Section(
+        "comparisons",
+        "Comparisons of two arms",
+        paragraphs=tuple(plain(f"{one.label}: {one.verdict}. {one.sentence}") for one in verdicts),
+        charts=(
+            *([_forest(verdicts)] if any(map(_measured, verdicts)) else []),
+            *(_pairs(number, one, verdict) for number, (one, verdict) in enumerate(drawn)),
+        ),
+        grids=(*([_findings(verdicts)] if verdicts else []), *([_differing(verdicts)] if verdicts else [])),
+        notes=(
+            *((f"{cut} of {len(asked)} comparisons were cut short and came to no verdict.",) if cut else ()),
+            *((f"Pairs of the latest {len(drawn)} comparisons are drawn.",) if len(drawn) < len(done) else ()),
+        ),
+    )
+
+
+def noise_section(compared: Sequence[Compared]) -> Section | None:
+    """What this machine can resolve, by its A/A tests; None if none was made."""
+    tests = [one.verdict for one in compared if one.verdict is not None and one.verdict.purpose == "noise"]
+    said = []
+    for test in tests:
+        try:
+            said.append(plain(". ".join(sentences(resolution(test))) + "."))
+        except ValueError as error:
+            said.append(plain(f"{error}."))
+    if not tests:
+        return None
+    grids = (_findings(tests),)
+    return Section("noise", "The noise of this machine", paragraphs=tuple(said), grids=grids)
+
+
+def _measured(one: Comparison) -> list[Finding]:
+    return [finding for finding in (*one.findings, *one.confirmation) if not finding.note]
+
+
+def _margin(finding: Finding) -> float:
+    return finding.margin if finding.unit == "points" else 100 * finding.margin
+
+
+def _forest(verdicts: Sequence[Comparison]) -> Chart:
+    rows = []
+    for one in verdicts:
+        for finding in _measured(one):
+            change, low, high = signed(finding)
+            again = " (re-run)" if finding in one.confirmation else ""
+            unit = "points" if finding.unit == "points" else "%"
+            rows.append(
+                {
+                    "what": plain(f"{finding.metric}{again} · {one.label}"), "change": change, "low": low, "high": high,
+                    "verdict": finding.verdict, "unit": unit, "replicates": finding.replicates,
+                    "worse": -_margin(finding), "better": _margin(finding),
+                }
+            )  # fmt: skip
+    names = list(dict.fromkeys(str(row["what"]) for row in rows))
+    y = alt.Y("what:N", sort=names, title=None, axis=alt.Axis(labelLimit=220))
+    verdict, legend = list(COLOURS), alt.Legend(title=None)
+    colour = alt.Color("verdict:N", scale=alt.Scale(domain=verdict, range=list(COLOURS.values())), legend=legend)
+    shape = alt.Shape("verdict:N", scale=alt.Scale(domain=verdict, range=list(MARKS)), legend=legend)
+    tooltip = [alt.Tooltip(f"{name}:N") for name in ("what", "verdict", "unit", "replicates")]
+    tooltip += [alt.Tooltip(f"{name}:Q", format="+.2~f") for name in ("change", "low", "high")]
+    base = alt.Chart(alt.NamedData("findings"))
+    chart = alt.layer(
+        base.mark_bar(opacity=0.12, color="#8C8C8C").encode(alt.X("worse:Q", title=CHANGE), alt.X2("better:Q"), y),
+        base.mark_rule(strokeWidth=2.5).encode(alt.X("low:Q", title=CHANGE), alt.X2("high:Q"), y, colour),
+        base.mark_point(filled=True, size=90, opacity=1).encode(
+            alt.X("change:Q", title=CHANGE), y, colour, shape, tooltip=tooltip
+        ),
+    )
+    about = "Every finding with its interval, and the margin as a band around no change."
+    height = height_of(len(names))
+    return finish("comparisons-findings", "From A to B", about, chart, {"findings": rows}, height=height)._replace(
+        wide=True
+    )
+
+
+CHANGE = "change from A to B, % or points"
+
+
+def _ratios(pairs: Sequence[PairRow]) -> Iterator[tuple[PairRow, float]]:
+    """Each pair with the change of its throughput from A to B, in per cent; pairs that gave none are left out."""
+    for pair in pairs:
+        try:
+            yield pair, 100 * math.expm1(-log_ratio(pair.order, pair.a, pair.b))
+        except ValueError:
+            continue
+
+
+def _pairs(number: int, one: Compared, verdict: Comparison) -> Chart:
+    rows: list[dict[str, Any]] = [
+        {
+            "place": place, "change": change, "order": pair.order,
+            "kind": "re-run" if pair.confirms else "counts" if pair.counts else "disturbed",
+            "why": plain("; ".join(pair.disturbed)) or "undisturbed",
+        }
+        for place, (pair, change) in enumerate(_ratios(one.pairs), 1)
+    ]  # fmt: skip
+    found = [signed(finding) for finding in _measured(verdict) if finding.metric == "throughput"][:1]
+    lines = [{"at": change, "low": low, "high": high} for change, low, high in found]
+    kinds = alt.Scale(domain=list(SHAPES), range=list(SHAPES.values()))
+    tooltip = [alt.Tooltip(f"{name}:N") for name in ("place", "kind", "order", "why")]
+    y = alt.Y("change:Q", title="throughput of B over A, %", scale=alt.Scale(zero=True))
+    chart = alt.layer(
+        alt.Chart(alt.NamedData("estimate")).mark_rect(opacity=0.15, color="#1B7FC4").encode(
+            alt.Y("low:Q", title="throughput of B over A, %"), alt.Y2("high:Q")
+        ),
+        alt.Chart(alt.NamedData("estimate")).mark_rule(color="#1B7FC4", strokeWidth=2).encode(alt.Y("at:Q")),
+        alt.Chart(alt.NamedData("pairs")).mark_point(filled=True, size=60, opacity=0.9, color="#D55E00").encode(
+            alt.X("place:Q", title="pair", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(zero=False)),
+            y,
+            alt.Shape("kind:N", scale=kinds, legend=alt.Legend(title=None)),
+            tooltip=[*tooltip, alt.Tooltip("change:Q", format="+.2~f")],
+        ),
+    )  # fmt: skip
+    about = f"{plain(verdict.label)}: the change of every pair in the order of measuring, with estimate and interval."
+    return finish(f"comparisons-{number}", plain(verdict.label), about, chart, {"pairs": rows, "estimate": lines})
+
+
+def _findings(verdicts: Sequence[Comparison]) -> Grid:
+    rows = []
+    for one in verdicts:
+        for finding in (*one.findings, *one.confirmation):
+            change, low, high = signed(finding)
+            unit = "points" if finding.unit == "points" else "%"
+            p = "–" if finding.p_adjusted is None else f"{finding.p_adjusted:.3g}"
+            seen = finding.detectable if finding.unit == "points" else 100 * math.expm1(finding.detectable)
+            figures = (f"{change:+.1f} {unit}", f"{low:+.1f} to {high:+.1f}", f"{finding.p:.3g}", p,
+                       f"{_margin(finding):.1f}", f"{seen:.1f}", str(finding.replicates))  # fmt: skip
+            again = "re-run" if finding in one.confirmation else "first"
+            said = ("–",) * len(figures) if finding.note else figures
+            verdict = f"{finding.verdict}{f' ({finding.note})' if finding.note else ''}"
+            rows.append(Row(tuple(map(plain, (one.label, finding.metric, again, verdict, *said)))))
+    columns = ("case", "metric", "run", "verdict", "change", "95 % interval", "p", "p over all cases", "margin",
+               "visible from", "replicates")  # fmt: skip
+    return Grid("Every finding", columns, tuple(rows), words=4)
+
+
+def _differing(verdicts: Sequence[Comparison]) -> Grid:
+    rows = []
+    for one in verdicts:
+        arms = [plain(f"{arm.said}{f' at {arm.revision[:12]}' if arm.revision else ''}") for arm in one.arms]
+        rows += [Row((plain(one.label), *arms, plain(line))) for line in differences(one)]
+    return Grid("What differs between the arms", ("case", "A", "B", "difference"), tuple(rows), words=4)

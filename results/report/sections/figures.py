@@ -1,0 +1,152 @@
+"""Throughput and every other figure of a case: its interval, and each process as a point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from results.report.drawing import BAND, Look, finish, height_of, kept
+from results.report.page_data import Process, Shown
+from results.report.panels import Panel, panels
+from results.report.section import Chart, Choice, Grid, Row, Section
+from results.report.thinning import evenly, said
+from results.tables.metric import METRICS, Metric
+
+POINTS = 2000
+"""Processes that are drawn at most, over all panels."""
+DRAWN = tuple(name for name in METRICS if name != "time_to_accuracy_s")
+
+
+def figures_section(shown: Sequence[Shown], backends: Look, points: int = POINTS) -> Section:
+    """A panel per model, a row per scenario and backend; which metric is drawn is chosen on the page."""
+    total = sum(len(case.processes) for case in shown)
+    share = min(1.0, points / total) if total else 1.0
+    drawn = {case.number: evenly(case.processes, max(1, round(share * len(case.processes)))) for case in shown}
+    metrics = [METRICS[name] for name in DRAWN if any(not math.isnan(case.row[name]) for case in shown)]
+    options = tuple((metric.name, described(metric)) for metric in metrics)
+    chosen = next((name for name, _ in options if name == "throughput"), options[0][0] if options else "")
+    charts = tuple(_chart(panel, drawn, metrics, chosen, backends) for panel in panels(shown)) if options else ()
+    void = sum(math.isnan(process.row["throughput"]) for case in shown for process in case.processes)
+    return Section(
+        id="figures",
+        title="Throughput, and every other figure",
+        paragraphs=(
+            "Each point is a process, the tick the case's figure, the line its interval. One model a panel: figures of "
+            "two models say nothing about their frameworks.",
+        ),
+        choices=(Choice("metric", "Metric", options, chosen),) if options else (),
+        charts=charts,
+        grids=(_grid(shown, metrics),) if options else (),
+        notes=(
+            *said(sum(map(len, drawn.values())), total, "processes"),
+            *((f"The times of {void} of {total} processes are void; the table says why.",) if void else ()),
+            *(() if options else ("No case came to a figure.",)),
+        ),
+    )
+
+
+def described(metric: Metric) -> str:
+    """A metric in words, with unit and direction."""
+    return f"{metric.title}, {metric.unit} ({'more' if metric.higher_is_better else 'less'} is better)"
+
+
+def _chart(
+    panel: Panel, drawn: Mapping[int, Sequence[Process]], metrics: Sequence[Metric], chosen: str, look: Look
+) -> Chart:
+    scenario = alt.Y("scenario:N", sort=panel.scenarios, title=None)
+    several = len(panel.backends) > 1
+    offset = [alt.YOffset("backend:N", sort=panel.backends)] if several else []
+    legend = alt.Legend(title=None) if several else None
+    colour = alt.Color("backend:N", scale=look.colour(panel.backends), legend=legend)
+    metric = alt.param(name="metric", value=chosen)
+    summary = (
+        alt.Chart(alt.NamedData("cases"))
+        .transform_filter(kept("backend", "scenario"))
+        .transform_calculate(
+            value="datum[metric]",
+            low="isValid(datum[metric + '_low']) ? datum[metric + '_low'] : datum[metric]",
+            high="isValid(datum[metric + '_high']) ? datum[metric + '_high'] : datum[metric]",
+        )
+        .transform_filter("isValid(datum.value)")
+    )
+    points = (
+        alt.Chart(alt.NamedData("processes"))
+        .transform_filter(kept("backend", "scenario", "run"))
+        .transform_calculate(value="datum[metric]")
+        .transform_filter("isValid(datum.value)")
+    )
+    x = alt.X("value:Q", title=None, scale=alt.Scale(zero=True, nice=True))
+    of_case = [alt.Tooltip(f"{name}:N") for name in ("scenario", "backend", "runs")]
+    of_case += [alt.Tooltip(f"{name}:Q", format=".5~g") for name in ("value", "low", "high")]
+    own = [alt.Tooltip(f"{name}:N") for name in ("scenario", "backend", "run", "seed", "started", "status", "marks")]
+    own += [
+        alt.Tooltip(f"{metric.name}:Q", title=f"{metric.title}, {metric.unit}", format=".5~g") for metric in metrics
+    ]
+    layers = alt.layer(
+        summary.mark_rule(strokeWidth=2.5).encode(
+            alt.X("low:Q", title=None), alt.X2("high:Q"), scenario, *offset, colour, tooltip=of_case
+        ),
+        summary.mark_tick(thickness=3, size=BAND - 6).encode(x, scenario, *offset, colour, tooltip=of_case),
+        points.mark_point(filled=True, size=45, opacity=0.55).encode(
+            x, scenario, *offset, colour, tooltip=own,
+            shape=alt.Shape("backend:N", scale=look.shape(panel.backends), legend=legend),
+        ),
+    )  # fmt: skip
+    return finish(
+        f"figures-{panel.number}",
+        panel.title,
+        f"{panel.title}: the chosen metric of each scenario and backend, with its interval and every process.",
+        layers,
+        {
+            "cases": [_case(case, metrics) for case in panel.cases],
+            "processes": [_process(case, process, metrics) for case in panel.cases for process in drawn[case.number]],
+        },
+        panel.facets,
+        height_of(len(panel.cases)),
+        [metric],
+    )
+
+
+def _case(case: Shown, metrics: Sequence[Metric]) -> dict[str, Any]:
+    figures = {
+        f"{metric.name}{end}": case.row[f"{metric.name}{end}"] * metric.scale
+        for metric in metrics
+        for end in ("", "_low", "_high")
+    }
+    return {"backend": case.backend, "scenario": case.scenario, "runs": case.row["runs"], **figures}
+
+
+def _process(case: Shown, process: Process, metrics: Sequence[Metric]) -> dict[str, Any]:
+    row = process.row
+    return {
+        "backend": case.backend,
+        "scenario": case.scenario,
+        **{name: row[name] for name in ("run", "seed", "started", "status")},
+        "marks": ", ".join(row["marks"]) or "none",
+        **{metric.name: row[metric.name] * metric.scale for metric in metrics},
+    }
+
+
+def _grid(shown: Sequence[Shown], metrics: Sequence[Metric]) -> Grid:
+    columns = ("model", "backend", "scenario", *(f"{metric.title}, {metric.unit}" for metric in metrics), "runs")
+    rows = tuple(
+        Row(
+            (
+                case.model if not case.setting else f"{case.model} · {case.setting}", case.backend, case.scenario,
+                *(interval(case, metric) for metric in metrics), str(case.row["runs"]),
+            ),
+            case.facets,
+        )
+        for case in shown
+    )  # fmt: skip
+    return Grid("Every figure of every case, with its interval", columns, rows, words=3)
+
+
+def interval(case: Shown, metric: Metric) -> str:
+    """`182 (176–190)`; without the bounds that one run leaves open."""
+    value, low, high = (case.row[f"{metric.name}{end}"] for end in ("", "_low", "_high"))
+    bounds = f" ({metric.write(low)}–{metric.write(high)})" if not math.isnan(low) else ""
+    return f"{metric.write(value)}{bounds}"

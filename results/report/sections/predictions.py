@@ -1,0 +1,194 @@
+"""What the network says: test images with predictions, confusion matrices, and which images flip between two cases."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import Any
+
+import altair as alt
+import numpy as np
+
+from results.report.drawing import INK, finish
+from results.report.page_data import Material
+from results.report.pictures import FindPixels, Picture, chosen, pictures
+from results.report.predictions import Answered, JudgedImages, arms_of, judged_images, read_predictions
+from results.report.section import Chart, Choice, Grid, Row, Section
+from results.report.thinning import evenly
+
+CLASSES = 40
+"""Classes that a confusion matrix is drawn for at most."""
+CASES = 60
+"""Cases whose predictions go into the page at most."""
+COMPARED = 2000
+"""Images that are looked through for flips at most."""
+DATASETS = 3
+
+
+def predictions_section(material: Material, find: FindPixels) -> Section:
+    """A grid of the same images for every case, a matrix of the chosen case, and a comparison of two."""
+    id, title = "predictions", "What the network says"
+    arms = arms_of(material.compared, len(material.shown))
+    answered, problems = read_predictions([*evenly(material.shown, CASES), *arms], material.results_dir)
+    if not answered:
+        return Section(id, title, notes=(*problems, "No predictions are stored."))
+    groups = judged_images(answered)
+    drawn = groups[:DATASETS]
+    galleries = [_gallery(images, find) for images in drawn]
+    names = tuple((str(one.case.number), one.case.name) for one in answered)
+    return Section(
+        id,
+        title,
+        paragraphs=(
+            "Test images as the network gets them, the same ones for every case, evenly from those that all cases get "
+            "right to those that none does; of each case the process with the lowest seed.",
+        ),
+        choices=(Choice("seen", "Case", names, names[0][0]),),
+        charts=tuple(_matrix(answered)),
+        grids=(_grid(answered),),
+        notes=(
+            *problems,
+            *_left_out(material, answered, groups, drawn),
+            *(() if any(gallery["cards"] for gallery in galleries) else (GONE,)),
+        ),
+        template="predictions.html.j2",
+        extra={
+            "galleries": galleries,
+            "names": names,
+            "pair": _pair(answered),
+            "flips": _flips(drawn, galleries),
+        },
+    )
+
+
+GONE = (
+    "The images themselves are not shown: they were left out (`--no-pictures`), or are no longer in the cache "
+    "(`python -m benchmarks prepare` brings them back)."
+)
+
+
+def _left_out(
+    material: Material, answered: Sequence[Answered], groups: Sequence[Any], drawn: Sequence[Any]
+) -> Iterator[str]:
+    if len(material.shown) > CASES:
+        yield f"Predictions of {CASES} of {len(material.shown)} cases are here, evenly chosen."
+    if len(groups) > len(drawn):
+        yield f"Images of {len(drawn)} of {len(groups)} sets of test images are here."
+    if any(len(one.classes) > CLASSES for one in answered):
+        yield f"Confusion matrices of more than {CLASSES} classes are not drawn; the table has the frequent confusions."
+    if any(len(images.ids) > COMPARED for images in drawn):
+        yield f"Flips are looked for among {COMPARED} of the test images, evenly chosen."
+
+
+def _pair(answered: Sequence[Answered]) -> tuple[str, str]:
+    """Two cases to begin with: two backends of one model and scenario if there are, or two scenarios."""
+    cases = [one.case for one in answered]
+    for alike in (("model", "scenario", "setting"), ("model", "backend", "setting"), ()):
+        for one, other in combinations(cases, 2):
+            if all(one.facets[name] == other.facets[name] for name in alike):
+                return str(one.number), str(other.number)
+    return str(cases[0].number), str(cases[0].number)
+
+
+def _gallery(images: JudgedImages, find: FindPixels) -> dict[str, Any]:
+    grid, pool = chosen(images)
+    shown = pictures(images, [*grid, *pool], find)
+    cards = [_card(images, place, shown[place]) for place in grid if place in shown]
+    return {
+        "cases": " ".join(str(one.case.number) for one in images.cases),
+        "cards": cards,
+        "pictures": {place: picture.uri for place, picture in shown.items()},
+        "files": {place: picture.file for place, picture in shown.items()},
+    }
+
+
+def _card(images: JudgedImages, place: int, picture: Picture) -> dict[str, Any]:
+    said = [
+        {
+            "case": str(one.case.number),
+            "right": bool(one.first.right[place]),
+            "label": one.classes[int(one.first.said[place])],
+            "confidence": f"{100 * one.first.confidence[place]:.0f} %",
+        }
+        for one in images.cases
+    ]
+    label = images.classes[int(images.labels[place])]
+    return {"id": picture.id, "uri": picture.uri, "file": picture.file, "label": label, "said": said}
+
+
+def _matrix(answered: Sequence[Answered]) -> Iterator[Chart]:
+    small = [one for one in answered if len(one.classes) <= CLASSES]
+    if not small:
+        return
+    rows = [row for one in small for row in _counts(one)]
+    order = list(dict.fromkeys(name for one in small for name in one.classes))
+    base = alt.Chart(alt.NamedData("cells")).transform_filter("datum.case === seen")
+    x = alt.X("said:N", sort=order, title="prediction", axis=alt.Axis(labelAngle=-40, orient="bottom"))
+    y = alt.Y("label:N", sort=order, title="label")
+    kinds = alt.Scale(domain=["right", "wrong"], range=["#1B7FC4", "#D55E00"])
+    tooltip = [alt.Tooltip(f"{name}:N") for name in ("label", "said", "images")]
+    tooltip.append(alt.Tooltip("share:Q", title="of the label's", format=".0%"))
+    chart = alt.layer(
+        base.mark_rect().encode(
+            x, y, alt.Color("kind:N", scale=kinds, legend=None),
+            alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.12, 0.9]), legend=None), tooltip=tooltip,
+        ),
+        base.mark_text(color=INK, fontSize=12).encode(x, y, alt.Text("images:Q"), tooltip=tooltip),
+    )  # fmt: skip
+    most = max(len(one.classes) for one in small)
+    about = "Confusion matrix of the chosen case: how many images of each label got which prediction."
+    seen = alt.param(name="seen", value=str(answered[0].case.number))
+    height = max(90, 28 * most)
+    yield finish("predictions-matrix", "Confusion matrix", about, chart, {"cells": rows}, height=height, params=[seen])
+
+
+def _counts(one: Answered) -> Iterator[dict[str, Any]]:
+    pairs: Counter[tuple[int, int]] = Counter()
+    for predicted in one.all:
+        pairs.update(zip(predicted.labels.tolist(), predicted.said.tolist(), strict=True))
+    totals: Counter[int] = Counter()
+    for (label, _), images in pairs.items():
+        totals[label] += images
+    for (label, said), images in sorted(pairs.items()):
+        yield {
+            "case": str(one.case.number), "label": one.classes[label], "said": one.classes[said], "images": images,
+            "share": images / totals[label], "kind": "right" if label == said else "wrong",
+        }  # fmt: skip
+
+
+def _grid(answered: Sequence[Answered]) -> Grid:
+    rows = []
+    for one in answered:
+        cells = list(_counts(one))
+        wrong = sorted((cell for cell in cells if cell["kind"] == "wrong"), key=lambda cell: -cell["images"])
+        often = "; ".join(f"{cell['label']} as {cell['said']} {cell['images']}" for cell in wrong[:3]) or "none"
+        right = sum(cell["images"] for cell in cells if cell["kind"] == "right")
+        total = sum(cell["images"] for cell in cells)
+        case = one.case
+        rows.append(Row((case.name, often, f"{right}", f"{total}", f"{len(one.all)}"), case.facets))
+    columns = ("case", "most frequent confusions (label as prediction, images)", "right", "judged", "processes")
+    return Grid("Confusions of every case, its processes together", columns, tuple(rows), words=2)
+
+
+def _flips(drawn: Sequence[JudgedImages], galleries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the page needs to hold two cases against each other: per case its group, and each image's answer."""
+    groups, cases = [], {}
+    for number, (images, gallery) in enumerate(zip(drawn, galleries, strict=True)):
+        places = evenly(range(len(images.ids)), COMPARED)
+        groups.append(
+            {
+                "classes": images.classes,
+                "ids": images.ids[places].tolist(),
+                "labels": images.labels[places].tolist(),
+                "pictures": {n: gallery["pictures"][p] for n, p in enumerate(places) if p in gallery["pictures"]},
+                "files": {n: gallery["files"][p] for n, p in enumerate(places) if gallery["files"].get(p)},
+            }
+        )
+        for one in images.cases:
+            cases[str(one.case.number)] = {
+                "group": number,
+                "said": one.first.said[places].tolist(),
+                "confidence": np.round(100 * one.first.confidence[places]).astype(int).tolist(),
+            }
+    return {"groups": groups, "cases": cases}

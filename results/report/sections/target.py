@@ -1,0 +1,131 @@
+"""How long it takes to get to a validation accuracy: Kaplan and Meier's curves, since some runs end before they do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+from scipy import stats
+
+from results import statistics
+from results.report.drawing import Look, finish, kept
+from results.report.page_data import Process, Shown
+from results.report.panels import Panel, panels
+from results.report.section import Chart, Choice, Grid, Row, Section
+from results.report.sections.accuracy import time_axis, widely
+from results.tables.metric import METRICS
+from results.tables.time_to_accuracy import time_to_target
+
+TARGETS = (*(percent / 100 for percent in range(5, 100, 5)), 0.975, 0.99)
+OFFERED = 8
+DRAWN = 60
+"""Steps of a curve that are drawn. Of a curve with more, these are evenly chosen, the first and the last among them."""
+
+
+def target_section(shown: Sequence[Shown], scenarios: Look, arms: Look) -> Section:
+    """A curve per scenario and backend: the share of runs that reached the target. The target is chosen on the page."""
+    trained = [case for case in shown if any(len(process.row["epoch_seconds"]) for process in case.processes)]
+    processes = [process for case in trained for process in case.processes]
+    best = np.array([max(process.row["epoch_val_accuracy"], default=0.0) for process in processes])
+    there = {target: int(np.sum(best >= target)) for target in TARGETS}
+    targets = [target for target, count in there.items() if count][-OFFERED:]
+    id, title = "target", "Time to a target"
+    if not targets:
+        return Section(id, title, notes=("No run reached a validation accuracy that is asked for here.",))
+    chosen = max((target for target in targets if 2 * there[target] >= len(processes)), default=targets[0])
+    options = tuple((_value(target), f"{METRICS['accuracy'].write(target)} %") for target in targets)
+    return Section(
+        id,
+        title,
+        paragraphs=(
+            "The share of runs that reached a validation accuracy, over seconds of training. A curve that ends "
+            "below 100 % has runs that ended before they reached it.",
+        ),
+        choices=(Choice("target", "Validation accuracy", options, _value(chosen)),),
+        charts=tuple(_chart(panel, targets, _value(chosen), scenarios, arms) for panel in panels(trained)),
+        grids=(_grid(trained, targets),),
+    )
+
+
+def reached(target: float, process: Process) -> float:
+    """Seconds of training until the process was at the target; infinite if it never was."""
+    return statistics.time_to(target, process.row["epoch_seconds"], process.row["epoch_val_accuracy"])
+
+
+def _value(target: float) -> str:
+    return f"{target:g}"
+
+
+def _chart(panel: Panel, targets: Sequence[float], chosen: str, scenarios: Look, arms: Look) -> Chart:
+    ends = [end for case in panel.cases for process in case.processes for end in _ends(process, targets)]
+    start = min(ends) / 2 if widely(ends) else 0.0
+    rows = [row for case in panel.cases for target in targets for row in _curve(case, target, start)]
+    colour = alt.Color("scenario:N", scale=scenarios.colour(panel.scenarios), legend=alt.Legend(title=None))
+    shape = alt.Shape("scenario:N", scale=scenarios.shape(panel.scenarios), legend=alt.Legend(title=None))
+    several = len(panel.backends) > 1
+    dash = [alt.StrokeDash("backend:N", scale=arms.dash(panel.backends), legend=alt.Legend(title=None))]
+    tooltip = [alt.Tooltip(f"{name}:N") for name in ("scenario", "backend", "reached", "runs")]
+    tooltip += [alt.Tooltip(f"{name}:Q", format=".4~g") for name in ("seconds", "share")]
+    x = time_axis(ends, "training, s")
+    y = alt.Y("share:Q", title="runs that reached the target, %", scale=alt.Scale(domain=[0, 100]))
+    base = (
+        alt.Chart(alt.NamedData("curves"))
+        .transform_filter(kept("backend", "scenario"))
+        .transform_filter("datum.target === target")
+    )
+    chart = alt.layer(
+        base.mark_line(interpolate="step-after", strokeWidth=2).encode(
+            x, y, colour, *(dash if several else []), detail="backend:N"
+        ),
+        base.mark_point(filled=True, size=35, opacity=1).encode(x, y, colour, shape, tooltip=tooltip),
+    )
+    about = f"{panel.title}: the share of runs that have reached the chosen validation accuracy, over training time."
+    target = alt.param(name="target", value=chosen)
+    return finish(f"target-{panel.number}", panel.title, about, chart, {"curves": rows}, panel.facets, params=[target])
+
+
+def _ends(process: Process, targets: Sequence[float]) -> Iterator[float]:
+    yield sum(process.row["epoch_seconds"])
+    yield from (seconds for target in targets if math.isfinite(seconds := reached(target, process)))
+
+
+def _curve(case: Shown, target: float, start: float) -> Iterator[dict[str, Any]]:
+    """The steps of 1 - S, from `start` to the end of the longest run."""
+    times = [reached(target, process) for process in case.processes]
+    there = [seconds for seconds in times if math.isfinite(seconds)]
+    whole: list[float] = [sum(process.row["epoch_seconds"]) for process in case.processes]
+    ended = [end for end, seconds in zip(whole, times, strict=True) if not math.isfinite(seconds)]
+    found = stats.ecdf(stats.CensoredData(uncensored=there, right=ended)).cdf
+    seconds = [start, *found.quantiles, max(there + ended)]
+    shares = [0.0, *found.probabilities, found.probabilities[-1]]
+    for step in np.unique(np.linspace(0, len(seconds) - 1, DRAWN).round().astype(int)):
+        yield {
+            "backend": case.backend, "scenario": case.scenario, "target": _value(target),
+            "seconds": float(seconds[step]), "share": 100 * float(shares[step]), "reached": len(there),
+            "runs": len(times),
+        }  # fmt: skip
+
+
+def _grid(trained: Sequence[Shown], targets: Sequence[float]) -> Grid:
+    accuracy = METRICS["accuracy"]
+    columns = ("model", "backend", "scenario", *(f"s to {accuracy.write(target)} %" for target in targets))
+    rows = []
+    for case in trained:
+        cells = []
+        epochs = [process.row["epoch_seconds"] for process in case.processes]
+        curves = [process.row["epoch_val_accuracy"] for process in case.processes]
+        for target in targets:
+            found = time_to_target(target, epochs, curves)
+            known = math.isfinite(found.low) or math.isfinite(found.high)
+            bounds = f" ({_seconds(found.low)}–{_seconds(found.high)})" if known else ""
+            cells.append(f"{_seconds(found.seconds)}{bounds}, {found.reached}/{found.runs}")
+        rows.append(Row((case.model, case.backend, case.scenario, *cells), case.facets))
+    caption = "Seconds until half of the runs reached it (95 % interval), and how many did"
+    return Grid(caption, columns, tuple(rows), words=3)
+
+
+def _seconds(value: float) -> str:
+    return METRICS["time_to_accuracy_s"].write(value) if math.isfinite(value) else "∞" if value > 0 else "–"

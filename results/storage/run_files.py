@@ -1,0 +1,227 @@
+"""One append-only JSON-lines file per run: `runs/<machine>/<yyyy>/<mm>/<ulid>.jsonl`.
+
+A row is one `write` of a complete line and one `fsync`, so a crash costs at most the row being written. The writer
+holds a lock on its file; two runs have two files, so they never meet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, TypedDict
+
+import msgspec
+from numpy.typing import NDArray
+from ulid import ULID
+
+from harness import PROTOCOL
+from harness.errors import Refused
+from harness.process.machine import Machine
+from harness.running.record import Record, Status
+from results.storage import objects
+from results.storage.comparison import Comparison
+from results.storage.folder import Unwritable, make_folder
+from results.storage.rows import (
+    CUT,
+    SCHEMA,
+    Arm,
+    EndRow,
+    Pair,
+    PairRow,
+    ProcessRow,
+    Row,
+    RunRow,
+    RunStatus,
+    VerdictRow,
+    check,
+    scan,
+)
+
+
+class Unfinished(NamedTuple):
+    """A run that was cut short: its file, its first row, and the last status of each case key it holds."""
+
+    path: Path
+    row: RunRow
+    statuses: dict[str, Status]
+
+    @property
+    def done(self) -> frozenset[str]:
+        """Keys of the cases that need not run again: all with a record but the interrupted ones."""
+        return frozenset(key for key, status in self.statuses.items() if status != "interrupted")
+
+
+class Head(TypedDict):
+    """What every row begins with."""
+
+    schema: int
+    run: str
+    protocol: int
+
+
+class RunWriter:
+    """Appends rows to the file of one run. Every method raises `Unwritable` when the folder takes no more."""
+
+    def __init__(self, results_dir: Path, path: Path, run: str, environment: str) -> None:
+        self.results_dir, self.path, self.run = results_dir, path, run
+        self._environment = environment
+        make_folder(results_dir, path.parent)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise Unwritable(results_dir, error) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._file)
+            raise Refused(f"{path} is being written by another process; wait for it or leave out --resume") from error
+
+    def append(self, record: Record) -> None:
+        """Add one `process` row; it is on the disk when this returns.
+
+        Raises ValueError for a record that no reader would accept (JSON has no NaN).
+        """
+        self._write(ProcessRow(record=record, environment=self._environment, **self._head()))
+
+    def append_of_arm(self, record: Record, comparison: str, arm: Arm) -> None:
+        """Add one `process` row that belongs to a side of a comparison."""
+        row = ProcessRow(record=record, environment=self._environment, comparison=comparison, arm=arm, **self._head())
+        self._write(row)
+
+    def append_pair(self, pair: Pair) -> None:
+        """Add one `pair` row."""
+        self._write(PairRow(environment=self._environment, **self._head(), **msgspec.structs.asdict(pair)))
+
+    def append_verdict(self, comparison: Comparison) -> None:
+        """Add one `verdict` row."""
+        self._write(VerdictRow(comparison=comparison, **self._head()))
+
+    def finish(self, status: RunStatus = "done") -> None:
+        """Add the `end` row and close the file. A run that ended `interrupted` can be resumed."""
+        self._write(EndRow(schema=SCHEMA, run=self.run, ended=_now(), status=status))
+        self.close()
+
+    def put_json(self, value: Any) -> str:
+        """Store a JSON value beside the runs; returns its SHA-256."""
+        return objects.put_json(self.results_dir, value)
+
+    def put_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> str:
+        """Store arrays (logits and labels) beside the runs; returns their SHA-256."""
+        return objects.put_arrays(self.results_dir, arrays)
+
+    def close(self) -> None:
+        """Let go of the file; without `finish` before, the run counts as unfinished."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _head(self) -> Head:
+        return {"schema": SCHEMA, "run": self.run, "protocol": PROTOCOL}
+
+    def _write(self, row: Row) -> None:
+        line = msgspec.json.encode(row) + b"\n"
+        check(line)
+        size = os.fstat(self._file).st_size
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
+            line = CUT + line
+        try:
+            written = os.write(self._file, line)
+            while written < len(line):
+                written += os.write(self._file, line[written:])
+            os.fsync(self._file)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, size)
+            raise Unwritable(self.results_dir, error) from error
+
+
+def open_run(
+    results_dir: str | Path,
+    *,
+    command: Sequence[str],
+    planned: Sequence[str],
+    machine: Machine,
+    environment: Mapping[str, Any],
+    resume: Unfinished | None = None,
+) -> RunWriter:
+    """Begin a run, or go on with the one that `unfinished` found.
+
+    `planned` are the keys of the cases to run. Raises `Unwritable`; `Refused` if the run to resume is still running.
+    """
+    folder = Path(results_dir)
+    environment_sha256 = objects.put_json(folder, environment)
+    if resume is not None:
+        return RunWriter(folder, resume.path, resume.row.run, environment_sha256)
+    ulid = ULID()
+    moment = ulid.datetime
+    path = folder / "runs" / machine.key / f"{moment:%Y}" / f"{moment:%m}" / f"{ulid}.jsonl"
+    first = RunRow(
+        schema=SCHEMA,
+        run=str(ulid),
+        protocol=PROTOCOL,
+        command=tuple(command),
+        started=_now(),
+        machine=objects.put_json(folder, machine),
+        environment=environment_sha256,
+        planned=tuple(planned),
+    )
+    writer = RunWriter(folder, path, str(ulid), environment_sha256)
+    writer._write(first)
+    return writer
+
+
+def unfinished(results_dir: str | Path, machine: Machine | None = None) -> Unfinished | None:
+    """The latest run that has no end or ended `interrupted`, and that nobody is writing now; None if there is none.
+
+    `machine` leaves out the runs of other machines.
+    """
+    runs = Path(results_dir) / "runs"
+    files = (runs if machine is None else runs / machine.key).rglob("*.jsonl")
+    for path in sorted(files, key=lambda file: file.name, reverse=True):
+        if (found := _open_end(path)) is not None and not being_written(path):
+            return found
+    return None
+
+
+def _open_end(path: Path) -> Unfinished | None:
+    first: RunRow | None = None
+    ended: RunStatus = "interrupted"
+    statuses: dict[str, Status] = {}
+    for line in scan(path):
+        if isinstance(line.row, RunRow):
+            first = line.row
+        elif isinstance(line.row, EndRow):
+            ended = line.row.status
+        elif isinstance(line.row, PairRow | VerdictRow) or (isinstance(line.row, ProcessRow) and line.row.arm):
+            return None  # what was cut short of a comparison is no run to go on with
+        elif isinstance(line.row, ProcessRow):
+            statuses[line.row.record.key] = line.row.record.status
+            ended = "interrupted"
+    return Unfinished(path, first, statuses) if first is not None and ended == "interrupted" else None
+
+
+def being_written(path: Path) -> bool:
+    """Whether a writer holds the file of a run."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,231 @@
+"""The answer: the case to choose on each dataset in each setting, and its sentences.
+
+Terminal, report and exports all show this one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from results.certificates.certificate import Certificate
+from results.certificates.scope import NONE_MADE
+from results.tables.identity import alike
+from results.tables.metric import METRICS
+from results.tables.side_by_side import may_compare
+from results.tables.wording import extra_columns, plain, worded
+
+Row = Mapping[Hashable, Any]
+LeftOut = Literal["no accuracy or no training time", "each framework's own defaults (--idiom)",
+                  "its epoch was selected on the images that its score is of"]  # fmt: skip
+"""Why a case is no candidate."""
+DIFFERENT_CASES = "their answers are different cases"
+
+
+class Answer(NamedTuple):
+    """Of `of` cases in one framework and setting, `close` have an accuracy that the test images cannot tell from the
+    highest; the one of these that trained the shortest is chosen.
+
+    `twins` are answers of other frameworks that it was compared with, each with the certificate of both; `alone` says
+    of each other framework why it was not compared with this one; `frameworks` counts those with an answer here.
+    """
+
+    chosen: Row
+    highest: Row
+    close: int
+    of: int
+    twins: tuple[tuple[Answer, Certificate], ...] = ()
+    alone: tuple[tuple[str, str], ...] = ()
+    frameworks: int = 1
+
+
+class Answers(NamedTuple):
+    """All answers of a table in its order, and how many cases were no candidates, by the reason."""
+
+    found: tuple[Answer, ...]
+    left_out: Mapping[LeftOut, int]
+
+
+def answers(table: pd.DataFrame, certificates: Sequence[Certificate] = ()) -> Answers:
+    """One answer per dataset and setting, and per framework unless a certificate covers the frameworks' answers."""
+    good = table[table["status"] == "ok"]
+    reasons = [left_out(row) for row in good.to_dict("records")]
+    fair = good[np.array([reason is None for reason in reasons], dtype=bool)]
+    found: list[Answer] = []
+    for _, rows in fair.groupby(alike("scenario", "model", "backend_name"), sort=False, dropna=False):
+        own = rows.groupby(alike("scenario", "model"), sort=False, dropna=False)
+        found += _joined([choose(some.to_dict("records")) for _, some in own], certificates)
+    return Answers(tuple(found), Counter(reason for reason in reasons if reason is not None))
+
+
+def left_out(row: Row) -> LeftOut | None:
+    """Why a row of `results.table` is no candidate; None if it is one."""
+    if not (math.isfinite(row["accuracy"]) and math.isfinite(row["train_s"])):
+        return "no accuracy or no training time"
+    if row["idiom"]:
+        return "each framework's own defaults (--idiom)"
+    if "best epoch on test" in row["marks"]:
+        return "its epoch was selected on the images that its score is of"
+    return None
+
+
+def choose(rows: Sequence[Row]) -> Answer:
+    """The answer of rows of one framework and setting, of which there is at least one."""
+    highest = max(rows, key=lambda row: float(row["accuracy"]))
+    within = highest["accuracy_mde"] if math.isfinite(highest["accuracy_mde"]) else 0.0
+    close = [row for row in rows if highest["accuracy"] - row["accuracy"] <= within]
+    chosen = min(close, key=lambda row: (float(row["train_s"]), -float(row["accuracy"])))
+    return Answer(chosen, highest, len(close), len(rows))
+
+
+def _joined(own: Sequence[Answer], certificates: Sequence[Certificate]) -> list[Answer]:
+    """Answers of frameworks in one setting: those that certificates cover become one, the others say why not."""
+    clusters: list[list[Answer]] = []
+    for answer in own:
+        for cluster in clusters:
+            if all(isinstance(_covered(one, answer, certificates), Certificate) for one in cluster):
+                cluster.append(answer)
+                break
+        else:
+            clusters.append([answer])
+    kept = [_winner(cluster, certificates) for cluster in clusters]
+    names = {str(answer.chosen["backend_name"]) for answer in own}
+    return [answer._replace(alone=tuple(_alone(answer, kept, certificates)), frameworks=len(names)) for answer in kept]
+
+
+def _covered(one: Answer, other: Answer, certificates: Sequence[Certificate]) -> Certificate | str:
+    ours, theirs = one.chosen, other.chosen
+    if ours["backend_name"] == theirs["backend_name"]:
+        return "other package versions"
+    if any(ours[name] != theirs[name] for name in ("model", "stages")):
+        return DIFFERENT_CASES
+    return may_compare(ours, theirs, "train_s", certificates)
+
+
+def _winner(cluster: Sequence[Answer], certificates: Sequence[Certificate]) -> Answer:
+    chosen = choose([answer.chosen for answer in cluster]).chosen
+    winner = next(answer for answer in cluster if answer.chosen is chosen)
+    twins = [(answer, _covered(winner, answer, certificates)) for answer in cluster if answer is not winner]
+    return winner._replace(twins=tuple((twin, proof) for twin, proof in twins if isinstance(proof, Certificate)))
+
+
+def _alone(answer: Answer, others: Sequence[Answer], certificates: Sequence[Certificate]) -> list[tuple[str, str]]:
+    found = []
+    for other in others:
+        reason = _covered(answer, other, certificates) if other is not answer else ""
+        if isinstance(reason, str) and reason:
+            found.append((str(other.chosen["backend_name"]), reason))
+    return found
+
+
+OPTIMISTIC = "Selected after the fact, so its score is optimistic."
+CERTIFY = "`python -m benchmarks certify` makes one"
+TELLING = ("augment", "limit", "workers", "warmup_steps", "environment", "setting")
+"""Columns that are named only where two settings could not be told apart otherwise."""
+
+
+def paragraphs(answers: Answers, statuses: Sequence[str] = ()) -> list[list[str]]:
+    """Per answer its sentences: what to choose, what that rests on, and what weakens it.
+
+    Where there is none, one sentence with the reason; `statuses` are those of the rows that were looked at.
+    """
+    if not answers.found:
+        return [[_nothing(answers, statuses)]]
+    firsts = pd.DataFrame([answer.chosen for answer in answers.found])
+    differing = [name for name in extra_columns(firsts, ("dataset", "backend_name"), TELLING) if name != "dataset"]
+    said = [[plain(one) for one in _sentences(answer, differing)] for answer in answers.found]
+    if answers.left_out:
+        said[-1].append(f"Left out: {_counted(answers)}.")
+    return said
+
+
+def _nothing(answers: Answers, statuses: Sequence[str]) -> str:
+    if answers.left_out:
+        return f"There is no answer, since no case can be chosen: {_counted(answers)}."
+    listed = ", ".join(f"{count} {status}" for status, count in Counter(statuses).items())
+    return f"Nothing was measured, so there is no answer{f': {listed}' if listed else ''}."
+
+
+def _counted(answers: Answers) -> str:
+    return "; ".join(f"{_count(number, 'case')}, {reason}" for reason, number in answers.left_out.items())
+
+
+def _sentences(answer: Answer, differing: Sequence[str]) -> Iterator[str]:
+    row = answer.chosen
+    where = ", ".join(worded(row, name) for name in differing)
+    place = f"On {row['dataset']}{f' ({where})' if where else ''}"
+    case, backend = f"{row['scenario']} of {row['model']}", row["backend_name"]
+    counted = f"{_count(row['runs'], 'run')}, {_count(row['seeds'], 'seed')}"
+    figures = f"{_accuracy(row)} after {_seconds(row)} of training ({counted})"
+    if answer.frameworks > 1 and answer.alone:
+        yield f"{place}, the fastest way to the best accuracy with {backend} was {case}: {figures}."
+    else:
+        yield f"{place}, the fastest way to the best accuracy was {case} with {backend}: {figures}."
+    several = answer.frameworks > 1
+    yield _rests_on(answer, f" with {backend}" if several else "")
+    for twin, proof in answer.twins:
+        same, level = twin.chosen, proof.level(row["scenario"])
+        yield (
+            f"With {same['backend_name']} the same case came to {_accuracy(same)} after {_seconds(same)} "
+            f"(certificate {proof.sha256[:8]}, P{level})."
+        )
+        yield _rests_on(twin, f" with {same['backend_name']}")
+    for other, reason in answer.alone:
+        remedy = f" ({CERTIFY})" if reason == NONE_MADE else ""
+        yield f"It is not compared with the answer of {other}: {reason}{remedy}."
+    yield from _weak(answer)
+
+
+def _rests_on(answer: Answer, framework: str) -> str:
+    highest = answer.highest
+    detectable = METRICS["accuracy"].write(highest["accuracy_mde"])
+    count: str = "" if pd.isna(highest["test_images"]) else f"{highest['test_images']} "
+    images = f"{count}{'validation' if 'validation images' in highest['marks'] else 'test'} images"
+    if answer.of == 1:
+        return f"It is the only case{framework}."
+    if answer.close == 1:
+        return (
+            f"Its accuracy is the highest of {answer.of} cases{framework}; {images} can tell it from all others "
+            f"(± {detectable} points)."
+        )
+    if answer.chosen is highest:
+        return (
+            f"Its accuracy is the highest of {answer.of} cases{framework}, and it trained the shortest of the "
+            f"{answer.close} that {images} cannot tell apart (± {detectable} points)."
+        )
+    top = METRICS["accuracy"].write(highest["accuracy"])
+    return (
+        f"Of {answer.of} cases{framework} it trained the shortest of the {answer.close} that {images} cannot tell from "
+        f"the highest accuracy, {top} % ± {detectable} points ({highest['scenario']} of {highest['model']})."
+    )
+
+
+def _weak(answer: Answer) -> Iterator[str]:
+    runs, seeds = answer.chosen["runs"], answer.chosen["seeds"]
+    if runs == 1:
+        yield "One seed and one run: how much accuracy and training time vary between runs is unknown."
+    elif seeds == 1:
+        yield "One seed: how much accuracy varies between seeds is unknown."
+    if answer.of > 1:
+        yield OPTIMISTIC
+
+
+def _accuracy(row: Row) -> str:
+    metric, low, high = METRICS["accuracy"], row["accuracy_low"], row["accuracy_high"]
+    interval: str = "" if pd.isna(low) else f" (95 % interval {metric.write(low)}–{metric.write(high)})"
+    return f"{metric.write(row['accuracy'])} %{interval}"
+
+
+def _seconds(row: Row) -> str:
+    metric, low, high = METRICS["train_s"], row["train_s_low"], row["train_s_high"]
+    spread: str = "" if pd.isna(low) else f" ({metric.write(low)}–{metric.write(high)})"
+    return f"{metric.write(row['train_s'])} s{spread}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,0 +1,92 @@
+"""Which rows may be pooled, and which may be compared by what: defined once, for tables, races, answers, history."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+import msgspec
+import pandas as pd
+
+from harness.spec import Case
+from results.tables.tabulate import GROUP, IDENTITY
+
+Compared = Literal["scenario", "model", "backend_name", "environment"]
+
+WHOLE = tuple(dict.fromkeys((*GROUP, *IDENTITY, "dataset_sha256", "setting", "stages")))
+"""Columns of `results.load` and `results.table` in which the replicates of a row agree."""
+
+FOLLOWING: Mapping[Compared, tuple[str, ...]] = MappingProxyType(
+    {
+        "scenario": ("scenario", "stages", "epochs", "batch_size", "version"),
+        "model": ("model", "checkpoint", "version"),
+        "backend_name": ("backend_name", "backend", "engine", "environment", "version"),
+        "environment": ("environment",),
+    }
+)
+"""What rows can be compared by, with the columns that differ along with it."""
+
+_IN_NO_SETTING = {"scenario", "model", "backend", "engine", "checkpoint", "checkpoint_sha256", "dataset_sha256", "seed"}
+
+
+def alike(*compared: Compared) -> list[str]:
+    """Columns that rows agree in which are compared by these and nothing else.
+
+    >>> "threads" in alike("scenario"), "epochs" in alike("scenario"), "environment" in alike("scenario")
+    (True, False, True)
+    """
+    free = {name for one in compared for name in FOLLOWING[one]}
+    return [name for name in WHOLE if name not in free]
+
+
+def setting_of(case: Case) -> str:
+    """Sixteen hex digits of everything in a case but scenario, model, backend, checkpoint, data and seed."""
+    return _digest([getattr(case, name) for name in Case.__struct_fields__ if name not in _IN_NO_SETTING])
+
+
+def stages_of(case: Case) -> str:
+    """Sixteen hex digits of the whole scenario."""
+    return _digest(case.scenario)
+
+
+def races(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Rows of `results.load` in groups that are one case but for the scenario.
+
+    A scenario that starts from random values has no checkpoint, and is in the group of each checkpoint there is.
+    """
+    keys = alike("scenario")
+    loose = [name for name in keys if name != "checkpoint"]
+    random = dict(_groups(frame[frame["start"] == "random"], loose))
+    met = set()
+    for _, rows in _groups(frame[frame["start"] != "random"], keys):
+        key = _key(rows.iloc[0].to_dict(), loose)
+        met.add(key)
+        yield pd.concat([rows, random[key]]).sort_index() if key in random else rows
+    yield from (rows for key, rows in random.items() if key not in met)
+
+
+def arms(race: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each scenario of a race, those of two scenarios of one name apart and told apart by their epochs."""
+    groups = [rows for _, rows in _groups(race, list(WHOLE))]
+    names = [str(rows["scenario"].iloc[0]) for rows in groups]
+    found = {}
+    for name, rows in zip(names, groups, strict=True):
+        first = rows.iloc[0]
+        twin = f" ({first['epochs']} epochs, {first['version'][:6]})" if names.count(name) > 1 else ""
+        found[f"{name}{twin}"] = rows
+    return found
+
+
+def _groups(frame: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    for _, rows in frame.groupby(keys, sort=False, dropna=False):
+        yield _key(rows.iloc[0].to_dict(), keys), rows
+
+
+def _key(row: Mapping[Any, Any], keys: list[str]) -> tuple[Any, ...]:
+    return tuple(None if pd.isna(row[name]) else row[name] for name in keys)
+
+
+def _digest(fields: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()[:16]

@@ -1,0 +1,242 @@
+"""A table as words: the answer, columns, groups of rows, and the footnotes below. Only layout comes after it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from results.certificates.certificate import NO_CERTIFICATES, Certificates
+from results.certificates.scope import NONE_MADE
+from results.tables.answer import answers, paragraphs
+from results.tables.figures import MARKS
+from results.tables.metric import METRICS
+from results.tables.side_by_side import Line, Ratio, backends, side_by_side
+from results.tables.tabulate import GROUP
+from results.tables.wording import SETTINGS, extra_columns, figure, plain, setting, without_rules, worded
+
+Row = Mapping[Hashable, Any]
+Ids = Callable[[str], str]
+MARKED = "~"
+"""Stands before a figure of which a footnote says what must be known."""
+
+
+class Style(NamedTuple):
+    """How much is shown: `wide` has every column, `explain` the ids of rules."""
+
+    wide: bool = False
+    explain: bool = False
+
+
+DEFAULT = Style()
+
+
+class Column(NamedTuple):
+    """A column as it is read: title with its unit (it may break at a newline), and whether it holds figures."""
+
+    title: str
+    figures: bool = True
+
+
+class Block(NamedTuple):
+    """Rows in titled groups; every row has a cell per column."""
+
+    columns: tuple[Column, ...]
+    groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+
+
+class Problem(NamedTuple):
+    """A case without figures: its status, what it was, how many processes, and why."""
+
+    status: str
+    case: str
+    runs: int
+    reason: str
+
+
+class Sheet(NamedTuple):
+    """Everything that is printed, in order, as strings. `places` say which of the table's `ok` rows each row is."""
+
+    answer: tuple[tuple[str, ...], ...]
+    caption: str
+    block: Block | None
+    places: tuple[int, ...]
+    footnotes: tuple[str, ...]
+    legend: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    warnings: tuple[str, ...]
+
+
+def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES, style: Style = DEFAULT) -> Sheet:
+    """The sheet of what `results.table` returned; ratios cite `certificates`."""
+    ids: Ids = str if style.explain else without_rules
+    good = table[table["status"] == "ok"]
+    extra = extra_columns(good)
+    varying = [name for name in SETTINGS if len(table[name].unique()) > 1]
+    models = _by_model(side_by_side(table, "throughput", certificates.all))
+    lines = [line for own in models.values() for line in own]
+    names = backends(table)
+    rows = [(line.cells[name], line.ratios.get(name)) for line in lines for name in names if name in line.cells]
+    order = {_key(row): place for place, row in enumerate(good.to_dict("records"))}
+    said = paragraphs(answers(table, certificates.all), list(table["status"]))
+    below = legend(table, lines, wide=style.wide, shipped=certificates.shipped) if lines else ()
+    return Sheet(
+        answer=tuple(tuple(plain(ids(one)) for one in own) for own in said),
+        caption=plain(_caption(table, extra)),
+        block=None if good.empty else _block(rows, extra, style, ids),
+        places=tuple(order[_key(row)] for row, _ in rows),
+        footnotes=tuple(map(ids, footnotes([row for row, _ in rows]))),
+        legend=tuple(plain(ids(one)) for one in below),
+        problems=tuple(
+            Problem(row["status"], _where(row, varying), row["runs"], plain(ids(row["reason"])) or "no reason given")
+            for row in table[table["status"] != "ok"].to_dict("records")
+        ),
+        warnings=tuple(plain(ids(said)) for said in (*table.attrs.get("warnings", ()), *certificates.problems)),
+    )
+
+
+def _by_model(lines: Iterable[Line]) -> dict[str, list[Line]]:
+    """Lines by model, those first that two frameworks have."""
+    found: dict[str, list[Line]] = {}
+    for line in lines:
+        found.setdefault(str(line.shared["model"]), []).append(line)
+    several = {model: len({name for line in own for name in line.cells}) > 1 for model, own in found.items()}
+    return dict(sorted(found.items(), key=lambda item: not several[item[0]]))
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return tuple(None if pd.isna(row[name]) else row[name] for name in GROUP)
+
+
+def _block(rows: Sequence[tuple[Row, Ratio | str | None]], extra: Sequence[str], style: Style, ids: Ids) -> Block:
+    target = next((row["target"] for row, _ in rows if not pd.isna(row["target"])), None)
+    columns = [Column("method", False), *(Column(name.replace("_", " "), False) for name in extra)]
+    columns += [Column("framework", False), *(Column(title) for title in _titles(target, style).values())]
+    compared = any(ratio is not None for _, ratio in rows)
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for row, ratio in rows:
+        cells = [plain(row["scenario"]), *(setting(row, name) for name in extra), plain(row["backend_name"])]
+        cells += [_cell(row, name, style) for name in _titles(target, style)]
+        cells += [ids(_ratio(ratio))] if compared else []
+        groups.setdefault(plain(row["model"]), []).append(tuple(cells))
+    columns += [Column("ratio of images/s", False)] if compared else []
+    return Block(tuple(columns), tuple((title, tuple(own)) for title, own in groups.items()))
+
+
+def _titles(target: float | None, style: Style) -> dict[str, str]:
+    reach = {} if target is None else {"time_to_accuracy_s": f"seconds\nto {METRICS['accuracy'].write(target)} %"}
+    if not style.wide:
+        return {
+            "accuracy": "accuracy\n%", "throughput": "images/s", "train_s": "train\ns", "total_s": "total\ns", **reach,
+            "peak_memory_mb": "MB",
+        }  # fmt: skip
+    return {
+        "accuracy": "accuracy\n%", "accuracy_mde": "resolution\npoints", "seeds": "seeds", "throughput": "images/s",
+        "epoch_s": "epoch\ns", "train_s": "train\ns", "compile_s": "compile\ns", "total_s": "total\ns", **reach,
+        "latency_ms": "step\nms", "latency_p95_ms": "step p95\nms", "peak_memory_mb": "MB", "runs": "runs",
+    }  # fmt: skip
+
+
+def _cell(row: Row, name: str, style: Style) -> str:
+    if name in ("seeds", "runs"):
+        return str(row[name])
+    if name == "accuracy_mde":
+        return METRICS["accuracy"].write(row[name])
+    text = figure(row, name, brief=not (style.wide and name in ("throughput", "train_s", "total_s")))
+    if name == "time_to_accuracy_s":
+        text = f"{text} ({row['reached']}/{row['runs']})"
+    return f"{MARKED}{text}" if any(MARKS[code].metric == name for code in row["marks"]) else text
+
+
+def _ratio(ratio: Ratio | str | None) -> str:
+    if ratio is None or isinstance(ratio, str):
+        return ratio or ""
+    interval = "" if pd.isna(ratio.low) else f" ({ratio.low:.2f}–{ratio.high:.2f})"
+    return f"× {ratio.value:.2f}{interval} P{ratio.level}"
+
+
+def _caption(table: pd.DataFrame, extra: Iterable[str]) -> str:
+    quiet = {"compile": False, "idiom": False, "head": "linear", "machine": None, "protocol": None}
+    ok = table["status"] == "ok"
+    first: Row = (table[ok] if ok.any() else table).iloc[0].to_dict()
+    told = (n for n in SETTINGS if n not in extra and (n not in quiet or quiet[n] not in (None, first[n])))
+    return " · ".join(worded(first, name) for name in told)
+
+
+def _where(row: Row, varying: Iterable[str]) -> str:
+    return plain(" · ".join([row["model"], row["backend_name"], row["scenario"], *_differing(row, varying)]))
+
+
+def _differing(row: Row, varying: Iterable[str]) -> Iterator[str]:
+    return (SETTINGS[name].format(row[name]) for name in varying)
+
+
+NAMED = 4
+"""Rows that a footnote names at most."""
+
+
+def footnotes(rows: Sequence[Row]) -> Iterator[str]:
+    """A line per mark: the figure, what must be known about it, and which rows have it; rule ids are in brackets."""
+    for code, mark in MARKS.items():
+        marked = [row for row in rows if code in row["marks"]]
+        if marked:
+            title = METRICS[mark.metric].unit if mark.metric == "throughput" else METRICS[mark.metric].title
+            yield f"~ {title}: {mark.sentence} – {_which(marked, rows)}"
+
+
+def legend(
+    table: pd.DataFrame, lines: Sequence[Line], *, wide: bool, shipped: frozenset[str] = frozenset()
+) -> Iterator[str]:
+    """How to read the columns, the ratios with their certificates, which method leads when, notes on the data."""
+    good = table[table["status"] == "ok"]
+    ends = ", with its 95 % interval (under 6 runs smallest to largest)" if wide else ""
+    yield f"images/s, times, MB: median over runs{ends}; train s leaves out compiling, total s is the whole process"
+    yield "accuracy: mean over seeds ± half its 95 % t interval (none for one seed)"
+    yield "MB: millions of bytes at the peak; of a process with the pages of its libraries, on a GPU what was allocated"
+    if wide:
+        images = good["test_images"].dropna().unique()
+        judged = f" of {images[0]} images" if len(images) == 1 else ""
+        yield f"resolution: points of accuracy that a test set{judged} cannot tell apart"
+        yield "epoch s, step ms: median, of the last stage"
+    yield from _ratios(lines, shipped)
+    yield from table.attrs.get("leads", ())
+    for dataset, rows in good.groupby("dataset", sort=False):
+        if notes := dict.fromkeys(note for own in rows["notes"] for note in own):
+            yield f"{dataset}: {'; '.join(notes)}"
+
+
+def _which(marked: Sequence[Row], rows: Sequence[Row]) -> str:
+    if len(marked) == len(rows):
+        return "all rows"
+    whole, own = Counter(map(_arm, rows)), Counter(map(_arm, marked))
+    arms = [arm for arm, count in own.items() if count == whole[arm]]
+    left = [row for row in marked if _arm(row) not in arms]
+    methods, some = (Counter(row["scenario"] for row in among) for among in (rows, left))
+    full = [method for method, count in some.items() if count == methods[method]]
+    rest = [f"{row['scenario']} of {_arm(row)}" for row in left if row["scenario"] not in full]
+    names = [*arms, *full, *rest]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return plain(", ".join(names[:NAMED]) + more)
+
+
+def _arm(row: Row) -> str:
+    return f"{row['model']} with {row['backend_name']}"
+
+
+def _ratios(lines: Sequence[Line], shipped: frozenset[str]) -> Iterator[str]:
+    found = [ratio for line in lines for ratio in line.ratios.values()]
+    proved = [ratio for ratio in found if not isinstance(ratio, str)]
+    if proved:
+        interval = " (95 % interval of the ratio)" if any(not pd.isna(ratio.low) for ratio in proved) else ""
+        yield f"×: images/s over those of the method's first framework{interval}; P3, P4: level of the certificate"
+    if any(isinstance(ratio, str) for ratio in found):
+        remedy = "; `python -m benchmarks certify` makes certificates" if f"≠ {NONE_MADE}" in found else ""
+        yield f"≠: no ratio, for the reason beside it{remedy}"
+    if any(isinstance(ratio, str) and ratio.endswith("(rounding)") for ratio in found):
+        yield "(rounding): in float64 rounding grows several-fold a step, too fast to prove that ten steps are equal"
+    for one in {ratio.certificate.sha256: ratio.certificate for ratio in proved}.values():
+        arms = " and ".join(arm.backend for arm in one.arms)
+        where = " on another machine; it comes with the project" if one.sha256 in shipped else ""
+        yield f"certificate {one.sha256[:8]}: {one.model} in {arms}, made {one.made[:10]}{where}"

@@ -1,0 +1,127 @@
+"""Whether B is less accurate than A. The seed is the replicate; single images explain and never decide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from harness.running.record import Record
+from results.storage.comparison import Finding, Verdict
+from results.verdicts.estimate import POWER
+
+MARGIN = 1.0
+"""Points of accuracy within which two arms count as equal, and from which on a fall matters."""
+LEVEL = 0.05
+
+
+def of_accuracy(a: Sequence[Record], b: Sequence[Record]) -> Finding:
+    """Welch's test over the seeds' accuracies, in points, and an equivalence test of ± 1 point.
+
+    A regression needs the 95 % interval of the fall above zero and the fall at the margin; `no change` needs both
+    one-sided tests of equivalence (Schuirmann 1987) at 5 %. Raises ValueError for fewer than two seeds of an arm.
+    """
+    ours, theirs = ([100 * _accuracy(record) for record in records] for records in (a, b))
+    return judge_accuracy(ours, theirs)
+
+
+def judge_accuracy(ours: Sequence[float], theirs: Sequence[float]) -> Finding:
+    """As `of_accuracy`, from accuracies in per cent.
+
+    >>> judge_accuracy([95.0, 95.2, 94.9, 95.1, 95.0], [92.8, 93.1, 93.0, 92.9, 93.2]).verdict
+    'regression'
+    """
+    if min(len(ours), len(theirs)) < 2:
+        raise ValueError("accuracy needs at least two seeds of each arm")
+    one, other = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
+    fall = float(one.mean() - other.mean())
+    variances = one.var(ddof=1) / len(one), other.var(ddof=1) / len(other)
+    error = math.sqrt(sum(variances))
+    if error == 0:
+        low = high = fall
+        p, equivalent, half, reach = float(fall == 0), abs(fall) < MARGIN, 0.0, 0.0
+    else:
+        freedom = sum(variances) ** 2 / sum(
+            v**2 / (len(sample) - 1) for v, sample in zip(variances, (one, other), strict=True)
+        )
+        half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
+        low, high = fall - half, fall + half
+        p = float(2 * stats.t.sf(abs(fall) / error, freedom))
+        equivalent = float(stats.t.sf((MARGIN - abs(fall)) / error, freedom)) < LEVEL
+        reach = float(stats.t.ppf(POWER, freedom)) * error
+    return Finding(
+        metric="accuracy",
+        unit="points",
+        verdict=_verdict(fall, low, high, equivalent=equivalent),
+        change=fall,
+        low=low,
+        high=high,
+        p=p,
+        replicates=min(len(ours), len(theirs)),
+        margin=MARGIN,
+        detectable=max(MARGIN, half) + reach,
+    )
+
+
+def _verdict(fall: float, low: float, high: float, *, equivalent: bool) -> Verdict:
+    if low > 0 and fall >= MARGIN:
+        return "regression"
+    if high < 0 and fall <= -MARGIN:
+        return "improvement"
+    return "no change" if equivalent else "inconclusive"
+
+
+def _accuracy(record: Record) -> float:
+    quality = record.test or record.val
+    if quality is None:
+        raise ValueError(f"{record.case.label} has no accuracy")
+    return quality.accuracy
+
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Flips(NamedTuple):
+    """Ids of images that A had right and B has wrong in most seeds, and the other way round; `p` is McNemar's exact one
+    over these images, `images` how many there are."""
+
+    lost: tuple[int, ...]
+    won: tuple[int, ...]
+    p: float
+    images: int
+
+    def sentence(self) -> str:
+        """One line for people.
+
+        >>> Flips((3, 4, 5), (9,), 0.625, 500).sentence()
+        '4 of 500 images flipped: 3 lost, 1 won (McNemar p 0.62)'
+        """
+        lost, won = len(self.lost), len(self.won)
+        return f"{lost + won} of {self.images} images flipped: {lost} lost, {won} won (McNemar p {self.p:.2g})"
+
+
+def flips(a: Sequence[Arrays], b: Sequence[Arrays]) -> Flips:
+    """Compare both arms' logits, per seed as a run stored them (`logits`, `labels`, `ids`), image by image.
+
+    An arm has an image right if it is right in more than half of its seeds. Raises ValueError for other images.
+    """
+    if any(not np.array_equal(one["ids"], a[0]["ids"]) for one in (*a, *b)):
+        raise ValueError("the arms judged different images")
+    from statsmodels.stats.contingency_tables import mcnemar  # takes a second to import
+
+    ours, theirs = (_mostly_right(arm) for arm in (a, b))
+    lost, won = ours & ~theirs, theirs & ~ours
+    counts = [[int((ours & theirs).sum()), int(lost.sum())], [int(won.sum()), int((~ours & ~theirs).sum())]]
+    p = float(mcnemar(counts, exact=True).pvalue) if lost.any() or won.any() else 1.0
+    ids = np.asarray(a[0]["ids"])
+    return Flips(tuple(ids[lost].tolist()), tuple(ids[won].tolist()), p, len(ids))
+
+
+def _mostly_right(arm: Sequence[Arrays]) -> NDArray[np.bool_]:
+    right = np.array([one["logits"].argmax(axis=1) == one["labels"] for one in arm])
+    found: NDArray[np.bool_] = right.mean(axis=0) > 0.5
+    return found

@@ -1,0 +1,95 @@
+"""Comparisons written out: for the terminal, and as markdown for a pull request or a step summary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from results.storage.comparison import ArmFacts, Comparison, Finding
+from results.tables.render import escape
+from results.tables.wording import plain
+from results.verdicts.conclusion import signed
+
+LEVEL = "95 %"
+"""What the intervals are called: 97.8 % at each of three looks, so that all of them together hold 95 % (`simulate`)."""
+MARKS = {"regression": "✗", "improvement": "✓", "no change": "=", "inconclusive": "?"}
+
+
+def as_text(comparisons: Sequence[Comparison]) -> str:
+    """Every comparison: what differs first, then a line per metric, then the verdict."""
+    return "\n".join("\n".join(_lines(one)) + "\n" for one in comparisons)
+
+
+def as_markdown(comparisons: Sequence[Comparison]) -> str:
+    """One table over all comparisons, and below it what differs between the arms."""
+    rows = ["| case | metric | change | 95 % interval | p adjusted | visible from | verdict |", "| --- " * 7 + "|"]
+    for one in comparisons:
+        for finding in (*one.findings, *one.confirmation):
+            change, low, high, unit = _figures(finding)
+            where = f"{one.label}{' (re-run)' if finding in one.confirmation else ''}"
+            p = "–" if finding.p_adjusted is None else f"{finding.p_adjusted:.3g}"
+            cells = (where, finding.metric, f"{change:+.1f} {unit}", f"{low:+.1f} to {high:+.1f}", p,
+                     f"{_visible(finding):.1f} {unit}", f"{MARKS[finding.verdict]} {finding.verdict}")  # fmt: skip
+            rows.append("| " + " | ".join(map(escape, cells)) + " |")
+    verdicts = [f"**{escape(one.label)}: {one.verdict}** – {escape(_said(one))}" for one in comparisons]
+    differing = [f"- {escape(line)}" for one in comparisons[:1] for line in differences(one)]
+    return "\n".join([*verdicts, "", *rows, "", "Between the arms:", "", *differing]) + "\n"
+
+
+def differences(comparison: Comparison) -> list[str]:
+    """A line per difference between the arms; one that says that this is an A/A test where there is none."""
+    if not comparison.differs:
+        return ["nothing differs between the arms: this is an A/A test"]
+    return [f"{one.field}: {_short(one.a)} in A, {_short(one.b)} in B" for one in comparison.differs]
+
+
+def _lines(one: Comparison) -> Iterator[str]:
+    yield plain(f"{one.label}: A {_arm(one.arms[0])}, B {_arm(one.arms[1])}")
+    yield from (f"  {plain(line)}" for line in differences(one))
+    for title, findings in (("", one.findings), ("re-run: ", one.confirmation)):
+        for finding in findings:
+            yield f"  {MARKS[finding.verdict]} {title}{_line(finding)}"
+            if finding.explanation:
+                yield f"      {finding.explanation}"
+    repeated = f", {one.repeated_pairs} of them again for being disturbed" if one.repeated_pairs else ""
+    pairs = max((finding.replicates for finding in one.findings if finding.looks), default=0)
+    yield f"  {pairs} pairs{repeated}, {one.seconds / 60:.1f} min"
+    yield f"{plain(one.label)}: {one.verdict} – {plain(_said(one))}"
+
+
+def _line(finding: Finding) -> str:
+    if finding.note:
+        return f"{finding.metric}: {finding.verdict}, {finding.note}"
+    change, low, high, unit = _figures(finding)
+    kind = "seeds" if finding.unit == "points" else "pairs"
+    adjusted = "" if finding.p_adjusted is None else f", {finding.p_adjusted:.3g} over all cases"
+    return (
+        f"{finding.metric} {change:+.1f} {unit} ({LEVEL}: {low:+.1f} to {high:+.1f}): {finding.verdict}; "
+        f"{finding.replicates} {kind}, p {finding.p:.3g}{adjusted}; margin {_margin(finding):.1f} {unit}, "
+        f"a change of {_visible(finding):.1f} {unit} would have been seen"
+    )
+
+
+def _figures(finding: Finding) -> tuple[float, float, float, str]:
+    return *signed(finding), "points" if finding.unit == "points" else "%"
+
+
+def _visible(finding: Finding) -> float:
+    return finding.detectable if finding.unit == "points" else 100 * math.expm1(finding.detectable)
+
+
+def _margin(finding: Finding) -> float:
+    return finding.margin if finding.unit == "points" else 100 * finding.margin
+
+
+def _said(one: Comparison) -> str:
+    return f"{one.sentence}; accepted: {one.accepted}" if one.accepted else one.sentence
+
+
+def _arm(arm: ArmFacts) -> str:
+    revision = f" at {arm.revision[:8]}{'+' if arm.revision.endswith('+') else ''}" if arm.revision else ""
+    return f"{arm.said}{revision}"
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= 60 else f"{value[:57]}…"

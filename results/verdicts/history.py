@@ -1,0 +1,234 @@
+"""All runs of a machine over time: where a level changed for good. It warns, and never decides anything.
+
+A change is reported where two methods agree: PELT (Killick, Fearnhead and Eckley 2012; ruptures) finds that the level
+of the last runs begins there, and Welch's test finds the last five runs different from the up to 25 before them, by
+more than a margin. A new machine or environment begins a new segment, within which alone runs are compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pandas as pd
+from msgspec.structs import replace
+from scipy import stats
+
+from results.storage.comparison import Finding
+from results.tables.identity import alike
+from results.tables.metric import METRICS
+from results.verdicts.accepted import Acceptance, accepted_by
+
+RECENT, BEFORE, LEAST = 5, 25, 10
+"""Runs that Welch's test takes as now, at most and at least as before."""
+P = 0.005
+PENALTY = 4.0
+"""Of a change point for PELT, times the log of the number of runs and the variance of a single run."""
+FOLLOWED = ("throughput", "latency_ms", "peak_memory_mb", "accuracy")
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One run's figure: median over its processes, or mean over its seeds; in the unit of the metric."""
+
+    run: str
+    started: str
+    value: float
+    processes: int
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """The level rose or fell from the run on. `change` is relative, or in points of accuracy; `worse` says which way.
+
+    `accepted` is the reason for which it is wanted, if it is.
+    """
+
+    run: str
+    started: str
+    change: float
+    worse: bool
+    p: float
+    accepted: str = ""
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs in one environment. `began` says what is new in it; `note` why nothing can be said, if nothing can."""
+
+    environment: str
+    began: str
+    points: tuple[Point, ...]
+    changes: tuple[Change, ...] = ()
+    note: str = ""
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric of one case on one machine, over all its segments in the order of time."""
+
+    machine: str
+    label: str
+    version: str
+    metric: str
+    segments: tuple[Segment, ...]
+
+
+class _Environment(NamedTuple):
+    key: str
+    versions: dict[str, str]
+
+
+def history(
+    frame: pd.DataFrame, acceptances: Sequence[Acceptance] = (), margin: float = 0.03, points: float = 1.0
+) -> list[Series]:
+    """Series of what `results.load` returned, but for the arms of comparisons; `margin` is relative, `points` of
+    accuracy."""
+    good = frame[(frame["status"] == "ok") & frame["arm"].isna()]
+    found = []
+    for _, rows in good.groupby(alike("environment"), sort=False, dropna=False):
+        machine, version, label = rows["machine"].iloc[0], rows["version"].iloc[0], _label(rows).iloc[0]
+        for metric in FOLLOWED:
+            edge = points / 100 if metric == "accuracy" else margin
+            segments = _with_leave(tuple(_segments(rows, metric, edge)), metric, str(label), edge, acceptances)
+            if segments:
+                one = Series(
+                    machine=str(machine), label=str(label), version=str(version), metric=metric, segments=segments
+                )
+                found.append(one)
+    return found
+
+
+def find_changes(values: Sequence[float], margin: float, *, relative: bool = True) -> list[tuple[int, float, float]]:
+    """Places in a series from which the level is another one, with the change and Welch's p, as they would have been
+    told run by run: nothing is known of later runs. The change is a log-ratio if `relative`, else a difference.
+
+    >>> find_changes([100.0 + n % 2 for n in range(20)] + [110.0 + n % 2 for n in range(6)], 0.03)[0][0]
+    20
+    """
+    sample = np.log(values) if relative else np.asarray(values, dtype=np.float64)
+    edge = math.log1p(margin) if relative else margin
+    found: list[tuple[int, float, float]] = []
+    start = 0
+    for end in range(LEAST + RECENT, len(sample) + 1):
+        if end - start < LEAST + RECENT:
+            continue
+        told = _last_change(sample[start:end], edge)
+        if told is not None:
+            place, change, p = told
+            found.append((start + place, change, p))
+            start += place
+    return found
+
+
+def _last_change(sample: np.ndarray[Any, Any], edge: float) -> tuple[int, float, float] | None:
+    now, before = sample[-RECENT:], sample[-RECENT - BEFORE : -RECENT]
+    change = float(now.mean() - before.mean())
+    if abs(change) < edge:
+        return None
+    spread = float(np.median(np.abs(np.diff(sample)))) / (math.sqrt(2) * float(stats.norm.ppf(0.75)))
+    p = float(stats.ttest_ind(now, before, equal_var=False).pvalue) if spread else 0.0
+    if p >= P:
+        return None
+    import ruptures  # takes half a second to import
+
+    scaled = sample / (spread or 1e-12)
+    ends = (
+        ruptures.Pelt(model="l2", min_size=RECENT - 1, jump=1).fit(scaled).predict(pen=PENALTY * math.log(len(sample)))
+    )
+    place = ends[-2] if len(ends) > 1 else None
+    return (place, change, p) if place is not None and len(sample) - place <= RECENT + 1 else None
+
+
+def _label(frame: pd.DataFrame) -> pd.Series[str]:
+    joined: pd.Series[str] = frame["backend_name"] + "/" + frame["model"] + "/" + frame["scenario"]
+    return joined.rename("label")
+
+
+def _with_leave(
+    segments: tuple[Segment, ...], metric: str, label: str, edge: float, acceptances: Sequence[Acceptance]
+) -> tuple[Segment, ...]:
+    """An acceptance is for one change: the nearest to it in time that it covers. A later fall is a warning again."""
+    reasons: dict[Change, str] = {}
+    for one in acceptances:
+        covered = [change for segment in segments for change in segment.changes
+                   if change.worse and accepted_by(_finding(change, metric, edge), label, [one])]  # fmt: skip
+        if covered:
+            reasons[min(covered, key=lambda change: _apart(change.started, one.moment))] = one.reason
+    return tuple(
+        replace(segment, changes=tuple(replace(change, accepted=reasons.get(change, "")) for change in segment.changes))
+        for segment in segments
+    )
+
+
+def _apart(moment: str, other: str) -> float:
+    """Seconds between two moments; infinite where one is none."""
+    both = pd.to_datetime(pd.Series([moment, other]), utc=True, errors="coerce", format="ISO8601")
+    apart = abs(float(both.diff().dt.total_seconds().iloc[1]))
+    return math.inf if math.isnan(apart) else apart
+
+
+def _finding(change: Change, metric: str, edge: float) -> Finding:
+    relative = metric != "accuracy"
+    return Finding(metric=metric, unit="log-ratio" if relative else "points", verdict="regression",
+                   change=abs(math.log1p(change.change) if relative else change.change), low=0, high=0, p=change.p,
+                   replicates=RECENT, margin=edge, detectable=0)  # fmt: skip
+
+
+def _segments(rows: pd.DataFrame, metric: str, edge: float) -> Iterator[Segment]:
+    known = METRICS[metric]
+    points: list[tuple[_Environment, Point]] = []
+    for (run, _), own in rows.dropna(subset=[metric]).groupby(["run", "environment"], sort=False, dropna=False):
+        by_seed = own.groupby("seed")[metric].median()
+        value = float(by_seed.mean() if known.replicate == "seed" else own[metric].median())
+        first = own.iloc[0]
+        environment = _Environment(first["environment"], first["versions"])
+        point = Point(run=str(run), started=own["started"].min(), value=value, processes=len(own))
+        points.append((environment, point))
+    points.sort(key=lambda pair: (pair[1].started, pair[1].run))
+    start = 0
+    for end in range(1, len(points) + 1):
+        if end < len(points) and points[end][0].key == points[start][0].key:
+            continue
+        before = points[start - 1][0] if start else None
+        own_points = tuple(point for _, point in points[start:end])
+        yield _segment(points[start][0], before, own_points, metric, edge)
+        start = end
+
+
+def _segment(
+    environment: _Environment,
+    before: _Environment | None,
+    points: tuple[Point, ...],
+    metric: str,
+    edge: float,
+) -> Segment:
+    relative = metric != "accuracy"
+    changes = []
+    for place, change, p in find_changes([point.value for point in points], edge, relative=relative):
+        changes.append(
+            Change(
+                run=points[place].run,
+                started=points[place].started,
+                change=math.expm1(change) if relative else 100 * change,
+                worse=(change < 0) == METRICS[metric].higher_is_better,
+                p=p,
+            )
+        )
+    short = LEAST + RECENT - len(points)
+    note = f"{len(points)} runs; {short} more are needed before a change can be told" if short > 0 else ""
+    return Segment(
+        environment=environment.key,
+        began=_what_is_new(before, environment),
+        points=points,
+        changes=tuple(changes),
+        note=note,
+    )
+
+
+def _what_is_new(before: _Environment | None, now: _Environment) -> str:
+    if before is None:
+        return "first run"
+    ours, theirs = before.versions, now.versions
+    changed = [f"{name} {ours.get(name, 'none')} → {theirs.get(name, 'none')}" for name in sorted({*ours, *theirs})
+               if ours.get(name) != theirs.get(name)]  # fmt: skip
+    return ", ".join(changed) or "another system or settings"

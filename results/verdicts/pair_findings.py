@@ -1,0 +1,154 @@
+"""Findings about time and memory: a log-ratio per pair of processes (cost of B over A) and a verdict over all pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from statistics import fmean, median
+from typing import Literal
+
+from msgspec.structs import replace
+
+from harness.pairing.side_record import SideRecord
+from harness.running.disturbance import starved
+from results.storage.comparison import LOOKS, Finding
+from results.storage.rows import Order, Pair
+from results.verdicts.estimate import Decision, decide, detectable, estimate, judge
+
+UNFINISHED = 0.02
+"""Share of a turn for which a device may be waited for at its end while step times still count as times of steps."""
+PREEMPTED = 0.2
+"""How often per step a starved side may lose its processor while step times still count as times of steps."""
+
+
+def log_ratio(order: Order, a: SideRecord, b: SideRecord) -> float:
+    """Log of B's cost per image over A's, positive is slower.
+
+    The cost is the median step of all of a side's turns (V51): ABBA and BAAB give both sides the same share of a drift,
+    and a burst of the neighbours' work reaches fewer than half of the steps. Where steps are only dispatched and the
+    device catches up at the end of a turn, step times are none, and each quad gives the mean log cost of its two B
+    turns less that of its two A turns, the pair the median of its quads; or, where one process came after the other,
+    the difference of the medians of their turns. Raises ValueError for turns that make no whole quads.
+
+    >>> from harness.pairing.side_record import Turn
+    >>> side = lambda us: SideRecord(case=None, key="", version="", status="ok", turns=(Turn(
+    ...     steps=3, images=3, seconds=3 * us / 1e6, lead_us=us, step_us=(us,) * 3),) * 2)
+    >>> round(log_ratio("ABBA", side(1000), side(1100)), 4)
+    0.0953
+    """
+    if not a.turns or not b.turns:
+        raise ValueError("a side has no turn")
+    if len(order) == 4 and (len(a.turns) % 2 or len(a.turns) != len(b.turns)):
+        raise ValueError(f"{len(a.turns)} turns of A and {len(b.turns)} of B make no whole {order}s")
+    if all(times_steps(side) and not preempted(side) for side in (a, b)):
+        return math.log(_median_step(b) / _median_step(a))
+    ours, theirs = ([math.log(turn.seconds / turn.images) for turn in side.turns] for side in (a, b))
+    if len(order) == 2:
+        return median(theirs) - median(ours)
+    quads = zip(_pairs_of(ours), _pairs_of(theirs), strict=True)
+    return median(fmean(second) - fmean(first) for first, second in quads)
+
+
+def mean_log_ratio(a: SideRecord, b: SideRecord) -> float:
+    """Log of B's mean cost per image over A's: what stalls of a few steps move and the median does not."""
+    ours, theirs = (sum(t.seconds for t in side.turns) / sum(t.images for t in side.turns) for side in (a, b))
+    return math.log(theirs / ours)
+
+
+def times_steps(side: SideRecord) -> bool:
+    """Whether the times between a side's ticks are times of steps: little of its turns was left to wait for."""
+    return all(turn.seconds - sum(turn.step_us) / 1e6 <= UNFINISHED * turn.seconds for turn in side.turns)
+
+
+def preempted(side: SideRecord) -> bool:
+    """Whether a side's steps were cut up by other processes, as the operating system says; blind to their times."""
+    sensors = side.sensors
+    if sensors is None or not starved(sensors, side.case.threads):
+        return False
+    return sensors.involuntary_switches > PREEMPTED * sum(turn.steps for turn in side.turns)
+
+
+def _median_step(side: SideRecord) -> float:
+    """Microseconds per image."""
+    return median(step / (turn.images / turn.steps) for turn in side.turns for step in turn.step_us)
+
+
+def memory_log_ratio(
+    metric: Literal["device memory", "process memory"] | str, a: SideRecord, b: SideRecord
+) -> float | None:
+    """Log of B's peak over A's; None where a side does not know it. Of a process mapped files do not count, where both
+    sides know how much that is."""
+    if a.memory is None or b.memory is None:
+        return None
+    fields = ("device_peak",) if metric == "device memory" else ("anonymous_peak", "process_peak")
+    for field in fields:
+        ours, theirs = getattr(a.memory, field), getattr(b.memory, field)
+        if ours and theirs:
+            return math.log(theirs / ours)
+    return None
+
+
+def _pairs_of(costs: Sequence[float]) -> list[tuple[float, float]]:
+    return list(zip(costs[0::2], costs[1::2], strict=True))
+
+
+MEMORY_MARGINS = {"device memory": 0.02, "process memory": 0.05}
+"""A device's allocator repeats itself; a process's peak depends on when the system gave and took pages."""
+TOO_FEW = "{} pairs, and the first look needs {}"
+
+
+def of_time(pairs: Sequence[Pair], margin: float) -> Finding:
+    """Whether B takes longer per image than A; inconclusive for fewer pairs than the first look needs."""
+    if len(pairs) < LOOKS[0]:
+        return _too_few("throughput", len(pairs), margin)
+    ratios = [log_ratio(pair.order, pair.a, pair.b) for pair in pairs]
+    found = _finding("throughput", decide(ratios, margin), margin)
+    mean = fmean(mean_log_ratio(pair.a, pair.b) for pair in pairs[: found.replicates])
+    return replace(found, explanation=f"by mean steps, stalls included, B costs {100 * math.expm1(mean):+.1f} %")
+
+
+def of_memory(pairs: Sequence[Pair]) -> Iterator[Finding]:
+    """Whether B's peaks are above A's: of the device where there is one, and of the process."""
+    for metric, margin in MEMORY_MARGINS.items():
+        found = [memory_log_ratio(metric, pair.a, pair.b) for pair in pairs]
+        ratios = [ratio for ratio in found if ratio is not None]
+        if not ratios:
+            continue
+        if len(ratios) < LOOKS[0]:
+            yield _too_few(metric, len(ratios), margin)
+            continue
+        whole = estimate(ratios)
+        yield _finding(metric, Decision(judge(whole, margin), whole, 1, final=True), margin)
+
+
+def _finding(metric: str, decision: Decision, margin: float) -> Finding:
+    found = decision.estimate
+    return Finding(
+        metric=metric,
+        verdict=decision.verdict,
+        change=found.value,
+        low=found.low,
+        high=found.high,
+        p=found.p,
+        replicates=found.pairs,
+        margin=margin,
+        detectable=math.log1p(detectable(found, margin)),
+        looks=decision.looks,
+    )
+
+
+def _too_few(metric: str, pairs: int, margin: float) -> Finding:
+    """Nothing is known: the widest interval that can be stored."""
+    widest = math.log(1000)
+    return Finding(
+        metric=metric,
+        verdict="inconclusive",
+        change=0.0,
+        low=-widest,
+        high=widest,
+        p=1.0,
+        replicates=pairs,
+        margin=margin,
+        detectable=widest,
+        note=TOO_FEW.format(pairs, LOOKS[0]),
+    )

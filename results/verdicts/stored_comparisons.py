@@ -1,0 +1,50 @@
+"""Stored comparisons: each verdict with the pairs and processes that it was made of, and those that came to none."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from results.storage.comparison import Comparison
+from results.storage.rows import PairRow, ProcessRow, VerdictRow, scan
+from results.tables.load import row_files
+
+_NAMED = re.compile(rb'"comparison"\s*:\s*("[^"]|\{)')
+
+
+class Compared(NamedTuple):
+    """One comparison, as it lies in `file`. `verdict` is None if it was cut short; pairs in the order of measuring."""
+
+    comparison: str
+    run: str
+    file: Path
+    verdict: Comparison | None
+    pairs: tuple[PairRow, ...]
+    processes: tuple[ProcessRow, ...]
+
+
+def comparisons(path: str | Path) -> list[Compared]:
+    """Every comparison under a results folder, or in one run's file, oldest first; each once, however often stored."""
+    found: dict[str, Compared] = {}
+    for file in filter(_holds_some, row_files(Path(path))):
+        rows = [line.row for line in scan(file)]
+        members = [row for row in rows if isinstance(row, PairRow | ProcessRow) and row.comparison]
+        verdicts = {row.comparison.comparison: row.comparison for row in rows if isinstance(row, VerdictRow)}
+        for name in dict.fromkeys([*(row.comparison for row in members), *verdicts]):
+            own = [row for row in members if row.comparison == name]
+            found[name] = Compared(
+                comparison=name,
+                run=own[0].run if own else file.stem,
+                file=file,
+                verdict=verdicts.get(name),
+                pairs=tuple(row for row in own if isinstance(row, PairRow)),
+                processes=tuple(row for row in own if isinstance(row, ProcessRow)),
+            )
+    return list(found.values())
+
+
+def _holds_some(file: Path) -> bool:
+    """Whether a row of the file belongs to a comparison: most files have none, and reading them takes long."""
+    with file.open("rb") as lines:
+        return any(_NAMED.search(line) for line in lines)

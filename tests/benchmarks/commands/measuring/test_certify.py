@@ -1,0 +1,73 @@
+"""`certify` as a command: its file, its cache, its exit codes, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from msgspec.structs import replace
+
+from benchmarks.cli import main
+from harness.data.checkpoint import read_meta
+from results.certificates.certificate import read_certificate, seal
+
+COMMAND = ("certify", "tiny-cnn", "--backends", "reference", "reference", "--scenario", "full")
+
+
+def test_certify_writes_a_certificate_and_takes_it_from_the_cache_the_next_time(tmp_path: Path) -> None:
+    command = [*COMMAND, "--results", str(tmp_path)]
+    first = CliRunner().invoke(main, command)
+    assert (first.exit_code, first.stdout.splitlines()[-1]) == (0, "P4"), first.output
+    (file,) = (tmp_path / "certificates").glob("tiny-cnn-*.json")
+    written = file.stat().st_mtime_ns
+    assert CliRunner().invoke(main, command).stdout == first.stdout
+    assert file.stat().st_mtime_ns == written
+    _the_level_asked_for_decides_and_fresh_asks_again(command, file)
+    edited = file.read_text().replace('"level": 3', '"level": 2', 1)
+    file.write_text(edited)
+    again = CliRunner().invoke(main, command)
+    assert "was changed after it was written" in again.stderr and again.exit_code == 0
+    assert file.read_text() != edited
+
+
+def _the_level_asked_for_decides_and_fresh_asks_again(command: list[str], file: Path) -> None:
+    """A sealed certificate of a lower level lies in the cache: it answers, until nothing made before is accepted."""
+    made = read_certificate(file)
+    lower = seal(replace(made, checks=tuple(replace(c, passed=c.passed and c.level < 4) for c in made.checks)))
+    file.write_bytes(msgspec.json.encode(lower))
+    endings = {}
+    for level in ("P3", "P4"):
+        outcome = CliRunner().invoke(main, [*command, "--level", level])
+        endings[level] = (outcome.exit_code, outcome.stdout.splitlines()[-1])
+    assert endings == {"P3": (0, "P3"), "P4": (1, "P3")}
+    fresh = CliRunner().invoke(main, [*command, "--level", "P4", "--fresh"])
+    assert (fresh.exit_code, fresh.stdout.splitlines()[-1]) == (0, "P4"), fresh.output
+    assert read_certificate(file).level() == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["alexnet", "--backends", "pytorch", "keras3"], "alexnet has no twin in keras3"),
+        (["resnet81", "--backends", "pytorch", "keras3"], "resnet18"),
+        (["tiny-cnn", "--backends", "reference", "referenec"], "reference"),
+        (["tiny-cnn", "--backends", "reference", "reference", "--precision", "fp32", "--precision", "bf16"], "once"),
+    ],
+)
+def test_what_cannot_be_certified_is_refused_with_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(main, ["certify", *arguments, "--results", str(tmp_path)])
+    assert outcome.exit_code == 2 and said in outcome.stderr and "Traceback" not in outcome.stderr
+
+
+def test_the_checkpoint_counts_also_where_the_first_scenario_starts_from_random_values(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    command = ["certify", "tiny-cnn", "--backends", "reference", "reference", "--checkpoint", str(checkpoint)]
+    outcome = CliRunner().invoke(
+        main, [*command, "--scenario", "scratch", "--scenario", "full", "--results", str(tmp_path)]
+    )
+    assert outcome.exit_code == 0, outcome.output
+    (file,) = (tmp_path / "certificates").iterdir()
+    assert read_certificate(file).checkpoint_sha256 == read_meta(checkpoint).sha256

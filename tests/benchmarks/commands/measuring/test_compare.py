@@ -1,0 +1,217 @@
+"""`compare` and `noise` for real, on the reference backend and with turns of a fiftieth of a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import Result
+
+from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.comparing.arms import drafts, read_arms
+from benchmarks.comparing.budget import Limits
+from benchmarks.comparing.pairs import LEAST_STEPS
+from benchmarks.comparing.session import comparing
+from benchmarks.datasets.cache import cache_entries
+from results.storage.comparison import LOOKS
+from results.storage.rows import Pair
+from results.verdicts.stored_comparisons import Compared, comparisons
+from tests.benchmarks.commanding import QUICK, ROOT, SMALL, checkout, frozen_only, git, invoke
+
+SHORT = (
+    "--scenario",
+    "scratch",
+    "--turn",
+    "0.02",
+    "--threads",
+    "1",
+    "--pairs",
+    "10",
+    "--margin",
+    "20%",
+    "--order-seed",
+    "1",
+)
+
+
+def compare(folder: Path, *arguments: str) -> tuple[Result, Compared]:
+    said = invoke("compare", "--results", folder, *SMALL, *SHORT, *arguments)
+    (stored,) = comparisons(folder)
+    return said, stored
+
+
+@pytest.fixture(scope="module")
+def slowed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Compared]:
+    return compare(tmp_path_factory.mktemp("slowed"), "--seeds", "2", "--inject-delay", "B=100%")
+
+
+def test_an_injected_slow_down_is_found_confirmed_and_ends_with_1(slowed: tuple[Result, Compared]) -> None:
+    said, stored = slowed
+    assert said.exit_code == 1, said.output
+    assert "injected delay: 0.0% in A, 100.0% in B" in said.output
+    assert stored.verdict is not None
+    assert stored.verdict.verdict == "regression"
+    assert [finding.metric for finding in stored.verdict.confirmation] == ["throughput"]
+    assert stored.verdict.sentence.endswith("(found twice)")
+
+
+def test_every_pair_is_stored_with_its_order_its_turns_and_its_sensors(slowed: tuple[Result, Compared]) -> None:
+    _, stored = slowed
+    assert sum(pair.counts and not pair.confirms for pair in stored.pairs) == LOOKS[0]
+    assert sum(pair.counts and pair.confirms for pair in stored.pairs) == LOOKS[0]
+    assert {pair.order for pair in stored.pairs} == {"ABBA", "BAAB"}
+    for pair in stored.pairs:
+        for side in (pair.a, pair.b):
+            assert len(side.turns) == 6
+            assert all(turn.steps >= 5 and turn.compile_events == 0 for turn in side.turns)
+            assert side.sensors is not None
+        assert pair.a.start_sha256 == pair.b.start_sha256
+
+
+def test_accuracy_is_judged_over_seeds_and_its_runs_stay_out_of_the_table(slowed: tuple[Result, Compared]) -> None:
+    _, stored = slowed
+    assert stored.verdict is not None
+    accuracy = next(finding for finding in stored.verdict.findings if finding.metric == "accuracy")
+    assert accuracy.unit == "points"
+    assert accuracy.change == 0.0  # a slower arm learns the same
+    assert sorted((row.arm, row.record.case.seed) for row in stored.processes) == [
+        ("A", 0),
+        ("A", 1),
+        ("B", 0),
+        ("B", 1),
+    ]
+    assert invoke("table", stored.file.parents[4]).exit_code == 3
+
+
+def test_nothing_between_the_arms_is_an_a_a_test_and_says_so(tmp_path: Path) -> None:
+    said, stored = compare(tmp_path, "here", "here", "--seeds", "0", "--format", "json")
+    (found,) = msgspec.json.decode(said.stdout)
+    assert found["differs"] == []
+    assert found["verdict"] != "regression"
+    assert said.exit_code == 0
+    assert stored.verdict is not None
+    assert stored.verdict.order_seed == 1
+
+
+def test_a_revision_runs_in_its_own_worktree(tmp_path: Path) -> None:
+    said = invoke(
+        "compare", "rev:HEAD", "here", "--results", tmp_path, *SMALL, *SHORT, "--seeds", "0", "--budget", "0.02"
+    )
+    assert said.exit_code == 0, said.output
+    (stored,) = comparisons(tmp_path)
+    assert stored.verdict is not None
+    assert stored.verdict.verdict == "inconclusive"
+    assert "pairs, and the first look needs 10" in said.output  # the budget was spent before
+    a, b = stored.verdict.arms
+    assert a.revision.removesuffix("+") == b.revision.removesuffix("+")
+    assert any(one.field in ("revision", "checkout") for one in stored.verdict.differs)
+    (worktree,) = (entry.path for entry in cache_entries() if entry.kind == "revisions")
+    git(ROOT, "worktree", "remove", "--force", worktree)
+
+
+def one_pair(results: Path, *arms: str) -> Pair:
+    catalogue = read_catalogue()
+    specs = read_arms(arms, (), (), (), catalogue)
+    case = {"backend": ("reference",), "model": ("tiny-cnn",), "scenario": ("scratch",), "image_size": (32,),
+            "augment": ("none",)}  # fmt: skip
+    with comparing(results, Limits(turn_s=0.02), catalogue, order_seed=1, quiet=True) as sitting:
+        (question,) = sitting.questions(specs, drafts(specs, case, catalogue), None)
+        return sitting.pair(question, "one pair", 1, "ABBA")
+
+
+def marked_checkout(folder: Path, mark: str) -> Path:
+    """A copy of the project whose reference backend does something else beside each update, or in its place."""
+    session = checkout(folder) / "backends" / "reference" / "session.py"
+    update = "        self.update(factor)\n"
+    text = session.read_text()
+    assert text.count(update) == 1
+    session.write_text(text.replace(update, mark))
+    return folder
+
+
+def test_each_arm_runs_the_code_of_its_own_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = marked_checkout(tmp_path / "other", "        __import__('time').sleep(0.03)\n")
+    monkeypatch.chdir(ROOT)  # where most people are when they compare
+    pair = one_pair(tmp_path / "results", "here", f"dir:{other}")
+    a, b = ([us for turn in side.turns for us in turn.step_us] for side in (pair.a, pair.b))
+    assert min(b) > 30_000 > min(a)
+
+
+def test_both_arms_start_apart_and_take_their_turns_on_the_same_cores(tmp_path: Path, all_cores: list[int]) -> None:
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    note = f"""        self.update(factor)
+        import os
+        with open(f"{seen}/{{os.getpid()}}", "a") as file:
+            print(*os.sched_getaffinity(0), file=file)
+"""
+    own = marked_checkout(tmp_path / "own", note)
+    one_pair(tmp_path / "results", f"dir:{own}", f"dir:{own}")
+    steps = [[int(line) for line in file.read_text().splitlines()] for file in seen.iterdir()]
+    assert sorted(cores[0] for cores in steps) == all_cores[-2:]
+    for cores in steps:
+        turns = cores[-6 * LEAST_STEPS :]
+        assert turns == [all_cores[-1]] * len(turns)
+
+
+def test_a_case_that_fails_is_3_and_does_not_stop_the_next(tmp_path: Path) -> None:
+    other = frozen_only(tmp_path / "other")
+    both = (*SMALL, *SHORT, "--scenario", "freeze-conv", "--seeds", "0")
+    said = invoke("compare", "here", f"dir:{other}", "--results", tmp_path / "results", *both)
+    assert said.exit_code == 3, said.output
+    assert "error: reference/tiny-cnn/scratch: arm B: failed – AssertionError" in said.stderr
+    assert "reference/tiny-cnn/freeze-conv" in said.stdout
+    judged = [one.verdict.label for one in comparisons(tmp_path / "results") if one.verdict is not None]
+    assert judged == ["reference/tiny-cnn/freeze-conv"]
+
+
+def test_processes_that_follow_each_other_make_pairs_too(tmp_path: Path) -> None:
+    _, stored = compare(tmp_path, "here", "here", "--seeds", "0", "--alternate")
+    assert {pair.order for pair in stored.pairs} == {"AB", "BA"}
+    assert all(len(side.turns) == 6 for pair in stored.pairs for side in (pair.a, pair.b))
+
+
+ROOM_FOR_ONE = """
+import fcntl, os
+from msgspec.structs import replace
+from backends import reference
+
+ROOM = os.open({room!r}, os.O_RDWR | os.O_CREAT)
+SMALL = reference.MODELS["tiny-cnn"]
+
+
+def build(size):
+    try:
+        fcntl.flock(ROOM, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise MemoryError("another has it") from None
+    return SMALL.build(size)
+
+
+MODELS = {{"reference": [replace(SMALL, name="large", build=build)]}}
+"""
+
+
+def test_workers_that_do_not_fit_beside_each_other_follow_each_other(tmp_path: Path) -> None:
+    plugin = tmp_path / "room.py"
+    plugin.write_text(ROOM_FOR_ONE.format(room=str(tmp_path / "room")))
+    arguments = ("here", "here", *QUICK, "--model", "large", "--plugin", plugin, *SHORT, "--seeds", "0")
+    said = invoke("compare", "--results", tmp_path / "results", *arguments)
+    assert said.exit_code == 0, said.output
+    (stored,) = comparisons(tmp_path / "results")
+    first, *others = stored.pairs
+    assert {first.a.status, first.b.status} == {"oom", "ok"}
+    assert (len(first.order), first.counts) == (4, False)
+    assert len(others) >= LOOKS[0]
+    assert {pair.order for pair in others} <= {"AB", "BA"}
+    assert {side.status for pair in others for side in (pair.a, pair.b)} == {"ok"}
+
+
+def test_noise_needs_all_looks_and_says_what_is_missing(tmp_path: Path) -> None:
+    said = invoke("noise", "--results", tmp_path, *SMALL, "--scenario", "scratch", "--turn", "0.01", "--budget", "0.01")
+    assert said.exit_code == 3
+    assert "too few; give a larger --budget" in said.output
+    (stored,) = comparisons(tmp_path)
+    assert stored.verdict is not None
+    assert stored.verdict.purpose == "noise"

@@ -1,0 +1,153 @@
+"""What is typed of two arms, and what may not be compared."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.comparing.arms import ArmSpec, differing, drafts, read_arms, read_share
+from harness.errors import Refused
+from tests.benchmarks.commanding import SMALL, invoke, refused
+
+CATALOGUE = read_catalogue()
+
+
+def arms(
+    *texts: str, python: tuple[str, ...] = (), settings: tuple[str, ...] = (), delay: tuple[str, ...] = ()
+) -> tuple[ArmSpec, ArmSpec]:
+    return read_arms(texts, python, settings, delay, CATALOGUE)
+
+
+def test_backends_revisions_folders_interpreters_and_settings_are_arms() -> None:
+    assert arms("pytorch", "keras3-jax")[1].settings == {"backend": ("keras3",), "engine": ("jax",)}
+    assert arms("rev:main", "rev:HEAD")[0].revision == "main"
+    assert arms("dir:/base", "here")[0].folder == Path("/base")
+    assert arms(python=("B=/usr/bin/python3",))[1].python == "/usr/bin/python3"
+    assert arms(settings=("B.precision=bf16", "B.batch-size=4"))[1].settings == {
+        "precision": ("bf16",),
+        "batch_size": (4,),
+    }
+    assert arms(delay=("B=5%",))[1].delay == 0.05
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ({"texts": ("pytorch",)}, "1 arms; name two"),
+        ({"texts": ("pytroch", "keras3")}, "did you mean pytorch"),
+        ({"settings": ("C.precision=bf16",)}, "begin with the arm"),
+        ({"settings": ("B.precision",)}, "no value"),
+        ({"settings": ("B.precison=bf16",)}, "did you mean precision"),
+        ({"settings": ("B.precision=half",)}, "half"),
+        ({"settings": ("B.data=cats",)}, "must be the same in both arms"),
+        ({"python": ("/usr/bin/python3",)}, "begin with the arm"),
+        ({"delay": ("B=fast",)}, "is not a percentage"),
+        ({"delay": ("B=-5%",)}, "must lie between"),
+    ],
+)  # fmt: skip
+def test_arms_that_are_none_are_refused_with_what_to_write(call: dict[str, tuple[str, ...]], says: str) -> None:
+    texts = call.pop("texts", ())
+    with pytest.raises(Refused, match=says):
+        arms(*texts, **call)
+
+
+def test_a_share_is_written_either_way() -> None:
+    assert read_share("3%", "--margin") == read_share("0.03", "--margin") == 0.03
+
+
+def test_arms_have_the_same_models_and_scenarios() -> None:
+    both = drafts(arms("pytorch", "keras3"), {"model": ("resnet18",), "scenario": ("full", "scratch")}, CATALOGUE)
+    assert [(a.case.backend, b.case.backend, a.case.scenario.name) for a, b in both] == [
+        ("pytorch", "keras3", "full"), ("pytorch", "keras3", "scratch")
+    ]  # fmt: skip
+    with pytest.raises(Refused, match=r"different cases: A has .+; B has .+; name --model"):
+        drafts(arms(settings=("B.scenario=scratch",)), {"model": ("resnet18",), "scenario": ("full",)}, CATALOGUE)
+
+
+def test_without_a_scenario_only_full_is_compared() -> None:
+    ((a, b),) = drafts(arms(), {"backend": ("pytorch",), "model": ("resnet18",)}, CATALOGUE)
+    assert a.case == b.case
+    assert a.case.scenario.name == "full"
+
+
+def test_other_data_another_checkpoint_and_an_idiom_are_refused_with_the_field(tmp_path: Path) -> None:
+    common = ("compare", "--scenario", "scratch", "--seeds", "0", "--results", tmp_path, *SMALL)
+    assert "must be the same in both arms" in refused(*common, "--set", "B.data=elsewhere")
+    assert "differ in dataset_sha256" in refused(*common, "--set", "B.image_size=64")
+    assert "differ in idiom" in refused(*common, "--set", "B.idiom=true")
+    assert not (tmp_path / "runs").exists() or not list(tmp_path.rglob("pair"))
+
+
+@pytest.mark.parametrize(
+    "sides",
+    [
+        (),
+        ("--set", "B.precision=fp32"),
+        ("--set", "A.threads=1", "--set", "B.threads=1"),
+        ("--inject-delay", "B=0%"),
+        ("--python", f"A={sys.executable}"),
+        ("--dry-run",),
+    ],
+    ids=" ".join,
+)
+def test_two_sides_that_do_not_differ_are_refused_with_the_ways_to_name_them(
+    sides: tuple[str, ...], tmp_path: Path
+) -> None:
+    line = refused("compare", *sides, "--scenario", "scratch", "--results", tmp_path, *SMALL)
+    assert "nothing differs between A and B" in line
+    assert all(way in line for way in ("compare pytorch keras3", "rev:main here", "--set", "--python", "noise"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_sides_that_differ_in_anything_are_compared() -> None:
+    for specs in (
+        arms(settings=("B.threads=3",)),
+        arms(python=("B=/usr/bin/python3.12",)),
+        arms(delay=("B=5%",)),
+        arms("rev:main", "here"),
+        arms("dir:/base", "here"),
+    ):
+        assert differing(specs, drafts(specs, {"backend": ("reference",)}, CATALOGUE))
+
+
+def test_two_backends_without_a_certificate_are_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
+    said = refused("compare", "pytorch", "keras3", "--model", "resnet18", "--scenario", "scratch", "--limit", "32",
+                   "--image-size", "32", "--results", tmp_path)  # fmt: skip
+    assert "cannot be compared: no certificate" in said
+    assert "certify resnet18 --backends pytorch keras3-tensorflow" in said
+
+
+def test_fewer_pairs_than_a_look_needs_and_an_interpreter_that_is_none_are_refused(tmp_path: Path) -> None:
+    common = ("compare", "here", "here", "--scenario", "scratch", "--results", tmp_path, *SMALL)
+    assert "after 10 to 20 pairs" in refused(*common, "--pairs", "9")
+    assert "cannot be run" in refused(*common, "--python", "B=/nowhere/python")
+
+
+def test_an_interpreter_without_the_packages_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
+    bare = tmp_path / "python"
+    bare.write_text("#!/bin/sh\nexit 1\n")
+    bare.chmod(0o755)
+    said = refused("compare", "--scenario", "scratch", "--results", tmp_path, *SMALL, "--python", f"B={bare}")
+    assert "arm B" in said
+    assert "cannot run the harness" in said
+
+
+def test_a_dry_run_says_what_it_costs_and_measures_nothing(tmp_path: Path) -> None:
+    sides = ("--inject-delay", "B=5%")
+    said = invoke("compare", *sides, "--scenario", "scratch", "--results", tmp_path, *SMALL, "--dry-run").output
+    assert "1 cases" in said
+    assert "min if the first look" in said
+    assert not list(tmp_path.rglob("*.jsonl"))
+
+
+@pytest.mark.parametrize(("cores", "options", "said"), [(2, (), "2 to 8 min"), (1, (), "3 to 12 min"),
+                                                        (2, ("--alternate",), "3 to 12 min")])  # fmt: skip
+def test_a_dry_run_counts_the_starts_once_where_both_have_cores(
+    cores: int, options: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.comparing.cost.usable_cores", lambda: list(range(cores)))
+    case = ("--backend", "pytorch", "--model", "resnet18", "--scenario", "scratch", "--seeds", "0")
+    assert said in invoke("compare", "here", "here", *case, *options, "--results", tmp_path, "--dry-run").output

@@ -1,0 +1,216 @@
+"""The benchmark of the benchmark, and whether it could fail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from msgspec.structs import replace
+
+from benchmarks.selftest import fixtures, running
+from benchmarks.selftest.bench import Bench, Experiment, Setting
+from benchmarks.selftest.checks import ALONE, TABLES, ids, without
+from benchmarks.selftest.machine import MS, Machine, Pending
+from benchmarks.selftest.report import lines, merged, score
+from benchmarks.selftest.running import Clean, Outcome, Trial, attempt
+from benchmarks.selftest.shims import SHIMS, Shown, show
+from benchmarks.selftest.sin import Place, Sin
+from benchmarks.selftest.sins import SINS
+from harness.clock import Clock
+from results.rules import record_rules
+from tests.benchmarks.commanding import invoke
+
+RULES = Path(__file__).resolve().parents[3] / "results"
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("bench"))
+
+
+def named(name: str) -> Sin:
+    return next(sin for sin in SINS if sin.name == name)
+
+
+def test_every_sin_is_noticed_by_its_rule_and_gets_through_without_it() -> None:
+    result = invoke("selftest", "--quiet")
+    assert result.exit_code == 0, result.output
+    printed = result.output.splitlines()
+    assert printed[-1] == "34/34"
+    assert sum(line.startswith("ok ") for line in printed) == len(SINS) + len(SHIMS)
+    assert not [line for line in printed if line.startswith("NO ")]
+    assert "100 runs without a sin: no rule spoke" in printed
+
+
+def test_the_sins_are_those_of_the_rules(shared: Path) -> None:
+    text = " ".join((shared / "RULES.md").read_text().partition("rule speaks: ")[2].split())
+    wanted = [re.sub(r" \(.*\)$", "", sin.strip(" .")) for sin in text.split(" · ")]
+    assert [sin.name for sin in SINS] == wanted
+
+
+def test_no_check_knows_the_sins() -> None:
+    product = [*RULES.rglob("*.py"), *RULES.parent.glob("harness/*.py"), RULES.parent / "benchmarks/running/execute.py"]
+    assert not [path for path in product if "selftest" in path.read_text()]
+
+
+@pytest.mark.parametrize("seed", [11, 12])
+@pytest.mark.parametrize("name", ["frozen weight moved", "a missing update", "head initialised differently"])
+def test_a_sin_is_found_wherever_it_is_planted(bench: Bench, name: str, seed: int) -> None:
+    for gross in (True, False):
+        trial = attempt(bench, named(name), gross, (seed,))
+        assert trial.fault == ""
+        assert trial.rule in ids(trial.said)
+
+
+def virtuous(place: Place) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def test_a_sin_that_nobody_notices_is_not_counted(bench: Bench) -> None:
+    trial = attempt(bench, Sin("none at all", "V09", Setting(), virtuous), True, (0,))
+    assert trial.fault == "V09 does not notice it: nothing was said"
+
+
+def test_a_rule_that_speaks_when_it_is_switched_off_is_not_counted(bench: Bench) -> None:
+    """A sentence with its id comes from somewhere else than the rule."""
+
+    @contextmanager
+    def said_elsewhere(place: Place) -> Iterator[None]:
+        with patch("benchmarks.selftest.bench.unfollowed", lambda table, frame: ["all is lost (V99)"]):
+            yield
+
+    trial = attempt(bench, Sin("a vacuous one", "V99", Setting(), said_elsewhere), True, (0,))
+    assert trial.fault == "without V99 it is still noticed: ['all is lost (V99)']"
+
+
+def test_a_sin_that_something_without_a_rule_stops_is_not_counted(bench: Bench) -> None:
+    @contextmanager
+    def broken(place: Place) -> Iterator[None]:
+        def fail(*arguments: Any) -> None:
+            raise ValueError("no sin, a fault")
+
+        with patch("harness.running.stage.Witness.epoch_begins", fail):
+            yield
+
+    trial = attempt(bench, Sin("a fault", "V09", Setting(), broken), True, (0,))
+    assert "V09 does not notice it: ['ValueError: no sin, a fault']" in trial.fault
+
+
+@pytest.mark.parametrize("setting", [Setting(asynchronous=True, seed=30), Setting(input="stream", head="mlp", seed=40)])
+def test_what_is_clean_is_not_spoken_against(bench: Bench, setting: Setting) -> None:
+    experiment = Experiment(setting)
+    assert bench.judge(experiment) == []
+    assert bench.judge(experiment, ["V09", "V40"]) == []
+
+
+def test_rules_that_would_notice_too_are_found_and_the_right_one_notices_alone(bench: Bench) -> None:
+    trial = attempt(bench, named("a batch fed twice"), False, (3,))
+    assert (trial.rule, trial.fault) == ("V24", "")
+    assert {"V27", "V28"} <= set(trial.also)
+
+
+def test_a_rule_is_taken_away_wherever_it_stands_and_comes_back() -> None:
+    before = [getattr(place, name) for place, name, *_ in (*TABLES, *ALONE)]
+    with without(["V07", "V50", "V43"]):
+        assert "V07" not in record_rules.RULES
+        assert "V09" in record_rules.RULES
+        after = [getattr(place, name) for place, name, *_ in (*TABLES, *ALONE)]
+        assert before != after
+    assert [getattr(place, name) for place, name, *_ in (*TABLES, *ALONE)] == before
+
+
+def test_every_rule_s_function_is_named_for_it() -> None:
+    for module, name in TABLES:
+        for key, rule in getattr(module, name).items():
+            function = rule[1] if isinstance(rule, tuple) else rule
+            own = getattr(function, "__name__", "")
+            assert not own or re.match(r"v\d\d_", own), key
+            if re.fullmatch(r"V\d\d", key) and own:
+                assert own.startswith(f"{key.lower()}_")
+
+
+def test_V40_on_a_machine_whose_device_lags_behind_the_clock_recovers_the_truth() -> None:
+    machine = Machine(0, asynchronous=True)
+    clock = Clock(
+        steps=200, batch_size=8, warmup_steps=3, sync=machine.wait, compile_events=lambda: 0,
+        on_epoch_end=lambda epoch: None, now=machine.now,
+    )  # fmt: skip
+    clock.epoch_begin()
+    for _ in range(200):
+        clock.tick(Pending(0.0, machine, machine.step()))
+    clock.epoch_end()
+    window = next(window for window in clock.windows() if window.kind == "throughput")
+    assert window.seconds / window.steps == pytest.approx(100 * MS / 1e9, rel=0.01)
+    assert clock.drained_ns == 0
+
+
+def trial(name: str, fault: str = "") -> Trial:
+    return Trial(name=name, rule="V09", magnitude="subtle", said="it moved (V09)", also=("V14",), fault=fault)
+
+
+def test_the_score_counts_sins_whose_both_magnitudes_are_proved() -> None:
+    clean = Clean(runs=50, said=())
+    one = Outcome(trials=(trial("b"), trial("b")), clean=clean)
+    other = Outcome(trials=(trial("a"), trial("a", "no")), clean=clean, shown=(shown(),))
+    whole = merged([one, other], ["a", "b"])
+    assert score(whole) == (1, 2)
+    assert score(replace(whole, clean=Clean(runs=100, said=("a mark",)))) == (0, 2)
+    text = list(lines(whole))
+    assert text[1:4] == [
+        "NO   1 a: noticed by V09 (and by V14)",
+        "       subtle: no",
+        "ok   2 b: noticed by V09 (and by V14)",
+    ]
+    assert "100 runs without a sin: no rule spoke" in text
+    assert text[-2:] == ["ok a shim: says 2; true is 1", "      here: no (V51)"]
+
+
+def shown(**changes: str) -> Shown:
+    return Shown(**{"name": "a shim", "naive": "2", "true": "1", "said": "no (V51)", **changes})
+
+
+def test_a_shim_that_is_right_or_goes_unnoticed_does_not_hold() -> None:
+    assert shown().holds
+    assert not shown(naive="1").holds
+    assert not shown(said="").holds
+
+
+def test_a_sin_that_gets_away_makes_the_command_end_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [Outcome(trials=(trial(SINS[0].name, "nobody"),), clean=Clean(runs=1, said=()))]
+    monkeypatch.setattr("benchmarks.commands.inspecting.selftest.in_parts", lambda seed, on_event: parts)
+    result = invoke("selftest", "--quiet")
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1] == "0/1"
+
+
+def test_well_known_arithmetic_gives_wrong_answers(bench: Bench) -> None:
+    latency, hidden, equal, divided = show(bench)
+    assert float(latency.naive.split()[0]) > 20 * float(latency.true.split()[0])
+    assert "V51" in latency.said
+    assert hidden.naive.endswith("and nothing odd")
+    assert hidden.said == "V07: stage 1: 36 forwards in 18 steps"
+    assert (equal.naive, equal.true[:7]) == ("equal", "unequal")
+    assert "V05" in equal.said
+    assert float(divided.naive.split()[-1]) < float(divided.true.split()[-1]) / 10
+    assert "V23" in divided.said
+
+
+def test_clean_runs_differ_in_scenario_input_head_and_machine() -> None:
+    settings: list[Setting] = []
+
+    class Noting:
+        def judge(self, experiment: Experiment) -> list[str]:
+            settings.append(experiment.setting)
+            return []
+
+    clean = running.without_sin(Noting(), 0, range(25))  # type: ignore[arg-type]
+    assert (clean.runs, clean.said) == (100, ())
+    assert {setting.scenario.name for setting in settings} == {scenario.name for scenario in fixtures.SCENARIOS}
+    for field in ("input", "head", "asynchronous", "certified"):
+        assert len({getattr(setting, field) for setting in settings}) == 2
+    assert len({setting.seed for setting in settings}) == 25

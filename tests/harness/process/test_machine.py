@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from harness.process import machine
+from harness.process.environment import worker_environment
+from harness.process.machine import Machine, describe_machine, environment, measuring_threads, usable_cores, versions
+
+MACHINE = Machine(cpu="Testor 1", cores=2, memory_gib=8, gpus=(), architecture="x86_64")
+
+
+def test_the_key_is_what_the_machine_is() -> None:
+    assert re.fullmatch("[0-9a-f]{12}", MACHINE.key)
+    assert replace(MACHINE).key == MACHINE.key
+    changes = [{"cpu": "Testor 2"}, {"cores": 3}, {"memory_gib": 9}, {"gpus": ("H200",)}, {"architecture": "arm64"}]
+    assert len({replace(MACHINE, **change).key for change in changes} | {MACHINE.key}) == 6
+
+
+def test_the_key_stays_the_same_over_releases() -> None:
+    """Results are filed under it; a change of its making would split every history."""
+    assert MACHINE.key == "cdb1a8ca1b29"
+
+
+def test_a_machine_looks_the_same_twice_and_has_a_core_and_memory() -> None:
+    seen = describe_machine()
+    assert seen == describe_machine()
+    assert seen.cpu
+    assert seen.cores >= 1
+    assert seen.memory_gib >= 1
+    assert seen.architecture == platform.machine()
+    assert platform.node() not in msgspec.json.encode(seen).decode()
+
+
+def test_cores_are_those_this_process_may_use() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        assert usable_cores() == [max(before)]
+        assert describe_machine().cores == 1
+        assert measuring_threads() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert measuring_threads() == max(1, len(before) - 1)
+
+
+def test_versions_are_those_installed_and_what_is_not_is_left_out() -> None:
+    found = versions(("msgspec", "tensorflow-of-tomorrow"))
+    assert found["python"] == platform.python_version()
+    assert found["msgspec"] == msgspec.__version__
+    assert "numpy" in found
+    assert "tensorflow-of-tomorrow" not in found
+
+
+def test_the_environment_is_told_as_text() -> None:
+    said = environment()
+    assert said["system"] == platform.platform()
+    assert all(isinstance(value, str) for value in said.values())
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [("echo 'NVIDIA H200'; echo 'NVIDIA L4'", ("NVIDIA H200", "NVIDIA L4")), ("echo broken; exit 9", ()), ("", ())],
+)
+def test_gpus_are_those_that_the_driver_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, expected: tuple[str, ...]
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert machine._gpus() == expected
+
+
+def test_without_a_driver_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine._gpus() == ()
+
+
+def test_a_limit_on_the_instruction_set_reaches_the_worker_and_is_another_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = environment()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert environment() == before | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    assert worker_environment(1)["ONEDNN_MAX_CPU_ISA"] == "AVX2"
