@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays
 from benchmarks.datasets.cache import ENVIRONMENT
-from benchmarks.datasets.writing import Prepared
+from benchmarks.datasets.writing import PreparedDataset
 from harness.process.machine import usable_cores
 
 EXPECTED_SKIPS = {"CUDA": re.compile(r"\bcuda\b", re.IGNORECASE), "../shared": re.compile(re.escape("../shared"))}
@@ -121,7 +121,7 @@ def coloured(split: str, count: int, classes: int = 3) -> tuple[np.ndarray, np.n
 
 
 @pytest.fixture(scope="session")
-def tiny_dataset(tiny_arrays: ArraySet, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def tiny_dataset(tiny_arrays: ArraySet, tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     """`tiny_arrays`, prepared."""
     return prepare_arrays("tiny", tiny_arrays, cache=tmp_path_factory.mktemp("tiny"))
 

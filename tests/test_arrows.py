@@ -17,7 +17,9 @@ BELOW = {
     "benchmarks": ("results", "backends", "harness"),
 }
 FRAMEWORKS = {"torch", "torchvision", "efficientnet_pytorch", "tensorflow", "keras", "jax", "jaxlib", "tf_keras"}
-LONGEST = 400
+LONGEST = 500
+MOST = 12
+"""Modules of a folder at most."""
 BY_NAME = {"import_module", "__import__", "find_spec", "import_string"}
 
 FILES = sorted(path for package in BELOW for path in (ROOT / package).rglob("*.py"))
@@ -154,10 +156,33 @@ def late():
     import_module("backends.pytorch")
     import_module(f"backends.{name}")
 """
-    found = list(imports(ast.parse(code), "harness.running.run"))
+    found = list(imports(ast.parse(code), "harness.run"))
     assert wrong_arrows("harness", found) == [
         "line 5: results", "line 5: results.tabulate", "line 6: backends.pytorch"]  # fmt: skip
     assert "torch.nn" in [name for name, _ in found]
-    assert ("harness.spec", 1) in list(imports(ast.parse("from . import spec"), "harness.running.run"))
+    assert ("harness.spec", 1) in list(imports(ast.parse("from . import spec"), "harness.run"))
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
     assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def public_classes() -> dict[str, list[str]]:
+    """The modules that define each public class, by its name."""
+    found: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(module_of(path))
+    return found
+
+
+def test_a_class_name_means_one_thing() -> None:
+    assert {name: modules for name, modules in public_classes().items() if len(modules) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in FILES}), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_a_folder_can_be_surveyed(folder: Path) -> None:
+    modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+    assert len(modules) <= MOST, modules
+    assert folder == ROOT or (folder / "__init__.py").exists()

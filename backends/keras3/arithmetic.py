@@ -9,11 +9,11 @@ from typing import Any
 
 import keras
 
-from backends.keras3.weights.maps import Row
+from backends.keras3.weights.maps import MappedVariable
 from harness.contract import BUFFERS, Layer
 
 
-def layers(model: Any, table: Sequence[Row], *, channels_last: bool) -> list[Layer]:
+def layers(model: Any, table: Sequence[MappedVariable], *, channels_last: bool) -> list[Layer]:
     """The layers that hold tensors under their tensors' prefix, in the map's order, for the model's own image size.
 
     Outputs are (c, h, w) or (n,). A multiply-accumulate counts once; convolutions and dense layers are counted.
@@ -30,7 +30,7 @@ def layers(model: Any, table: Sequence[Row], *, channels_last: bool) -> list[Lay
     return listed
 
 
-def _parameters(model: Any, table: Sequence[Row]) -> Mapping[str, int]:
+def _parameters(model: Any, table: Sequence[MappedVariable]) -> Mapping[str, int]:
     sizes = {variable.path: math.prod(variable.shape) for variable in model.weights}
     held: Counter[str] = Counter()
     for row in table:

@@ -21,7 +21,7 @@ Batches = Callable[[int], Iterator[tuple[Any, Any]]]
 """Makes the batches (images, labels) of an epoch ready and returns them in order."""
 
 
-class Network(keras.Model):  # type: ignore[misc]
+class TracedModel(keras.Model):  # type: ignore[misc]
     """A functional model that counts how often its steps are traced."""
 
     traces = 0

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from backends.keras3.depthwise import DepthwiseConv2D
-from backends.keras3.models import Network
+from backends.keras3.models import KerasNetwork
 
 
 class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
@@ -68,7 +68,7 @@ _SUMS = {keras.layers.DepthwiseConv2D: DepthwiseConv2D}
 _STOCK = {ours: stock for stock, ours in (_MATCHED | _SUMS).items()}
 
 
-def matched(network: Network, *, depthwise_sums: bool) -> Network:
+def matched(network: KerasNetwork, *, depthwise_sums: bool) -> KerasNetwork:
     """The same network, its batch norm and dropout replaced by the ones of this module. Weights are fresh.
 
     With `depthwise_sums` depthwise convolutions too, by the layer of `backends.keras3.depthwise`.

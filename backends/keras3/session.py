@@ -55,13 +55,13 @@ class KerasSession:
                 network = layers.matched(network, depthwise_sums=depthwise.needed(self._engine, wide=wide))
             self.head_features = int(network.backbone.output.shape[-1])
             head = heads.build(case.head, network.backbone.output, classes)
-        self._model = fitting.Network(network.backbone.input, head.logits)
+        self._model = fitting.TracedModel(network.backbone.input, head.logits)
         if not case.dropout:
             for layer in self._model.layers:
                 if isinstance(layer, keras.layers.Dropout):
                     layer.rate = 0.0
         # Never compiled, so that a stage does not throw away its traced function.
-        self._predictor = fitting.Network(network.backbone.input, head.logits)
+        self._predictor = fitting.TracedModel(network.backbone.input, head.logits)
         self._predictor.jit_compile = self._jit
         self._optimizer: Any = None
         self._blocks = network.blocks()

@@ -13,7 +13,7 @@ from harness.auditing.auditor import beginning
 from harness.auditing.ledger import Kind
 
 
-class Place(NamedTuple):
+class OwnedVariable(NamedTuple):
     """A variable, its name `layer/…/variable` from the model down, and the layer that owns it."""
 
     name: str
@@ -22,12 +22,12 @@ class Place(NamedTuple):
     kind: Kind | Literal["seed"]
 
 
-def places(model: Any) -> list[Place]:
+def places(model: Any) -> list[OwnedVariable]:
     """Every variable of the model once, seeds included. (A variable's own path leaves out the models it is nested in.)
 
     Raises ValueError for a model that has none yet.
     """
-    found: dict[str, Place] = {}
+    found: dict[str, OwnedVariable] = {}
     seen: set[int] = set()
     for path, layer in layers_of(model).items():
         theirs = {id(variable) for one in _inner(layer) for variable in one.variables}
@@ -37,7 +37,7 @@ def places(model: Any) -> list[Place]:
                 name = f"{path}/{variable.name}" if path else str(variable.name)
                 while name in found:
                     name += "'"
-                found[name] = Place(name, variable, layer, _kind(layer, variable))
+                found[name] = OwnedVariable(name, variable, layer, _kind(layer, variable))
     if not found:
         raise ValueError(f"{model.name} has no variables yet; build it or call it once first")
     return list(found.values())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from backends.pytorch.layers import canonical
-from backends.pytorch.network import DROPPING, Network
+from backends.pytorch.network import DROPPING, TorchNetwork
 from harness.contract import Stochastic
 
 Call = Callable[[torch.Tensor], torch.Tensor]
@@ -29,7 +29,7 @@ class _Found(NamedTuple):
     call: Call
 
 
-def stochastic(network: Network, image: torch.Tensor, draws: int) -> list[Stochastic]:
+def stochastic(network: TorchNetwork, image: torch.Tensor, draws: int) -> list[Stochastic]:
     """See `harness.contract.Probe`; each layer drops, or does not, in the mode in which it is now."""
     found = _watch(network, image)
     return [
@@ -38,7 +38,7 @@ def stochastic(network: Network, image: torch.Tensor, draws: int) -> list[Stocha
     ]
 
 
-def _watch(network: Network, image: torch.Tensor) -> list[_Found]:
+def _watch(network: TorchNetwork, image: torch.Tensor) -> list[_Found]:
     owners = {entry.owner: entry.name.rpartition(".")[0] for entry in network.entries}
     modes = {module: module.training for module in network.module.modules()}
     found: list[_Found] = []
@@ -81,7 +81,7 @@ def _has_skip(block: Any) -> bool:
     return bool(block.id_skip and facts.stride == 1 and facts.input_filters == facts.output_filters)
 
 
-def _place(network: Network, found: _Found) -> tuple[Any, int]:
+def _place(network: TorchNetwork, found: _Found) -> tuple[Any, int]:
     if found.module not in set(network.parts.backbone.modules()):
         return "head", -1
     before = (entry.block for entry in network.entries if entry.name.startswith(f"{found.name}."))

@@ -21,7 +21,7 @@ DROPPING = (_DropoutNd, StochasticDepth)
 """Modules that drop in training, at the rate in their `p`."""
 
 
-class Entry(NamedTuple):
+class NamedTensor(NamedTuple):
     """A parameter or buffer, the module that owns it, and its place."""
 
     name: str
@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     role: Role
 
 
-class Network:
+class TorchNetwork:
     """Backbone and head as one module, and its tensors under canonical names, backbone first.
 
     Placement comes with the constructor, since moving a module to a device replaces its buffers.
@@ -61,16 +61,16 @@ class Network:
         self.by_name = {entry.name: entry for entry in self.entries}
 
     @property
-    def parameters(self) -> list[Entry]:
+    def parameters(self) -> list[NamedTensor]:
         """The entries that an optimizer could move."""
         return [entry for entry in self.entries if isinstance(entry.tensor, nn.Parameter)]
 
     @property
-    def norms(self) -> list[Entry]:
+    def norms(self) -> list[NamedTensor]:
         """One entry, its mean, for each batch-norm layer."""
         return [entry for entry in self.entries if entry.role == "norm_mean"]
 
-    def _entries(self) -> list[Entry]:
+    def _entries(self) -> list[NamedTensor]:
         found = []
         for section, root in self.module.named_children():
             part: Part = "backbone" if section == "backbone" else "head"
@@ -84,7 +84,7 @@ class Network:
                     )
                 role = _role(self.name, name, owner, own, tensor)
                 block = self.blocks[owner] if part == "backbone" else -1
-                found.append(Entry(name, tensor, owner, part, block, role))
+                found.append(NamedTensor(name, tensor, owner, part, block, role))
         return found
 
 

@@ -14,7 +14,7 @@ from torchvision.ops import StochasticDepth
 
 from backends.pytorch import recipe
 from backends.pytorch.layers import canonical
-from backends.pytorch.network import Network
+from backends.pytorch.network import TorchNetwork
 from backends.pytorch.tensors import tensors_of
 from harness.auditing.audit import DROPPED_OF, Observed
 from harness.spec import Stage
@@ -23,7 +23,7 @@ _PIXELS = 8 * 64 * 64
 """Of the images that a session's frozen part is asked about: two of them at least."""
 
 
-def observe(network: Network, stage: Stage, image: torch.Tensor) -> Observed:
+def observe(network: TorchNetwork, stage: Stage, image: torch.Tensor) -> Observed:
     """What the harness's own loop pays for in a stage, and what is random there; `image` [1, 3, h, w] gives the size.
 
     Gradients are computed of what requires them. Layers are left in the stage's modes.

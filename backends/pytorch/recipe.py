@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from backends.pytorch.network import Network
+from backends.pytorch.network import TorchNetwork
 from harness.errors import Refused
 from harness.spec import Stage
 
 
-def fix(network: Network, stage: Stage, *, own_momentum: bool) -> None:
+def fix(network: TorchNetwork, stage: Stage, *, own_momentum: bool) -> None:
     """Say what gets gradients and how fast statistics move; once per stage. Frozen leading blocks build no graph."""
     blocks = len(network.parts.blocks)
     if isinstance(stage.frozen, int) and stage.frozen > blocks:
@@ -22,7 +22,7 @@ def fix(network: Network, stage: Stage, *, own_momentum: bool) -> None:
             entry.owner.momentum = stage.bn_momentum
 
 
-def set_modes(network: Network, stage: Stage) -> None:
+def set_modes(network: TorchNetwork, stage: Stage) -> None:
     """Training mode, but frozen blocks in inference mode and batch norm as the stage says; once per epoch."""
     network.module.train()
     if stage.frozen == "backbone":
@@ -35,7 +35,7 @@ def set_modes(network: Network, stage: Stage) -> None:
         entry.owner.train(stage.uses_batch_statistics(entry.part, entry.block))
 
 
-def make_optimizer(network: Network, stage: Stage) -> torch.optim.Optimizer:
+def make_optimizer(network: TorchNetwork, stage: Stage) -> torch.optim.Optimizer:
     """Fresh optimizer over the trainable tensors alone, a group for each part; rate 0 is in it and is paid for.
 
     Each group keeps its base learning rate as `base_lr`.

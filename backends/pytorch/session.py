@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from backends.pytorch import layers, native, randomness, recipe, requirements
-from backends.pytorch.network import Network, drop_nothing, new_head
+from backends.pytorch.network import TorchNetwork, drop_nothing, new_head
 from backends.pytorch.weights.convert import read_state, write_state
 from harness.auditing.audit import Observed
 from harness.auditing.ledger import OnDemand
@@ -49,7 +49,7 @@ class TorchSession:
         with self._arithmetic():  # threads that start here keep its mode
             parts = model.build(case.image_size)
             head = new_head(case.head, parts.features, classes)
-            self._network = Network(model.name, parts, head, self._device, self._memory_format, self._dtype)
+            self._network = TorchNetwork(model.name, parts, head, self._device, self._memory_format, self._dtype)
             if not case.dropout:
                 drop_nothing(self._network.module)
             torch.manual_seed(case.seed)  # after the builder, whose draws are replaced: dropout does not depend on them

@@ -149,7 +149,7 @@ class GlobalAveragePool:
         return np.broadcast_to(dy[:, None, None, :] / (height * width), saved)
 
 
-class Dropout:
+class ReferenceDropout:
     """Zeroes a share of the units in training and scales up the rest; `seed` starts its masks anew."""
 
     def __init__(self, name: str, rate: float) -> None:

@@ -13,10 +13,10 @@ from backends.reference.layers import (
     Array,
     BatchNorm,
     Conv,
-    Dropout,
     GlobalAveragePool,
     Linear,
     Operation,
+    ReferenceDropout,
     ReLU,
     Variable,
 )
@@ -29,7 +29,7 @@ Tape = list[tuple[Operation, Any]]
 
 
 @dataclass(eq=False)
-class Network:
+class ReferenceNetwork:
     """Layers in order, backbone then head. What a stage freezes is a prefix, and no backward work is done there."""
 
     layers: list[Operation]
@@ -50,14 +50,14 @@ class Network:
             if isinstance(layer, BatchNorm):
                 layer.batch_statistics = stage.uses_batch_statistics(layer.mean.part, layer.mean.block)
                 layer.momentum = stage.bn_momentum
-            elif isinstance(layer, Dropout):
+            elif isinstance(layer, ReferenceDropout):
                 layer.seed(seed)
         return trainable
 
     def drop_nothing(self) -> None:
         """Set the rate of every stochastic layer to 0."""
         for layer in self.layers:
-            if isinstance(layer, Dropout):
+            if isinstance(layer, ReferenceDropout):
                 layer.rate = 0.0
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Tape]:
@@ -98,7 +98,7 @@ def new_head(kind: Literal["linear", "mlp"], features: int, classes: int, dtype:
     return [
         Linear(first, features, wide, dtype),
         ReLU(f"{first}.relu"),
-        Dropout(f"{first}.dropout", MLP_DROPOUT),
+        ReferenceDropout(f"{first}.dropout", MLP_DROPOUT),
         Linear(second, wide, narrow, dtype),
         ReLU(f"{second}.relu"),
         Linear(last, narrow, classes, dtype),

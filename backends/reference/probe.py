@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.reference.layers import BatchNorm, Dropout, Variable
+from backends.reference.layers import BatchNorm, ReferenceDropout, Variable
 from backends.reference.network import cross_entropy
 from backends.reference.session import ReferenceSession
 from harness.contract import Norm, Stochastic
@@ -70,7 +70,7 @@ class ReferenceProbe:
         before = self._network.variables[0]
         for layer in self._network.layers:
             before = layer.variables[0] if layer.variables else before
-            if isinstance(layer, Dropout):
+            if isinstance(layer, ReferenceDropout):
                 drawn, _ = layer.forward(np.ones((draws, 12), self._session.dtype), training=True)
                 name = before.name.rpartition(".")[0]
                 drawn = drawn.reshape(draws, 3, 2, 2)

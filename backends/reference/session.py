@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from backends.reference.layers import Variable
-from backends.reference.network import Network, cross_entropy, new_head
+from backends.reference.network import ReferenceNetwork, cross_entropy, new_head
 from backends.reference.optimizers import Updates
 from backends.reference.weights import read_npz, write_npz
 from harness.clock import Clock
@@ -36,7 +36,7 @@ class ReferenceSession:
         if dtype is None:
             dtype = np.float64 if case.precision == "fp64" else np.float32
         backbone, self.head_features = model.build(dtype)
-        self.network = Network([*backbone, *new_head(case.head, self.head_features, classes, dtype)])
+        self.network = ReferenceNetwork([*backbone, *new_head(case.head, self.head_features, classes, dtype)])
         if not case.dropout:
             self.network.drop_nothing()
         self.dtype = np.dtype(dtype)

@@ -13,9 +13,9 @@ from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.names import unknown
 from benchmarks.choosing.selection import Draft, Selection, expand
 from harness.errors import Refused
-from results.storage.rows import Arm
+from results.storage.rows import SideName
 
-NAMES: tuple[Arm, Arm] = ("A", "B")
+NAMES: tuple[SideName, SideName] = ("A", "B")
 HERE = "here"
 REVISION, FOLDER = "rev:", "dir:"
 FIXED = ("data", "seeds", "validation_split", "splits", "recipe")
@@ -25,7 +25,7 @@ FIXED = ("data", "seeds", "validation_split", "splits", "recipe")
 class ArmSpec(NamedTuple):
     """One side as it was asked for. `settings` are fields of `Selection`; `delay` is a share of each step."""
 
-    name: Arm
+    name: SideName
     said: str
     settings: dict[str, Any]
     revision: str | None = None
@@ -125,7 +125,7 @@ def _row(draft: Draft) -> tuple[str, str]:
     return draft.case.model, draft.case.scenario.name
 
 
-def _read(name: Arm, text: str, catalogue: Catalogue) -> ArmSpec:
+def _read(name: SideName, text: str, catalogue: Catalogue) -> ArmSpec:
     if text.startswith(REVISION):
         return ArmSpec(name, text, {}, revision=text.removeprefix(REVISION))
     if text.startswith(FOLDER):
@@ -139,7 +139,7 @@ def _read(name: Arm, text: str, catalogue: Catalogue) -> ArmSpec:
     return ArmSpec(name, text, {"backend": (backend,), **({"engine": (engine,)} if engine else {})})
 
 
-def _split(text: str, option: str, sign: str) -> tuple[Arm, str]:
+def _split(text: str, option: str, sign: str) -> tuple[SideName, str]:
     name, found, rest = text.partition(sign)
     if not found or name not in NAMES:
         raise Refused(f"{option} {text}: begin with the arm, {NAMES[0]}{sign} or {NAMES[1]}{sign}")

@@ -17,7 +17,7 @@ from results.storage.comparison import LOOKS
 TURNS = 4 * QUADS
 
 
-class Cost(NamedTuple):
+class ExpectedCost(NamedTuple):
     """The least and the most seconds that something takes."""
 
     least_s: float
@@ -40,7 +40,9 @@ def cost(cases: Sequence[tuple[Draft, Draft]], limits: Limits, results: Path, ca
     return "\n".join(lines)
 
 
-def costs(cases: Sequence[tuple[Draft, Draft]], limits: Limits, results: Path, catalogue: Catalogue) -> list[Cost]:
+def costs(
+    cases: Sequence[tuple[Draft, Draft]], limits: Limits, results: Path, catalogue: Catalogue
+) -> list[ExpectedCost]:
     """What each case costs; the budget, which ends all of them together, is left out."""
     runs = expected_s([draft.case for arms in cases for draft in arms], results, catalogue)
     found = []
@@ -48,15 +50,15 @@ def costs(cases: Sequence[tuple[Draft, Draft]], limits: Limits, results: Path, c
         pair_s, runs_s = pair_seconds(arms, limits), limits.seeds * sum(both_s)
         first = limits.pairs if limits.every_pair else LOOKS[0]
         times = 2 if limits.confirm else 1
-        found.append(Cost(first * pair_s + runs_s, times * (limits.pairs * pair_s + runs_s)))
+        found.append(ExpectedCost(first * pair_s + runs_s, times * (limits.pairs * pair_s + runs_s)))
     return found
 
 
-def total(cases: Sequence[tuple[Draft, Draft]], limits: Limits, results: Path, catalogue: Catalogue) -> Cost:
+def total(cases: Sequence[tuple[Draft, Draft]], limits: Limits, results: Path, catalogue: Catalogue) -> ExpectedCost:
     """What all cases cost together, within the budget."""
     each = costs(cases, limits, results, catalogue)
     budget_s = float("inf") if limits.budget_s is None else limits.budget_s
-    return Cost(min(budget_s, sum(one.least_s for one in each)), min(budget_s, sum(one.most_s for one in each)))
+    return ExpectedCost(min(budget_s, sum(one.least_s for one in each)), min(budget_s, sum(one.most_s for one in each)))
 
 
 def pair_seconds(arms: tuple[Draft, Draft], limits: Limits) -> float:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from benchmarks.choosing.selection import Draft
 from benchmarks.choosing.suites import SUITES, case_label
 from benchmarks.comparing.arms import ArmSpec
-from benchmarks.comparing.places import Found
+from benchmarks.comparing.places import FoundPlace
 from benchmarks.comparing.repository import Incomparable, merge_base
 from benchmarks.comparing.session import Sitting
 from benchmarks.entry import SUITE_CASES
@@ -50,7 +50,7 @@ def base_results(results: Path, root: Path) -> Path:
     return root / (own.relative_to(HERE.root) if own.is_relative_to(HERE.root) else RESULTS)
 
 
-def base_cases(found: Found, suite: str) -> list[str]:
+def base_cases(found: FoundPlace, suite: str) -> list[str]:
     """Labels of the suite's cases at the base. Raises `Incomparable` for a base that has no such suite."""
     with tempfile.TemporaryDirectory() as folder:
         # A file is the checkout's own, so that a case which only one of both has is noticed.

@@ -16,7 +16,7 @@ from harness.pairing.side_record import SideRecord
 from harness.process.environment import Place
 from harness.process.launch import Event, Outcome, Worker
 from harness.spec import Job, key, version
-from results.storage.rows import Arm, Order
+from results.storage.rows import Order, SideName
 
 LEAST_STEPS, QUADS = 5, 3
 """Steps that a turn has at least, and how often the four turns of an order are repeated in a pair."""
@@ -114,5 +114,5 @@ def _said(side: Side, outcome: Outcome) -> SideRecord:
 
 def trouble(a: SideRecord, b: SideRecord) -> str:
     """Why a pair is none, naming the arm; empty if both sides were measured."""
-    bad: Sequence[tuple[Arm, SideRecord]] = (("A", a), ("B", b))
+    bad: Sequence[tuple[SideName, SideRecord]] = (("A", a), ("B", b))
     return "; ".join(f"arm {name}: {side.status} – {side.reason}" for name, side in bad if side.status != "ok")

@@ -31,7 +31,7 @@ class Unbuildable(Declined):
     """A revision whose environment cannot be made; the message ends with what pip said last."""
 
 
-class Found(NamedTuple):
+class FoundPlace(NamedTuple):
     """A place, the commit it is at (with `+` if files differ from it; empty outside git), and what is installed."""
 
     place: Place
@@ -48,7 +48,7 @@ def require_sources(specs: Sequence[ArmSpec]) -> None:
             raise Refused(f"arm {spec.name}: {spec.folder} is no checkout of this project; name its top folder")
 
 
-def find_place(spec: ArmSpec, distributions: tuple[str, ...], on_event: Callable[[Event], None]) -> Found:
+def find_place(spec: ArmSpec, distributions: tuple[str, ...], on_event: Callable[[Event], None]) -> FoundPlace:
     """Make the place of an arm ready. `distributions` are those that its backend needs, the framework first.
 
     Raises `Refused` for a revision, folder or interpreter that is none, `Incomparable`, or `Unbuildable`.
@@ -64,7 +64,7 @@ def find_place(spec: ArmSpec, distributions: tuple[str, ...], on_event: Callable
     packages = _packages(spec, place, distributions)
     if distributions and distributions[0] not in packages:
         raise Refused(f"arm {spec.name}: {place.python} has no {distributions[0]}; install it there")
-    return Found(place, commit_of(place.root), packages)
+    return FoundPlace(place, commit_of(place.root), packages)
 
 
 def _root(spec: ArmSpec) -> Path:

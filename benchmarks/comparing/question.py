@@ -11,7 +11,7 @@ from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.selection import Draft
 from benchmarks.comparing.arms import ArmSpec
 from benchmarks.comparing.pairs import Side
-from benchmarks.comparing.places import Found, find_place
+from benchmarks.comparing.places import FoundPlace, find_place
 from benchmarks.preparing.plan import Preparation
 from harness.errors import Declined, Refused
 from harness.process.launch import Event
@@ -19,7 +19,7 @@ from harness.process.machine import describe_machine
 from harness.spec import Case, version
 from results.certificates.certificate import Certificates, packages
 from results.certificates.scope import standing, subject_of_case
-from results.storage.comparison import ArmFacts, Difference
+from results.storage.comparison import Difference, SideFacts
 
 OF_THE_DATA = ("dataset", "dataset_sha256")
 """Fields of a case in which no two arms may differ."""
@@ -30,7 +30,7 @@ class Question(NamedTuple):
 
     label: str
     sides: tuple[Side, Side]
-    arms: tuple[ArmFacts, ArmFacts]
+    arms: tuple[SideFacts, SideFacts]
     differs: tuple[Difference, ...]
 
 
@@ -39,9 +39,9 @@ class Places:
 
     def __init__(self, catalogue: Catalogue, on_event: Callable[[Event], None]) -> None:
         self._catalogue, self._on_event = catalogue, on_event
-        self._found: dict[object, Found] = {}
+        self._found: dict[object, FoundPlace] = {}
 
-    def find(self, spec: ArmSpec, backend: str) -> Found:
+    def find(self, spec: ArmSpec, backend: str) -> FoundPlace:
         """See `find_place`."""
         key = (spec.revision, spec.folder, spec.python, backend)
         if key not in self._found:
@@ -74,7 +74,7 @@ def ask(
     if a.backend_name != b.backend_name:
         _refuse_unproved((a, b), found, certificates)
     arms = [
-        ArmFacts(
+        SideFacts(
             name=spec.name,
             said=spec.said,
             case_version=version(side.job.case),
@@ -115,7 +115,7 @@ def _refuse_incomparable(a: Case, b: Case, specs: Sequence[ArmSpec]) -> None:
         raise Refused("the arms differ in idiom; matched and idiomatic runs are never compared")
 
 
-def _refuse_unproved(cases: tuple[Case, Case], found: Sequence[Found], certificates: Certificates) -> None:
+def _refuse_unproved(cases: tuple[Case, Case], found: Sequence[FoundPlace], certificates: Certificates) -> None:
     """Two backends are compared only where a certificate covers them."""
     machine = describe_machine()
     one, other = (
@@ -150,7 +150,7 @@ def _between_scenarios(a: dict[str, Any], b: dict[str, Any]) -> Iterator[Differe
                 yield Difference(field=f"stage {number} {field}", a=str(one[field]), b=str(other[field]))
 
 
-def _between_arms(arms: Sequence[ArmFacts], found: Sequence[Found]) -> Iterator[Difference]:
+def _between_arms(arms: Sequence[SideFacts], found: Sequence[FoundPlace]) -> Iterator[Difference]:
     one, other = arms
     for field in ("revision", "python"):
         if getattr(one, field) != getattr(other, field):

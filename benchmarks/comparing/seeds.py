@@ -16,7 +16,7 @@ from harness.process.launch import Event
 from harness.running.record import Record
 from results.storage.comparison import Finding
 from results.storage.objects import get_arrays
-from results.storage.rows import Arm
+from results.storage.rows import SideName
 from results.storage.run_files import RunWriter
 from results.verdicts.accuracy_verdict import flips, of_accuracy
 
@@ -38,12 +38,12 @@ class Seeds:
 
     def finding(self, seeds: Iterable[int], left_s: Callable[[], float]) -> list[Finding]:
         """One finding over the seeds that the budget allowed; none if that is fewer than two of each arm."""
-        records: dict[Arm, list[Record]] = {"A": [], "B": []}
+        records: dict[SideName, list[Record]] = {"A": [], "B": []}
         slowest = 0.0
         for seed in seeds:
             if left_s() < 2 * slowest:
                 break
-            arms: list[Arm] = ["A", "B"]
+            arms: list[SideName] = ["A", "B"]
             random.Random(f"{self._comparison} {seed}").shuffle(arms)
             for arm in arms:
                 record = self._run(arm, seed)
@@ -58,7 +58,7 @@ class Seeds:
     def _logits(self, record: Record) -> dict[str, NDArray[Any]]:
         return get_arrays(self._writer.results_dir, record.logits or "")
 
-    def _run(self, arm: Arm, seed: int) -> Record:
+    def _run(self, arm: SideName, seed: int) -> Record:
         side = self._question.sides[0 if arm == "A" else 1]
         job = replace(side.job, case=replace(side.job.case, seed=seed))
         self._on_event({"comparing": self._question.label, "arm": arm, "seed": seed})

@@ -29,7 +29,7 @@ from results.storage.run_files import RunWriter, open_run
 from results.verdicts.conclusion import adjusted
 
 
-class Answers(NamedTuple):
+class ComparisonResults(NamedTuple):
     """Comparisons in the order of their questions, and a sentence about each question that could not be measured."""
 
     comparisons: list[Comparison]
@@ -60,11 +60,11 @@ class Sitting:
         cases: Sequence[tuple[Draft, Draft]],
         stage: int | None,
         purpose: Purpose = "compare",
-    ) -> Answers:
+    ) -> ComparisonResults:
         """Ask about every case, then measure; raises as `ask` does, before anything is measured."""
         return self.measure(self.questions(specs, cases, stage), purpose)
 
-    def measure(self, questions: Sequence[Question], purpose: Purpose) -> Answers:
+    def measure(self, questions: Sequence[Question], purpose: Purpose) -> ComparisonResults:
         """A comparison per question, with p adjusted over all; one that cannot be measured does not stop the others."""
         self._progress.expect(len(questions))
         comparisons, failed = [], []
@@ -75,7 +75,7 @@ class Sitting:
                 failed.append(str(error))
         together = adjusted(comparisons) if len(comparisons) > 1 else comparisons
         self.store_again(one for one, before in zip(together, comparisons, strict=True) if one != before)
-        return Answers(together, failed)
+        return ComparisonResults(together, failed)
 
     def store_again(self, comparisons: Iterable[Comparison]) -> None:
         """Store comparisons to which something was added; of several rows of one, the last holds."""

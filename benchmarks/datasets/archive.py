@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from benchmarks.datasets.cache import cache_folder, made_once
 from benchmarks.preparing import downloads
-from benchmarks.preparing.downloads import Wanted
+from benchmarks.preparing.downloads import WantedFile
 from harness.errors import Refused
 
 EXTRACTED_LIMIT = 8 * 2**30
@@ -29,20 +29,20 @@ class Archive(NamedTuple):
         return self.url.rsplit("/", 1)[1]
 
 
-class Fetched(NamedTuple):
+class UnpackedArchive(NamedTuple):
     """The unpacked image folder, and one sentence on where it comes from."""
 
     folder: Path
     origin: str
 
 
-def fetch(name: str, archive: Archive, cache: str | Path | None = None) -> Fetched:
+def fetch(name: str, archive: Archive, cache: str | Path | None = None) -> UnpackedArchive:
     """Download an archive unless it lies in the cache, check its digest, and unpack it once.
 
     Raises `Declined` with the place for the file where it cannot be downloaded, `Refused` for a file of another digest
     or with a member that would be written outside, is a link, or is larger than reasonable.
     """
-    wanted = Wanted(
+    wanted = WantedFile(
         what=f"dataset {name}",
         url=archive.url,
         file_name=archive.file_name,
@@ -56,7 +56,7 @@ def fetch(name: str, archive: Archive, cache: str | Path | None = None) -> Fetch
     downloads.remember(wanted, fetched.digest, cache)
     visible = [p for p in folder.iterdir() if not p.name.startswith(".")]
     only = visible[0] if len(visible) == 1 and visible[0].is_dir() else folder
-    return Fetched(only, f"{archive.url} ({fetched.said})")
+    return UnpackedArchive(only, f"{archive.url} ({fetched.said})")
 
 
 def _unpack(file: Path, place: Path) -> None:

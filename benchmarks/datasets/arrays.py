@@ -12,7 +12,7 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.datasets.writing import Prepared, entry, finish, recipe_key
+from benchmarks.datasets.writing import PreparedDataset, entry, finish, recipe_key
 from harness.data.dataset import SPLITS, content_digest
 from harness.errors import Refused
 
@@ -33,7 +33,7 @@ def prepare_arrays(
     *,
     image_size: int | None = None,
     cache: str | Path | None = None,
-) -> Prepared:
+) -> PreparedDataset:
     """Write arrays that exist already: a plugin's, a test's. Resized only if `image_size` is another than theirs.
 
     Raises `Refused` for arrays of another type or shape, labels out of range, a class without training images, fewer
@@ -51,7 +51,7 @@ def prepare_made(
     *,
     image_size: int | None = None,
     cache: str | Path | None = None,
-) -> Prepared:
+) -> PreparedDataset:
     """Like `prepare_arrays` for arrays that follow from a recipe: they are made only if the cache has none for it."""
 
     def make(place: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.datasets.layout.naming import plain_roles
 from benchmarks.datasets.layout.read import Layout, read_layout
-from benchmarks.datasets.layout.scan import ENDINGS, NO_CLASS, UNUSED, Entry, scan, shown, unreadable
+from benchmarks.datasets.layout.scan import ENDINGS, NO_CLASS, UNUSED, ScannedFile, scan, shown, unreadable
 from benchmarks.datasets.layout.splits import listed
 from benchmarks.datasets.skipping import Skipped, kinds
 from harness.errors import Refused
@@ -95,7 +95,7 @@ class _Sorted(NamedTuple):
     """Every file of a folder in its place: images by split and class, all else skipped."""
 
     layout: Layout
-    images: dict[str, dict[str, list[Entry]]]
+    images: dict[str, dict[str, list[ScannedFile]]]
     skipped: list[Skipped]
     by_class: dict[tuple[str, str], list[Skipped]]
 
@@ -109,7 +109,7 @@ def _sorted(folder: Path, named_splits: str | None) -> _Sorted:
     layout = read_layout(folder, tree, named_splits)
     if not tree.images():
         raise Refused(f"{shown(folder)} has no images{_instead(entry.skipped for entry in tree.files)}")
-    images = {split: {name: list[Entry]() for name in classes} for split, classes in layout.splits.items()}
+    images = {split: {name: list[ScannedFile]() for name in classes} for split, classes in layout.splits.items()}
     owners = {place: (split, name) for split, classes in layout.splits.items() for name, place in classes.items()}
     around = {place[:depth] for place in owners for depth in range(len(place))}
     found = _Sorted(layout, images, [], defaultdict(list))
@@ -158,13 +158,13 @@ def _agreed(folder: Path, found: _Sorted) -> tuple[str, ...]:
 
 
 def _digested(classes: Sequence[str], found: _Sorted) -> dict[str, list[ImageFile]]:
-    def one(job: tuple[int, Entry]) -> ImageFile:
+    def one(job: tuple[int, ScannedFile]) -> ImageFile:
         label, entry = job
         with entry.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return ImageFile(entry.path, entry.name, label, entry.path.stat().st_size, digest)
 
-    def every(images: Mapping[str, list[Entry]]) -> list[tuple[int, Entry]]:
+    def every(images: Mapping[str, list[ScannedFile]]) -> list[tuple[int, ScannedFile]]:
         return [(label, entry) for label, name in enumerate(classes) for entry in images.get(name, [])]
 
     with ThreadPoolExecutor() as pool:

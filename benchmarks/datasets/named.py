@@ -15,7 +15,7 @@ from benchmarks.datasets.arrays import ArraySet, prepare_arrays, prepare_made
 from benchmarks.datasets.folder import inventory as folder_inventory
 from benchmarks.datasets.layout.scan import shown
 from benchmarks.datasets.prepare import Progress, prepare_folder
-from benchmarks.datasets.writing import Prepared
+from benchmarks.datasets.writing import PreparedDataset
 from harness.data.dataset import images_per_class
 from harness.errors import Refused
 from harness.plugins import dataset
@@ -137,7 +137,7 @@ def _every_hundredth(data: str, report: Callable[[dict[str, Any]], None]) -> Pro
     return progress
 
 
-def _answer(prepared: Prepared) -> dict[str, Any]:
+def _answer(prepared: PreparedDataset) -> dict[str, Any]:
     classes = len(prepared.meta.classes)
     return {
         "images": {split: images_per_class(prepared.folder, split, classes) for split in prepared.meta.counts},

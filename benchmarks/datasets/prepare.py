@@ -19,7 +19,7 @@ import PIL
 
 from benchmarks.datasets.folder import ImageFile, Listing, list_folder
 from benchmarks.datasets.skipping import Skipped, skipped_note
-from benchmarks.datasets.writing import Prepared, Rows, entry, finish, recipe_key
+from benchmarks.datasets.writing import PreparedDataset, Rows, entry, finish, recipe_key
 from harness.data.decode import Decoded, Unreadable, decode
 from harness.errors import Refused
 
@@ -37,7 +37,7 @@ def prepare_folder(
     cache: str | Path | None = None,
     origin: str = "",
     progress: Progress | None = None,
-) -> Prepared:
+) -> PreparedDataset:
     """Decode an image folder to squares of 8/7 of the image size (256 for 224). `progress` gets (done, of).
 
     Files that cannot be decoded are skipped, counted and listed with the reason. Raises `Refused` as `list_folder`

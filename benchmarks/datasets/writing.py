@@ -18,7 +18,7 @@ RECIPE = 2
 """Raise it when the same input would give other arrays."""
 
 
-class Prepared(NamedTuple):
+class PreparedDataset(NamedTuple):
     """The prepared folder, what its meta.json says, and the folder that the names of its files start from, if any."""
 
     folder: Path
@@ -26,11 +26,11 @@ class Prepared(NamedTuple):
     files: Path | None = None
 
 
-def entry(name: str, key: str, cache: str | Path | None, make: Callable[[Path], None]) -> Prepared:
+def entry(name: str, key: str, cache: str | Path | None, make: Callable[[Path], None]) -> PreparedDataset:
     """The prepared folder of that key, written by `make(temporary place)` unless the cache has it."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:60]
     folder = made_once(cache_folder(cache) / "datasets" / f"{plain}-{key}", make)
-    return Prepared(folder, msgspec.json.decode((folder / "meta.json").read_bytes(), type=DatasetMeta))
+    return PreparedDataset(folder, msgspec.json.decode((folder / "meta.json").read_bytes(), type=DatasetMeta))
 
 
 def recipe_key(*recipe: Any) -> str:

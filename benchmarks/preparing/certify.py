@@ -21,13 +21,13 @@ from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.selection import Draft
 from benchmarks.preparing.plan import Preparation
 from harness import PROTOCOL
-from harness.certifying.answers import ArmFacts
+from harness.certifying.answers import ArmAnswers
 from harness.certifying.questions import STEPS, TRAINED_AT
 from harness.errors import Declined, Refused
 from harness.process.launch import Event, launch
 from harness.spec import Job, Precision, Scenario
 from results.certificates.certificate import Arm, Certificate, essence, packages, seal
-from results.certificates.evidence import Answers, Pair, open_answers
+from results.certificates.evidence import ArmEvidence, EvidencePair, open_answers
 from results.certificates.proof import prove
 
 LONG_SIZES = (224, 75)
@@ -59,14 +59,14 @@ class Request(NamedTuple):
         return f"{one.model} in {one.backend_name} and {other.backend_name}"
 
 
-class Prepared(NamedTuple):
+class PreparedRequest(NamedTuple):
     """The jobs of both arms, and sixteen hex digits of everything that an answer could depend on."""
 
     arms: tuple[list[Job], list[Job]]
     key: str
 
 
-def prepare(request: Request, catalogue: Catalogue, on_event: Callable[[Event], None]) -> Prepared:
+def prepare(request: Request, catalogue: Catalogue, on_event: Callable[[Event], None]) -> PreparedRequest:
     """Data and checkpoint once, then the jobs. Raises `Refused` or `Declined` where there is nothing to certify."""
     preparation = Preparation(catalogue, on_event)
     one, other = (
@@ -74,11 +74,11 @@ def prepare(request: Request, catalogue: Catalogue, on_event: Callable[[Event], 
     )
     installed = [_packages(jobs[0], catalogue) for jobs in (one, other)]
     content = [PROTOCOL, one, other, request.sizes, request.priced, _code(), *installed]
-    return Prepared((one, other), _digest(content)[:16])
+    return PreparedRequest((one, other), _digest(content)[:16])
 
 
 def certify(
-    request: Request, prepared: Prepared, catalogue: Catalogue, on_event: Callable[[Event], None]
+    request: Request, prepared: PreparedRequest, catalogue: Catalogue, on_event: Callable[[Event], None]
 ) -> Certificate:
     """Run both arms in float64 and in their own precision, two processes at a time, and judge. Takes minutes."""
     started = time.monotonic()
@@ -90,7 +90,7 @@ def certify(
             for precision in ("fp64", prepared.arms[0][0].case.precision)
         ]
         wide_other, narrow_other, wide_one, narrow_one = _all_of(asked, pool)
-        pair = Pair((wide_one, wide_other), (narrow_one, narrow_other))
+        pair = EvidencePair((wide_one, wide_other), (narrow_one, narrow_other))
         scenarios = [replace(job.case.scenario) for job in prepared.arms[0]]
         checks = prove(pair, scenarios)
         sides = zip(prepared.arms, pair.narrow, pair.wide, strict=True)
@@ -120,7 +120,7 @@ def certify(
     )
 
 
-def _all_of(asked: Sequence[Future[Answers]], pool: ThreadPoolExecutor) -> list[Answers]:
+def _all_of(asked: Sequence[Future[ArmEvidence]], pool: ThreadPoolExecutor) -> list[ArmEvidence]:
     try:
         return [future.result() for future in asked]
     except BaseException:
@@ -152,7 +152,7 @@ def _job(draft: Draft, preparation: Preparation) -> Job:
 
 def _ask(
     request: Request, jobs: Sequence[Job], precision: Precision, folder: Path, on_event: Callable[[Event], None]
-) -> Answers:
+) -> ArmEvidence:
     case = jobs[0].case
     arguments: dict[str, Any] = {
         "jobs": [msgspec.to_builtins(replace(job, case=replace(job.case, precision=precision))) for job in jobs],
@@ -168,10 +168,10 @@ def _ask(
     )
     if outcome.ending not in ("ok", "skipped", "refused"):
         raise Refused(f"{case.backend_name} in {precision}: {outcome.reason}")
-    return open_answers(msgspec.json.decode(outcome.require(), type=ArmFacts), folder)
+    return open_answers(msgspec.json.decode(outcome.require(), type=ArmAnswers), folder)
 
 
-def arm_of(job: Job, narrow: Answers, wide: Answers, catalogue: Catalogue) -> Arm:
+def arm_of(job: Job, narrow: ArmEvidence, wide: ArmEvidence, catalogue: Catalogue) -> Arm:
     """One side of a certificate, from its answers in the case's own precision and in float64."""
     facts = narrow.facts
     return Arm(

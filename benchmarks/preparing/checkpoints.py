@@ -29,7 +29,7 @@ from harness.errors import Refused
 from harness.process.launch import Event, launch
 
 
-class Found(NamedTuple):
+class FoundCheckpoint(NamedTuple):
     """A neutral checkpoint: where, its SHA-256, and what it is called in a record."""
 
     path: Path
@@ -44,7 +44,7 @@ def find_checkpoint(
     catalogue: Catalogue,
     source_dataset: Callable[[], tuple[str, str]],
     on_event: Callable[[Event], None],
-) -> Found:
+) -> FoundCheckpoint:
     """The checkpoint that `source` means for a model, made or imported if need be.
 
     `source_dataset` prepares the embedded source task and returns its folder and SHA-256. Raises `Refused` for a bad
@@ -67,7 +67,7 @@ def find_checkpoint(
             launch(
                 "benchmarks.preparing.checkpoints:check_file", {"path": str(path.resolve())}, folder=Path(folder)
             ).require()
-        return Found(path.resolve(), meta.sha256, path.name)
+        return FoundCheckpoint(path.resolve(), meta.sha256, path.name)
     return _found(_imported(path, model, normalise, catalogue), path.name)
 
 
@@ -107,8 +107,8 @@ def _imported(path: Path, model: str, normalise: str | None, catalogue: Catalogu
     return own_checkpoint(path, backend, model, parse_normalisation(normalise), catalogue)
 
 
-def _found(neutral: Path, name: str) -> Found:
-    return Found(neutral, read_meta(neutral).sha256, name)
+def _found(neutral: Path, name: str) -> FoundCheckpoint:
+    return FoundCheckpoint(neutral, read_meta(neutral).sha256, name)
 
 
 def _is_neutral(path: Path) -> bool:

@@ -28,7 +28,7 @@ _ATTEMPTS = 2
 _NETWORK = (URLError, TimeoutError, ConnectionError, HTTPException)
 
 
-class Wanted(NamedTuple):
+class WantedFile(NamedTuple):
     """A file to fetch. `digest` is the publisher's, or its first digits; without one, the first download's counts.
 
     `what` names it in messages, `file_name` in the cache, and `record` is where a first download's digest is kept.
@@ -50,7 +50,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     said: str
 
 
-def fetch(wanted: Wanted, cache: str | Path | None = None) -> Fetched:
+def fetch(wanted: WantedFile, cache: str | Path | None = None) -> Fetched:
     """Download a file unless it is in the cache, and check its digest.
 
     Raises `Declined` with address, digest and place where it cannot be downloaded, and `Refused` for another digest: a
@@ -64,7 +64,7 @@ def fetch(wanted: Wanted, cache: str | Path | None = None) -> Fetched:
     raise Refused(f"{file} has the {problem}; remove the file to fetch it again")
 
 
-def remember(wanted: Wanted, digest: str, cache: str | Path | None = None) -> None:
+def remember(wanted: WantedFile, digest: str, cache: str | Path | None = None) -> None:
     """Hold later downloads of a file without a published digest to this one, once the file proved to be sound.
 
     `clear_cache` leaves the record.
@@ -86,7 +86,7 @@ def mirrored(url: str) -> str:
     return mirror.rstrip("/") + urlsplit(url)._replace(scheme="", netloc="").geturl()
 
 
-def _download(wanted: Wanted, folder: Path, partial: Path) -> None:
+def _download(wanted: WantedFile, folder: Path, partial: Path) -> None:
     address = mirrored(wanted.url)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -125,7 +125,7 @@ def _digest(file: Path, kind: str) -> str:
         return hashlib.file_digest(stream, kind.replace("-", "").lower()).hexdigest()
 
 
-def _problem(wanted: Wanted, folder: Path, found: str) -> str:
+def _problem(wanted: WantedFile, folder: Path, found: str) -> str:
     expected, _ = _known(wanted, folder)
     if found.startswith(expected):
         return ""
@@ -133,19 +133,19 @@ def _problem(wanted: Wanted, folder: Path, found: str) -> str:
     return f"{wanted.kind} {found}, not {expected}{ending} ({_origin(wanted, folder)})"
 
 
-def _expected(wanted: Wanted, folder: Path) -> str:
+def _expected(wanted: WantedFile, folder: Path) -> str:
     expected, _ = _known(wanted, folder)
     whole = len(expected) == (64 if wanted.kind == "SHA-256" else 40)
     return f"{wanted.kind} {expected}{'' if whole else '…'}" if expected else "no digest is published"
 
 
-def _origin(wanted: Wanted, folder: Path) -> str:
+def _origin(wanted: WantedFile, folder: Path) -> str:
     if wanted.digest:
         return "published"
     return f"recorded at the first download, {_known(wanted, folder)[1]}; none is published"
 
 
-def _known(wanted: Wanted, folder: Path) -> tuple[str, str]:
+def _known(wanted: WantedFile, folder: Path) -> tuple[str, str]:
     record = folder / wanted.record
     if wanted.digest or not record.exists():
         return wanted.digest, _today()

@@ -15,7 +15,7 @@ import msgspec
 
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.datasets.cache import cache_folder, made_once
-from benchmarks.preparing.downloads import Fetched, Wanted, fetch, remember
+from benchmarks.preparing.downloads import Fetched, WantedFile, fetch, remember
 from harness import PROTOCOL
 from harness.data.checkpoint import Normalisation, Published, refuse_not_finite, write_checkpoint
 from harness.data.weight_files import IMPORT, noted
@@ -79,16 +79,16 @@ def _import_published(
     remember(wanted, fetched.digest)
 
 
-def _wanted(what: str, published: Published) -> Wanted:
+def _wanted(what: str, published: Published) -> WantedFile:
     # Different publishers may give their files the same name.
     mark = hashlib.sha256(published.url.encode()).hexdigest()[:8]
     file_name = f"{mark}-{published.file_name}"
-    return Wanted(what, published.url, file_name, f"{file_name}.sha256.json", published.sha256)
+    return WantedFile(what, published.url, file_name, f"{file_name}.sha256.json", published.sha256)
 
 
 def fetch_file(wanted: dict[str, Any]) -> dict[str, str]:
     """`downloads.fetch` in a worker, with and as plain values."""
-    fetched: dict[str, str] = msgspec.to_builtins(fetch(Wanted(**wanted)))
+    fetched: dict[str, str] = msgspec.to_builtins(fetch(WantedFile(**wanted)))
     return fetched
 
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.selection import Draft
-from benchmarks.preparing.checkpoints import Found, find_checkpoint
+from benchmarks.preparing.checkpoints import FoundCheckpoint, find_checkpoint
 from harness.data.dataset import DatasetMeta
 from harness.errors import Declined, Refused
 from harness.process.launch import Event, launch
@@ -68,7 +68,7 @@ class Preparation:
         self._catalogue, self._on_event = catalogue, on_event
         self._datasets: dict[tuple[object, ...], PreparedData | Declined] = {}
         self._said: dict[str, None] = {}
-        self._checkpoints: dict[tuple[object, ...], Found | Declined] = {}
+        self._checkpoints: dict[tuple[object, ...], FoundCheckpoint | Declined] = {}
 
     def plan(
         self, draft: Draft, save_model: str | None = None, *, strict: bool = False, train_sample: int | None = None
@@ -139,7 +139,7 @@ class Preparation:
             raise Refused(f"{data}: {outcome.reason}" if outcome.ending != "refused" else outcome.reason)
         return msgspec.json.decode(outcome.value, type=PreparedData)
 
-    def _checkpoint_if_needed(self, draft: Draft) -> Found | None:
+    def _checkpoint_if_needed(self, draft: Draft) -> FoundCheckpoint | None:
         # From random initialisation only the normalisation of a checkpoint matters, and the embedded one's is default.
         if draft.case.scenario.start == "checkpoint":
             return self.checkpoint(draft)
@@ -150,7 +150,7 @@ class Preparation:
         except Declined:
             return None
 
-    def checkpoint(self, draft: Draft) -> Found:
+    def checkpoint(self, draft: Draft) -> FoundCheckpoint:
         """The neutral checkpoint of a draft, made or imported if need be. Raises `Declined` or `Refused`."""
         key = source, model, normalise = draft.checkpoint, draft.case.model, draft.normalise
         if key not in self._checkpoints:

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from backends import reference
 from backends.reference.session import ReferenceSession
-from benchmarks.selftest.machine import Machine, Pending
+from benchmarks.selftest.machine import Pending, SimulatedMachine
 from harness.contract import Effective, Model, Probe, Session
 from harness.data.feed import Batch
 from harness.running.numerics import Numerics
@@ -25,7 +25,7 @@ class ArmSession(ReferenceSession):
     """A session of the reference backend on a machine. Its arithmetic is real, its time is not."""
 
     def __init__(
-        self, case: Case, model: Model, classes: int, machine: Machine, dtype: DTypeLike | None = None
+        self, case: Case, model: Model, classes: int, machine: SimulatedMachine, dtype: DTypeLike | None = None
     ) -> None:
         super().__init__(case, model, classes, dtype)
         self.machine = machine
@@ -48,7 +48,7 @@ class ArmSession(ReferenceSession):
         return replace(super().effective(), threads=1)
 
 
-class Arm:
+class ArmBackend:
     """A backend, with the names of `harness.contract.Backend`. Its sessions are of `kind`."""
 
     MODELS: Mapping[str, Model] = reference.MODELS
@@ -59,7 +59,7 @@ class Arm:
 
     def __init__(self) -> None:
         self.kind: type[ArmSession] = ArmSession
-        self.machine = Machine(0)
+        self.machine = SimulatedMachine(0)
 
     def open_session(self, case: Case, model: Model, classes: int) -> Session:
         """See `harness.contract.Backend`."""
@@ -75,7 +75,7 @@ class Arm:
 
 
 FIRST, SECOND = "first", "second"
-BACKENDS = {FIRST: Arm(), SECOND: Arm()}
+BACKENDS = {FIRST: ArmBackend(), SECOND: ArmBackend()}
 
 
 @contextmanager

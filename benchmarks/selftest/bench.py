@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 import results
-from benchmarks.datasets.writing import Prepared
+from benchmarks.datasets.writing import PreparedDataset
 from benchmarks.preparing.plan import Planned
 from benchmarks.running import execute
 from benchmarks.selftest import fixtures
@@ -26,7 +26,7 @@ from benchmarks.selftest.arms import BACKENDS, FIRST, SECOND
 from benchmarks.selftest.certificates import Rehearsals, failures
 from benchmarks.selftest.checks import ids, without
 from benchmarks.selftest.in_process import Memory, launch_here
-from benchmarks.selftest.machine import Machine
+from benchmarks.selftest.machine import SimulatedMachine
 from harness.errors import Declined, Refused
 from harness.process import machine
 from harness.running.record import Record
@@ -42,7 +42,7 @@ PLUGIN = "benchmarks.selftest.arms"
 THIS = machine.Machine(cpu="turned by hand", cores=1, memory_gib=1, gpus=(), architecture="none")
 
 
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
+class ExperimentSetting(msgspec.Struct, frozen=True, kw_only=True):
     """What an experiment is made with. `certified` rehearses the second arm for a certificate, too."""
 
     scenario: Scenario = fixtures.TWO_STAGES
@@ -57,7 +57,9 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 class Experiment:
     """A setting with or without a sin, to be judged again and again. What its workers answered is remembered."""
 
-    def __init__(self, setting: Setting, plant: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
+    def __init__(
+        self, setting: ExperimentSetting, plant: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> None:
         self.setting, self.plant = setting, plant
         self.memory: Memory = {}
         self.checks: list[Check] | None = None
@@ -96,7 +98,7 @@ class Bench:
                 said = [str(error)]
         return list(dict.fromkeys(said))
 
-    def _run(self, experiment: Experiment, data: Prepared, before: list[Record], folder: Path) -> Iterator[str]:
+    def _run(self, experiment: Experiment, data: PreparedDataset, before: list[Record], folder: Path) -> Iterator[str]:
         """Store what ran before, run what is left, and give the reasons of what failed."""
         setting = experiment.setting
         plan = [self._planned(setting, data, SECOND, setting.seed + SEEDS - 1)]
@@ -110,7 +112,7 @@ class Bench:
         if execute.exit_code([*before, *records], wanted_by_name=False):
             yield from (record.reason or record.status for record in records if record.status != "ok")
 
-    def _before(self, setting: Setting, data: Prepared) -> list[Record]:
+    def _before(self, setting: ExperimentSetting, data: PreparedDataset) -> list[Record]:
         """Records of the first arm and of all seeds but the last of the second, without any sin."""
         place = msgspec.json.encode(replace(setting, certified=False)), data.meta.sha256
         if place not in self._clean:
@@ -127,7 +129,9 @@ class Bench:
         records = []
         for planned in plan:
             case = planned.case
-            own = Machine(case.seed + 1000 * (case.backend == SECOND), asynchronous=experiment.setting.asynchronous)
+            own = SimulatedMachine(
+                case.seed + 1000 * (case.backend == SECOND), asynchronous=experiment.setting.asynchronous
+            )
             with (
                 patch.object(BACKENDS[case.backend], "machine", own),
                 patch.object(execute, "launch", launch_here(own.source, experiment.memory)),
@@ -135,7 +139,7 @@ class Bench:
                 records += execute.execute([planned], writer, THIS, 60.0, lambda event: None)
         return records
 
-    def _planned(self, setting: Setting, data: Prepared, arm: str, seed: int) -> Planned:
+    def _planned(self, setting: ExperimentSetting, data: PreparedDataset, arm: str, seed: int) -> Planned:
         case = Case(
             backend=arm,
             model=fixtures.MODEL,
@@ -155,20 +159,20 @@ class Bench:
         job = Job(case=case, dataset_path=str(data.folder), checkpoint_path=weights, plugins=(PLUGIN,), train_sample=8)
         return Planned(case, job)
 
-    def _jobs(self, setting: Setting, data: Prepared) -> tuple[Job, Job]:
+    def _jobs(self, setting: ExperimentSetting, data: PreparedDataset) -> tuple[Job, Job]:
         plain = _of_certificate(setting)
         one, other = (self._planned(plain, data, arm, 0).job for arm in (FIRST, SECOND))
         assert one is not None and other is not None
         return one, other
 
     def _certify(self, encoded: bytes) -> Certificate:
-        setting = msgspec.json.decode(encoded, type=Setting)
+        setting = msgspec.json.decode(encoded, type=ExperimentSetting)
         return self._rehearsals.certificate(*self._jobs(setting, fixtures.dataset(self._home)))
 
 
-def _of_certificate(setting: Setting) -> Setting:
+def _of_certificate(setting: ExperimentSetting) -> ExperimentSetting:
     """What of a setting a certificate depends on."""
-    return Setting(scenario=setting.scenario, head=setting.head)
+    return ExperimentSetting(scenario=setting.scenario, head=setting.head)
 
 
 def _tabulated(folder: Path, certificate: Certificate) -> Iterator[str]:

@@ -15,10 +15,10 @@ from harness.certifying.questions import STEPS, rehearse
 from harness.process import machine
 from harness.spec import Job, Scenario
 from results.certificates.certificate import Arm, Certificate, Check, essence, packages, seal
-from results.certificates.evidence import Answers, Pair, open_answers
+from results.certificates.evidence import ArmEvidence, EvidencePair, open_answers
 from results.certificates.proof import prove
 
-Arms = tuple[Answers, Answers]
+Arms = tuple[ArmEvidence, ArmEvidence]
 """What one arm answered in float64 and in float32."""
 
 
@@ -32,7 +32,7 @@ class Rehearsals:
     def compare(self, first: Job, second: Job) -> list[Check]:
         """Every check of two jobs that differ in the arm; what the first answered once is kept."""
         one, other = self._first(_encoded(first)), self.ask(_encoded(second))
-        return prove(Pair((one[0], other[0]), (one[1], other[1])), [_rehearsed(first.case.scenario)])
+        return prove(EvidencePair((one[0], other[0]), (one[1], other[1])), [_rehearsed(first.case.scenario)])
 
     def ask(self, encoded: bytes) -> Arms:
         """Both precisions of one arm."""
@@ -40,7 +40,7 @@ class Rehearsals:
         case = replace(job.case, scenario=_rehearsed(job.case.scenario), dropout=False)
         return self._answer(replace(job, case=replace(case, precision="fp64"))), self._answer(replace(job, case=case))
 
-    def _answer(self, job: Job) -> Answers:
+    def _answer(self, job: Job) -> ArmEvidence:
         with tempfile.TemporaryDirectory(dir=self._home) as folder:
             facts = rehearse([msgspec.to_builtins(job)], [job.case.image_size], folder, lambda event: None)
             answers = open_answers(facts, Path(folder))

@@ -8,8 +8,8 @@ import numpy as np
 
 from backends.reference import MODELS, open_session
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays
-from benchmarks.datasets.writing import Prepared
-from benchmarks.preparing.checkpoints import Found
+from benchmarks.datasets.writing import PreparedDataset
+from benchmarks.preparing.checkpoints import FoundCheckpoint
 from harness.data.augment import parse_augment
 from harness.data.checkpoint import NORMALISATIONS, write_checkpoint
 from harness.running.initial_weights import random_arrays
@@ -62,12 +62,12 @@ def images() -> ArraySet:
     return ArraySet(CLASSES, splits, "selftest")
 
 
-def dataset(home: Path) -> Prepared:
+def dataset(home: Path) -> PreparedDataset:
     """The images, prepared in a folder."""
     return prepare_arrays("tints", images(), cache=home)
 
 
-def checkpoint(path: Path) -> Found:
+def checkpoint(path: Path) -> FoundCheckpoint:
     """A neutral checkpoint of the model, every tensor of it unlike what a network starts with."""
     nothing = Scenario(name="", explanation="", stages=())
     case = Case(backend="reference", model=MODEL, scenario=nothing, dataset="", dataset_sha256="", image_size=SIZE)
@@ -79,4 +79,4 @@ def checkpoint(path: Path) -> Found:
             shape = tensor.array.shape
             arrays[tensor.name] = (arrays[tensor.name] + draw.uniform(0.05, 0.2, shape)).astype(np.float32)
     meta = write_checkpoint(path, arrays, model=MODEL, normalisation=NORMALISATIONS["imagenet"], origin="selftest")
-    return Found(path, meta.sha256, path.name)
+    return FoundCheckpoint(path, meta.sha256, path.name)

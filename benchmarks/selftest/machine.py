@@ -9,7 +9,7 @@ from harness.clock import TimeSource
 MS = 1_000_000
 
 
-class Machine:
+class SimulatedMachine:
     """Times in ns. A step takes the host `dispatch` and the device `work`, both jittered by the seed.
 
     With `asynchronous`, the host goes on while the device works; without, it works itself. `slowness` multiplies both.
@@ -57,7 +57,7 @@ class Machine:
 class Pending:
     """A loss on the device: turned into a number, it is waited for."""
 
-    def __init__(self, loss: float, machine: Machine, ready_at: int) -> None:
+    def __init__(self, loss: float, machine: SimulatedMachine, ready_at: int) -> None:
         self._loss, self._machine, self._ready_at = loss, machine, ready_at
 
     def __float__(self) -> float:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from benchmarks.choosing.catalogue import read_catalogue
 from harness.plugins import find_model
 from harness.process.launch import Event, launch
-from harness.running.numerics import Busy, Numerics, busy
+from harness.running.numerics import CoreUse, Numerics, busy
 from harness.spec import Case, Scenario
 from results.rules.record_rules import BITS
 from results.rules.time_rules import CORES
@@ -31,8 +31,8 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
     declined: str = ""
     numerics: Numerics | None = None
     switched: dict[str, Numerics] = {}
-    bound: Busy | None = None
-    free: Busy | None = None
+    bound: CoreUse | None = None
+    free: CoreUse | None = None
 
 
 def probe(backend: str, engine: str | None, model: str) -> Probed:

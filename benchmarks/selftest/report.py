@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from benchmarks.selftest.running import Clean, Outcome, Trial
+from benchmarks.selftest.running import Clean, SelftestOutcome, SinTrial
 
 
-def lines(outcome: Outcome) -> Iterator[str]:
+def lines(outcome: SelftestOutcome) -> Iterator[str]:
     """Everything but the score, for people."""
     trials, clean, shown = outcome.trials, outcome.clean, outcome.shown
     yield "Every sin is planted grossly and subtly, is noticed by its rule, and gets through without it."
@@ -24,7 +24,7 @@ def lines(outcome: Outcome) -> Iterator[str]:
         yield f"      here: {one.said or 'nothing was said'}"
 
 
-def score(outcome: Outcome) -> tuple[int, int]:
+def score(outcome: SelftestOutcome) -> tuple[int, int]:
     """Sins that were proved in both magnitudes, and all; none is if a clean run was spoken against."""
     faulty: dict[str, bool] = {}
     for trial in outcome.trials:
@@ -32,15 +32,15 @@ def score(outcome: Outcome) -> tuple[int, int]:
     return 0 if outcome.clean.said else sum(not fault for fault in faulty.values()), len(faulty)
 
 
-def merged(parts: Sequence[Outcome], order: Sequence[str]) -> Outcome:
+def merged(parts: Sequence[SelftestOutcome], order: Sequence[str]) -> SelftestOutcome:
     """Several parts as one, with the trials in the order of the sins' names."""
     trials = sorted((trial for part in parts for trial in part.trials), key=lambda trial: order.index(trial.name))
     said = tuple(one for part in parts for one in part.clean.said)
     clean = Clean(runs=sum(part.clean.runs for part in parts), said=said)
-    return Outcome(trials=tuple(trials), clean=clean, shown=tuple(one for part in parts for one in part.shown))
+    return SelftestOutcome(trials=tuple(trials), clean=clean, shown=tuple(one for part in parts for one in part.shown))
 
 
-def _of_sin(number: int, name: str, tried: list[Trial]) -> Iterator[str]:
+def _of_sin(number: int, name: str, tried: list[SinTrial]) -> Iterator[str]:
     faults = [f"{trial.magnitude}: {trial.fault}" for trial in tried if trial.fault]
     also = sorted({rule for trial in tried for rule in trial.also})
     besides = f" (and by {', '.join(also)})" if also else ""

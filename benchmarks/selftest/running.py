@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 
 from benchmarks.selftest import fixtures
-from benchmarks.selftest.bench import SEEDS, Bench, Experiment, Setting
+from benchmarks.selftest.bench import SEEDS, Bench, Experiment, ExperimentSetting
 from benchmarks.selftest.checks import ids, sentence
-from benchmarks.selftest.shims import Shown, show
-from benchmarks.selftest.sin import Place, Sin
+from benchmarks.selftest.shims import ShimResult, show
+from benchmarks.selftest.sin import Sin, SinPlace
 from benchmarks.selftest.sins import SINS
 from harness.process.launch import Event, launch
 from harness.process.machine import usable_cores
@@ -29,7 +29,7 @@ ROUNDS = 5
 """How often rules that also notice a sin are looked for."""
 
 
-class Trial(msgspec.Struct, frozen=True, kw_only=True):
+class SinTrial(msgspec.Struct, frozen=True, kw_only=True):
     """One sin in one magnitude. `said` is what its rule said, `also` are rules that would have noticed it besides.
 
     `fault` says what is wrong with the proof; empty if nothing is.
@@ -50,12 +50,12 @@ class Clean(msgspec.Struct, frozen=True, kw_only=True):
     said: tuple[str, ...]
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class SelftestOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was tried."""
 
-    trials: tuple[Trial, ...]
+    trials: tuple[SinTrial, ...]
     clean: Clean
-    shown: tuple[Shown, ...] = ()
+    shown: tuple[ShimResult, ...] = ()
 
 
 def run(
@@ -64,7 +64,7 @@ def run(
     parts: int,
     report: Callable[[dict[str, Any]], None],
     clean_runs: int = CLEAN_RUNS,
-) -> Outcome:
+) -> SelftestOutcome:
     """Try a part of the sins, at the places of a seed, then of the runs without any; the last part shows the shims."""
     with tempfile.TemporaryDirectory(prefix="finetune-bench-", dir=MEMORY if MEMORY.is_dir() else None) as home:
         bench = Bench(Path(home))
@@ -75,16 +75,16 @@ def run(
         report({"begin": "no sin"})
         clean = without_sin(bench, seed, range(part, -(-clean_runs // (SEEDS + 1)), parts))
         shown = show(bench) if part == parts - 1 else []
-        return Outcome(trials=tuple(trials), clean=clean, shown=tuple(shown))
+        return SelftestOutcome(trials=tuple(trials), clean=clean, shown=tuple(shown))
 
 
-def attempt(bench: Bench, sin: Sin, gross: bool, seed: tuple[int, ...]) -> Trial:
+def attempt(bench: Bench, sin: Sin, gross: bool, seed: tuple[int, ...]) -> SinTrial:
     """Plant a sin and see who notices: its rule, its rule alone, and without it nobody."""
 
     def planted() -> Any:
-        return sin.plant(Place(gross, np.random.default_rng([*seed, gross])))
+        return sin.plant(SinPlace(gross, np.random.default_rng([*seed, gross])))
 
-    trial = partial(Trial, name=sin.name, rule=sin.rule, magnitude="gross" if gross else "subtle")
+    trial = partial(SinTrial, name=sin.name, rule=sin.rule, magnitude="gross" if gross else "subtle")
     experiment = Experiment(sin.setting, planted)
     noticed = bench.judge(experiment)
     spoken = [said for said in noticed if sin.rule in ids(said)]
@@ -108,7 +108,7 @@ def without_sin(bench: Bench, seed: int, experiments: Sequence[int]) -> Clean:
     said: list[str] = []
     for number in experiments:
         draw = np.random.default_rng([seed, number])
-        setting = Setting(
+        setting = ExperimentSetting(
             scenario=fixtures.SCENARIOS[number % len(fixtures.SCENARIOS)],
             input="stream" if draw.random() < 0.3 else "arrays",
             head="mlp" if draw.random() < 0.3 else "linear",
@@ -123,14 +123,14 @@ def without_sin(bench: Bench, seed: int, experiments: Sequence[int]) -> Clean:
 PARTS = 2
 
 
-def in_parts(seed: int, on_event: Callable[[Event], None]) -> list[Outcome]:
+def in_parts(seed: int, on_event: Callable[[Event], None]) -> list[SelftestOutcome]:
     """Try everything; returns what each part found."""
     with ThreadPoolExecutor(PARTS) as pool:
         asked = [pool.submit(_ask, part, seed, on_event) for part in range(PARTS)]
         return [future.result() for future in asked]
 
 
-def _ask(part: int, seed: int, on_event: Callable[[Event], None]) -> Outcome:
+def _ask(part: int, seed: int, on_event: Callable[[Event], None]) -> SelftestOutcome:
     cores = usable_cores()
     if hasattr(os, "sched_setaffinity"):  # of this thread alone; its worker inherits it
         os.sched_setaffinity(0, {cores[part % len(cores)]})
@@ -138,4 +138,4 @@ def _ask(part: int, seed: int, on_event: Callable[[Event], None]) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         call = "benchmarks.selftest.running:run"
         outcome = launch(call, arguments, folder=Path(folder), cores=1, on_event=on_event)
-    return msgspec.json.decode(outcome.require(), type=Outcome)
+    return msgspec.json.decode(outcome.require(), type=SelftestOutcome)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 import results.tables.figures
 from benchmarks.selftest.arms import ArmSession, second_arm
-from benchmarks.selftest.bench import Bench, Experiment, Setting
+from benchmarks.selftest.bench import Bench, Experiment, ExperimentSetting
 from benchmarks.selftest.checks import ids, sentence
 from benchmarks.selftest.machine import MS
-from benchmarks.selftest.sin import Place
+from benchmarks.selftest.sin import SinPlace
 from benchmarks.selftest.sins.training import shifted_schedule
 from harness.data.feed import Batch
 from harness.running.evaluate import BATCH_SIZE, Evaluator, quality
@@ -26,7 +26,7 @@ from harness.spec import Stage
 HIDDEN_NS = 40 * MS
 
 
-class Shown(msgspec.Struct, frozen=True, kw_only=True):
+class ShimResult(msgspec.Struct, frozen=True, kw_only=True):
     """One shim: what its arithmetic makes of a run, what is true, and the sentence that this harness says."""
 
     name: str
@@ -45,20 +45,22 @@ class Shim(NamedTuple):
 
     name: str
     rule: str
-    setting: Setting
+    setting: ExperimentSetting
     plant: Callable[[], Any]
     naive: Callable[[Record, Record], str]
     true: Callable[[Record, Record], str]
 
 
-def show(bench: Bench) -> list[Shown]:
+def show(bench: Bench) -> list[ShimResult]:
     """Every shim at work."""
     shown = []
     for shim in SHIMS:
         experiment = Experiment(shim.setting, shim.plant)
         said = next((sentence(one, shim.rule) for one in bench.judge(experiment) if shim.rule in ids(one)), "")
         first, second = experiment.records
-        shown.append(Shown(name=shim.name, naive=shim.naive(first, second), true=shim.true(first, second), said=said))
+        shown.append(
+            ShimResult(name=shim.name, naive=shim.naive(first, second), true=shim.true(first, second), said=said)
+        )
     return shown
 
 
@@ -125,7 +127,7 @@ SHIMS = (
     Shim(
         "steps × batch ÷ mean step latency",
         "V51",
-        Setting(),
+        ExperimentSetting(),
         _dividing,
         naive=lambda first, second: f"{steps_times_batch_over_mean_latency(second.stages):.4g} images/s",
         true=lambda first, second: _rate(second),
@@ -133,7 +135,7 @@ SHIMS = (
     Shim(
         "a forward hidden in the timed step",
         "V07",
-        Setting(),
+        ExperimentSetting(),
         _hidden_forward,
         naive=lambda first, second: _timed(second),
         true=lambda first, second: f"{_rate(first)} without it",
@@ -141,15 +143,15 @@ SHIMS = (
     Shim(
         "equality with rtol=1 on the last step only",
         "V05",
-        Setting(certified=True),
-        lambda: shifted_schedule.plant(Place(gross=True, draw=np.random.default_rng(0))),
+        ExperimentSetting(certified=True),
+        lambda: shifted_schedule.plant(SinPlace(gross=True, draw=np.random.default_rng(0))),
         naive=lambda first, second: "equal" if equal_at_the_end(first, second) else "unequal",
         true=lambda first, second: "unequal: the schedules are three steps apart",
     ),
     Shim(
         "a loss divided by samples after a mean over batches",
         "V23",
-        Setting(),
+        ExperimentSetting(),
         _divided_by_samples,
         naive=lambda first, second: _loss(second),
         true=lambda first, second: _loss(first),

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.selftest.bench import Setting
+from benchmarks.selftest.bench import ExperimentSetting
 
 
-class Place(NamedTuple):
+class SinPlace(NamedTuple):
     """How badly and where: `gross` or the subtle way, and numbers to choose the place by."""
 
     gross: bool
@@ -28,14 +28,14 @@ class Sin(NamedTuple):
 
     name: str
     rule: str
-    setting: Setting
-    plant: Callable[[Place], AbstractContextManager[None]]
+    setting: ExperimentSetting
+    plant: Callable[[SinPlace], AbstractContextManager[None]]
 
 
-def sin(name: str, rule: str, **setting: Any) -> Callable[[Callable[[Place], Iterator[None]]], Sin]:
+def sin(name: str, rule: str, **setting: Any) -> Callable[[Callable[[SinPlace], Iterator[None]]], Sin]:
     """Make a generator that yields once, while it misbehaves, a sin."""
 
-    def made(plant: Callable[[Place], Iterator[None]]) -> Sin:
-        return Sin(name, rule, Setting(**setting), contextmanager(plant))
+    def made(plant: Callable[[SinPlace], Iterator[None]]) -> Sin:
+        return Sin(name, rule, ExperimentSetting(**setting), contextmanager(plant))
 
     return made

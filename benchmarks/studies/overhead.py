@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from benchmarks.choosing.scenarios import RECIPES, SCENARIOS
 from benchmarks.running.terminal import use_stand_ins
-from benchmarks.studies.stepping import Turn, TurnClock
+from benchmarks.studies.stepping import LoopClock, LoopTurn
 from harness.clock import empty_step_us
 from harness.data.checkpoint import NORMALISATIONS
 from harness.data.dataset import Split
@@ -57,7 +57,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 def measure(case: dict[str, Any], turns: int, turn_s: float = TURN_S) -> Measured:
     """Let the two loops take turns; runs in a worker."""
     wanted = msgspec.convert(case, Case)
-    harness, plain = Turn(), Turn()
+    harness, plain = LoopTurn(), LoopTurn()
     threading.Thread(target=_harness_loop, args=(wanted, harness), daemon=True).start()
     harness.run(turn_s)
     threading.Thread(target=_plain_loop, args=(wanted, plain), daemon=True).start()
@@ -72,7 +72,7 @@ def measure(case: dict[str, Any], turns: int, turn_s: float = TURN_S) -> Measure
     return Measured(harness=tuple(speeds["harness"]), plain=tuple(speeds["plain"]), empty_step_us=empty_step_us())
 
 
-def _harness_loop(case: Case, turn: Turn) -> None:
+def _harness_loop(case: Case, turn: LoopTurn) -> None:
     backend, model = find_model(case.backend, case.model, ())
     session = backend.open_session(case, model, CLASSES)
     stage = case.scenario.stages[0]
@@ -86,10 +86,10 @@ def _harness_loop(case: Case, turn: Turn) -> None:
         augmentations=(),
         layout=session.batch_layout,
     )
-    session.train(stage, feed, TurnClock(turn, stage, feed, session))
+    session.train(stage, feed, LoopClock(turn, stage, feed, session))
 
 
-def _plain_loop(case: Case, turn: Turn) -> None:
+def _plain_loop(case: Case, turn: LoopTurn) -> None:
     stage, split = case.scenario.stages[0], _pixels(case)
     facts = {
         "classes": CLASSES,

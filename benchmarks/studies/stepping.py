@@ -12,7 +12,7 @@ from harness.data.feed import Feed
 from harness.spec import Stage
 
 
-class Turn:
+class LoopTurn:
     """Hands the processor to a loop in another thread until a time is over or a number of steps is done.
 
     The loop calls `step_done` after every step, and `pause` / `resume` around what is not to be counted. Its thread is
@@ -62,10 +62,12 @@ class Turn:
             self._deadline += spent
 
 
-class TurnClock(Clock):
+class LoopClock(Clock):
     """The harness's clock, which also takes turns. `synchronise` waits for the device in every step."""
 
-    def __init__(self, turn: Turn, stage: Stage, feed: Feed, session: Session, *, synchronise: bool = False) -> None:
+    def __init__(
+        self, turn: LoopTurn, stage: Stage, feed: Feed, session: Session, *, synchronise: bool = False
+    ) -> None:
         super().__init__(
             steps=stage.epochs * feed.steps_per_epoch,
             batch_size=stage.batch_size,
@@ -102,8 +104,8 @@ class Stepper:
     """
 
     def __init__(self, session: Session, stage: Stage, feed: Feed) -> None:
-        self._turn = Turn()
-        clock = TurnClock(self._turn, stage, feed, session, synchronise=True)
+        self._turn = LoopTurn()
+        clock = LoopClock(self._turn, stage, feed, session, synchronise=True)
         self._thread = threading.Thread(target=session.train, args=(stage, feed, clock), daemon=True)
 
     def step(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 from numpy.typing import NDArray
 
-from harness.auditing.ledger import Declared, Kind, Line, Mark, Slots, Watched, ledger, mark, out_of_reach
+from harness.auditing.ledger import Declared, Kind, Slots, TensorChange, TensorMark, Watched, ledger, mark, out_of_reach
 from harness.contract import BUFFERS, Tensor
 from harness.spec import Stage
 
@@ -70,7 +70,11 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(
-    before: Mapping[str, Mark], after: Iterable[Tensor], stage: Stage, slots: Slots, observed: Observed = NOT_LOOKED
+    before: Mapping[str, TensorMark],
+    after: Iterable[Tensor],
+    stage: Stage,
+    slots: Slots,
+    observed: Observed = NOT_LOOKED,
 ) -> Audit:
     """Compare two moments of one session with the stage between them.
 
@@ -109,7 +113,7 @@ def _declared(tensor: Tensor, stage: Stage) -> Declared:
     return Declared(frozen, rate > 0, f"its learning rate is {rate:g}")
 
 
-def verdict(lines: Iterable[Line], observed: Observed = NOT_LOOKED) -> Audit:
+def verdict(lines: Iterable[TensorChange], observed: Observed = NOT_LOOKED) -> Audit:
     """Sum up a ledger: figures, and a sentence for each breach, in the ledger's order."""
     lines = list(lines)
     fixed = hashlib.sha256()
@@ -145,7 +149,7 @@ _ASKED = (
 )
 
 
-def _breaches(line: Line, observed: Observed) -> Iterator[str]:
+def _breaches(line: TensorChange, observed: Observed) -> Iterator[str]:
     name, declared, cause = line.name, line.declared, observed.causes.get(line.name)
     end = f"{declared.why}: {cause}" if cause else declared.why
     if line.moved and declared.moves is False:
@@ -158,7 +162,7 @@ def _breaches(line: Line, observed: Observed) -> Iterator[str]:
         yield f"{name} was paid for although it is frozen: {(observed.paid or {})[name]}"
 
 
-def _tally(lines: list[Line], paid: Mapping[str, str] | None) -> Tally:
+def _tally(lines: list[TensorChange], paid: Mapping[str, str] | None) -> Tally:
     return Tally(
         total=len(lines),
         frozen=sum(line.declared.frozen for line in lines),

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 from numpy.typing import NDArray
 
 from harness.auditing.audit import Audit, Observed, verdict
-from harness.auditing.ledger import Declared, Kind, Line, Mark, Slots, Watched, ledger, mark
+from harness.auditing.ledger import Declared, Kind, Slots, TensorChange, TensorMark, Watched, ledger, mark
 
 Norm = Literal["auto", "batch", "frozen"]
 """As in `harness.spec.Stage`: which statistics move. `auto`: those that are not frozen; `batch` all; `frozen` none."""
@@ -24,7 +24,7 @@ class Breached(AssertionError):
     """What was declared is not what happened; the message is the report."""
 
 
-class Seen(NamedTuple):
+class CurrentTensor(NamedTuple):
     """A parameter or buffer as it is now; the array may be a view."""
 
     name: str
@@ -46,7 +46,7 @@ class Watch(Protocol):
         """Stop looking, and leave nothing behind; called whatever the block did."""
         ...
 
-    def tensors(self) -> Iterator[Seen]:
+    def tensors(self) -> Iterator[CurrentTensor]:
         """Every parameter and buffer now, in a fixed order."""
         ...
 
@@ -58,11 +58,11 @@ class Watch(Protocol):
         """Whether a trainable parameter may have stood still, for want of a gradient that could move it."""
         ...
 
-    def explain(self, line: Line) -> str:
+    def explain(self, line: TensorChange) -> str:
         """Why a tensor did otherwise than declared, as the end of a sentence; empty if that cannot be told."""
         ...
 
-    def observed(self, lines: list[Line]) -> Observed:
+    def observed(self, lines: list[TensorChange]) -> Observed:
         """What else was seen; asked after `end`."""
         ...
 
@@ -78,15 +78,15 @@ class Auditor:
         if norm not in ("auto", "batch", "frozen"):
             raise ValueError(f'norm={norm!r} is none of "auto", "batch" and "frozen"')
         self._watch, self._norm = watch, norm
-        self._before: dict[str, Mark] = {}
-        self._slots_before: dict[str, dict[str, Mark]] = {}
-        self._judged: tuple[list[Line], Audit] | None = None
+        self._before: dict[str, TensorMark] = {}
+        self._slots_before: dict[str, dict[str, TensorMark]] = {}
+        self._judged: tuple[list[TensorChange], Audit] | None = None
 
     def __enter__(self) -> Self:
         self._judged, watch = None, self._watch
         self._before = mark(watch.tensors())
         self._slots_before = {
-            name: mark(Seen(slot, own[slot], "buffer") for slot in own)
+            name: mark(CurrentTensor(slot, own[slot], "buffer") for slot in own)
             for name, own in watch.slots().items()
             if name in watch.frozen
         }
@@ -111,7 +111,7 @@ class Auditor:
         others = (*observed.others, *(f"{name} is gone" for name in self._before if name in gone))
         self._judged = lines, verdict(lines, observed._replace(causes=causes, others=others))
 
-    def _declare(self, seen: Seen) -> Watched:
+    def _declare(self, seen: CurrentTensor) -> Watched:
         return Watched(*seen, declare(seen.kind, seen.name in self._watch.frozen, self._norm))
 
     @property
@@ -120,7 +120,7 @@ class Auditor:
         return self._outcome[1]
 
     @property
-    def ledger(self) -> list[Line]:
+    def ledger(self) -> list[TensorChange]:
         """One line per parameter and buffer."""
         return self._outcome[0]
 
@@ -135,13 +135,13 @@ class Auditor:
             raise Breached(self.report)
 
     @property
-    def _outcome(self) -> tuple[list[Line], Audit]:
+    def _outcome(self) -> tuple[list[TensorChange], Audit]:
         if self._judged is None:
             raise RuntimeError("nothing is judged before the block has ended without an exception")
         return self._judged
 
 
-def _otherwise(line: Line) -> bool:
+def _otherwise(line: TensorChange) -> bool:
     return line.declared.moves is not None and line.moved != line.declared.moves and not line.excused
 
 

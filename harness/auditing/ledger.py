@@ -37,7 +37,7 @@ class OnDemand(Mapping[str, NDArray[Any]]):
         return len(self._makers)
 
 
-class Mark(NamedTuple):
+class TensorMark(NamedTuple):
     """What is kept of a tensor before a stage: enough to see later that it moved, not its values."""
 
     digest: bytes
@@ -61,7 +61,7 @@ class Watched(NamedTuple):
     declared: Declared
 
 
-class Line(NamedTuple):
+class TensorChange(NamedTuple):
     """One row of a stage's ledger. `excused` stood still because no step could have reached its last bit."""
 
     name: str
@@ -82,22 +82,22 @@ class _Named(Protocol):
     def array(self) -> NDArray[Any]: ...
 
 
-def mark(state: Iterable[_Named]) -> dict[str, Mark]:
+def mark(state: Iterable[_Named]) -> dict[str, TensorMark]:
     """Digest every tensor; call before a stage and give the result to `judge` after it."""
     return dict(map(_marked, state))  # map holds on to no tensor while the next one is made
 
 
-def _marked(tensor: _Named) -> tuple[str, Mark]:
-    return tensor.name, Mark(_digest(tensor.array), tensor.array.size)
+def _marked(tensor: _Named) -> tuple[str, TensorMark]:
+    return tensor.name, TensorMark(_digest(tensor.array), tensor.array.size)
 
 
 def ledger(
-    before: Mapping[str, Mark],
+    before: Mapping[str, TensorMark],
     after: Iterable[Watched],
     slots: Slots,
     excuse: Callable[[Watched, Mapping[str, NDArray[Any]]], bool],
-    slots_before: Mapping[str, Mapping[str, Mark]] | None = None,
-) -> list[Line]:
+    slots_before: Mapping[str, Mapping[str, TensorMark]] | None = None,
+) -> list[TensorChange]:
     """One line per tensor. `excuse` is asked about those that should have moved and did not.
 
     `slots_before` holds marks of the optimizer state from before the stage; what has none there counts as moved.
@@ -107,19 +107,19 @@ def ledger(
 
 
 def _line(
-    before: Mapping[str, Mark],
+    before: Mapping[str, TensorMark],
     slots: Slots,
-    slots_before: Mapping[str, Mapping[str, Mark]],
+    slots_before: Mapping[str, Mapping[str, TensorMark]],
     excuse: Callable[[Watched, Mapping[str, NDArray[Any]]], bool],
     tensor: Watched,
-) -> Line:
+) -> TensorChange:
     digest = _digest(tensor.array)
     moved = tensor.name not in before or digest != before[tensor.name].digest
     own, old = slots.get(tensor.name, {}), slots_before.get(tensor.name, {})
     slots_moved = tuple(slot for slot in own if slot not in old or _digest(own[slot]) != old[slot].digest)
     stood_still = tensor.kind == "parameter" and bool(tensor.declared.moves) and not moved
     excused = stood_still and excuse(tensor, own)
-    return Line(tensor.name, tensor.kind, tensor.declared, moved, digest, tuple(own), slots_moved, excused)
+    return TensorChange(tensor.name, tensor.kind, tensor.declared, moved, digest, tuple(own), slots_moved, excused)
 
 
 _REACH_ULPS = 8

@@ -41,7 +41,7 @@ class LayerFacts(msgspec.Struct, frozen=True, kw_only=True):
     macs: int
 
 
-class Cost(msgspec.Struct, frozen=True, kw_only=True):
+class StandInCost(msgspec.Struct, frozen=True, kw_only=True):
     """What stand-ins cost: seconds of a step of a scenario's first stage with them, and with the framework's own parts.
 
     Medians over `epochs` epochs of the mean step of each; `ratio` is the median of the epochs' own ratios. Both in one
@@ -55,7 +55,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     epochs: int
 
 
-class ArmFacts(msgspec.Struct, frozen=True, kw_only=True):
+class ArmAnswers(msgspec.Struct, frozen=True, kw_only=True):
     """What one process of an arm said; its arrays lie beside it. Scenarios and sizes in the order they were asked."""
 
     versions: dict[str, str]
@@ -75,4 +75,4 @@ class ArmFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of an epoch of batches per augmentation, at its default parameters."""
     stand_ins: dict[str, str] = {}
     """The framework's own layers and optimizers that were replaced, to what stood in for them."""
-    cost: Cost | None = None
+    cost: StandInCost | None = None

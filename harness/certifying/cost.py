@@ -10,7 +10,7 @@ from threading import Condition
 
 from msgspec.structs import replace
 
-from harness.certifying.answers import Cost
+from harness.certifying.answers import StandInCost
 from harness.contract import Session
 from harness.data.checkpoint import Normalisation
 from harness.data.dataset import Dataset
@@ -25,7 +25,7 @@ EPOCHS = 7
 
 def cost_of_stand_ins(
     open_session: Callable[[Case], Session], case: Case, dataset: Dataset, normalisation: Normalisation
-) -> Cost:
+) -> StandInCost:
     """A step of the scenario's first stage with the stand-ins and with the framework's own parts.
 
     Both train in threads of this process and take turns of one epoch: whatever else the machine does meets both.
@@ -46,7 +46,7 @@ def cost_of_stand_ins(
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(seconds, number, idiom) for number, idiom in enumerate((False, True))]
         stand_ins, own = (future.result() for future in asked)
-    return Cost(
+    return StandInCost(
         scenario=case.scenario.name,
         stand_ins_s=median(stand_ins),
         own_s=median(own),

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from harness.certifying import conventions, gradient_tape
-from harness.certifying.answers import ArmFacts, LayerFacts, StageFacts, TensorFacts
+from harness.certifying.answers import ArmAnswers, LayerFacts, StageFacts, TensorFacts
 from harness.certifying.cost import cost_of_stand_ins
 from harness.contract import BUFFERS, Model, Norm, Probe, Session, Tensor
 from harness.data.checkpoint import read_checkpoint, tensors_digest
@@ -46,7 +46,7 @@ Start = Literal["random", "checkpoint"]
 
 def rehearse(
     jobs: list[dict[str, Any]], sizes: list[int], folder: str, report: Report, *, priced: bool = True
-) -> ArmFacts:
+) -> ArmAnswers:
     """Answer for one arm in one precision. `jobs` differ in the scenario alone; `sizes` are the images' sides for P1.
 
     Writes `folder`/arrays.npz. In `fp64` everything is asked; in another precision logits and training only and, with
@@ -89,9 +89,9 @@ class _Arm:
         self.arrays: dict[str, NDArray[Any]] = {}
         self._answers: dict[str, Any] = {"start": {}, "images": {}, "losses": {}, "stages": {}, "stand_ins": {}}
 
-    def facts(self) -> ArmFacts:
+    def facts(self) -> ArmAnswers:
         """What was said so far."""
-        return ArmFacts(
+        return ArmAnswers(
             versions=machine.versions(self._backend.PACKAGES),
             settings=self._settings,
             device=self._device,

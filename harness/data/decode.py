@@ -56,7 +56,7 @@ class Unreadable(Exception):
     """The file gives no usable image; the message is the reason."""
 
 
-class Picture(NamedTuple):
+class OpenedImage(NamedTuple):
     """An upright RGB image of the size in the file, and whether only the first of several frames was taken."""
 
     image: Image.Image
@@ -91,13 +91,13 @@ def decode(path: str | Path, side: int) -> Decoded:
     return Decoded(np.asarray(_middle_square(image, side)), animated)
 
 
-def read(path: str | Path) -> Picture:
+def read(path: str | Path) -> OpenedImage:
     """Read an image as 8-bit RGB and turn it upright. Alpha is dropped, as torchvision does. Raises `Unreadable`."""
     with _opened(path) as (image, orientation):
         image.load()
         colours = _rgb(image)
         upright = colours.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else colours
-        return Picture(upright, _animated(image))
+        return OpenedImage(upright, _animated(image))
 
 
 def kind(path: str | Path) -> Kind:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harness.data.dataset import Split
 
 
-class Delivered:
+class FeedEvidence:
     """Evidence about the batches of one stage, gathered as they are handed out."""
 
     def __init__(self, split: Split) -> None:

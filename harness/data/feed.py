@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from harness.data.augment import centre_crop, compose
 from harness.data.checkpoint import Normalisation
 from harness.data.dataset import Split
-from harness.data.evidence import Delivered
+from harness.data.evidence import FeedEvidence
 from harness.errors import Declined, Refused
 from harness.spec import Augmentation, Case
 
@@ -65,7 +65,7 @@ class Feed:
         self._augment, self._now = compose(augmentations), now
         self.waited_ns = self.first_wait_ns = 0
         self.prepared_ns = 0
-        self.delivered = Delivered(split)
+        self.delivered = FeedEvidence(split)
         ready = self.steps_per_epoch * batch_size * image_size * image_size * 3 * 4
         if input == "arrays" and ready > READY_BYTES:
             raise Declined(f"an epoch of ready batches takes {ready >> 20} MB, more than 512; use --input stream")

@@ -77,7 +77,7 @@ def mantissa_bits(found: NDArray[Any], exact: NDArray[np.float64]) -> float:
     return min(53.0, -math.log2(error)) if error > 0 else 53.0
 
 
-class Busy(msgspec.Struct, frozen=True, kw_only=True):
+class CoreUse(msgspec.Struct, frozen=True, kw_only=True):
     """How parallel some work was: CPU seconds per wall second, and over those of the busiest thread (V37).
 
     On a machine that others use as well, `cores` is too low; `threads` is not, but counts threads that take turns.
@@ -87,7 +87,7 @@ class Busy(msgspec.Struct, frozen=True, kw_only=True):
     threads: float
 
 
-def busy(work: Callable[[], object], seconds: float = 0.5) -> Busy:
+def busy(work: Callable[[], object], seconds: float = 0.5) -> CoreUse:
     """Do `work` over and over and see what is busy meanwhile; it must return when it is done."""
     work()
     process = psutil.Process()
@@ -97,7 +97,7 @@ def busy(work: Callable[[], object], seconds: float = 0.5) -> Busy:
         work()
     used, wall = time.process_time() - cpu, time.perf_counter() - started
     each = [spent - before.get(thread, 0.0) for thread, spent in _spent(process).items()]
-    return Busy(cores=used / wall, threads=sum(each) / max(each) if max(each) > 0 else 1.0)
+    return CoreUse(cores=used / wall, threads=sum(each) / max(each) if max(each) > 0 else 1.0)
 
 
 def _spent(process: psutil.Process) -> dict[int, float]:

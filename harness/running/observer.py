@@ -40,7 +40,7 @@ class Counting(Protocol):
         ...
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
+class StageObservations(msgspec.Struct, frozen=True, kw_only=True):
     """What was seen of one stage.
 
     `work` is that of all training, its `inferences` those while a window was open; None where the session does not
@@ -55,7 +55,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     drawn_early: int = 0
 
 
-class Witness:
+class StageObserver:
     """Watches one stage of a session. Tensors are seen in passing, on their way to the audit."""
 
     def __init__(self, session: Session, stage: Stage, feed: Feed) -> None:
@@ -87,11 +87,11 @@ class Witness:
         """The window is closed and nothing else was done yet."""
         self._inferences += self._work().since(self._opened).inferences or 0
 
-    def seen(self) -> Seen:
+    def seen(self) -> StageObservations:
         """Everything, once the stage is done."""
         done = self._work().since(self._before)
         counts = [count - self._counters[0].get(name, 0) for name, count in self._counters[-1].items()]
-        return Seen(
+        return StageObservations(
             work=msgspec.structs.replace(done, inferences=self._inferences) if done != Work() else None,
             norm_forwards=(min(counts), max(counts)) if counts else None,
             slots_at_start=self._slots_at_start,

@@ -11,7 +11,7 @@ from harness.clock import Window
 from harness.contract import Effective
 from harness.running.initial_weights import LoadReport
 from harness.running.numerics import Numerics
-from harness.running.observer import Seen
+from harness.running.observer import StageObservations
 from harness.spec import Case
 
 Status = Literal["ok", "skipped", "failed", "timeout", "oom", "killed", "interrupted"]
@@ -52,7 +52,7 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
     labels_sha256: str | None = None
     colours: tuple[float, ...] | None = None
     drained_s: float = 0.0
-    seen: Seen | None = None
+    seen: StageObservations | None = None
     train_sample: int | None = None
     """Training images that the epochs' `train_loss` and `train_accuracy` are of; None for all."""
 

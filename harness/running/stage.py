@@ -15,7 +15,7 @@ from harness.contract import BUFFERS, Session
 from harness.data.dataset import Dataset
 from harness.data.feed import Feed, stage_seed
 from harness.running.evaluate import Evaluator
-from harness.running.observer import Witness
+from harness.running.observer import StageObserver
 from harness.running.record import Epoch, Quality, StageRecord
 from harness.running.sensors import Wall, private_memory
 from harness.spec import Case, Stage
@@ -62,7 +62,7 @@ class StageRun:
             workers=case.workers,
             now=source.now,
         )
-        self._witness = Witness(session, self._stage, self.feed)
+        self._witness = StageObserver(session, self._stage, self.feed)
 
     def run(self, wall: Wall, report: Report) -> StageRecord:
         """Train, keep what the stage says, and hold what moved against what it declared."""

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from harness import PROTOCOL
-from harness.certifying.answers import Cost
+from harness.certifying.answers import StandInCost
 from harness.spec import Scenario
 from results.storage.folder import make_folder
 
@@ -49,7 +49,7 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     stand_ins: dict[str, str] = {}
     stand_ins_in_float64: dict[str, str] = {}
     """What was replaced besides where float64 was compared, which is never timed."""
-    cost: Cost | None = None
+    cost: StandInCost | None = None
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.certifying.answers import ArmFacts
+from harness.certifying.answers import ArmAnswers
 from results.certificates.certificate import Check
 
 UNBOUNDED = 1e300
 """Stands for infinity and NaN in a file, since JSON has neither."""
 
 
-class Answers(NamedTuple):
+class ArmEvidence(NamedTuple):
     """What one process of an arm said; arrays are read when they are asked for."""
 
-    facts: ArmFacts
+    facts: ArmAnswers
     arrays: Mapping[str, NDArray[Any]]
 
     def under(self, prefix: str) -> list[str]:
@@ -28,19 +28,19 @@ class Answers(NamedTuple):
         return [name.removeprefix(prefix) for name in self.arrays if name.startswith(prefix)]
 
 
-class Pair(NamedTuple):
+class EvidencePair(NamedTuple):
     """Both arms in float64 and in the precision that the certificate is for."""
 
-    wide: tuple[Answers, Answers]
-    narrow: tuple[Answers, Answers]
+    wide: tuple[ArmEvidence, ArmEvidence]
+    narrow: tuple[ArmEvidence, ArmEvidence]
 
 
-def open_answers(facts: ArmFacts, folder: Path) -> Answers:
+def open_answers(facts: ArmAnswers, folder: Path) -> ArmEvidence:
     """Answers of a worker that ran in `folder`."""
-    return Answers(facts, np.load(folder / "arrays.npz"))
+    return ArmEvidence(facts, np.load(folder / "arrays.npz"))
 
 
-def both(arms: tuple[Answers, Answers], name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+def both(arms: tuple[ArmEvidence, ArmEvidence], name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     return arms[0].arrays[name], arms[1].arrays[name]
 
 

@@ -18,7 +18,17 @@ from harness.certifying.dropout_probe import Dropping
 from harness.schedule import factors
 from harness.spec import Scenario, Stage
 from results.certificates.certificate import Check
-from results.certificates.evidence import Answers, Pair, at_most, both, differ, none_of, relative_max, some, worst
+from results.certificates.evidence import (
+    ArmEvidence,
+    EvidencePair,
+    at_most,
+    both,
+    differ,
+    none_of,
+    relative_max,
+    some,
+    worst,
+)
 
 LOGITS_FP32 = 1e-4
 FEATURES_FP64 = 1e-9
@@ -28,7 +38,7 @@ GRADIENT_SMALL = 1e-7
 MACS = 0.01
 
 
-def prove(pair: Pair, scenarios: Sequence[Scenario]) -> list[Check]:
+def prove(pair: EvidencePair, scenarios: Sequence[Scenario]) -> list[Check]:
     """Every check of every level, P0 first."""
     checks = [*_architecture(pair), *_function(pair), *_gradients(pair)]
     for scenario in scenarios:
@@ -36,7 +46,7 @@ def prove(pair: Pair, scenarios: Sequence[Scenario]) -> list[Check]:
     return [*checks, *conventions(pair)]
 
 
-def _architecture(pair: Pair) -> Iterator[Check]:
+def _architecture(pair: EvidencePair) -> Iterator[Check]:
     one, other = (answers.facts for answers in pair.wide)
     ours, theirs = ({t.name: t for t in facts.tensors if t.role != "counter"} for facts in (one, other))
     yield none_of(0, "V01", "tensors that only one of them has", sorted(set(ours) ^ set(theirs)))
@@ -60,7 +70,7 @@ def _architecture(pair: Pair) -> Iterator[Check]:
         yield none_of(0, "V08", f"tensors with other first values, head included, {place}", odd)
 
 
-def _function(pair: Pair) -> Iterator[Check]:
+def _function(pair: EvidencePair) -> Iterator[Check]:
     ours, theirs = (answers.facts.images for answers in pair.wide)
     yield none_of(1, "V26", "normalised images differ", [place for place in ours if ours[place] != theirs.get(place)])
     for place in dict.fromkeys(name.rpartition("/")[0] for name in pair.wide[0].under("features/")):
@@ -78,7 +88,7 @@ def _function(pair: Pair) -> Iterator[Check]:
         yield none_of(1, "V03", f"images with another first class, {place}", flipped)
 
 
-def _gradients(pair: Pair) -> Iterator[Check]:
+def _gradients(pair: EvidencePair) -> Iterator[Check]:
     for place, loss in pair.wide[0].facts.losses.items():
         found = pair.wide[1].facts.losses.get(place, math.nan)
         yield at_most(2, "V04", f"loss in float64, {place}", abs(loss - found) / abs(loss), LOSS_FP64)
@@ -106,7 +116,7 @@ SIGMAS = 5.0
 SCALE = 1e-6
 
 
-def conventions(pair: Pair) -> Iterator[Check]:
+def conventions(pair: EvidencePair) -> Iterator[Check]:
     one, other = pair.wide
     for rule in dict.fromkeys(name.split("/")[0] for name in one.under("tape/")):
         errors = {
@@ -159,7 +169,7 @@ FLOOR_FACTOR = 10.0
 """Times the larger of the two arms' own differences from their float64 selves."""
 
 
-def training(pair: Pair, scenario: Scenario) -> Iterator[Check]:
+def training(pair: EvidencePair, scenario: Scenario) -> Iterator[Check]:
     """Learning rates, losses, buffers and weights of every stage, then the precision's own distance."""
     for number, stage in enumerate(scenario.stages):
         where = f" stage {number + 1}" if len(scenario.stages) > 1 else ""
@@ -167,7 +177,7 @@ def training(pair: Pair, scenario: Scenario) -> Iterator[Check]:
         yield from _narrow(pair, scenario.name, number, where)
 
 
-def _stage(pair: Pair, name: str, number: int, stage: Stage, where: str) -> Iterator[Check]:
+def _stage(pair: EvidencePair, name: str, number: int, stage: Stage, where: str) -> Iterator[Check]:
     one, other = (answers.facts.stages[name][number] for answers in pair.wide)
     wide = {
         ("V21", "learning rates against the schedule"): _rates(stage, one, other),
@@ -218,7 +228,7 @@ def _same_batches(name: str, where: str, one: StageFacts, other: StageFacts) -> 
     yield none_of(3, "V09", f"what moved against what was declared{where}", breaches, scenario=name)
 
 
-def _drift(arms: tuple[Answers, Answers], place: str, kind: str) -> dict[str, float]:
+def _drift(arms: tuple[ArmEvidence, ArmEvidence], place: str, kind: str) -> dict[str, float]:
     """Largest difference per tensor, of all steps, over the largest movement of any tensor of the kind."""
     buffers = {t.name for t in arms[0].facts.tensors if t.role in ("norm_mean", "norm_var")}
     moved = [
@@ -231,7 +241,7 @@ def _drift(arms: tuple[Answers, Answers], place: str, kind: str) -> dict[str, fl
     return {name: float(np.abs(np.subtract(*both(arms, f"{kind}/{place}/{name}"))).max()) / scale for name in names}
 
 
-def _narrow(pair: Pair, name: str, number: int, where: str) -> Iterator[Check]:
+def _narrow(pair: EvidencePair, name: str, number: int, where: str) -> Iterator[Check]:
     """Differences between the arms, over the larger of the arms' own differences from their float64 selves."""
     precision = pair.narrow[0].facts.precision
     runs = [answers.facts.stages[name][number] for answers in (*pair.narrow, *pair.wide)]

@@ -24,7 +24,7 @@ CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 """Measured after each epoch, by the names of `harness.running.record.Epoch`."""
 
 
-class Point(NamedTuple):
+class CurvePoint(NamedTuple):
     """A curve's value after epoch `step` (from 1). `at` is seconds since 1970 plus those of training alone."""
 
     step: int
@@ -42,7 +42,7 @@ class Training(NamedTuple):
     began: float
     seconds: float
     settings: dict[str, Setting]
-    curves: dict[str, tuple[Point, ...]]
+    curves: dict[str, tuple[CurvePoint, ...]]
     figures: dict[str, float]
     tags: dict[str, str]
 
@@ -91,13 +91,13 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Setting]]:
         yield name, value
 
 
-def _curves(record: Record, began: float) -> dict[str, tuple[Point, ...]]:
+def _curves(record: Record, began: float) -> dict[str, tuple[CurvePoint, ...]]:
     epochs = [epoch for stage in record.stages for epoch in stage.epochs]
     ends = accumulate((second for stage in record.stages for second in training_seconds(stage)), initial=began)
     timed = list(enumerate(zip(islice(ends, 1, None), epochs, strict=True), 1))
     if not timed:
         return {}
-    return {name: tuple(Point(step, at, getattr(epoch, name)) for step, (at, epoch) in timed) for name in CURVES}
+    return {name: tuple(CurvePoint(step, at, getattr(epoch, name)) for step, (at, epoch) in timed) for name in CURVES}
 
 
 def _tags(row: Mapping[Hashable, Any]) -> dict[str, str]:

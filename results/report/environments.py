@@ -13,7 +13,7 @@ import pandas as pd
 
 from harness.errors import Refused
 from results.report.page_data import Material, StoredRun
-from results.report.section import Grid, Row
+from results.report.section import Grid, GridRow
 from results.storage.objects import get_json
 from results.tables.wording import plain
 
@@ -41,7 +41,7 @@ def environments(material: Material) -> Iterator[Grid]:
     machines = {run.row.machine: _machine(material, run) for run in material.runs}
     if machines:
         columns = ("machine", "processor", "cores", "memory, GiB", "accelerators")
-        yield Grid("Machines", columns, tuple(Row(cells) for cells in dict.fromkeys(machines.values())), words=5)
+        yield Grid("Machines", columns, tuple(GridRow(cells) for cells in dict.fromkeys(machines.values())), words=5)
     frame = material.frame
     known = frame[frame["environment"] != ""] if len(frame) else frame
     seen = known.drop_duplicates("environment")
@@ -52,7 +52,7 @@ def environments(material: Material) -> Iterator[Grid]:
         order = [*differing, *(name for name in names if name not in differing)]
         used = {name: known.loc[known["environment"] == name, "backend_name"].unique() for name in installed}
         rows = tuple(
-            Row((sha256, plain(", ".join(used[sha256])), *(plain(versions.get(name, "–")) for name in order)))
+            GridRow((sha256, plain(", ".join(used[sha256])), *(plain(versions.get(name, "–")) for name in order)))
             for sha256, versions in installed.items()
         )
         caption = f"Versions that ran (differing: {', '.join(differing)})" if differing else "Versions that ran"

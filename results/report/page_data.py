@@ -31,7 +31,7 @@ class Process(NamedTuple):
     step_us: NDArray[np.int64]
 
 
-class Shown(NamedTuple):
+class ShownCase(NamedTuple):
     """One `ok` row of the table, with the names it has on the page. `number` is its place there.
 
     `setting` says what differs between rows that must not be pooled (empty if nothing does); `scenario` carries what
@@ -71,7 +71,7 @@ class Material(NamedTuple):
     frame: pd.DataFrame
     table: pd.DataFrame
     sheet: Sheet | None
-    shown: tuple[Shown, ...]
+    shown: tuple[ShownCase, ...]
     runs: tuple[StoredRun, ...]
     certificates: Certificates
     warnings: tuple[str, ...]
@@ -112,18 +112,18 @@ def _runs(path: Path) -> tuple[StoredRun, ...]:
     return tuple(found.values())
 
 
-def _shown(frame: pd.DataFrame, rows: pd.DataFrame) -> tuple[Shown, ...]:
+def _shown(frame: pd.DataFrame, rows: pd.DataFrame) -> tuple[ShownCase, ...]:
     good = rows[rows["status"] == "ok"]
     extra = extra_columns(good)
     sources = frame[(frame["status"] == "ok") & frame["arm"].isna()]
     places = {_identity(key): group for key, group in sources.groupby(list(GROUP), sort=False, dropna=False)}
-    shown: list[Shown] = []
+    shown: list[ShownCase] = []
     for row in good.to_dict("records"):
         group = places[_identity(tuple(row[name] for name in GROUP))]
         where = [worded(row, name) for name in extra if name in SETTINGS]
         telling = [worded(row, name) for name in extra if name not in SETTINGS]
         shown.append(
-            Shown(
+            ShownCase(
                 number=len(shown),
                 setting=" · ".join(where),
                 model=plain(row["model"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from results.report.page_data import Shown
+from results.report.page_data import ShownCase
 from results.report.section import Facets
 
 
@@ -15,7 +15,7 @@ class Panel(NamedTuple):
     number: int
     title: str
     facets: Facets
-    cases: tuple[Shown, ...]
+    cases: tuple[ShownCase, ...]
 
     @property
     def scenarios(self) -> list[str]:
@@ -28,9 +28,9 @@ class Panel(NamedTuple):
         return list(dict.fromkeys(case.backend for case in self.cases))
 
 
-def panels(shown: Sequence[Shown], *, by_backend: bool = False) -> list[Panel]:
+def panels(shown: Sequence[ShownCase], *, by_backend: bool = False) -> list[Panel]:
     """The panels, in the order of the table."""
-    groups: dict[tuple[str, ...], list[Shown]] = {}
+    groups: dict[tuple[str, ...], list[ShownCase]] = {}
     for case in shown:
         key: tuple[str, ...] = (case.model, *([case.backend] if by_backend else []), case.setting)
         groups.setdefault(key, []).append(case)

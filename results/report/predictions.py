@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from harness.errors import Refused
-from results.report.page_data import Process, Shown
+from results.report.page_data import Process, ShownCase
 from results.report.thinning import evenly
 from results.storage.objects import get_arrays
 from results.tables.wording import plain
@@ -39,7 +39,7 @@ class Predicted(NamedTuple):
 class Answered(NamedTuple):
     """A case whose predictions are stored. `first` is the process with the lowest seed, `all` up to POOLED of them."""
 
-    case: Shown
+    case: ShownCase
     classes: tuple[str, ...]
     dataset_sha256: str
     image_size: int
@@ -66,7 +66,7 @@ class JudgedImages(NamedTuple):
         return self.cases[0].first.labels
 
 
-def arms_of(compared: Iterable[Compared], first: int) -> Iterator[Shown]:
+def arms_of(compared: Iterable[Compared], first: int) -> Iterator[ShownCase]:
     """The arms of comparisons as cases, numbered from `first` on, where their processes judged images."""
     number = first
     for one in compared:
@@ -78,11 +78,11 @@ def arms_of(compared: Iterable[Compared], first: int) -> Iterator[Shown]:
                 setting = plain(f"arm {arm} of {label}")
                 processes = tuple(Process({"seed": own.case.seed}, own, NO_STEPS) for own in records)
                 names = (plain(case.model), plain(case.backend_name), plain(case.scenario.name))
-                yield Shown(number, setting, *names, {}, processes)
+                yield ShownCase(number, setting, *names, {}, processes)
                 number += 1
 
 
-def read_predictions(shown: Sequence[Shown], results_dir: Path) -> tuple[list[Answered], list[str]]:
+def read_predictions(shown: Sequence[ShownCase], results_dir: Path) -> tuple[list[Answered], list[str]]:
     """The cases whose logits are stored, and a sentence for each whose logits are missing or were changed."""
     answered, problems = [], []
     for case in shown:

@@ -25,7 +25,7 @@ class Chart(NamedTuple):
     wide: bool = False
 
 
-class Row(NamedTuple):
+class GridRow(NamedTuple):
     """One row of a table."""
 
     cells: tuple[str, ...]
@@ -37,7 +37,7 @@ class Grid(NamedTuple):
 
     caption: str
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[GridRow, ...]
     words: int = 1
     folded: bool = True
 

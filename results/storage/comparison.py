@@ -12,7 +12,7 @@ LOOKS = (10, 15, 20)
 Purpose = Literal["compare", "noise", "gate", "bisect"]
 
 
-class ArmFacts(msgspec.Struct, frozen=True, kw_only=True):
+class SideFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One side of a comparison, as it was asked for and as it ran. `revision` is a commit, `python` an interpreter."""
 
     name: str
@@ -66,7 +66,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     comparison: str
     purpose: Purpose = "compare"
     label: str
-    arms: tuple[ArmFacts, ArmFacts]
+    arms: tuple[SideFacts, SideFacts]
     differs: tuple[Difference, ...] = ()
     findings: tuple[Finding, ...] = ()
     confirmation: tuple[Finding, ...] = ()

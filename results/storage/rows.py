@@ -22,7 +22,7 @@ SCHEMA = 2
 CUT = b" #cut\n"
 """Ends a line that a crash had cut, so that it can never parse later on."""
 
-Arm = Literal["A", "B"]
+SideName = Literal["A", "B"]
 Order = Literal["ABBA", "BAAB", "AB", "BA"]
 """How a pair's turns follow each other; `AB` and `BA` where its processes did not live at the same time."""
 Fault = Literal["cut", "unreadable", "foreign", "future"]
@@ -54,7 +54,7 @@ class ProcessRow(msgspec.Struct, frozen=True, kw_only=True, tag="process", tag_f
     environment: str
     record: Record
     comparison: str = ""
-    arm: Arm | None = None
+    arm: SideName | None = None
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +105,7 @@ class EndRow(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="ro
 Row = RunRow | ProcessRow | PairRow | VerdictRow | EndRow
 
 
-class Line(NamedTuple):
+class StoredLine(NamedTuple):
     """One line of a file from byte `offset`: its row, or why it is none. `digest` is of the line's bytes."""
 
     offset: int
@@ -114,7 +114,7 @@ class Line(NamedTuple):
     digest: bytes = b""
 
 
-def scan(path: Path) -> Iterator[Line]:
+def scan(path: Path) -> Iterator[StoredLine]:
     """Every line of a file in order. A line counts only if it ends in a newline and parses; none is raised for."""
     offset = 0
     with path.open("rb") as file:
@@ -152,16 +152,16 @@ _peek = msgspec.json.Decoder(_Peek)
 _any = msgspec.json.Decoder()
 
 
-def _line(offset: int, raw: bytes) -> Line:
+def _line(offset: int, raw: bytes) -> StoredLine:
     if not raw.endswith(b"\n") or raw.endswith(CUT):
-        return Line(offset, None, "cut")
+        return StoredLine(offset, None, "cut")
     try:
         row = _decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return Line(offset, None, _fault(raw))
+        return StoredLine(offset, None, _fault(raw))
     if row.schema > SCHEMA:
-        return Line(offset, None, "future")
-    return Line(offset, row, digest=hashlib.blake2b(raw, digest_size=16).digest())
+        return StoredLine(offset, None, "future")
+    return StoredLine(offset, row, digest=hashlib.blake2b(raw, digest_size=16).digest())
 
 
 def _fault(raw: bytes) -> Fault:

@@ -29,7 +29,6 @@ from results.storage.folder import Unwritable, make_folder
 from results.storage.rows import (
     CUT,
     SCHEMA,
-    Arm,
     EndRow,
     Pair,
     PairRow,
@@ -37,6 +36,7 @@ from results.storage.rows import (
     Row,
     RunRow,
     RunStatus,
+    SideName,
     VerdictRow,
     check,
     scan,
@@ -56,7 +56,7 @@ class Unfinished(NamedTuple):
         return frozenset(key for key, status in self.statuses.items() if status != "interrupted")
 
 
-class Head(TypedDict):
+class RowHeader(TypedDict):
     """What every row begins with."""
 
     schema: int
@@ -88,7 +88,7 @@ class RunWriter:
         """
         self._write(ProcessRow(record=record, environment=self._environment, **self._head()))
 
-    def append_of_arm(self, record: Record, comparison: str, arm: Arm) -> None:
+    def append_of_arm(self, record: Record, comparison: str, arm: SideName) -> None:
         """Add one `process` row that belongs to a side of a comparison."""
         row = ProcessRow(record=record, environment=self._environment, comparison=comparison, arm=arm, **self._head())
         self._write(row)
@@ -128,7 +128,7 @@ class RunWriter:
     ) -> None:
         self.close()
 
-    def _head(self) -> Head:
+    def _head(self) -> RowHeader:
         return {"schema": SCHEMA, "run": self.run, "protocol": PROTOCOL}
 
     def _write(self, row: Row) -> None:

@@ -13,7 +13,7 @@ from results.certificates.scope import NONE_MADE
 from results.tables.answer import answers, paragraphs
 from results.tables.figures import MARKS
 from results.tables.metric import METRICS
-from results.tables.side_by_side import Line, Ratio, backends, side_by_side
+from results.tables.side_by_side import ComparedRow, Ratio, backends, side_by_side
 from results.tables.tabulate import GROUP
 from results.tables.wording import SETTINGS, extra_columns, figure, plain, setting, without_rules, worded
 
@@ -97,9 +97,9 @@ def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES, s
     )
 
 
-def _by_model(lines: Iterable[Line]) -> dict[str, list[Line]]:
+def _by_model(lines: Iterable[ComparedRow]) -> dict[str, list[ComparedRow]]:
     """Lines by model, those first that two frameworks have."""
-    found: dict[str, list[Line]] = {}
+    found: dict[str, list[ComparedRow]] = {}
     for line in lines:
         found.setdefault(str(line.shared["model"]), []).append(line)
     several = {model: len({name for line in own for name in line.cells}) > 1 for model, own in found.items()}
@@ -187,7 +187,7 @@ def footnotes(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def legend(
-    table: pd.DataFrame, lines: Sequence[Line], *, wide: bool, shipped: frozenset[str] = frozenset()
+    table: pd.DataFrame, lines: Sequence[ComparedRow], *, wide: bool, shipped: frozenset[str] = frozenset()
 ) -> Iterator[str]:
     """How to read the columns, the ratios with their certificates, which method leads when, notes on the data."""
     good = table[table["status"] == "ok"]
@@ -225,7 +225,7 @@ def _arm(row: Row) -> str:
     return f"{row['model']} with {row['backend_name']}"
 
 
-def _ratios(lines: Sequence[Line], shipped: frozenset[str]) -> Iterator[str]:
+def _ratios(lines: Sequence[ComparedRow], shipped: frozenset[str]) -> Iterator[str]:
     found = [ratio for line in lines for ratio in line.ratios.values()]
     proved = [ratio for ratio in found if not isinstance(ratio, str)]
     if proved:

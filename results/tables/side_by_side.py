@@ -34,7 +34,7 @@ class Ratio(NamedTuple):
     level: int
 
 
-class Line(NamedTuple):
+class ComparedRow(NamedTuple):
     """One line: what its cells share, a row of `table` per backend that has one, the ratios and why there are none.
 
     `ratios` are of a backend's figure over that of the first backend named, which has none itself.
@@ -73,13 +73,13 @@ def may_compare(
 
 def side_by_side(
     table: pd.DataFrame, metric: str = "throughput", certificates: Sequence[Certificate] = ()
-) -> list[Line]:
+) -> list[ComparedRow]:
     """Lines by model and scenario with a cell per backend; cases of one backend that differ have a line each.
 
     Only `ok` rows stand here. The backends are `backends(table)`, in that order.
     """
     good = table[table["status"] == "ok"]
-    lines: dict[tuple[Any, ...], Line] = {}
+    lines: dict[tuple[Any, ...], ComparedRow] = {}
     taken: dict[tuple[Any, ...], int] = {}
     for row in good.to_dict("records"):
         shared = {name: row[name] for name in ROW}
@@ -88,7 +88,7 @@ def side_by_side(
         agreed = tuple(None if pd.isna(value) else value for value in shared.values())
         backend = row["backend_name"]
         turn = taken[(*agreed, backend)] = taken.get((*agreed, backend), -1) + 1
-        lines.setdefault((*agreed, turn), Line(shared, {}, {})).cells[backend] = row
+        lines.setdefault((*agreed, turn), ComparedRow(shared, {}, {})).cells[backend] = row
     for line in lines.values():
         line.ratios.update(_ratios(line, backends(table), metric, certificates))
     return list(lines.values())
@@ -110,7 +110,7 @@ def backends(table: pd.DataFrame) -> list[str]:
 
 
 def _ratios(
-    line: Line, names: Sequence[str], metric: str, certificates: Sequence[Certificate]
+    line: ComparedRow, names: Sequence[str], metric: str, certificates: Sequence[Certificate]
 ) -> dict[str, Ratio | str]:
     present = [name for name in names if name in line.cells]
     if len(present) < 2:

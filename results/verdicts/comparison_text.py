@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from results.storage.comparison import ArmFacts, Comparison, Finding
+from results.storage.comparison import Comparison, Finding, SideFacts
 from results.tables.render import escape
 from results.tables.wording import plain
 from results.verdicts.conclusion import signed
@@ -86,7 +86,7 @@ def _said(one: Comparison) -> str:
     return f"{one.sentence}; accepted: {one.accepted}" if one.accepted else one.sentence
 
 
-def _arm(arm: ArmFacts) -> str:
+def _arm(arm: SideFacts) -> str:
     revision = f" at {arm.revision[:8]}{'+' if arm.revision.endswith('+') else ''}" if arm.revision else ""
     return f"{arm.said}{revision}"
 

@@ -30,7 +30,7 @@ PENALTY = 4.0
 FOLLOWED = ("throughput", "latency_ms", "peak_memory_mb", "accuracy")
 
 
-class Point(msgspec.Struct, frozen=True, kw_only=True):
+class HistoryPoint(msgspec.Struct, frozen=True, kw_only=True):
     """One run's figure: median over its processes, or mean over its seeds; in the unit of the metric."""
 
     run: str
@@ -58,7 +58,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
     environment: str
     began: str
-    points: tuple[Point, ...]
+    points: tuple[HistoryPoint, ...]
     changes: tuple[Change, ...] = ()
     note: str = ""
 
@@ -176,13 +176,13 @@ def _finding(change: Change, metric: str, edge: float) -> Finding:
 
 def _segments(rows: pd.DataFrame, metric: str, edge: float) -> Iterator[Segment]:
     known = METRICS[metric]
-    points: list[tuple[_Environment, Point]] = []
+    points: list[tuple[_Environment, HistoryPoint]] = []
     for (run, _), own in rows.dropna(subset=[metric]).groupby(["run", "environment"], sort=False, dropna=False):
         by_seed = own.groupby("seed")[metric].median()
         value = float(by_seed.mean() if known.replicate == "seed" else own[metric].median())
         first = own.iloc[0]
         environment = _Environment(first["environment"], first["versions"])
-        point = Point(run=str(run), started=own["started"].min(), value=value, processes=len(own))
+        point = HistoryPoint(run=str(run), started=own["started"].min(), value=value, processes=len(own))
         points.append((environment, point))
     points.sort(key=lambda pair: (pair[1].started, pair[1].run))
     start = 0
@@ -198,7 +198,7 @@ def _segments(rows: pd.DataFrame, metric: str, edge: float) -> Iterator[Segment]
 def _segment(
     environment: _Environment,
     before: _Environment | None,
-    points: tuple[Point, ...],
+    points: tuple[HistoryPoint, ...],
     metric: str,
     edge: float,
 ) -> Segment:

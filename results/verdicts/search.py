@@ -24,7 +24,7 @@ Measure = Callable[[int], float | None]
 """The log-ratio of candidate i over candidate 0, measured once more; None if the candidate cannot be built."""
 
 
-class Answer(NamedTuple):
+class SearchResult(NamedTuple):
     """`first_bad` is the likeliest candidate, by its place; None if the last is no worse than the first. `step` is the
     log-ratio by which it got worse. `posterior` are the probabilities of every place, and of none at index 0."""
 
@@ -89,7 +89,7 @@ def _likelihood(squares: NDArray[np.float64], count: int) -> NDArray[np.float64]
     return found
 
 
-def search(candidates: int, measure: Measure, margin: float, sure: float = SURE, most: int = MOST) -> Answer:
+def search(candidates: int, measure: Measure, margin: float, sure: float = SURE, most: int = MOST) -> SearchResult:
     """Find the first bad candidate among 1 … candidates - 1; candidate 0 is good.
 
     Measures where the posterior is split most evenly, and the last candidate first. Stops once a place has a
@@ -110,7 +110,7 @@ def search(candidates: int, measure: Measure, margin: float, sure: float = SURE,
         if count > 1 and posterior.max() >= sure:
             break
     best = int(posterior.argmax())
-    return Answer(
+    return SearchResult(
         first_bad=best or None,
         probability=float(posterior[best]),
         step=belief.step(best) if best else 0.0,

@@ -27,7 +27,7 @@ STORED_THRESHOLD = 0.10
 POOLED_PAIRS = 5
 
 
-class Setting(NamedTuple):
+class NoiseSetting(NamedTuple):
     """How a machine is noisy; all as shares. `burst` is (chance per step, mean length in steps, largest factor)."""
 
     name: str
@@ -43,9 +43,9 @@ class Setting(NamedTuple):
 
 
 SETTINGS = (
-    Setting("quiet", 0.01, 0.03, 0.5, 0.005, 0.01, (0.0, 1.0, 1.0), 0.002, 0.0),
-    Setting("shared", 0.02, 0.05, 0.7, 0.02, 0.03, (1 / 300, 15.0, 1.6), 0.005, 0.01),
-    Setting("noisy", 0.03, 0.08, 0.8, 0.04, 0.05, (1 / 200, 25.0, 1.8), 0.01, 0.04),
+    NoiseSetting("quiet", 0.01, 0.03, 0.5, 0.005, 0.01, (0.0, 1.0, 1.0), 0.002, 0.0),
+    NoiseSetting("shared", 0.02, 0.05, 0.7, 0.02, 0.03, (1 / 300, 15.0, 1.6), 0.005, 0.01),
+    NoiseSetting("noisy", 0.03, 0.08, 0.8, 0.04, 0.05, (1 / 200, 25.0, 1.8), 0.01, 0.04),
 )
 
 
@@ -69,7 +69,7 @@ class Cell(NamedTuple):
     pooled: float
 
 
-def simulate(setting: Setting, change: float, comparisons: int, seed: int) -> Cell:
+def simulate(setting: NoiseSetting, change: float, comparisons: int, seed: int) -> Cell:
     """Simulate comparisons of an arm with another that is slower by `change`, with the verdicts of `compare`."""
     draw = np.random.default_rng([seed, *setting.name.encode(), round(change * 1e6)])
     verdicts: list[Verdict] = []
@@ -120,7 +120,7 @@ def _batches(comparisons: int) -> Iterator[int]:
         yield min(BATCH, comparisons - start)
 
 
-def _turns(setting: Setting, change: float, size: int, draw: np.random.Generator) -> Array:
+def _turns(setting: NoiseSetting, change: float, size: int, draw: np.random.Generator) -> Array:
     """Seconds of steps [comparison, pair, side, turn of the side, step], in units of a typical step."""
     shape = (size, LOOKS[-1], 2)
     process = setting.process_sd * draw.standard_normal(shape)
@@ -137,7 +137,7 @@ def _turns(setting: Setting, change: float, size: int, draw: np.random.Generator
     return np.exp(steps)
 
 
-def _correlated(setting: Setting, shape: tuple[int, ...], draw: np.random.Generator) -> Array:
+def _correlated(setting: NoiseSetting, shape: tuple[int, ...], draw: np.random.Generator) -> Array:
     """First-order autoregression whose values have the setting's standard deviation from the first on."""
     rho = setting.correlation
     noise = setting.step_sd * draw.standard_normal(shape)
@@ -146,7 +146,7 @@ def _correlated(setting: Setting, shape: tuple[int, ...], draw: np.random.Genera
     return found
 
 
-def _machine(setting: Setting, shape: tuple[int, ...], draw: np.random.Generator) -> Array:
+def _machine(setting: NoiseSetting, shape: tuple[int, ...], draw: np.random.Generator) -> Array:
     """Drift, bursts and spikes along the time of a pair."""
     logs = setting.drift * draw.standard_normal((*shape[:2], 1)) * np.linspace(0, 1, shape[-1])
     logs = logs + (draw.random(shape) < setting.spikes) * np.log(draw.uniform(*SPIKE, shape))

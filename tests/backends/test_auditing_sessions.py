@@ -13,7 +13,7 @@ from torchvision.ops import StochasticDepth  # noqa: E402
 
 from backends import pytorch  # noqa: E402
 from backends.pytorch.models import Parts  # noqa: E402
-from benchmarks.datasets.writing import Prepared  # noqa: E402
+from benchmarks.datasets.writing import PreparedDataset  # noqa: E402
 from harness.auditing.audit import Audit  # noqa: E402
 from harness.contract import Model  # noqa: E402
 from harness.data.checkpoint import NORMALISATIONS  # noqa: E402
@@ -40,7 +40,7 @@ def parts(drop: nn.Module) -> Parts:
     return Parts(backbone=nn.Sequential(stem, last), features=5, blocks=((stem,), (last,)))
 
 
-def run(drop: nn.Module, *stages: Stage, data: Prepared) -> tuple[list[Audit], dict[str, Any]]:
+def run(drop: nn.Module, *stages: Stage, data: PreparedDataset) -> tuple[list[Audit], dict[str, Any]]:
     scenario = Scenario(name="probe", explanation="", stages=stages)
     facts = {"model": "small", "dataset": "tiny", "dataset_sha256": "0", "image_size": 32, "warmup_steps": 1}
     case = Case(backend="pytorch", scenario=scenario, **facts)
@@ -58,13 +58,15 @@ def run(drop: nn.Module, *stages: Stage, data: Prepared) -> tuple[list[Audit], d
 
 
 @pytest.mark.parametrize("frozen", ["backbone", 1])
-def test_v13_a_frozen_block_that_stays_random_is_named_in_the_record(frozen: Any, tiny_dataset: Prepared) -> None:
+def test_v13_a_frozen_block_that_stays_random_is_named_in_the_record(
+    frozen: Any, tiny_dataset: PreparedDataset
+) -> None:
     stage = Stage(epochs=1, head_lr=0.01, backbone_lr=0.01, frozen=frozen, batch_size=8)
     (found,), _ = run(Restless(), stage, data=tiny_dataset)
     assert found.breaches == ("0.2 is random although it is frozen",)
 
 
-def test_v13_a_frozen_block_that_drops_one_image_in_250_is_named(tiny_dataset: Prepared) -> None:
+def test_v13_a_frozen_block_that_drops_one_image_in_250_is_named(tiny_dataset: PreparedDataset) -> None:
     class Deep(StochasticDepth):
         def train(self, mode: bool = True) -> Deep:
             return super().train(True)
@@ -73,7 +75,7 @@ def test_v13_a_frozen_block_that_drops_one_image_in_250_is_named(tiny_dataset: P
     assert found.breaches == ("0.2 is random although it is frozen",)
 
 
-def test_what_a_stage_paid_for_and_looked_at_is_in_the_record(tiny_dataset: Prepared) -> None:
+def test_what_a_stage_paid_for_and_looked_at_is_in_the_record(tiny_dataset: PreparedDataset) -> None:
     (frozen, full), _ = run(nn.Dropout(0.1), FREEZE, FULL, data=tiny_dataset)
     assert (frozen.breaches, frozen.random, frozen.unchecked) == ((), (), ())
     assert (frozen.parameters.total, frozen.parameters.frozen, frozen.parameters.paid) == (8, 6, 2)
@@ -82,7 +84,7 @@ def test_what_a_stage_paid_for_and_looked_at_is_in_the_record(tiny_dataset: Prep
 
 
 def test_asking_the_frozen_part_leaves_no_trace_in_what_is_trained_afterwards(
-    tiny_dataset: Prepared, monkeypatch: pytest.MonkeyPatch
+    tiny_dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked, with_looking = run(nn.Dropout(0.1), FREEZE, FULL, data=tiny_dataset)
     monkeypatch.delattr("backends.pytorch.session.TorchSession.observed")

@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from backends import keras3
-from backends.keras3.models import Network
+from backends.keras3.models import KerasNetwork
 from backends.keras3.weights import maps
 from harness.auditing import audit
 from harness.clock import Clock
@@ -162,7 +162,7 @@ def test_mobilenet_v2_has_the_published_macs_and_moves_as_declared() -> None:
     assert found["breaches"] == []
 
 
-def _tiny(size: int) -> Network:
+def _tiny(size: int) -> KerasNetwork:
     import keras
 
     image = keras.Input((size, size, 3))
@@ -178,7 +178,7 @@ def _tiny(size: int) -> Network:
         *maps.rows("depth_norm", "depth_norm", "norm", 1),
         *maps.rows("point", "point", "conv", 2),
     )
-    return Network(keras.Model(image, keras.layers.GlobalAveragePooling2D()(x)), table)
+    return KerasNetwork(keras.Model(image, keras.layers.GlobalAveragePooling2D()(x)), table)
 
 
 TINY = Model(name="tiny", build=_tiny, classifier="fc.", blocks=3)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.selftest.real import Probed, described, faults
 from harness.process.launch import launch
-from harness.running.numerics import Busy, Numerics
+from harness.running.numerics import CoreUse, Numerics
 
 BACKENDS = [
     ("pytorch", None, "resnet18"),
@@ -69,7 +69,7 @@ def test_what_is_not_as_declared_is_said_with_its_rule() -> None:
     tf32 = Numerics(product_bits=11.7, convolution_bits=21.0, flushes_denormals=True)
     fine = Numerics(product_bits=21.9, convolution_bits=21.0, flushes_denormals=False)
     made = Probed(
-        backend="b", numerics=tf32, switched={"TF32 off": fine, "TF32 on": tf32}, bound=Busy(cores=1.9, threads=2.0)
+        backend="b", numerics=tf32, switched={"TF32 off": fine, "TF32 on": tf32}, bound=CoreUse(cores=1.9, threads=2.0)
     )
     assert faults(made) == [
         "a product keeps 12 bits of mantissa as it is set up (V32)",

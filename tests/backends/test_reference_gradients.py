@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backends.reference.layers import BatchNorm, Variable
-from backends.reference.network import Network, cross_entropy, new_head, tiny_cnn
+from backends.reference.network import ReferenceNetwork, cross_entropy, new_head, tiny_cnn
 from harness.spec import Stage
 
 STEP = 1e-6
@@ -18,9 +18,9 @@ IMAGES = DRAW.normal(size=(4, 11, 11, 3))
 LABELS = np.array([0, 2, 1, 2])
 
 
-def network(head: Literal["linear", "mlp"] = "linear") -> Network:
+def network(head: Literal["linear", "mlp"] = "linear") -> ReferenceNetwork:
     backbone, features = tiny_cnn(np.float64)
-    made = Network([*backbone, *new_head(head, features, 3, np.float64)])
+    made = ReferenceNetwork([*backbone, *new_head(head, features, 3, np.float64)])
     draw = np.random.default_rng(5)
     for v in made.variables:
         v.array[...] = draw.normal(scale=0.3, size=v.array.shape) + (v.role in ("norm_scale", "norm_var"))
@@ -33,7 +33,7 @@ def stage(**changes: object) -> Stage:
     return Stage(**{"epochs": 1, "head_lr": 0.1, "backbone_lr": 0.1, **changes})  # type: ignore[arg-type]
 
 
-def loss_and_gradients(net: Network, declared: Stage) -> float:
+def loss_and_gradients(net: ReferenceNetwork, declared: Stage) -> float:
     trainable = net.declare(declared, seed=11)
     logits, tape = net.forward(IMAGES, training=True)
     loss, gradient = cross_entropy(logits, LABELS, SMOOTHING)
@@ -42,7 +42,7 @@ def loss_and_gradients(net: Network, declared: Stage) -> float:
     return loss
 
 
-def slope(net: Network, declared: Stage, variable: Variable, direction: np.ndarray) -> float:
+def slope(net: ReferenceNetwork, declared: Stage, variable: Variable, direction: np.ndarray) -> float:
     """Directional derivative of the loss by two evaluations around the variable's value."""
     value, ends = variable.array.copy(), []
     for sign in (1, -1):

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from backends.reference import MODELS, open_session
-from benchmarks.datasets.writing import Prepared
+from benchmarks.datasets.writing import PreparedDataset
 from harness.data.checkpoint import NORMALISATIONS, write_checkpoint
 from harness.running.initial_weights import random_arrays
 from harness.running.record import Record
@@ -25,7 +25,7 @@ def scenario(*stages: Stage, **fields: Any) -> Scenario:
     return Scenario(name="own", explanation="of a test", stages=stages or (STAGE,), **fields)
 
 
-def tiny_case(data: Prepared, **fields: Any) -> Case:
+def tiny_case(data: PreparedDataset, **fields: Any) -> Case:
     """A case of `tiny-cnn` at 32 px that starts at random unless told otherwise."""
     wanted: dict[str, Any] = {"scenario": scenario(start="random"), **fields}
     return Case(
@@ -35,7 +35,7 @@ def tiny_case(data: Prepared, **fields: Any) -> Case:
 
 
 def run_here(
-    data: Prepared, case: Case, folder: Path | None = None, events: list[Any] | None = None, **job: Any
+    data: PreparedDataset, case: Case, folder: Path | None = None, events: list[Any] | None = None, **job: Any
 ) -> Record:
     """`run_case` without a process of its own; the record as a reader gets it."""
     task = Job(case=case, dataset_path=str(data.folder), **job)

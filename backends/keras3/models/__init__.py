@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from backends.keras3.models import efficientnet, mobilenet_v2, resnet
-from backends.keras3.models.network import Network, undrawn
+from backends.keras3.models.network import KerasNetwork, undrawn
 from harness.contract import Model
 
-__all__ = ["CLASSIFIER_LAYER", "MODELS", "OLDER_CLASSIFIER_LAYER", "Network", "undrawn"]
+__all__ = ["CLASSIFIER_LAYER", "MODELS", "OLDER_CLASSIFIER_LAYER", "KerasNetwork", "undrawn"]
 
 MODELS: Mapping[str, Model] = {
     model.name: model for model in (*resnet.MODELS, *efficientnet.MODELS, *mobilenet_v2.MODELS)

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from backends.keras3.models.network import Network, image_shape
-from backends.keras3.weights.maps import Kind, Row, rows
+from backends.keras3.models.network import KerasNetwork, image_shape
+from backends.keras3.weights.maps import Kind, MappedVariable, rows
 from harness.contract import Model
 
 REPEATS = (1, 2, 2, 3, 3, 4, 1)
 """Blocks of each stage at depth 1."""
 
 
-def efficientnet(size: int, *, variant: str, depth: float) -> Network:
+def efficientnet(size: int, *, variant: str, depth: float) -> KerasNetwork:
     """The network for images of `size` pixels, without its classifier and the dropout before it."""
     import keras
 
@@ -25,13 +25,13 @@ def efficientnet(size: int, *, variant: str, depth: float) -> Network:
     whole = make(input_shape=image_shape(size), include_top=False, weights=None, pooling="avg")
     from_stem = keras.Model(whole.get_layer("stem_conv_pad").input, whole.output, name=whole.name)
     backbone = keras.models.clone_model(from_stem, input_tensors=keras.Input(image_shape(size)))
-    return Network(backbone, weight_map(depth))
+    return KerasNetwork(backbone, weight_map(depth))
 
 
-def weight_map(depth: float) -> tuple[Row, ...]:
+def weight_map(depth: float) -> tuple[MappedVariable, ...]:
     """The rows of a network of this depth, in the order of efficientnet_pytorch's."""
 
-    def pair(layer: str, norm: str, conv: str, after: str, block: int) -> tuple[Row, ...]:
+    def pair(layer: str, norm: str, conv: str, after: str, block: int) -> tuple[MappedVariable, ...]:
         kind: Kind = "depthwise" if layer.endswith("dwconv") else "conv"
         return (*rows(layer, conv, kind, block, bias=False), *rows(norm, after, "norm", block))
 

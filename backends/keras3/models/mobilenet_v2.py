@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from backends.keras3.models.network import Network, image_shape
-from backends.keras3.weights.maps import Kind, Row, rows
+from backends.keras3.models.network import KerasNetwork, image_shape
+from backends.keras3.weights.maps import Kind, MappedVariable, rows
 from backends.keras3.weights.published import MOBILENET_V2
 from harness.contract import Model
 
@@ -13,18 +13,18 @@ WIDTHS = {0.35: 0.059, 0.5: 0.097, 0.75: 0.209, 1.0: 0.3, 1.3: 0.509, 1.4: 0.582
 """Widths with published weights, and their GMAC at 224 px."""
 
 
-def mobilenet_v2(size: int, *, alpha: float = 1.0) -> Network:
+def mobilenet_v2(size: int, *, alpha: float = 1.0) -> KerasNetwork:
     """The network for images of `size` pixels, without its classifier."""
     import keras
 
     backbone = keras.applications.MobileNetV2(
         input_shape=image_shape(size), alpha=alpha, include_top=False, weights=None, pooling="avg"
     )
-    return Network(backbone, WEIGHT_MAP)
+    return KerasNetwork(backbone, WEIGHT_MAP)
 
 
-def _weight_map() -> tuple[Row, ...]:
-    def pair(layer: str, norm: str, conv: str, after: str, kind: Kind, block: int) -> tuple[Row, ...]:
+def _weight_map() -> tuple[MappedVariable, ...]:
+    def pair(layer: str, norm: str, conv: str, after: str, kind: Kind, block: int) -> tuple[MappedVariable, ...]:
         prefix = f"features.{block}."
         return (
             *rows(layer, prefix + conv, kind, block, bias=False),

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.keras3.weights.maps import Row
+from backends.keras3.weights.maps import MappedVariable
 
 
-class Network(NamedTuple):
+class KerasNetwork(NamedTuple):
     """A functional keras.Model from images to pooled features [n, width], and its weight map."""
 
     backbone: Any
-    table: tuple[Row, ...]
+    table: tuple[MappedVariable, ...]
 
     def blocks(self) -> dict[Any, int]:
         """The block of each layer, as the map says; one without variables is in that of the layer before it."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from backends.keras3.models.network import Network, image_shape
-from backends.keras3.weights.maps import Row, rows
+from backends.keras3.models.network import KerasNetwork, image_shape
+from backends.keras3.weights.maps import MappedVariable, rows
 from harness.contract import Model
 
 WIDTHS = (64, 128, 256, 512)
 
 
-def resnet(size: int, *, depths: tuple[int, ...]) -> Network:
+def resnet(size: int, *, depths: tuple[int, ...]) -> KerasNetwork:
     """The network for images of `size` pixels, without its classifier; `depths` are the basic blocks of each layer."""
     import keras
 
@@ -27,7 +27,7 @@ def resnet(size: int, *, depths: tuple[int, ...]) -> Network:
     for name, place, stride in _blocks(depths):
         x = _basic_block(x, WIDTHS[place - 1], stride, name.replace(".", "_"))
     features = keras.layers.GlobalAveragePooling2D(name="avgpool")(x)
-    return Network(keras.Model(image, features, name="resnet"), weight_map(depths))
+    return KerasNetwork(keras.Model(image, features, name="resnet"), weight_map(depths))
 
 
 def _blocks(depths: tuple[int, ...]) -> list[tuple[str, int, int]]:
@@ -68,10 +68,10 @@ def _convolved(x: Any, width: int, kernel: int, stride: int, name: str, norm: st
     return layers.BatchNormalization(axis=channels, epsilon=1e-5, name=norm)(x)
 
 
-def weight_map(depths: tuple[int, ...]) -> tuple[Row, ...]:
+def weight_map(depths: tuple[int, ...]) -> tuple[MappedVariable, ...]:
     """The rows of a network with so many basic blocks in each layer, in the order of torchvision's."""
 
-    def pair(conv: str, norm: str, block: int) -> tuple[Row, ...]:
+    def pair(conv: str, norm: str, block: int) -> tuple[MappedVariable, ...]:
         return (
             *rows(conv.replace(".", "_"), conv, "conv", block, bias=False),
             *rows(norm.replace(".", "_"), norm, "norm", block),

@@ -13,8 +13,8 @@ from backends.keras3.randomness import random_layers
 from backends.keras3.tensors import array_of, by_owner, frozen_layers, members, places, view
 from backends.keras3.weights.classifier import in_name_only, output_width
 from harness.auditing.audit import Observed
-from harness.auditing.auditor import Auditor, Frozen, Norm, Seen, chosen
-from harness.auditing.ledger import Line, Mark, OnDemand, Slots, Watched, mark, out_of_reach
+from harness.auditing.auditor import Auditor, CurrentTensor, Frozen, Norm, chosen
+from harness.auditing.ledger import OnDemand, Slots, TensorChange, TensorMark, Watched, mark, out_of_reach
 from harness.spec import Optimizer
 
 
@@ -61,17 +61,17 @@ class KerasWatch:
     def _iterations(self) -> int:
         return 0 if self._optimizer is None else int(view(self._optimizer.iterations))
 
-    def _marked_seeds(self) -> dict[str, Mark]:
-        return mark(Seen(place.name, view(place.variable), "buffer") for place in self._seed_places())
+    def _marked_seeds(self) -> dict[str, TensorMark]:
+        return mark(CurrentTensor(place.name, view(place.variable), "buffer") for place in self._seed_places())
 
     def _seed_places(self) -> Iterator[Any]:
         return (place for place in places(self._model) if place.kind == "seed")
 
-    def tensors(self) -> Iterator[Seen]:
+    def tensors(self) -> Iterator[CurrentTensor]:
         """Views where the engine has them, else one copy at a time."""
         for place in places(self._model):
             if place.kind != "seed":
-                yield Seen(place.name, view(place.variable), place.kind)
+                yield CurrentTensor(place.name, view(place.variable), place.kind)
 
     def slots(self) -> Slots:
         """State of the optimizer, as far as it is built."""
@@ -93,7 +93,7 @@ class KerasWatch:
         rate = 1.0 if rule.name == "sgd" else _rate(optimizer)
         return out_of_reach(tensor.array, slots, rule, rate, float(optimizer.weight_decay or 0.0))
 
-    def explain(self, line: Line) -> str:
+    def explain(self, line: TensorChange) -> str:
         """From what the optimizer holds, and what is trainable, when all is over."""
         if line.kind == "statistic" and not line.moved:
             layer = self._found[line.name].layer
@@ -133,7 +133,7 @@ class KerasWatch:
         optimizer, variable = self._optimizer, self._found[name].variable
         return optimizer is not None and optimizer._var_key(variable) in optimizer._trainable_variables_indices
 
-    def observed(self, lines: list[Line]) -> Observed:
+    def observed(self, lines: list[TensorChange]) -> Observed:
         """Passes the batch now, in training mode."""
         unchecked, others = [], []
         if self._classes is not None:
@@ -145,7 +145,7 @@ class KerasWatch:
                 others += in_name_only(self._model)
         return Observed(self._paid(lines), self._random(), others=tuple(others), unchecked=tuple(unchecked))
 
-    def _paid(self, lines: list[Line]) -> dict[str, str]:
+    def _paid(self, lines: list[TensorChange]) -> dict[str, str]:
         optimizer, found = self._optimizer, {}
         rate = "" if optimizer is None or _rate(optimizer) else ", at learning rate 0"
         for line in lines:

@@ -172,7 +172,7 @@ def _is_ours(kind: type) -> bool:
     return kind.__module__.startswith(optimizers.__package__ + ".")
 
 
-def _prefix(row: maps.Row) -> str:
+def _prefix(row: maps.MappedVariable) -> str:
     return row.name.rpartition(".")[0]
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.keras3.models import CLASSIFIER_LAYER, MODELS, OLDER_CLASSIFIER_LAYER, Network, undrawn
+from backends.keras3.models import CLASSIFIER_LAYER, MODELS, OLDER_CLASSIFIER_LAYER, KerasNetwork, undrawn
 from backends.keras3.weights import heads, maps
 from backends.keras3.weights.archive import Stored, open_stored
 from harness.contract import Model
@@ -52,7 +52,7 @@ def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, .
     takes what fits.
     """
     with undrawn():
-        network: Network = model.build(IMAGE_SIZE)
+        network: KerasNetwork = model.build(IMAGE_SIZE)
     older = _classifier(model, OLDER_CLASSIFIER_LAYER)
     table = {row.variable: row for row in (*_with_classifier(network, model), *heads.ROWS, *older)}
     shapes = {
@@ -74,7 +74,7 @@ def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, .
     return arrays, scope.unmapped
 
 
-def _translate(title: str, stored: Mapping[str, Stored], table: Mapping[str, maps.Row]) -> _Translated:
+def _translate(title: str, stored: Mapping[str, Stored], table: Mapping[str, maps.MappedVariable]) -> _Translated:
     found: dict[str, tuple[Stored, maps.Layout]] = {}
     unmapped = []
     for variable, dataset in stored.items():
@@ -86,7 +86,7 @@ def _translate(title: str, stored: Mapping[str, Stored], table: Mapping[str, map
     return _Translated(title, found, tuple(unmapped))
 
 
-def _arrays(path: str, scope: _Translated, table: Mapping[str, maps.Row]) -> dict[str, NDArray[Any]]:
+def _arrays(path: str, scope: _Translated, table: Mapping[str, maps.MappedVariable]) -> dict[str, NDArray[Any]]:
     rows = (row for row in table.values() if row.name in scope.found)
     return {row.name: maps.to_canonical(scope.found[row.name][0].read(path), row.layout) for row in rows}
 
@@ -96,7 +96,7 @@ def _refuse_unfit(
     model: Model,
     scope: _Translated,
     shapes: Mapping[str, tuple[int, ...]],
-    table: Mapping[str, maps.Row],
+    table: Mapping[str, maps.MappedVariable],
 ) -> None:
     lacking = scope.lacking(shapes)
     if 2 * len(lacking) > len(shapes):
@@ -134,7 +134,9 @@ def _refuse_another(
         )
 
 
-def _difference(scope: _Translated, table: Mapping[str, maps.Row], shapes: Mapping[str, tuple[int, ...]]) -> str:
+def _difference(
+    scope: _Translated, table: Mapping[str, maps.MappedVariable], shapes: Mapping[str, tuple[int, ...]]
+) -> str:
     variables = {row.name: row.variable for row in table.values()}
     for name, shape in shapes.items():
         if name not in scope.found:
@@ -150,7 +152,7 @@ def write(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
     Raises `Refused` for a tensor that is missing, has another shape, or no place in the model.
     """
     with undrawn():
-        network: Network = model.build(IMAGE_SIZE)
+        network: KerasNetwork = model.build(IMAGE_SIZE)
         whole, table = _whole(network, model, arrays)
     _assign(whole, table, arrays)
     partial = Path(path).with_name(".partial-" + Path(path).name)
@@ -161,7 +163,9 @@ def write(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
     partial.replace(path)
 
 
-def _whole(network: Network, model: Model, arrays: Mapping[str, NDArray[Any]]) -> tuple[Any, tuple[maps.Row, ...]]:
+def _whole(
+    network: KerasNetwork, model: Model, arrays: Mapping[str, NDArray[Any]]
+) -> tuple[Any, tuple[maps.MappedVariable, ...]]:
     import keras
 
     backbone = network.backbone
@@ -176,7 +180,7 @@ def _whole(network: Network, model: Model, arrays: Mapping[str, NDArray[Any]]) -
     return backbone, network.table
 
 
-def _assign(whole: Any, table: tuple[maps.Row, ...], arrays: Mapping[str, NDArray[Any]]) -> None:
+def _assign(whole: Any, table: tuple[maps.MappedVariable, ...], arrays: Mapping[str, NDArray[Any]]) -> None:
     rows = {row.variable: row for row in table}
     for name in arrays.keys() - {row.name for row in table}:
         raise Refused(f"{name} has no place in {whole.name}; export it from the model it belongs to")
@@ -190,9 +194,9 @@ def _assign(whole: Any, table: tuple[maps.Row, ...], arrays: Mapping[str, NDArra
             raise Refused(f"{error}; export the model it belongs to") from error
 
 
-def _with_classifier(network: Network, model: Model) -> tuple[maps.Row, ...]:
+def _with_classifier(network: KerasNetwork, model: Model) -> tuple[maps.MappedVariable, ...]:
     return (*network.table, *_classifier(model, CLASSIFIER_LAYER))
 
 
-def _classifier(model: Model, layer: str) -> tuple[maps.Row, ...]:
+def _classifier(model: Model, layer: str) -> tuple[maps.MappedVariable, ...]:
     return maps.rows(layer, model.classifier.rstrip("."), "dense", -1)

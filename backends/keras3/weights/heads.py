@@ -12,14 +12,14 @@ class Head(NamedTuple):
     """Symbolic logits [n, classes] in Keras' floatx, and the rows of the head's tensors."""
 
     logits: Any
-    table: tuple[maps.Row, ...]
+    table: tuple[maps.MappedVariable, ...]
 
 
 def _layer(name: str) -> str:
     return name.replace(".", "_")
 
 
-ROWS: tuple[maps.Row, ...] = tuple(
+ROWS: tuple[maps.MappedVariable, ...] = tuple(
     row for layers in HEAD_LAYERS.values() for name in layers for row in maps.rows(_layer(name), name, "dense", -1)
 )
 """The tensors of every kind of head."""
@@ -30,7 +30,7 @@ def build(kind: Literal["linear", "mlp"], features: Any, classes: int) -> Head:
     import keras
 
     widths = (*(MLP_WIDTHS if kind == "mlp" else ()), classes)
-    table: tuple[maps.Row, ...] = ()
+    table: tuple[maps.MappedVariable, ...] = ()
     for place, (name, width) in enumerate(zip(HEAD_LAYERS[kind], widths, strict=True)):
         last = place == len(widths) - 1
         layer = _layer(name)

@@ -19,7 +19,7 @@ AXES: Mapping[Layout, int] = {"conv": 4, "depthwise": 4, "dense": 2, "vector": 1
 Kind = Literal["conv", "depthwise", "dense", "norm"]
 
 
-class Row(NamedTuple):
+class MappedVariable(NamedTuple):
     """One variable: its Keras path, its canonical name, how the axes lie, its role, and its block of the backbone."""
 
     variable: str
@@ -42,14 +42,14 @@ _VARIABLES: Mapping[Kind, tuple[tuple[str, str, Layout, Role], ...]] = {
 }
 
 
-def rows(layer: str, name: str, kind: Kind, block: int, *, bias: bool = True) -> tuple[Row, ...]:
+def rows(layer: str, name: str, kind: Kind, block: int, *, bias: bool = True) -> tuple[MappedVariable, ...]:
     """The rows of one layer.
 
     >>> rows("Conv1", "features.0.0", "conv", 0, bias=False)
     (Row(variable='Conv1/kernel', name='features.0.0.weight', layout='conv', role='weight', block=0),)
     """
     return tuple(
-        Row(f"{layer}/{variable}", f"{name}.{end}", layout, role, block)
+        MappedVariable(f"{layer}/{variable}", f"{name}.{end}", layout, role, block)
         for variable, end, layout, role in _VARIABLES[kind]
         if bias or variable != "bias"
     )
@@ -97,7 +97,7 @@ def canonical_shape(shape: Sequence[int], layout: Layout) -> tuple[int, ...]:
     return to_canonical(np.broadcast_to(np.float32(0), tuple(shape)), layout).shape
 
 
-def check(shapes: Mapping[str, Sequence[int]], table: Sequence[Row]) -> None:
+def check(shapes: Mapping[str, Sequence[int]], table: Sequence[MappedVariable]) -> None:
     """Raise ValueError unless each variable path has exactly one row, as many axes as its layout, and one name.
 
     >>> check({"a/kernel": (3, 4)}, [])
@@ -120,7 +120,7 @@ def check(shapes: Mapping[str, Sequence[int]], table: Sequence[Row]) -> None:
             raise ValueError(f"the weight map misses {path}")
 
 
-def fitted(array: NDArray[Any], row: Row, shape: Sequence[int]) -> NDArray[Any]:
+def fitted(array: NDArray[Any], row: MappedVariable, shape: Sequence[int]) -> NDArray[Any]:
     """A canonical array for the Keras variable of a row. Raises ValueError for another shape, naming both tensors.
 
     >>> fitted(np.zeros((4, 5)), rows("top", "fc", "dense", -1)[0], (6, 4))

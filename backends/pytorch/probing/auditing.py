@@ -16,8 +16,8 @@ from backends.pytorch.randomness import frozen_modules, random_modules
 from backends.pytorch.tensors import kind, members, tensors_of, view
 from backends.pytorch.weights.classifier import in_name_only, output_width
 from harness.auditing.audit import Observed
-from harness.auditing.auditor import Auditor, Frozen, Norm, Seen, chosen
-from harness.auditing.ledger import Line, OnDemand, Slots, Watched, out_of_reach
+from harness.auditing.auditor import Auditor, CurrentTensor, Frozen, Norm, chosen
+from harness.auditing.ledger import OnDemand, Slots, TensorChange, Watched, out_of_reach
 from harness.spec import Optimizer
 
 _SIGN = "its gradient was computed"
@@ -134,10 +134,10 @@ class TorchWatch:
             return self._model(**batch)
         return self._model(*batch) if isinstance(batch, (tuple, list)) else self._model(batch)
 
-    def tensors(self) -> Iterator[Seen]:
+    def tensors(self) -> Iterator[CurrentTensor]:
         """Views where a tensor lies on the CPU, else one copy at a time."""
         for name, tensor in tensors_of(self._model).items():
-            yield Seen(name, view(tensor), kind(self._model, name, tensor))
+            yield CurrentTensor(name, view(tensor), kind(self._model, name, tensor))
 
     def slots(self) -> Slots:
         """State of the optimizers known so far."""
@@ -162,7 +162,7 @@ class TorchWatch:
                     return out_of_reach(tensor.array, slots, rule, float(group["lr"]), group["weight_decay"])
         return True
 
-    def explain(self, line: Line) -> str:
+    def explain(self, line: TensorChange) -> str:
         """From what was seen at the optimizers' steps."""
         if line.kind != "parameter":
             return ""
@@ -188,7 +188,7 @@ class TorchWatch:
         }
         return next((hindrance for hindrance, true in hindrances.items() if true), "")
 
-    def observed(self, lines: list[Line]) -> Observed:
+    def observed(self, lines: list[TensorChange]) -> Observed:
         """Asks the modules now if no optimizer stepped."""
         if self._random is None:
             self._ask_twice()

@@ -22,7 +22,7 @@ class Held(NamedTuple):
     tensor: torch.Tensor
 
 
-class Wanted(NamedTuple):
+class WantedTensors(NamedTuple):
     """What a model takes: shapes by canonical name, the classifier's prefix, and its children in their order.
 
     `nn.Sequential(*network.children())`, as fastai makes it, names the same tensors by the children's numbers.
@@ -43,14 +43,14 @@ class Wanted(NamedTuple):
         return {name: name for name in beginnings}, {str(n): child for n, child in enumerate(self.children)}
 
 
-class Place(NamedTuple):
+class PrefixMatch(NamedTuple):
     """A prefix of a file, what lies there by canonical name, and the names there that the model does not know."""
 
     prefix: str
     found: dict[str, Held]
     unknown: tuple[str, ...]
 
-    def fitting(self, wanted: Wanted) -> list[str]:
+    def fitting(self, wanted: WantedTensors) -> list[str]:
         """Learned tensors that are there with the right shape and hold real numbers."""
         return [name for name in wanted.learned if name in self.found and not misfit(self, wanted, name)]
 
@@ -60,7 +60,7 @@ class Place(NamedTuple):
         return repr(self.prefix.rstrip(".")) if self.prefix else "its top level"
 
 
-def misfit(place: Place, wanted: Wanted, name: str) -> str:
+def misfit(place: PrefixMatch, wanted: WantedTensors, name: str) -> str:
     """How a tensor that is there differs from the model's, or nothing."""
     tensor, shape = place.found[name].tensor, wanted.shapes[name]
     if tuple(tensor.shape) != shape:
@@ -96,14 +96,14 @@ def _plain(item: torch.Tensor | np.ndarray[Any, Any]) -> torch.Tensor | None:
     return torch.from_numpy(item.astype(item.dtype.newbyteorder("="), order="C"))
 
 
-def places(held: Iterable[Held], wanted: Wanted) -> list[Place]:
+def places(held: Iterable[Held], wanted: WantedTensors) -> list[PrefixMatch]:
     """Places with names of the model, those with most of its tensors first."""
     held = list(held)
     found = [place for spelling in wanted.spellings() for place in _places(held, wanted, spelling)]
     return sorted(found, key=lambda place: -len(place.fitting(wanted)))
 
 
-def _places(held: list[Held], wanted: Wanted, spelling: Mapping[str, str]) -> list[Place]:
+def _places(held: list[Held], wanted: WantedTensors, spelling: Mapping[str, str]) -> list[PrefixMatch]:
     own = {segment for name in (*wanted.shapes, wanted.classifier) for segment in name.split(".")}
     found: dict[str, dict[str, Held]] = {}
     for one in held:
@@ -137,10 +137,10 @@ def _place(
     prefix: str,
     found: dict[str, Held],
     held: list[Held],
-    wanted: Wanted,
+    wanted: WantedTensors,
     spelling: Mapping[str, str],
     own: set[str],
-) -> Place:
+) -> PrefixMatch:
     """A place with the source classifier that lies there too, and what else lies in the same container."""
     found, unknown = dict(found), []
     taken = {one.name for one in found.values()}
@@ -152,15 +152,15 @@ def _place(
             found[name] = one
         else:
             unknown.append(one.name.removeprefix(prefix))
-    return Place(prefix, found, tuple(unknown))
+    return PrefixMatch(prefix, found, tuple(unknown))
 
 
-def chosen(path: str, whole: list[Place], held: list[Held]) -> Place:
+def chosen(path: str, whole: list[PrefixMatch], held: list[Held]) -> PrefixMatch:
     """One of several places with a whole network each: the plain one; averaged weights where there are no others.
 
     Notes which was taken. Raises `Refused` if nothing says which is plain.
     """
-    distinct: list[Place] = []
+    distinct: list[PrefixMatch] = []
     for place in whole:
         if not any(_equal(place, other) for other in distinct):
             distinct.append(place)
@@ -196,7 +196,7 @@ _AVERAGED = {
 """Words in the names that training programs give to averaged weights; `k` is the key encoder of momentum contrast."""
 
 
-def _is_averaged(place: Place, held: list[Held]) -> bool:
+def _is_averaged(place: PrefixMatch, held: list[Held]) -> bool:
     # torch.optim.swa_utils.AveragedModel keeps its network as `module`, beside a counter.
     owner = place.prefix.removesuffix("module.")
     counted = place.prefix.endswith("module.") and any(one.name == f"{owner}n_averaged" for one in held)
@@ -208,7 +208,7 @@ def _words(prefix: str) -> list[str]:
     return re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", prefix).lower())
 
 
-def _equal(place: Place, other: Place) -> bool:
+def _equal(place: PrefixMatch, other: PrefixMatch) -> bool:
     return place.found.keys() == other.found.keys() and all(
         _same(one.tensor, other.found[name].tensor) for name, one in place.found.items()
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from backends.pytorch import dropping, recipe
-from backends.pytorch.network import Entry
+from backends.pytorch.network import NamedTensor
 from backends.pytorch.session import TorchSession
 from harness.contract import Norm, Stochastic
 from harness.spec import Part, Stage
@@ -97,7 +97,7 @@ class TorchProbe:
         """None: torch's own semantics are the canonical ones."""
         return {}
 
-    def _trained(self) -> list[Entry]:
+    def _trained(self) -> list[NamedTensor]:
         return [entry for entry in self._network.parameters if entry.tensor.requires_grad]
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from backends.pytorch.models import MODELS
-from backends.pytorch.network import Network
-from backends.pytorch.probing.places import Held, Place, Wanted, chosen, misfit, places, tensors_in
+from backends.pytorch.network import TorchNetwork
+from backends.pytorch.probing.places import Held, PrefixMatch, WantedTensors, chosen, misfit, places, tensors_in
 from backends.pytorch.weights.foreign import recognised
 from backends.pytorch.weights.loading import MARK, load
 from harness.contract import Model
@@ -46,14 +46,14 @@ def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tu
     return arrays, place.unknown
 
 
-def _wanted(model: Model) -> Wanted:
+def _wanted(model: Model) -> WantedTensors:
     parts, network = _built(model)
     children = [*parts.backbone._modules, *(parts.pretrained_head._modules if parts.pretrained_head else ())]
     shapes = {entry.name: tuple(entry.tensor.shape) for entry in network.entries}
-    return Wanted(shapes, model.classifier, tuple(dict.fromkeys(children)))
+    return WantedTensors(shapes, model.classifier, tuple(dict.fromkeys(children)))
 
 
-def _find(path: str, model: Model, held: list[Held], wanted: Wanted) -> Place:
+def _find(path: str, model: Model, held: list[Held], wanted: WantedTensors) -> PrefixMatch:
     found = places(held, wanted)
     learned = wanted.learned
     if whole := [place for place in found if len(place.fitting(wanted)) == len(learned)]:
@@ -80,7 +80,7 @@ def _is_ours(model: Model) -> bool:
     return MODELS.get(model.name) is model
 
 
-def _refuse_more(path: str, model: Model, place: Place, wanted: Wanted) -> None:
+def _refuse_more(path: str, model: Model, place: PrefixMatch, wanted: WantedTensors) -> None:
     """Refuse a network with more inside the model's own layers: one more block, a bias, a branch."""
     layers = {name.partition(".")[0] for name in wanted.shapes}
     numbers = {str(number) for number, child in enumerate(wanted.children) if child in layers}
@@ -185,6 +185,6 @@ def backbone_shapes(model: Model) -> dict[str, tuple[int, ...]]:
     return dict(_wanted(model).shapes)
 
 
-def _built(model: Model) -> tuple[Any, Network]:
+def _built(model: Model) -> tuple[Any, TorchNetwork]:
     parts = model.build(max(64, model.minimum_size))
-    return parts, Network(model.name, parts, torch.nn.Identity(), torch.device("cpu"), torch.contiguous_format)
+    return parts, TorchNetwork(model.name, parts, torch.nn.Identity(), torch.device("cpu"), torch.contiguous_format)

@@ -18,7 +18,7 @@ from benchmarks.comparing.cost import pair_seconds
 from benchmarks.comparing.session import comparing
 from benchmarks.running.forecast import say_if_long
 from harness.errors import Refused
-from results.verdicts.search import MOST, SURE, Answer, search, simulate
+from results.verdicts.search import MOST, SURE, SearchResult, search, simulate
 
 
 @click.command
@@ -100,7 +100,7 @@ def _delays(texts: tuple[str, ...], count: int) -> dict[int, float]:
     return found
 
 
-def _said(answer: Answer, candidates: list[Candidate], measured: int) -> str:
+def _said(answer: SearchResult, candidates: list[Candidate], measured: int) -> str:
     counted = f"{answer.measurements} measurements, {measured} of them new"
     left_out = f"; {len(answer.unbuildable)} could not be built" if answer.unbuildable else ""
     if answer.first_bad is None:

@@ -17,7 +17,7 @@ from benchmarks.choosing.selection import Draft, Selection, expand
 from benchmarks.preparing.certify import LONG_SIZES, Request, certify, prepare
 from benchmarks.running.forecast import say_if_long
 from benchmarks.running.progress import RunProgress
-from harness.certifying.answers import Cost
+from harness.certifying.answers import StandInCost
 from harness.errors import Refused
 from results.certificates.certificate import Certificate, place, read_certificate, read_certificates, write_certificate
 
@@ -140,7 +140,7 @@ def _print(certificate: Certificate, path: Path) -> None:
     click.echo(f"P{level}" if level >= 0 else "not even P0")
 
 
-def _cost(backend: str, cost: Cost) -> str:
+def _cost(backend: str, cost: StandInCost) -> str:
     times = f"{1000 * cost.stand_ins_s:.1f} and {1000 * cost.own_s:.1f} ms"
     what = f"a step of {cost.scenario} takes {cost.ratio:.2f} × that with the framework's own"
     return f"{backend}: with them {what} ({times})"

@@ -14,7 +14,7 @@ from benchmarks.comparing.arms import differing, drafts, read_arms
 from benchmarks.comparing.budget import SHORTER, limit_options, read_limits
 from benchmarks.comparing.cost import cost, total
 from benchmarks.comparing.places import require_sources
-from benchmarks.comparing.session import Answers, comparing
+from benchmarks.comparing.session import ComparisonResults, comparing
 from benchmarks.running.forecast import say_if_long
 from harness.errors import Refused
 from results.exports.comparison_formats import FORMATS, write
@@ -74,7 +74,7 @@ def command(arms: tuple[str, ...], format_: str, out: Path | None, results: Path
     sys.exit(exit_code(found))
 
 
-def exit_code(found: Answers) -> int:
+def exit_code(found: ComparisonResults) -> int:
     """1 if anything is a regression, otherwise 3 if a case could not be measured."""
     if any(one.verdict == "regression" for one in found.comparisons):
         return 1

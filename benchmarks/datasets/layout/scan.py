@@ -28,7 +28,7 @@ _SYSTEM = {"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "sys
 Parts = tuple[str, ...]
 
 
-class Entry(NamedTuple):
+class ScannedFile(NamedTuple):
     """A file: its path, the parts of its path from the scanned folder on, and why it is skipped (an image: empty)."""
 
     path: Path
@@ -44,7 +44,7 @@ class Entry(NamedTuple):
 class Tree:
     """What is below a folder: `files` in the order of their parts, and the visible folders, empty ones too."""
 
-    def __init__(self, files: list[Entry], folders: list[Parts]) -> None:
+    def __init__(self, files: list[ScannedFile], folders: list[Parts]) -> None:
         self.files = sorted(files, key=lambda entry: entry.parts)
         self._inside: dict[Parts, list[str]] = defaultdict(list)
         for parts in sorted(folders):
@@ -91,7 +91,7 @@ def scan(folder: Path) -> Tree:
     """Look at everything below a folder. Raises `Refused` for one that is absent, or for something unreadable in it."""
     if not folder.is_dir():
         raise Refused(f"{shown(folder)} is not a folder; give one with a folder of images per class")
-    files: list[Entry] = []
+    files: list[ScannedFile] = []
     folders: list[Parts] = []
     waiting = [_Place(folder, (), frozenset({folder.resolve(), *folder.resolve().parents}), False)]
     try:
@@ -102,7 +102,7 @@ def scan(folder: Path) -> Tree:
             except PermissionError:
                 if not place.hidden:
                     raise
-                files.append(Entry(place.path, place.parts, HIDDEN))
+                files.append(ScannedFile(place.path, place.parts, HIDDEN))
     except OSError as error:
         raise unreadable(error) from error
     return Tree(files, folders)
@@ -117,20 +117,22 @@ class _Place(NamedTuple):
     hidden: bool
 
 
-def _look(place: _Place, files: list[Entry], folders: list[Parts], waiting: list[_Place]) -> None:
+def _look(place: _Place, files: list[ScannedFile], folders: list[Parts], waiting: list[_Place]) -> None:
     for path in place.path.iterdir():
         parts = (*place.parts, path.name)
         hidden = place.hidden or path.name.startswith(".") or path.name.lower() in _SYSTEM
         if path.is_dir():
             real = path.resolve()
             if real in place.above:
-                files.append(Entry(path, parts, HIDDEN if hidden else "a symbolic link that loops or leads nowhere"))
+                files.append(
+                    ScannedFile(path, parts, HIDDEN if hidden else "a symbolic link that loops or leads nowhere")
+                )
             else:
                 waiting.append(_Place(path, parts, place.above | {real}, hidden))
                 if not hidden:
                     folders.append(parts)
         else:
-            files.append(Entry(path, parts, HIDDEN if hidden else _reason(path)))
+            files.append(ScannedFile(path, parts, HIDDEN if hidden else _reason(path)))
 
 
 def _reason(path: Path) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import harness.running.stage
 from benchmarks.datasets.arrays import ArraySet
 from benchmarks.selftest import fixtures
-from benchmarks.selftest.sin import Place, sin
+from benchmarks.selftest.sin import SinPlace, sin
 from harness.data.checkpoint import NORMALISATIONS
 from harness.data.dataset import Split
 from harness.data.feed import Batch, Feed
@@ -25,7 +25,7 @@ EPOCHS, BATCHES = 3, 6
 class OddFeed(Feed):
     """A feed that misbehaves in all batches, or in one of a stage. `place` says which."""
 
-    place: Place
+    place: SinPlace
     epoch_chosen = batch_chosen = 0
     made = 0
 
@@ -41,7 +41,7 @@ class OddFeed(Feed):
         return batch
 
 
-def _somewhere(place: Place) -> dict[str, Any]:
+def _somewhere(place: SinPlace) -> dict[str, Any]:
     return {
         "place": place,
         "epoch_chosen": int(place.draw.integers(EPOCHS)),
@@ -50,7 +50,7 @@ def _somewhere(place: Place) -> dict[str, Any]:
 
 
 @sin("a batch fed twice", "V24")
-def fed_twice(place: Place) -> Iterator[None]:
+def fed_twice(place: SinPlace) -> Iterator[None]:
     """Gross: the first half of every epoch comes again instead of the second. Subtle: one batch, in one epoch."""
     epoch_chosen, again = int(place.draw.integers(EPOCHS)), int(place.draw.integers(1, BATCHES))
 
@@ -68,7 +68,7 @@ def fed_twice(place: Place) -> Iterator[None]:
 
 
 @sin("shuffled labels", "V27")
-def shuffled_labels(place: Place) -> Iterator[None]:
+def shuffled_labels(place: SinPlace) -> Iterator[None]:
     """Gross: within every batch. Subtle: one image of one batch has the label of another class."""
 
     class Shuffling(OddFeed):
@@ -86,7 +86,7 @@ def shuffled_labels(place: Place) -> Iterator[None]:
 
 
 @sin("split overlap", "V24")
-def overlapping(place: Place) -> Iterator[None]:
+def overlapping(place: SinPlace) -> Iterator[None]:
     """Gross: half of the test images were trained on. Subtle: one."""
     honest = fixtures.images()
     train, test = honest.splits["train"], honest.splits["test"]
@@ -101,7 +101,7 @@ def overlapping(place: Place) -> Iterator[None]:
 
 
 @sin("augmentation differing between arms", "V28")
-def other_augmentation(place: Place) -> Iterator[None]:
+def other_augmentation(place: SinPlace) -> Iterator[None]:
     """Gross: one arm is given every image upside down. Subtle: one pixel of one batch is a level brighter."""
 
     class Augmenting(OddFeed):
@@ -117,7 +117,7 @@ def other_augmentation(place: Place) -> Iterator[None]:
 
 
 @sin("normalisation differing between arms", "V26")
-def other_normalisation(place: Place) -> Iterator[None]:
+def other_normalisation(place: SinPlace) -> Iterator[None]:
     """Gross: pixels from -1 to 1 instead of ImageNet's. Subtle: the mean of one channel is off by a ten-thousandth."""
     right = NORMALISATIONS["imagenet"]
     channel = int(place.draw.integers(3))
@@ -133,7 +133,7 @@ def other_normalisation(place: Place) -> Iterator[None]:
 
 
 @sin("loss averaged over batches of unequal size", "V23")
-def mean_of_means(place: Place) -> Iterator[None]:
+def mean_of_means(place: SinPlace) -> Iterator[None]:
     """Gross: over a whole batch and a quarter of one. Subtle: over two batches that are nearly of one size."""
     size = BATCH_SIZE if place.gross else int(place.draw.integers(21, 24))
 
@@ -148,7 +148,7 @@ def mean_of_means(place: Place) -> Iterator[None]:
 
 
 @sin("last batch dropped in evaluation", "V29")
-def dropped(place: Place) -> Iterator[None]:
+def dropped(place: SinPlace) -> Iterator[None]:
     """Gross: the last, incomplete batch of the test images is left out. Subtle: one image, and another comes twice."""
     honest = Evaluator.__init__
     test = fixtures.COUNTS["test"]

@@ -19,7 +19,7 @@ import results.tables.tabulate
 from benchmarks.running import execute
 from benchmarks.selftest.arms import SECOND
 from benchmarks.selftest.bench import SEEDS
-from benchmarks.selftest.sin import Place, sin
+from benchmarks.selftest.sin import SinPlace, sin
 from benchmarks.selftest.sins.timing import slowed
 from harness import PROTOCOL
 from harness.running.record import Record, StageRecord
@@ -30,7 +30,7 @@ from results.tables.metric import METRICS
 
 
 @sin("volume divided by a mean", "V51")
-def divided_by_a_mean(place: Place) -> Iterator[None]:
+def divided_by_a_mean(place: SinPlace) -> Iterator[None]:
     """Gross: by the mean of all step times, the first one's too. Subtle: by that of the synchronised steps."""
 
     def throughput(stages: Sequence[StageRecord]) -> float:
@@ -43,7 +43,7 @@ def divided_by_a_mean(place: Place) -> Iterator[None]:
 
 
 @sin("mean instead of median under a spike", "V51")
-def mean_under_a_spike(place: Place) -> Iterator[None]:
+def mean_under_a_spike(place: SinPlace) -> Iterator[None]:
     """A neighbour slows one process down, and the mean is shown. Gross: to a fifth. Subtle: by a twentieth."""
     honest = METRICS["throughput"]
 
@@ -55,7 +55,7 @@ def mean_under_a_spike(place: Place) -> Iterator[None]:
 
 
 @sin("records of two protocol versions pooled", "V52")
-def pooled_versions(place: Place) -> Iterator[None]:
+def pooled_versions(place: SinPlace) -> Iterator[None]:
     """Gross: a row of another protocol, in a table that does not look. Subtle: another setting under one version."""
     honest, superseded = RunWriter.append, results.tables.tabulate._without_superseded
 
@@ -80,7 +80,7 @@ def pooled_versions(place: Place) -> Iterator[None]:
 
 
 @sin("a record lost", "V50")
-def lost_record(place: Place) -> Iterator[None]:
+def lost_record(place: SinPlace) -> Iterator[None]:
     """Gross: it is never written. Subtle: one of its bytes is damaged on the disk."""
     honest = RunWriter.append
     seed = int(place.draw.integers(SEEDS))
@@ -100,7 +100,7 @@ def lost_record(place: Place) -> Iterator[None]:
 
 
 @sin("a case silently skipped", "V50")
-def silently_skipped(place: Place) -> Iterator[None]:
+def silently_skipped(place: SinPlace) -> Iterator[None]:
     """Gross: it is planned and nothing is heard of it again. Subtle: it is skipped without a reason."""
     honest = execute.execute
 
@@ -114,7 +114,7 @@ def silently_skipped(place: Place) -> Iterator[None]:
 
 
 @sin("best of three seeds reported", "V46")
-def best_of_three(place: Place) -> Iterator[None]:
+def best_of_three(place: SinPlace) -> Iterator[None]:
     """Gross: the best of three instead of their mean. Subtle: the worst one is left out."""
     metric, honest = METRICS["accuracy"], results.tables.tabulate._row
 

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 import harness.running.run
 from backends.reference.layers import Array, Linear
 from benchmarks.selftest.arms import ArmSession, second_arm
-from benchmarks.selftest.machine import Machine
-from benchmarks.selftest.sin import Place, sin
+from benchmarks.selftest.machine import SimulatedMachine
+from benchmarks.selftest.sin import SinPlace, sin
 from harness.contract import Model
 from harness.running.initial_weights import head_arrays
 from harness.spec import Case
 
 
 @sin("head initialised differently", "V08")
-def other_head(place: Place) -> Iterator[None]:
+def other_head(place: SinPlace) -> Iterator[None]:
     """Gross: drawn from another seed. Subtle: one weight is the next number."""
 
     def drawn(kind: Any, features: int, classes: int, init: Any, seed: int) -> dict[str, NDArray[np.float32]]:
@@ -37,7 +37,7 @@ def other_head(place: Place) -> Iterator[None]:
 
 
 @sin("some tensors of the checkpoint silently not loaded", "V02")
-def not_loaded(place: Place) -> Iterator[None]:
+def not_loaded(place: SinPlace) -> Iterator[None]:
     """Gross: none of batch norm's. Subtle: one tensor."""
 
     class Forgetful(ArmSession):
@@ -69,11 +69,11 @@ class _Shadow:
 
 
 @sin("a head replaced in name only", "V08")
-def in_name_only(place: Place) -> Iterator[None]:
+def in_name_only(place: SinPlace) -> Iterator[None]:
     """Gross: the old classifier answers, with its ten classes. Subtle: with as many as wanted."""
 
     class Unreplaced(ArmSession):
-        def __init__(self, case: Case, model: Model, classes: int, machine: Machine) -> None:
+        def __init__(self, case: Case, model: Model, classes: int, machine: SimulatedMachine) -> None:
             super().__init__(case, model, classes, machine)
             listed = self.network.layers[-1]
             assert isinstance(listed, Linear)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 import harness.running.stage
 from benchmarks.selftest.arms import ArmSession, second_arm
 from benchmarks.selftest.machine import MS
-from benchmarks.selftest.sin import Place, sin
+from benchmarks.selftest.sin import SinPlace, sin
 from harness.clock import Clock
 from harness.contract import Effective
 from harness.data.feed import Batch, Feed
@@ -19,7 +19,7 @@ from harness.spec import Stage
 
 
 @sin("no sync before the clock stops", "V40", asynchronous=True)
-def no_sync(place: Place) -> Iterator[None]:
+def no_sync(place: SinPlace) -> Iterator[None]:
     """Gross: the device is not waited for. Subtle: for all but a fiftieth of an epoch's work."""
     left = 12 * MS
 
@@ -33,7 +33,7 @@ def no_sync(place: Place) -> Iterator[None]:
 
 
 @sin("clock started before the last warm-up step", "V41")
-def started_early(place: Place) -> Iterator[None]:
+def started_early(place: SinPlace) -> Iterator[None]:
     """Gross: the window holds all of the warm-up. Subtle: the steps are right, but its seconds begin one step early."""
 
     class Early(Clock):
@@ -51,7 +51,7 @@ def started_early(place: Place) -> Iterator[None]:
 
 
 @sin("compile in the window", "V34")
-def compiling(place: Place) -> Iterator[None]:
+def compiling(place: SinPlace) -> Iterator[None]:
     """Gross: every step is traced anew. Subtle: one step in the middle of the window is."""
     chosen = int(place.draw.integers(5, 12))
 
@@ -71,7 +71,7 @@ def compiling(place: Place) -> Iterator[None]:
 
 
 @sin("fetch counted in one arm only", "V43", input="stream")
-def fetching_outside(place: Place) -> Iterator[None]:
+def fetching_outside(place: SinPlace) -> Iterator[None]:
     """Gross: one arm's step has the fetch in it, the other's has not. Subtle: both say so, one drew all before."""
 
     class Ahead:
@@ -95,7 +95,7 @@ def fetching_outside(place: Place) -> Iterator[None]:
 
 
 @sin("threads ignored", "V37")
-def other_threads(place: Place) -> Iterator[None]:
+def other_threads(place: SinPlace) -> Iterator[None]:
     """Gross: four cores are busy, and the backend says so. Subtle: a tenth of a core too many is."""
 
     class Busy(ArmSession):
@@ -111,7 +111,7 @@ def other_threads(place: Place) -> Iterator[None]:
 
 
 @sin("evaluation inside the window", "V43")
-def evaluating_inside(place: Place) -> Iterator[None]:
+def evaluating_inside(place: SinPlace) -> Iterator[None]:
     """Gross: every batch is judged after its step. Subtle: one batch of the stage is."""
     chosen = int(place.draw.integers(5, 15))
 
@@ -130,7 +130,7 @@ def evaluating_inside(place: Place) -> Iterator[None]:
 
 
 @sin("step times rounded to milliseconds", "V51")
-def rounding(place: Place) -> Iterator[None]:
+def rounding(place: SinPlace) -> Iterator[None]:
     """Gross: to milliseconds. Subtle: to tenths of one, and only the steps whose seconds count."""
     unit = MS if place.gross else MS // 10
 

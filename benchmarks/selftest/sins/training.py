@@ -14,7 +14,7 @@ import backends.reference.session
 from backends.reference.layers import BatchNorm, Variable
 from backends.reference.optimizers import Updates
 from benchmarks.selftest.arms import ArmSession, second_arm
-from benchmarks.selftest.sin import Place, sin
+from benchmarks.selftest.sin import SinPlace, sin
 from harness.contract import BUFFERS
 from harness.data.feed import Batch
 from harness.schedule import factors
@@ -25,7 +25,7 @@ class Chosen(ArmSession):
     """Misbehaves on one step, or on all."""
 
     made = -1
-    place: Place
+    place: SinPlace
     step_chosen = 0
 
     def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
@@ -39,7 +39,7 @@ class Chosen(ArmSession):
         """After a step."""
 
 
-def _nudge(place: Place, variables: list[Variable]) -> None:
+def _nudge(place: SinPlace, variables: list[Variable]) -> None:
     """Gross: all of them by a thousandth. Subtle: one element of one of them, to the next number."""
     if place.gross:
         for variable in variables:
@@ -51,7 +51,7 @@ def _nudge(place: Place, variables: list[Variable]) -> None:
 
 
 @sin("frozen weight moved", "V09")
-def frozen_weight(at: Place) -> Iterator[None]:
+def frozen_weight(at: SinPlace) -> Iterator[None]:
     """Gross: all frozen weights, in every step. Subtle: one element by its last bit, once."""
 
     class Moving(Chosen):
@@ -66,7 +66,7 @@ def frozen_weight(at: Place) -> Iterator[None]:
 
 
 @sin("frozen batch-norm statistic moved", "V09")
-def frozen_statistic(at: Place) -> Iterator[None]:
+def frozen_statistic(at: SinPlace) -> Iterator[None]:
     """Gross: as torch does it, which leaves batch norm in training mode. Subtle: one element by its last bit, once."""
 
     class Moving(Chosen):
@@ -89,7 +89,7 @@ def frozen_statistic(at: Place) -> Iterator[None]:
 
 
 @sin("unfrozen weight not moved", "V14")
-def unmoved(at: Place) -> Iterator[None]:
+def unmoved(at: SinPlace) -> Iterator[None]:
     """Gross: the whole backbone is held back. Subtle: one tensor."""
 
     class Holding(Chosen):
@@ -111,7 +111,7 @@ def unmoved(at: Place) -> Iterator[None]:
 
 
 @sin("learning-rate ratio ignored", "V22", certified=True)
-def ignored_ratio(at: Place) -> Iterator[None]:
+def ignored_ratio(at: SinPlace) -> Iterator[None]:
     """Gross: the backbone trains at the head's rate. Subtle: at a rate that is off by a fiftieth."""
 
     class Equal(ArmSession):
@@ -124,7 +124,7 @@ def ignored_ratio(at: Place) -> Iterator[None]:
 
 
 @sin("schedule off by one", "V21", certified=True)
-def shifted_schedule(at: Place) -> Iterator[None]:
+def shifted_schedule(at: SinPlace) -> Iterator[None]:
     """Gross: it begins three steps late. Subtle: one step."""
     late = 3 if at.gross else 1
 
@@ -155,7 +155,7 @@ def _with_updates(change: Callable[[ArmSession, Stage, Updates | None], None]) -
 
 
 @sin("optimizer state kept across stages", "V17")
-def kept_state(at: Place) -> Iterator[None]:
+def kept_state(at: SinPlace) -> Iterator[None]:
     """Gross: all that both stages train keeps its momentum. Subtle: one tensor keeps a thousandth of it."""
 
     def keep(session: ArmSession, stage: Stage, before: Updates | None) -> None:
@@ -172,7 +172,7 @@ def kept_state(at: Place) -> Iterator[None]:
 
 
 @sin("decay on frozen tensors", "V15")
-def decayed(at: Place) -> Iterator[None]:
+def decayed(at: SinPlace) -> Iterator[None]:
     """Gross: the optimizer is given every parameter. Subtle: one frozen tensor among those that train."""
 
     def give(session: ArmSession, stage: Stage, before: Updates | None) -> None:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from backends.reference.layers import Conv, Linear
 from benchmarks.selftest.arms import ArmSession, second_arm
-from benchmarks.selftest.machine import Machine
-from benchmarks.selftest.sin import Place, sin
+from benchmarks.selftest.machine import SimulatedMachine
+from benchmarks.selftest.sin import SinPlace, sin
 from harness.contract import Model
 from harness.data.feed import Batch
 from harness.spec import Case, Stage
@@ -23,7 +23,7 @@ STEPS = 36
 
 
 @sin("two forwards per step", "V07")
-def two_forwards(place: Place) -> Iterator[None]:
+def two_forwards(place: SinPlace) -> Iterator[None]:
     """Gross: in every step. Subtle: in one."""
     chosen = int(place.draw.integers(STEPS))
 
@@ -41,7 +41,7 @@ def two_forwards(place: Place) -> Iterator[None]:
 
 
 @sin("a missing update", "V07")
-def missing_update(place: Place) -> Iterator[None]:
+def missing_update(place: SinPlace) -> Iterator[None]:
     """Gross: every second one. Subtle: one."""
     chosen = int(place.draw.integers(STEPS))
 
@@ -58,7 +58,7 @@ def missing_update(place: Place) -> Iterator[None]:
 
 
 @sin("batch shrunk", "V45")
-def shrunk(place: Place) -> Iterator[None]:
+def shrunk(place: SinPlace) -> Iterator[None]:
     """Gross: to a half. Subtle: by one sample in one step."""
     chosen = int(place.draw.integers(STEPS))
 
@@ -77,11 +77,11 @@ def shrunk(place: Place) -> Iterator[None]:
 
 
 @sin("precision not what was declared", "V32")
-def other_precision(place: Place) -> Iterator[None]:
+def other_precision(place: SinPlace) -> Iterator[None]:
     """Gross: float64, and it says so. Subtle: operands cut to TF32's eleven bits, while everything says float32."""
 
     class Wide(ArmSession):
-        def __init__(self, case: Case, model: Model, classes: int, machine: Machine) -> None:
+        def __init__(self, case: Case, model: Model, classes: int, machine: SimulatedMachine) -> None:
             super().__init__(case, model, classes, machine, np.float64)
 
     def cut(array: NDArray[Any]) -> NDArray[Any]:

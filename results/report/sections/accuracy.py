@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from results.report.drawing import Look, finish, kept
-from results.report.page_data import Shown
+from results.report.page_data import ShownCase
 from results.report.panels import Panel, panels
 from results.report.section import Chart, Section
 from results.tables.time_to_accuracy import sentences
@@ -24,7 +24,7 @@ RACED = 2000
 """Processes up to which it is worked out who leads when: that draws them anew hundreds of times."""
 
 
-def accuracy_section(frame: pd.DataFrame, shown: Sequence[Shown], scenarios: Look, arms: Look) -> Section:
+def accuracy_section(frame: pd.DataFrame, shown: Sequence[ShownCase], scenarios: Look, arms: Look) -> Section:
     """One overview per setting, and a panel of curves per model. `arms` is the look of models and backends."""
     judged = [case for case in shown if _placed(case)]
     settings = list(dict.fromkeys(case.setting for case in judged))
@@ -54,7 +54,7 @@ def accuracy_section(frame: pd.DataFrame, shown: Sequence[Shown], scenarios: Loo
     )
 
 
-def front(cases: Sequence[Shown]) -> list[Shown]:
+def front(cases: Sequence[ShownCase]) -> list[ShownCase]:
     """The cases that no other one beats in training time and accuracy both, fastest first."""
     order = sorted(cases, key=lambda case: (case.row["train_s"], -case.row["accuracy"]))
     best, found = -math.inf, []
@@ -65,11 +65,11 @@ def front(cases: Sequence[Shown]) -> list[Shown]:
     return found
 
 
-def _placed(case: Shown) -> bool:
+def _placed(case: ShownCase) -> bool:
     return math.isfinite(case.row["accuracy"]) and math.isfinite(case.row["train_s"])
 
 
-def arm(case: Shown) -> str:
+def arm(case: ShownCase) -> str:
     """The model and the backend of a case, in one name."""
     return f"{case.model} · {case.backend}"
 
@@ -85,7 +85,7 @@ def time_axis(seconds: Sequence[float], title: str) -> alt.X:
     return alt.X("seconds:Q", title=title, scale=scale)
 
 
-def _overview(number: int, cases: Sequence[Shown], scenarios: Look, arms: Look) -> Chart:
+def _overview(number: int, cases: Sequence[ShownCase], scenarios: Look, arms: Look) -> Chart:
     names = list(dict.fromkeys(case.scenario for case in cases))
     pairs = list(dict.fromkeys(arm(case) for case in cases))
     x = time_axis([case.row["train_s"] for case in cases], "training, s")
@@ -123,7 +123,7 @@ def _overview(number: int, cases: Sequence[Shown], scenarios: Look, arms: Look) 
     )
 
 
-def _point(case: Shown, on_front: bool) -> dict[str, Any]:
+def _point(case: ShownCase, on_front: bool) -> dict[str, Any]:
     row = case.row
     value = {name: row[name] for name in ("train_s", "accuracy")}
     bound = {f"{name}{end}": row[f"{name}{end}"] for name in value for end in ("_low", "_high")}
@@ -167,7 +167,7 @@ def _curves(panel: Panel, scenarios: Look, arms: Look) -> Chart:
     return finish(f"accuracy-{panel.number}", panel.title, about, chart, {"epochs": rows}, panel.facets)
 
 
-def _curve(case: Shown) -> Iterator[dict[str, Any]]:
+def _curve(case: ShownCase) -> Iterator[dict[str, Any]]:
     curves = [process.row["epoch_val_accuracy"] for process in case.processes]
     seconds = np.mean([np.cumsum(process.row["epoch_seconds"]) for process in case.processes], axis=0)
     for epoch, accuracies in enumerate(zip(*curves, strict=True)):

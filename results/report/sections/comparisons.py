@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 
 from results.report.drawing import finish, height_of
-from results.report.section import Chart, Grid, Row, Section
+from results.report.section import Chart, Grid, GridRow, Section
 from results.storage.comparison import Comparison, Finding
 from results.storage.rows import PairRow
 from results.tables.wording import plain
@@ -165,7 +165,7 @@ def _findings(verdicts: Sequence[Comparison]) -> Grid:
             again = "re-run" if finding in one.confirmation else "first"
             said = ("–",) * len(figures) if finding.note else figures
             verdict = f"{finding.verdict}{f' ({finding.note})' if finding.note else ''}"
-            rows.append(Row(tuple(map(plain, (one.label, finding.metric, again, verdict, *said)))))
+            rows.append(GridRow(tuple(map(plain, (one.label, finding.metric, again, verdict, *said)))))
     columns = ("case", "metric", "run", "verdict", "change", "95 % interval", "p", "p over all cases", "margin",
                "visible from", "replicates")  # fmt: skip
     return Grid("Every finding", columns, tuple(rows), words=4)
@@ -175,5 +175,5 @@ def _differing(verdicts: Sequence[Comparison]) -> Grid:
     rows = []
     for one in verdicts:
         arms = [plain(f"{arm.said}{f' at {arm.revision[:12]}' if arm.revision else ''}") for arm in one.arms]
-        rows += [Row((plain(one.label), *arms, plain(line))) for line in differences(one)]
+        rows += [GridRow((plain(one.label), *arms, plain(line))) for line in differences(one)]
     return Grid("What differs between the arms", ("case", "A", "B", "difference"), tuple(rows), words=4)

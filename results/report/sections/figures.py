@@ -9,9 +9,9 @@ from typing import Any
 import altair as alt
 
 from results.report.drawing import BAND, Look, finish, height_of, kept
-from results.report.page_data import Process, Shown
+from results.report.page_data import Process, ShownCase
 from results.report.panels import Panel, panels
-from results.report.section import Chart, Choice, Grid, Row, Section
+from results.report.section import Chart, Choice, Grid, GridRow, Section
 from results.report.thinning import evenly, said
 from results.tables.metric import METRICS, Metric
 
@@ -20,7 +20,7 @@ POINTS = 2000
 DRAWN = tuple(name for name in METRICS if name != "time_to_accuracy_s")
 
 
-def figures_section(shown: Sequence[Shown], backends: Look, points: int = POINTS) -> Section:
+def figures_section(shown: Sequence[ShownCase], backends: Look, points: int = POINTS) -> Section:
     """A panel per model, a row per scenario and backend; which metric is drawn is chosen on the page."""
     total = sum(len(case.processes) for case in shown)
     share = min(1.0, points / total) if total else 1.0
@@ -110,7 +110,7 @@ def _chart(
     )
 
 
-def _case(case: Shown, metrics: Sequence[Metric]) -> dict[str, Any]:
+def _case(case: ShownCase, metrics: Sequence[Metric]) -> dict[str, Any]:
     figures = {
         f"{metric.name}{end}": case.row[f"{metric.name}{end}"] * metric.scale
         for metric in metrics
@@ -119,7 +119,7 @@ def _case(case: Shown, metrics: Sequence[Metric]) -> dict[str, Any]:
     return {"backend": case.backend, "scenario": case.scenario, "runs": case.row["runs"], **figures}
 
 
-def _process(case: Shown, process: Process, metrics: Sequence[Metric]) -> dict[str, Any]:
+def _process(case: ShownCase, process: Process, metrics: Sequence[Metric]) -> dict[str, Any]:
     row = process.row
     return {
         "backend": case.backend,
@@ -130,10 +130,10 @@ def _process(case: Shown, process: Process, metrics: Sequence[Metric]) -> dict[s
     }
 
 
-def _grid(shown: Sequence[Shown], metrics: Sequence[Metric]) -> Grid:
+def _grid(shown: Sequence[ShownCase], metrics: Sequence[Metric]) -> Grid:
     columns = ("model", "backend", "scenario", *(f"{metric.title}, {metric.unit}" for metric in metrics), "runs")
     rows = tuple(
-        Row(
+        GridRow(
             (
                 case.model if not case.setting else f"{case.model} · {case.setting}", case.backend, case.scenario,
                 *(interval(case, metric) for metric in metrics), str(case.row["runs"]),
@@ -145,7 +145,7 @@ def _grid(shown: Sequence[Shown], metrics: Sequence[Metric]) -> Grid:
     return Grid("Every figure of every case, with its interval", columns, rows, words=3)
 
 
-def interval(case: Shown, metric: Metric) -> str:
+def interval(case: ShownCase, metric: Metric) -> str:
     """`182 (176–190)`; without the bounds that one run leaves open."""
     value, low, high = (case.row[f"{metric.name}{end}"] for end in ("", "_low", "_high"))
     bounds = f" ({metric.write(low)}–{metric.write(high)})" if not math.isnan(low) else ""

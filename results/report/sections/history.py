@@ -9,7 +9,7 @@ import altair as alt
 
 from results.report.drawing import finish, kept
 from results.report.page_data import Material
-from results.report.section import Chart, Choice, Facets, Grid, Row, Section
+from results.report.section import Chart, Choice, Facets, Grid, GridRow, Section
 from results.report.sections.figures import described
 from results.tables.metric import METRICS
 from results.tables.wording import plain
@@ -137,6 +137,6 @@ def _grid(followed: Sequence[Series]) -> Grid:
             latest = metric.write(segment.points[-1].value)
             cells = (one.label, one.machine, f"{metric.title}, {metric.unit}", segment.began,
                      told or segment.note or "none", latest, str(len(segment.points)))  # fmt: skip
-            rows.append(Row(tuple(map(plain, cells)), _facets(one.label)))
+            rows.append(GridRow(tuple(map(plain, cells)), _facets(one.label)))
     columns = ("case", "machine", "metric", "what began", "changes", "latest", "runs")
     return Grid("Every level that changed", columns, tuple(rows), words=5)

@@ -10,14 +10,14 @@ import numpy as np
 
 from harness.running.record import Epoch
 from results.report.drawing import Look, finish, kept
-from results.report.page_data import Process, Shown
+from results.report.page_data import Process, ShownCase
 from results.report.panels import Panel, panels
 from results.report.section import Chart, Section
 
 QUALITIES = {"loss": ("loss, nats", 1.0), "accuracy": ("accuracy, %", 100.0)}
 
 
-def learning_section(shown: Sequence[Shown], scenarios: Look) -> Section:
+def learning_section(shown: Sequence[ShownCase], scenarios: Look) -> Section:
     """Two charts per model and backend; means over the processes of a case, the band of validation over all of them."""
     trained = [case for case in shown if any(epochs(process) for process in case.processes)]
     charts = [_chart(panel, quality, scenarios) for panel in panels(trained, by_backend=True) for quality in QUALITIES]
@@ -66,7 +66,7 @@ def _chart(panel: Panel, quality: str, scenarios: Look) -> Chart:
     return finish(id, f"{panel.title}: {quality}", about, chart, {"epochs": rows}, panel.facets)
 
 
-def _curve(case: Shown, quality: str, scale: float) -> Iterator[dict[str, Any]]:
+def _curve(case: ShownCase, quality: str, scale: float) -> Iterator[dict[str, Any]]:
     curves = [epochs(process) for process in case.processes]
     for split, short in (("training", "train"), ("validation", "val")):
         for number, own in enumerate(zip(*curves, strict=True), 1):

@@ -14,7 +14,7 @@ from results.report.drawing import INK, finish
 from results.report.page_data import Material
 from results.report.pictures import FindPixels, Picture, chosen, pictures
 from results.report.predictions import Answered, JudgedImages, arms_of, judged_images, read_predictions
-from results.report.section import Chart, Choice, Grid, Row, Section
+from results.report.section import Chart, Choice, Grid, GridRow, Section
 from results.report.thinning import evenly
 
 CLASSES = 40
@@ -166,7 +166,7 @@ def _grid(answered: Sequence[Answered]) -> Grid:
         right = sum(cell["images"] for cell in cells if cell["kind"] == "right")
         total = sum(cell["images"] for cell in cells)
         case = one.case
-        rows.append(Row((case.name, often, f"{right}", f"{total}", f"{len(one.all)}"), case.facets))
+        rows.append(GridRow((case.name, often, f"{right}", f"{total}", f"{len(one.all)}"), case.facets))
     columns = ("case", "most frequent confusions (label as prediction, images)", "right", "judged", "processes")
     return Grid("Confusions of every case, its processes together", columns, tuple(rows), words=2)
 

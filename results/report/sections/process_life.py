@@ -10,9 +10,9 @@ import altair as alt
 import numpy as np
 
 from results.report.drawing import Look, finish, height_of, kept, look
-from results.report.page_data import Shown
+from results.report.page_data import ShownCase
 from results.report.panels import Panel, panels
-from results.report.section import Chart, Grid, Row, Section
+from results.report.section import Chart, Grid, GridRow, Section
 
 GATHERED = MappingProxyType({
     "start": "start", "open files": "start", "import": "start", "build": "start", "load": "start", "setup": "start",
@@ -24,7 +24,7 @@ ORDER = ("start", "feed", "transfer", "first step")
 LAST = ("evaluation", "audit and other")
 
 
-def wall_section(shown: Sequence[Shown]) -> Section:
+def wall_section(shown: Sequence[ShownCase]) -> Section:
     """Stacked bars of the parts of the wall time, which do not overlap and add up."""
     known = [case for case in shown if any(process.record.wall_s for process in case.processes)]
     if not known:
@@ -44,7 +44,7 @@ def wall_section(shown: Sequence[Shown]) -> Section:
     )
 
 
-def parts(case: Shown) -> dict[str, float]:
+def parts(case: ShownCase) -> dict[str, float]:
     """Seconds by part as drawn, mean over the processes."""
     found: dict[str, float] = {}
     for process in case.processes:
@@ -91,18 +91,18 @@ def _stacked(
     )
 
 
-def _grid(known: Sequence[Shown]) -> Grid:
+def _grid(known: Sequence[ShownCase]) -> Grid:
     names = list(dict.fromkeys(name for case in known for p in case.processes for name in p.record.wall_s))
     rows = []
     for case in known:
         means = [np.mean([process.record.wall_s.get(name, 0.0) for process in case.processes]) for name in names]
         total = sum(float(mean) for mean in means)
         cells = (*(f"{mean:.2f}" for mean in means), f"{total:.2f}")
-        rows.append(Row((case.model, case.backend, case.scenario, *cells), case.facets))
+        rows.append(GridRow((case.model, case.backend, case.scenario, *cells), case.facets))
     return Grid("Every part in seconds", ("model", "backend", "scenario", *names, "together"), tuple(rows), words=3)
 
 
-def memory_section(shown: Sequence[Shown]) -> Section:
+def memory_section(shown: Sequence[ShownCase]) -> Section:
     """Stacked bars: what the framework alone took, and what came on top of it until the peak."""
     known = [case for case in shown if any(process.record.memory for process in case.processes)]
     if not known:
@@ -127,7 +127,7 @@ def memory_section(shown: Sequence[Shown]) -> Section:
 FRAMEWORK, REST = "before the model", "model and training"
 
 
-def _memory(case: Shown) -> list[dict[str, Any]]:
+def _memory(case: ShownCase) -> list[dict[str, Any]]:
     said = [process.record.memory for process in case.processes if process.record.memory]
     framework = float(np.mean([memory.framework for memory in said])) / 1e6
     peak = float(np.mean([memory.process_peak for memory in said])) / 1e6

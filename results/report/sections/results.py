@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from results.report.page_data import Material
-from results.report.section import Grid, Row, Section
+from results.report.section import Grid, GridRow, Section
 from results.tables.answer import answers, paragraphs
 from results.tables.render import with_models
 from results.tables.sheet import Block, Sheet
@@ -16,7 +16,7 @@ def table_section(material: Material) -> Section:
         return Section(id="table", title="All cases", notes=("There is no record to tabulate.",))
     grids = [_grid(sheet, sheet.block, material)] if sheet.block else []
     if sheet.problems:
-        rows = tuple(Row((p.status, p.case, p.reason, str(p.runs))) for p in sheet.problems)
+        rows = tuple(GridRow((p.status, p.case, p.reason, str(p.runs))) for p in sheet.problems)
         columns = ("status", "case", "reason", "runs")
         grids.append(Grid("Skipped or failed", columns, rows, words=3, folded=False))
     return Section(
@@ -32,7 +32,7 @@ def _grid(sheet: Sheet, block: Block, material: Material) -> Grid:
     columns, rows = with_models(block)
     words = next((n for n, column in enumerate(columns) if column.figures), len(columns))
     shown = (material.shown[place] for place in sheet.places)
-    cells = tuple(Row(row, case.facets) for row, case in zip(rows, shown, strict=True))
+    cells = tuple(GridRow(row, case.facets) for row, case in zip(rows, shown, strict=True))
     return Grid("Figures", tuple(column.title.replace("\n", " ") for column in columns), cells, words, folded=False)
 
 

@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 
 from results.report.drawing import SHAPES, finish, height_of, kept
-from results.report.page_data import Process, Shown
+from results.report.page_data import Process, ShownCase
 from results.report.panels import Panel, panels
 from results.report.section import Chart, Choice, Section
 from results.report.thinning import peaks
@@ -21,7 +21,7 @@ ALL = 20_000
 """Steps that are drawn over all cases."""
 
 
-def steps_section(shown: Sequence[Shown], points: int = ALL) -> Section:
+def steps_section(shown: Sequence[ShownCase], points: int = ALL) -> Section:
     """A strip per case, of the process with the lowest seed, and the points of up to three processes of one case."""
     timed = [case for case in shown if any(len(process.step_us) for process in case.processes)]
     if not timed:
@@ -79,7 +79,7 @@ def _usual(process: Process) -> list[float]:
     return found
 
 
-def _first(case: Shown) -> Process:
+def _first(case: ShownCase) -> Process:
     return min((process for process in case.processes if len(process.step_us)), key=lambda process: process.row["seed"])
 
 
@@ -110,7 +110,7 @@ def _strips(panel: Panel, limit: int) -> Chart:
     )
 
 
-def _points(timed: Sequence[Shown], limit: int) -> Chart:
+def _points(timed: Sequence[ShownCase], limit: int) -> Chart:
     rows = [
         {"case": str(case.number), "run": process.row["run"], "seed": process.row["seed"], **step}
         for case in timed

@@ -12,9 +12,9 @@ from scipy import stats
 
 from results import statistics
 from results.report.drawing import Look, finish, kept
-from results.report.page_data import Process, Shown
+from results.report.page_data import Process, ShownCase
 from results.report.panels import Panel, panels
-from results.report.section import Chart, Choice, Grid, Row, Section
+from results.report.section import Chart, Choice, Grid, GridRow, Section
 from results.report.sections.accuracy import time_axis, widely
 from results.tables.metric import METRICS
 from results.tables.time_to_accuracy import time_to_target
@@ -25,7 +25,7 @@ DRAWN = 60
 """Steps of a curve that are drawn. Of a curve with more, these are evenly chosen, the first and the last among them."""
 
 
-def target_section(shown: Sequence[Shown], scenarios: Look, arms: Look) -> Section:
+def target_section(shown: Sequence[ShownCase], scenarios: Look, arms: Look) -> Section:
     """A curve per scenario and backend: the share of runs that reached the target. The target is chosen on the page."""
     trained = [case for case in shown if any(len(process.row["epoch_seconds"]) for process in case.processes)]
     processes = [process for case in trained for process in case.processes]
@@ -92,7 +92,7 @@ def _ends(process: Process, targets: Sequence[float]) -> Iterator[float]:
     yield from (seconds for target in targets if math.isfinite(seconds := reached(target, process)))
 
 
-def _curve(case: Shown, target: float, start: float) -> Iterator[dict[str, Any]]:
+def _curve(case: ShownCase, target: float, start: float) -> Iterator[dict[str, Any]]:
     """The steps of 1 - S, from `start` to the end of the longest run."""
     times = [reached(target, process) for process in case.processes]
     there = [seconds for seconds in times if math.isfinite(seconds)]
@@ -109,7 +109,7 @@ def _curve(case: Shown, target: float, start: float) -> Iterator[dict[str, Any]]
         }  # fmt: skip
 
 
-def _grid(trained: Sequence[Shown], targets: Sequence[float]) -> Grid:
+def _grid(trained: Sequence[ShownCase], targets: Sequence[float]) -> Grid:
     accuracy = METRICS["accuracy"]
     columns = ("model", "backend", "scenario", *(f"s to {accuracy.write(target)} %" for target in targets))
     rows = []
@@ -122,7 +122,7 @@ def _grid(trained: Sequence[Shown], targets: Sequence[float]) -> Grid:
             known = math.isfinite(found.low) or math.isfinite(found.high)
             bounds = f" ({_seconds(found.low)}–{_seconds(found.high)})" if known else ""
             cells.append(f"{_seconds(found.seconds)}{bounds}, {found.reached}/{found.runs}")
-        rows.append(Row((case.model, case.backend, case.scenario, *cells), case.facets))
+        rows.append(GridRow((case.model, case.backend, case.scenario, *cells), case.facets))
     caption = "Seconds until half of the runs reached it (95 % interval), and how many did"
     return Grid(caption, columns, tuple(rows), words=3)
 

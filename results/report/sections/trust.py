@@ -10,8 +10,8 @@ from harness.running.record import Record
 from harness.spec import Stage
 from results.certificates.certificate import Certificate
 from results.report.environments import downloads, environments, repeated
-from results.report.page_data import Material, Shown
-from results.report.section import Grid, Row, Section
+from results.report.page_data import Material, ShownCase
+from results.report.section import Grid, GridRow, Section
 from results.tables.wording import plain
 
 
@@ -59,7 +59,7 @@ def _certificates(material: Material) -> Grid | None:
                 f"P{level}" if level >= 0 else "not even P0", str(len(one.checks)), "; ".join(failed[:3]) or "none",
                 one.made[:10], one.sha256[:8],
             )  # fmt: skip
-            rows.append(Row(tuple(map(plain, cells)), {"model": plain(one.model), "scenario": plain(scenario)}))
+            rows.append(GridRow(tuple(map(plain, cells)), {"model": plain(one.model), "scenario": plain(scenario)}))
     columns = ("model", "backends", "scenario", "precision", "proved", "checks", "not passed", "made", "digest")
     return Grid("Certificates", columns, tuple(rows), words=9, folded=False) if rows else None
 
@@ -76,17 +76,17 @@ def _lacking(material: Material) -> Iterator[str]:
         yield f"Nobody looked everywhere {'; '.join(map(plain, unchecked))}."
 
 
-def _records(case: Shown) -> list[Record]:
+def _records(case: ShownCase) -> list[Record]:
     return [process.record for process in case.processes]
 
 
-def _recipes(shown: Sequence[Shown]) -> Grid:
+def _recipes(shown: Sequence[ShownCase]) -> Grid:
     rows = []
     for case in shown:
         scenario = case.processes[0].record.case.scenario
         for number, stage in enumerate(scenario.stages, 1):
             where = f"{number} of {len(scenario.stages)}"
-            rows.append(Row((case.name, where, scenario.start, *_stage(stage)), case.facets))
+            rows.append(GridRow((case.name, where, scenario.start, *_stage(stage)), case.facets))
     columns = ("case", "stage", "starts from", "epochs", "batch", "head lr", "backbone lr", "frozen", "norm",
                "optimizer", "schedule", "decay", "smoothing", "keeps")  # fmt: skip
     return Grid("What each case does", columns, tuple(rows), words=14)
@@ -102,7 +102,7 @@ def _stage(stage: Stage) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _audits(shown: Sequence[Shown]) -> Grid:
+def _audits(shown: Sequence[ShownCase]) -> Grid:
     rows = []
     for case in shown:
         record = _records(case)[0]
@@ -113,13 +113,13 @@ def _audits(shown: Sequence[Shown]) -> Grid:
                 f"{parameters.frozen}", f"{buffers.moved} of {buffers.total}", f"{stage.trainable_parameters}",
                 "; ".join(map(plain, audit.breaches)) or "none", record.load.sentence() if record.load else "–",
             )  # fmt: skip
-            rows.append(Row(cells, case.facets))
+            rows.append(GridRow(cells, case.facets))
     columns = ("case", "stage", "parameters moved", "frozen", "statistics moved", "trained values", "breaches",
                "checkpoint")  # fmt: skip
     return Grid("Audits: what moved, against what was declared (first process)", columns, tuple(rows), words=8)
 
 
-def _effective(shown: Sequence[Shown]) -> Grid:
+def _effective(shown: Sequence[ShownCase]) -> Grid:
     rows = []
     for case in shown:
         record = _records(case)[0]
@@ -130,12 +130,12 @@ def _effective(shown: Sequence[Shown]) -> Grid:
         settings = "; ".join(f"{name} {value}" for name, value in ran.settings.items())
         device = f"{ran.device} ({plain(ran.device_name)})"
         cells = (case.name, device, ran.precision, kept, ran.layout, ran.compile, str(ran.threads), plain(settings))
-        rows.append(Row(cells, case.facets))
+        rows.append(GridRow(cells, case.facets))
     columns = ("case", "device", "precision", "bits kept", "layout", "compile", "threads", "settings")
     return Grid("What really ran, read back from the framework (first process)", columns, tuple(rows), words=8)
 
 
-def _sensors(shown: Sequence[Shown]) -> Grid:
+def _sensors(shown: Sequence[ShownCase]) -> Grid:
     rows = []
     for case in shown:
         watched = [record.sensors for record in _records(case) if record.sensors]
@@ -153,6 +153,6 @@ def _sensors(shown: Sequence[Shown]) -> Grid:
             f"{min(clocks):.0f}–{max(clocks):.0f}" if clocks else "–",
             str(len(watched)),
         )
-        rows.append(Row(cells, case.facets))
+        rows.append(GridRow(cells, case.facets))
     columns = ("case", "CPU ÷ wall, median", "switches, most", "stolen, most", "pressure, most", "MHz", "processes")
     return Grid("How undisturbed the processes were", columns, tuple(rows), words=1)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.datasets.named import prepare
 from benchmarks.datasets.prepare import prepare_folder
-from benchmarks.datasets.writing import Prepared
+from benchmarks.datasets.writing import PreparedDataset
 from harness.data.dataset import content_digest, open_dataset
 from harness.data.decode import decode
 from harness.errors import Refused
@@ -32,7 +32,7 @@ def made(folder: Path, train: int = 6, val: int = 3) -> Path:
     return folder
 
 
-def prepared(folder: Path, cache: Path, **changes: object) -> Prepared:
+def prepared(folder: Path, cache: Path, **changes: object) -> PreparedDataset:
     settings = {"name": "made", "image_size": 28, "cache": cache} | changes
     return prepare_folder(folder, **settings)  # type: ignore[arg-type]
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 import results
 from benchmarks.inspecting.verify import verify
 from harness.running.record import Quality
-from results.storage.comparison import ArmFacts, Comparison
+from results.storage.comparison import Comparison, SideFacts
 from results.storage.rows import Pair
 from results.storage.run_files import open_run
 from results.tables.render import render
@@ -50,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for record in records:
                 run.append_of_arm(record, "c1", arm)
         findings = (of_time(pairs[:15], 0.03), *of_memory(pairs), of_accuracy(*arms))
-        facts = ArmFacts(name="A", said="here"), ArmFacts(name="B", said="here")
+        facts = SideFacts(name="A", said="here"), SideFacts(name="B", said="here")
         whole = Comparison(comparison="c1", label="a case", arms=facts, findings=findings, verdict="inconclusive",
                            confirmation=(of_time(again, 0.03),))  # fmt: skip
         other = replace(whole, comparison="c2", findings=(), confirmation=())

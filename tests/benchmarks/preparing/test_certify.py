@@ -13,20 +13,20 @@ from msgspec.structs import replace
 
 from backends.reference import network, probe, session
 from backends.reference.layers import BatchNorm
-from backends.reference.network import Network
+from backends.reference.network import ReferenceNetwork
 from backends.reference.optimizers import Updates
 from backends.reference.probe import ReferenceProbe
 from backends.reference.session import ReferenceSession
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.choosing.selection import Selection, expand
-from benchmarks.preparing.certify import Prepared, Request, arm_of, prepare
+from benchmarks.preparing.certify import PreparedRequest, Request, arm_of, prepare
 from harness.certifying import conventions, questions
 from harness.certifying.questions import rehearse
 from harness.data import feed
 from harness.data.checkpoint import Normalisation
 from harness.spec import Job, Precision
 from results.certificates.certificate import Check
-from results.certificates.evidence import Answers, Pair, open_answers
+from results.certificates.evidence import ArmEvidence, EvidencePair, open_answers
 from results.certificates.proof import prove
 
 SCENARIOS = ("full", "two-stage")
@@ -34,7 +34,7 @@ Change = Callable[[pytest.MonkeyPatch], None]
 
 
 @pytest.fixture(scope="module")
-def prepared() -> Prepared:
+def prepared() -> PreparedRequest:
     catalogue = read_catalogue()
     selection = Selection(
         backend=("reference",), model=("tiny-cnn",), scenario=SCENARIOS, head=("mlp",), recipe="embedded"
@@ -44,11 +44,11 @@ def prepared() -> Prepared:
 
 
 @pytest.fixture(scope="module")
-def clean(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> tuple[Answers, Answers]:
+def clean(prepared: PreparedRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ArmEvidence, ArmEvidence]:
     return answer(prepared.arms[0], tmp_path_factory.mktemp("clean"))
 
 
-def answer(jobs: list[Job], folder: Path, *, priced: bool = True) -> tuple[Answers, Answers]:
+def answer(jobs: list[Job], folder: Path, *, priced: bool = True) -> tuple[ArmEvidence, ArmEvidence]:
     """One arm in float64 and in float32, without a process of its own."""
     found = []
     precision: Precision
@@ -60,13 +60,15 @@ def answer(jobs: list[Job], folder: Path, *, priced: bool = True) -> tuple[Answe
     return found[0], found[1]
 
 
-def checks(one: tuple[Answers, Answers], other: tuple[Answers, Answers], prepared: Prepared) -> list[Check]:
-    pair = Pair((one[0], other[0]), (one[1], other[1]))
+def checks(
+    one: tuple[ArmEvidence, ArmEvidence], other: tuple[ArmEvidence, ArmEvidence], prepared: PreparedRequest
+) -> list[Check]:
+    pair = EvidencePair((one[0], other[0]), (one[1], other[1]))
     return prove(pair, [job.case.scenario for job in prepared.arms[0]])
 
 
 def test_a_network_is_equal_to_itself_up_to_the_last_level(
-    clean: tuple[Answers, Answers], prepared: Prepared, tmp_path: Path
+    clean: tuple[ArmEvidence, ArmEvidence], prepared: PreparedRequest, tmp_path: Path
 ) -> None:
     found = checks(clean, answer(prepared.arms[1], tmp_path), prepared)
     assert [check for check in found if not check.passed] == []
@@ -83,12 +85,12 @@ def epsilon(patch: pytest.MonkeyPatch) -> None:
 
 
 def momentum(patch: pytest.MonkeyPatch) -> None:
-    declare = Network.declare
+    declare = ReferenceNetwork.declare
 
-    def other(self: Network, stage: Any, seed: int) -> Any:
+    def other(self: ReferenceNetwork, stage: Any, seed: int) -> Any:
         return declare(self, replace(stage, bn_momentum=stage.bn_momentum * 1.01), seed)
 
-    patch.setattr(Network, "declare", other)
+    patch.setattr(ReferenceNetwork, "declare", other)
 
 
 def through_the_map(patch: pytest.MonkeyPatch, turn: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
@@ -148,7 +150,7 @@ def schedule_off_by_one(patch: pytest.MonkeyPatch) -> None:
 
 
 def dropout_left_on(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Network, "drop_nothing", lambda self: None)
+    patch.setattr(ReferenceNetwork, "drop_nothing", lambda self: None)
 
 
 def normalisation(patch: pytest.MonkeyPatch) -> None:
@@ -200,8 +202,8 @@ def test_each_seeded_difference_fails_at_the_level_that_sees_it_and_names_the_pl
     change: Change,
     level: int,
     place: str,
-    clean: tuple[Answers, Answers],
-    prepared: Prepared,
+    clean: tuple[ArmEvidence, ArmEvidence],
+    prepared: PreparedRequest,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -214,7 +216,7 @@ def test_each_seeded_difference_fails_at_the_level_that_sees_it_and_names_the_pl
 
 
 def test_stand_ins_are_named_and_have_a_cost(
-    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    prepared: PreparedRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     effective = ReferenceSession.effective
     monkeypatch.setattr(ReferenceProbe, "stand_ins", lambda self: {"numpy.mean": "reference.mean"})
@@ -235,7 +237,7 @@ def test_stand_ins_are_named_and_have_a_cost(
 
 
 def test_what_is_replaced_in_float64_alone_is_named_apart(
-    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    prepared: PreparedRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def stand_ins(asked: ReferenceProbe) -> dict[str, str]:
         wide = {"numpy.var": "reference.var"} if asked._session._case.precision == "fp64" else {}

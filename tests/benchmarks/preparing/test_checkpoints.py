@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.datasets.cache import ENVIRONMENT
-from benchmarks.preparing.checkpoints import Found, find_checkpoint, parse_normalisation
+from benchmarks.preparing.checkpoints import FoundCheckpoint, find_checkpoint, parse_normalisation
 from harness.data.checkpoint import NORMALISATIONS, read_checkpoint, read_meta
 from harness.errors import Declined, Refused
 from tests.benchmarks.commanding import EXAMPLES
@@ -26,7 +26,9 @@ def catalogue() -> Catalogue:
     return read_catalogue()
 
 
-def find(source: Path | str, catalogue: Catalogue, normalise: str | None = None, model: str = "tiny-cnn") -> Found:
+def find(
+    source: Path | str, catalogue: Catalogue, normalise: str | None = None, model: str = "tiny-cnn"
+) -> FoundCheckpoint:
     def no_source() -> tuple[str, str]:
         raise AssertionError("nobody asked for the embedded task")
 
@@ -35,7 +37,7 @@ def find(source: Path | str, catalogue: Catalogue, normalise: str | None = None,
 
 def test_a_neutral_file_is_taken_where_it_lies(catalogue: Catalogue, tmp_path: Path) -> None:
     path = write_tiny(tmp_path / "mine.safetensors")
-    assert find(path, catalogue) == Found(path, read_meta(path).sha256, "mine.safetensors")
+    assert find(path, catalogue) == FoundCheckpoint(path, read_meta(path).sha256, "mine.safetensors")
 
 
 def test_a_neutral_file_of_another_model_is_refused_with_both_names(catalogue: Catalogue, tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ def test_a_files_content_decides_who_reads_it(catalogue: Catalogue, tmp_path: Pa
 @pytest.mark.parametrize("name", ["mine", "mine.SAFETENSORS", "mine.ckpt"])
 def test_a_neutral_file_of_any_name_is_one(catalogue: Catalogue, tmp_path: Path, name: str) -> None:
     path = write_tiny(tmp_path / "x.safetensors").rename(tmp_path / name)
-    assert find(path, catalogue) == Found(path, read_meta(path).sha256, name)
+    assert find(path, catalogue) == FoundCheckpoint(path, read_meta(path).sha256, name)
 
 
 def test_what_an_import_chose_goes_with_the_checkpoint(catalogue: Catalogue, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.datasets.cache import ENVIRONMENT, clear_cache
-from benchmarks.preparing.downloads import MIRROR, Wanted, fetch, mirrored, remember
+from benchmarks.preparing.downloads import MIRROR, WantedFile, fetch, mirrored, remember
 from harness.errors import Declined, Refused
 from tests.benchmarks.publisher import Publisher, publisher, sha256
 
@@ -28,8 +28,8 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Publishe
         yield found
 
 
-def wanted(**fields: Any) -> Wanted:
-    return Wanted(**{"what": "the net", "url": URL, "file_name": "net.bin", "record": "net.sha256.json", **fields})
+def wanted(**fields: Any) -> WantedFile:
+    return WantedFile(**{"what": "the net", "url": URL, "file_name": "net.bin", "record": "net.sha256.json", **fields})
 
 
 @pytest.mark.parametrize("digits", [8, 64])

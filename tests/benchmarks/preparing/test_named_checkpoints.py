@@ -20,7 +20,7 @@ from PIL import Image
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.datasets.cache import ENVIRONMENT, clear_cache
-from benchmarks.preparing.checkpoints import Found, find_checkpoint
+from benchmarks.preparing.checkpoints import FoundCheckpoint, find_checkpoint
 from benchmarks.preparing.downloads import MIRROR
 from harness.data.checkpoint import NORMALISATIONS, Published, read_checkpoint
 from harness.errors import Declined, Refused
@@ -55,7 +55,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Publishe
         yield found
 
 
-def find(model: str, catalogue: Catalogue | None = None, name: str = "imagenet") -> Found:
+def find(model: str, catalogue: Catalogue | None = None, name: str = "imagenet") -> FoundCheckpoint:
     def no_source() -> tuple[str, str]:
         raise AssertionError("nobody asked for the embedded task")
 

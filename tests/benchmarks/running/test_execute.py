@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks.datasets.writing import Prepared
+from benchmarks.datasets.writing import PreparedDataset
 from benchmarks.preparing.plan import Planned
 from benchmarks.running.execute import execute, exit_code
 from harness.process.machine import Machine
@@ -68,7 +68,7 @@ def started() -> Started:
 
 
 @pytest.fixture
-def run(tiny_dataset: Prepared, tmp_path: Path) -> Iterator[Callable[..., list[Record]]]:
+def run(tiny_dataset: PreparedDataset, tmp_path: Path) -> Iterator[Callable[..., list[Record]]]:
     """Executes cases of models that misbehave, or of tiny-cnn; stores them under `tmp_path / "results"`."""
     plugin = tmp_path / "misbehaving.py"
     plugin.write_text(MISBEHAVING)
@@ -81,7 +81,7 @@ def run(tiny_dataset: Prepared, tmp_path: Path) -> Iterator[Callable[..., list[R
         yield executed
 
 
-def planned(model: str, data: Prepared, plugin: Path, **case: Any) -> Planned:
+def planned(model: str, data: PreparedDataset, plugin: Path, **case: Any) -> Planned:
     from msgspec.structs import replace
 
     made = replace(tiny_case(data, **case), model=model)
@@ -136,7 +136,9 @@ def test_a_worker_killed_while_it_trains_is_a_killed_record(run: Callable[..., l
     assert (record.status, record.reason) == ("killed", "killed from outside (SIGKILL)")
 
 
-def test_a_case_that_cannot_run_here_is_skipped_without_a_process(tiny_dataset: Prepared, tmp_path: Path) -> None:
+def test_a_case_that_cannot_run_here_is_skipped_without_a_process(
+    tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
     plan = [Planned(tiny_case(tiny_dataset), None, "no GPU here")]
     with writer(tmp_path) as file:
         (record,) = execute(plan, file, MACHINE, 60, lambda event: None)
@@ -183,7 +185,7 @@ def test_no_scratch_folder_is_left(
     assert not list(scratch.iterdir())
 
 
-def test_a_disk_that_has_no_room_for_a_log_is_said_so(tiny_dataset: Prepared, tmp_path: Path) -> None:
+def test_a_disk_that_has_no_room_for_a_log_is_said_so(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
     wild = scenario(STAGE, start="checkpoint")
     case = tiny_case(tiny_dataset, scenario=wild)
     job = Job(case=case, dataset_path=str(tmp_path / "nowhere"))
@@ -213,7 +215,7 @@ def writer(folder: Path, machine: Machine = MACHINE) -> RunWriter:
     ],
 )
 def test_V50_the_exit_code_follows_from_the_statuses(
-    tiny_dataset: Prepared, statuses: list[Status], by_name: bool, code: int
+    tiny_dataset: PreparedDataset, statuses: list[Status], by_name: bool, code: int
 ) -> None:
     case = tiny_case(tiny_dataset)
     assert exit_code([Record(case=case, key="", version="", status=s) for s in statuses], by_name) == code

@@ -12,7 +12,7 @@ from benchmarks.choosing.selection import Selection, expand
 from benchmarks.commands.measuring.certify import announce
 from benchmarks.comparing.arms import drafts, read_arms
 from benchmarks.comparing.budget import Limits
-from benchmarks.comparing.cost import Cost, costs, total
+from benchmarks.comparing.cost import ExpectedCost, costs, total
 from benchmarks.preparing.certify import Request
 from benchmarks.running.forecast import expected_s, say_if_long
 from results.certificates.certificate import write_certificate
@@ -69,8 +69,8 @@ def test_all_pairs_without_a_second_measurement_take_one_time_and_the_budget_end
     (one,) = costs(cases, noise, tmp_path, CATALOGUE)
     assert one.least_s == one.most_s > 20 * 12 * 5.0
     (two,) = costs(cases, noise._replace(every_pair=False, confirm=True), tmp_path, CATALOGUE)
-    assert two == Cost(one.least_s / 2, one.most_s * 2)
-    assert total(cases, noise._replace(budget_s=60.0), tmp_path, CATALOGUE) == Cost(60.0, 60.0)
+    assert two == ExpectedCost(one.least_s / 2, one.most_s * 2)
+    assert total(cases, noise._replace(budget_s=60.0), tmp_path, CATALOGUE) == ExpectedCost(60.0, 60.0)
 
 
 def test_what_ran_here_before_is_expected_to_take_as_long_again(finished_copy: Path) -> None:

@@ -13,13 +13,13 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks.selftest import fixtures, running
-from benchmarks.selftest.bench import Bench, Experiment, Setting
+from benchmarks.selftest.bench import Bench, Experiment, ExperimentSetting
 from benchmarks.selftest.checks import ALONE, TABLES, ids, without
-from benchmarks.selftest.machine import MS, Machine, Pending
+from benchmarks.selftest.machine import MS, Pending, SimulatedMachine
 from benchmarks.selftest.report import lines, merged, score
-from benchmarks.selftest.running import Clean, Outcome, Trial, attempt
-from benchmarks.selftest.shims import SHIMS, Shown, show
-from benchmarks.selftest.sin import Place, Sin
+from benchmarks.selftest.running import Clean, SelftestOutcome, SinTrial, attempt
+from benchmarks.selftest.shims import SHIMS, ShimResult, show
+from benchmarks.selftest.sin import Sin, SinPlace
 from benchmarks.selftest.sins import SINS
 from harness.clock import Clock
 from results.rules import record_rules
@@ -67,12 +67,12 @@ def test_a_sin_is_found_wherever_it_is_planted(bench: Bench, name: str, seed: in
         assert trial.rule in ids(trial.said)
 
 
-def virtuous(place: Place) -> AbstractContextManager[None]:
+def virtuous(place: SinPlace) -> AbstractContextManager[None]:
     return nullcontext()
 
 
 def test_a_sin_that_nobody_notices_is_not_counted(bench: Bench) -> None:
-    trial = attempt(bench, Sin("none at all", "V09", Setting(), virtuous), True, (0,))
+    trial = attempt(bench, Sin("none at all", "V09", ExperimentSetting(), virtuous), True, (0,))
     assert trial.fault == "V09 does not notice it: nothing was said"
 
 
@@ -80,29 +80,31 @@ def test_a_rule_that_speaks_when_it_is_switched_off_is_not_counted(bench: Bench)
     """A sentence with its id comes from somewhere else than the rule."""
 
     @contextmanager
-    def said_elsewhere(place: Place) -> Iterator[None]:
+    def said_elsewhere(place: SinPlace) -> Iterator[None]:
         with patch("benchmarks.selftest.bench.unfollowed", lambda table, frame: ["all is lost (V99)"]):
             yield
 
-    trial = attempt(bench, Sin("a vacuous one", "V99", Setting(), said_elsewhere), True, (0,))
+    trial = attempt(bench, Sin("a vacuous one", "V99", ExperimentSetting(), said_elsewhere), True, (0,))
     assert trial.fault == "without V99 it is still noticed: ['all is lost (V99)']"
 
 
 def test_a_sin_that_something_without_a_rule_stops_is_not_counted(bench: Bench) -> None:
     @contextmanager
-    def broken(place: Place) -> Iterator[None]:
+    def broken(place: SinPlace) -> Iterator[None]:
         def fail(*arguments: Any) -> None:
             raise ValueError("no sin, a fault")
 
         with patch("harness.running.stage.Witness.epoch_begins", fail):
             yield
 
-    trial = attempt(bench, Sin("a fault", "V09", Setting(), broken), True, (0,))
+    trial = attempt(bench, Sin("a fault", "V09", ExperimentSetting(), broken), True, (0,))
     assert "V09 does not notice it: ['ValueError: no sin, a fault']" in trial.fault
 
 
-@pytest.mark.parametrize("setting", [Setting(asynchronous=True, seed=30), Setting(input="stream", head="mlp", seed=40)])
-def test_what_is_clean_is_not_spoken_against(bench: Bench, setting: Setting) -> None:
+@pytest.mark.parametrize(
+    "setting", [ExperimentSetting(asynchronous=True, seed=30), ExperimentSetting(input="stream", head="mlp", seed=40)]
+)
+def test_what_is_clean_is_not_spoken_against(bench: Bench, setting: ExperimentSetting) -> None:
     experiment = Experiment(setting)
     assert bench.judge(experiment) == []
     assert bench.judge(experiment, ["V09", "V40"]) == []
@@ -135,7 +137,7 @@ def test_every_rule_s_function_is_named_for_it() -> None:
 
 
 def test_V40_on_a_machine_whose_device_lags_behind_the_clock_recovers_the_truth() -> None:
-    machine = Machine(0, asynchronous=True)
+    machine = SimulatedMachine(0, asynchronous=True)
     clock = Clock(
         steps=200, batch_size=8, warmup_steps=3, sync=machine.wait, compile_events=lambda: 0,
         on_epoch_end=lambda epoch: None, now=machine.now,
@@ -149,14 +151,14 @@ def test_V40_on_a_machine_whose_device_lags_behind_the_clock_recovers_the_truth(
     assert clock.drained_ns == 0
 
 
-def trial(name: str, fault: str = "") -> Trial:
-    return Trial(name=name, rule="V09", magnitude="subtle", said="it moved (V09)", also=("V14",), fault=fault)
+def trial(name: str, fault: str = "") -> SinTrial:
+    return SinTrial(name=name, rule="V09", magnitude="subtle", said="it moved (V09)", also=("V14",), fault=fault)
 
 
 def test_the_score_counts_sins_whose_both_magnitudes_are_proved() -> None:
     clean = Clean(runs=50, said=())
-    one = Outcome(trials=(trial("b"), trial("b")), clean=clean)
-    other = Outcome(trials=(trial("a"), trial("a", "no")), clean=clean, shown=(shown(),))
+    one = SelftestOutcome(trials=(trial("b"), trial("b")), clean=clean)
+    other = SelftestOutcome(trials=(trial("a"), trial("a", "no")), clean=clean, shown=(shown(),))
     whole = merged([one, other], ["a", "b"])
     assert score(whole) == (1, 2)
     assert score(replace(whole, clean=Clean(runs=100, said=("a mark",)))) == (0, 2)
@@ -170,8 +172,8 @@ def test_the_score_counts_sins_whose_both_magnitudes_are_proved() -> None:
     assert text[-2:] == ["ok a shim: says 2; true is 1", "      here: no (V51)"]
 
 
-def shown(**changes: str) -> Shown:
-    return Shown(**{"name": "a shim", "naive": "2", "true": "1", "said": "no (V51)", **changes})
+def shown(**changes: str) -> ShimResult:
+    return ShimResult(**{"name": "a shim", "naive": "2", "true": "1", "said": "no (V51)", **changes})
 
 
 def test_a_shim_that_is_right_or_goes_unnoticed_does_not_hold() -> None:
@@ -181,7 +183,7 @@ def test_a_shim_that_is_right_or_goes_unnoticed_does_not_hold() -> None:
 
 
 def test_a_sin_that_gets_away_makes_the_command_end_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = [Outcome(trials=(trial(SINS[0].name, "nobody"),), clean=Clean(runs=1, said=()))]
+    parts = [SelftestOutcome(trials=(trial(SINS[0].name, "nobody"),), clean=Clean(runs=1, said=()))]
     monkeypatch.setattr("benchmarks.commands.inspecting.selftest.in_parts", lambda seed, on_event: parts)
     result = invoke("selftest", "--quiet")
     assert result.exit_code == 1
@@ -201,7 +203,7 @@ def test_well_known_arithmetic_gives_wrong_answers(bench: Bench) -> None:
 
 
 def test_clean_runs_differ_in_scenario_input_head_and_machine() -> None:
-    settings: list[Setting] = []
+    settings: list[ExperimentSetting] = []
 
     class Noting:
         def judge(self, experiment: Experiment) -> list[str]:

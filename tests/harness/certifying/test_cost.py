@@ -10,8 +10,8 @@ import pytest
 
 from backends.reference import MODELS, open_session
 from backends.reference.session import ReferenceSession
-from benchmarks.datasets.writing import Prepared
-from harness.certifying.answers import Cost
+from benchmarks.datasets.writing import PreparedDataset
+from harness.certifying.answers import StandInCost
 from harness.certifying.cost import EPOCHS, cost_of_stand_ins
 from harness.data.checkpoint import NORMALISATIONS
 from harness.data.dataset import open_dataset
@@ -38,7 +38,7 @@ class Watched(ReferenceSession):
         super().train(stage, feed, clock)
 
 
-def measured(data: Prepared, computed: list[bool], pause_s: float = 0.0) -> Cost:
+def measured(data: PreparedDataset, computed: list[bool], pause_s: float = 0.0) -> StandInCost:
     def ready(case: Case) -> Any:
         return Watched(case, computed, pause_s)
 
@@ -47,7 +47,7 @@ def measured(data: Prepared, computed: list[bool], pause_s: float = 0.0) -> Cost
     )
 
 
-def test_the_arms_take_turns_of_one_epoch_so_that_a_load_meets_both(tiny_dataset: Prepared) -> None:
+def test_the_arms_take_turns_of_one_epoch_so_that_a_load_meets_both(tiny_dataset: PreparedDataset) -> None:
     computed: list[bool] = []
     cost = measured(tiny_dataset, computed)
     turns = [(idiom, len(list(steps))) for idiom, steps in groupby(computed)]
@@ -56,7 +56,7 @@ def test_the_arms_take_turns_of_one_epoch_so_that_a_load_meets_both(tiny_dataset
     assert cost.epochs == EPOCHS and cost.scenario == "own"
 
 
-def test_a_stand_in_that_takes_longer_is_seen(tiny_dataset: Prepared) -> None:
+def test_a_stand_in_that_takes_longer_is_seen(tiny_dataset: PreparedDataset) -> None:
     quick, slow = measured(tiny_dataset, []), measured(tiny_dataset, [], pause_s=0.05)
     assert slow.stand_ins_s - slow.own_s == pytest.approx(0.05, abs=0.02)
     assert slow.ratio > 2 * quick.ratio
@@ -64,7 +64,7 @@ def test_a_stand_in_that_takes_longer_is_seen(tiny_dataset: Prepared) -> None:
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_an_arm_that_fails_does_not_keep_the_other_waiting(failing: bool, tiny_dataset: Prepared) -> None:
+def test_an_arm_that_fails_does_not_keep_the_other_waiting(failing: bool, tiny_dataset: PreparedDataset) -> None:
     def ready(case: Case) -> Any:
         if case.idiom == failing:
             raise MemoryError("of a test")

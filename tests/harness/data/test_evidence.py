@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.data.dataset import Split
-from harness.data.evidence import Delivered
+from harness.data.evidence import FeedEvidence
 from harness.data.feed import epoch_order, stage_seed
 from harness.spec import Case, Scenario
 
@@ -22,7 +22,7 @@ def digest(values: list[int]) -> str:
 
 
 def test_V24_V27_digests_are_of_ids_and_labels_in_the_order_they_came() -> None:
-    found = Delivered(split())
+    found = FeedEvidence(split())
     assert found.labels_sha256 is None
     found.note(np.array([8, 0]), np.array([2, 0], np.int32))
     found.note(np.array([16, 4]), np.array([1, 1]))
@@ -32,7 +32,7 @@ def test_V24_V27_digests_are_of_ids_and_labels_in_the_order_they_came() -> None:
 
 
 def test_V31_samples_are_counted_whether_fed_or_seen_natively() -> None:
-    found = Delivered(split())
+    found = FeedEvidence(split())
     found.note(np.array([8, 0]), np.array([2, 0]))
     found.saw(np.array([2, 2]))
     assert found.samples_seen == (0, 3)
@@ -42,7 +42,7 @@ def test_V31_samples_are_counted_whether_fed_or_seen_natively() -> None:
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
 def test_V26_colours_are_those_of_the_first_batch_in_either_layout(layout: str) -> None:
     images = np.random.default_rng(0).standard_normal((6, 4, 4, 3)).astype(np.float32) * np.array([1, 2, 3], np.float32)
-    found = Delivered(split())
+    found = FeedEvidence(split())
     given = images if layout == "nhwc" else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     found.picture(given, layout, whole=False)  # type: ignore[arg-type]
     found.picture(given + 1, layout, whole=False)  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ def test_V26_colours_are_those_of_the_first_batch_in_either_layout(layout: str) 
 
 
 def test_V28_pixels_are_digested_only_where_all_of_them_were_looked_at() -> None:
-    one, other = Delivered(split()), Delivered(split())
+    one, other = FeedEvidence(split()), FeedEvidence(split())
     images = np.zeros((2, 4, 4, 3), np.float32)
     one.picture(images, "nhwc", whole=False)
     assert one.pixels_sha256 is None

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from benchmarks.datasets.writing import Prepared
+from benchmarks.datasets.writing import PreparedDataset
 from harness.clock import TimeSource
 from harness.entry import TAKE_TURNS
 from harness.pairing.side_record import SideRecord
@@ -42,7 +42,7 @@ def answer(worker: Worker) -> SideRecord:
 
 
 @pytest.fixture
-def job(tiny_dataset: Prepared) -> Job:
+def job(tiny_dataset: PreparedDataset) -> Job:
     return Job(case=tiny_case(tiny_dataset), dataset_path=str(tiny_dataset.folder))
 
 

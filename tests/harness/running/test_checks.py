@@ -11,20 +11,20 @@ import pytest
 
 from backends.reference import MODELS, open_session
 from backends.reference.session import ReferenceSession
-from benchmarks.datasets.writing import Prepared
+from benchmarks.datasets.writing import PreparedDataset
 from harness.running.checks import v02_everything_loaded, v08_head_answers
 from tests.harness.cases import run_here, scenario, tiny_case
 
 IMAGES = np.random.default_rng(0).standard_normal((8, 32, 32, 3)).astype(np.float32)
 
 
-def session_for(data: Prepared, head: Literal["linear", "mlp"], classes: int = 3) -> ReferenceSession:
+def session_for(data: PreparedDataset, head: Literal["linear", "mlp"], classes: int = 3) -> ReferenceSession:
     made = open_session(tiny_case(data, head=head), MODELS["tiny-cnn"], classes)
     assert isinstance(made, ReferenceSession)
     return made
 
 
-def test_V02_what_was_loaded_is_what_is_there_tensor_by_tensor(tiny_dataset: Prepared) -> None:
+def test_V02_what_was_loaded_is_what_is_there_tensor_by_tensor(tiny_dataset: PreparedDataset) -> None:
     session = session_for(tiny_dataset, "linear")
     start = {tensor.name: tensor.array + np.float32(1) for tensor in session.state()}
     session.load(start)
@@ -36,7 +36,9 @@ def test_V02_what_was_loaded_is_what_is_there_tensor_by_tensor(tiny_dataset: Pre
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 @pytest.mark.parametrize("classes", [2, 3, 200])
-def test_V08_a_head_that_answers_passes(tiny_dataset: Prepared, head: Literal["linear", "mlp"], classes: int) -> None:
+def test_V08_a_head_that_answers_passes(
+    tiny_dataset: PreparedDataset, head: Literal["linear", "mlp"], classes: int
+) -> None:
     v08_head_answers(session_for(tiny_dataset, head, classes), tiny_case(tiny_dataset, head=head), classes, IMAGES)
 
 
@@ -54,7 +56,7 @@ def another(session: ReferenceSession) -> None:
     [(wider, "6 logits for 3 classes: head is a head in name only"), (another, "the logits do not follow it")],
 )
 def test_V08_a_head_in_name_only_is_found(
-    tiny_dataset: Prepared, change: Callable[[ReferenceSession], None], sentence: str
+    tiny_dataset: PreparedDataset, change: Callable[[ReferenceSession], None], sentence: str
 ) -> None:
     session = session_for(tiny_dataset, "linear")
     change(session)
@@ -62,12 +64,12 @@ def test_V08_a_head_in_name_only_is_found(
         v08_head_answers(session, tiny_case(tiny_dataset), 3, IMAGES)
 
 
-def test_V08_a_head_for_other_classes_is_found(tiny_dataset: Prepared) -> None:
+def test_V08_a_head_for_other_classes_is_found(tiny_dataset: PreparedDataset) -> None:
     with pytest.raises(RuntimeError, match=r"the head has 5 outputs for 3 classes \(V08\)"):
         v08_head_answers(session_for(tiny_dataset, "linear", 5), tiny_case(tiny_dataset), 3, IMAGES)
 
 
-def test_V08_asking_the_head_spoils_no_figure(tiny_dataset: Prepared, tmp_path: Path) -> None:
+def test_V08_asking_the_head_spoils_no_figure(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
     """Logits and the kept network are from before it was asked."""
     record = run_here(tiny_dataset, tiny_case(tiny_dataset), tmp_path, save_model=str(tmp_path))
     with np.load(tmp_path / "logits.npz") as arrays:
@@ -80,7 +82,7 @@ def test_V08_asking_the_head_spoils_no_figure(tiny_dataset: Prepared, tmp_path: 
     assert kept.arrays["head.weight"].any()
 
 
-def test_a_record_holds_the_evidence_that_rules_ask_for(tiny_dataset: Prepared) -> None:
+def test_a_record_holds_the_evidence_that_rules_ask_for(tiny_dataset: PreparedDataset) -> None:
     record = run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario(start="random")))
     (stage,) = record.stages
     assert record.images == {"train": 48, "val": 12, "test": 24}

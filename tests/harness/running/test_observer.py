@@ -12,7 +12,7 @@ from harness.contract import Session, Tensor
 from harness.data.checkpoint import NORMALISATIONS
 from harness.data.dataset import Split
 from harness.data.feed import Feed
-from harness.running.observer import Witness, Work
+from harness.running.observer import StageObserver, Work
 from harness.spec import Stage
 
 STAGE = Stage(epochs=2, head_lr=0.1, backbone_lr=0.1, frozen=1, batch_size=4)
@@ -49,8 +49,8 @@ class Watched:
             yield Tensor(name, np.array(count), "backbone", block, "counter")
 
 
-def witness(session: Any, of: Feed) -> Witness:
-    return Witness(cast(Session, session), STAGE, of)
+def witness(session: Any, of: Feed) -> StageObserver:
+    return StageObserver(cast(Session, session), STAGE, of)
 
 
 def test_V07_work_is_that_of_the_stage_and_inferences_those_inside_the_window() -> None:
@@ -64,7 +64,7 @@ def test_V07_work_is_that_of_the_stage_and_inferences_those_inside_the_window() 
     assert _whole(seen, session) == Work(forwards=4, backwards=4, updates=4, samples=16, inferences=1)
 
 
-def _whole(seen: Witness, session: Watched) -> Work | None:
+def _whole(seen: StageObserver, session: Watched) -> Work | None:
     for _ in range(2):
         list(seen.passing(session.state()))
     return seen.seen().work

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks.choosing.scenarios import RECIPES, SCENARIOS, find_scenario
-from benchmarks.datasets.writing import Prepared
+from benchmarks.datasets.writing import PreparedDataset
 from harness.clock import NotFinite
 from harness.data.checkpoint import read_checkpoint
 from harness.errors import Declined, Refused
@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def record(tiny_dataset: Prepared, checkpoint: str) -> Record:
+def record(tiny_dataset: PreparedDataset, checkpoint: str) -> Record:
     return run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario()), checkpoint_path=checkpoint)
 
 
@@ -39,7 +39,7 @@ def test_the_wall_parts_do_not_overlap_and_add_up(record: Record) -> None:
     assert sum(record.wall_s.values()) == pytest.approx(record.total_s, rel=1e-9)
 
 
-def test_the_wall_is_no_longer_than_the_time_that_passed(tiny_dataset: Prepared) -> None:
+def test_the_wall_is_no_longer_than_the_time_that_passed(tiny_dataset: PreparedDataset) -> None:
     before = time.time()
     found = run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario(STAGE, STAGE, start="random")))
     assert found.total_s < time.time() - before + 0.005
@@ -62,7 +62,7 @@ def test_every_step_and_every_epoch_is_in_the_record(record: Record) -> None:
     assert stage.losses[-1] < stage.losses[0]
 
 
-def test_accuracy_is_that_of_the_stored_logits(tiny_dataset: Prepared, checkpoint: str, tmp_path: Path) -> None:
+def test_accuracy_is_that_of_the_stored_logits(tiny_dataset: PreparedDataset, checkpoint: str, tmp_path: Path) -> None:
     found = run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario()), tmp_path, checkpoint_path=checkpoint)
     with np.load(tmp_path / "logits.npz", allow_pickle=False) as stored:
         assert stored["logits"].shape == (24, 3)
@@ -75,7 +75,7 @@ def test_accuracy_is_that_of_the_stored_logits(tiny_dataset: Prepared, checkpoin
     assert found.val.accuracy == found.stages[-1].epochs[-1].val_accuracy
 
 
-def test_the_record_says_what_ran(record: Record, tiny_dataset: Prepared) -> None:
+def test_the_record_says_what_ran(record: Record, tiny_dataset: PreparedDataset) -> None:
     assert (record.status, record.key, record.version) == ("ok", key(record.case), version(record.case))
     assert record.classes == tiny_dataset.meta.classes
     assert record.parameters == {"backbone": 6088, "head": 3 * 33, "buffers": 112}
@@ -89,7 +89,7 @@ def test_the_record_says_what_ran(record: Record, tiny_dataset: Prepared) -> Non
     assert record.sensors.cpu_over_wall > 0
 
 
-def test_every_epoch_is_reported_as_it_ends(tiny_dataset: Prepared) -> None:
+def test_every_epoch_is_reported_as_it_ends(tiny_dataset: PreparedDataset) -> None:
     events: list[dict[str, Any]] = []
     found = run_here(tiny_dataset, tiny_case(tiny_dataset), events=events)
     assert [(event["stage"], event["epoch"], event["epochs"]) for event in events] == [(1, 1, 2), (1, 2, 2)]
@@ -107,7 +107,7 @@ def test_the_backbone_comes_from_the_checkpoint_and_the_head_from_the_harness(re
 
 
 def test_one_seed_gives_the_same_record_bit_by_bit_in_two_processes(
-    tiny_dataset: Prepared, record: Record, checkpoint: str
+    tiny_dataset: PreparedDataset, record: Record, checkpoint: str
 ) -> None:
     case = tiny_case(tiny_dataset, scenario=scenario())
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -122,7 +122,7 @@ def learned(record: Record) -> tuple[object, ...]:
 
 
 def test_another_seed_is_another_head_another_order_and_the_same_version(
-    tiny_dataset: Prepared, record: Record, checkpoint: str
+    tiny_dataset: PreparedDataset, record: Record, checkpoint: str
 ) -> None:
     other = run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario(), seed=1), checkpoint_path=checkpoint)
     assert other.head_sha256 != record.head_sha256
@@ -132,7 +132,7 @@ def test_another_seed_is_another_head_another_order_and_the_same_version(
 
 
 def test_seeds_start_from_the_same_backbone_with_a_checkpoint_and_from_others_without(
-    tiny_dataset: Prepared, checkpoint: str
+    tiny_dataset: PreparedDataset, checkpoint: str
 ) -> None:
     frozen = scenario(replace(STAGE, frozen="backbone"))
     random = scenario(replace(STAGE, frozen="backbone"), start="random")
@@ -149,7 +149,7 @@ def test_seeds_start_from_the_same_backbone_with_a_checkpoint_and_from_others_wi
 
 @pytest.mark.parametrize("name", [*SCENARIOS, "freeze-blocks-1"])
 def test_V09_V14_every_scenario_moves_what_it_says_and_nothing_else(
-    tiny_dataset: Prepared, checkpoint: str, name: str
+    tiny_dataset: PreparedDataset, checkpoint: str, name: str
 ) -> None:
     plan = find_scenario(name, RECIPES["embedded"], {})
     plan = replace(plan, stages=tuple(replace(stage, epochs=1, batch_size=8) for stage in plan.stages))
@@ -169,7 +169,9 @@ def test_scratch_is_the_recipe_of_full_from_a_random_start() -> None:
     assert (full.start, scratch.start) == ("checkpoint", "random")
 
 
-def test_scratch_takes_nothing_but_the_normalisation_from_a_checkpoint(tiny_dataset: Prepared, checkpoint: str) -> None:
+def test_scratch_takes_nothing_but_the_normalisation_from_a_checkpoint(
+    tiny_dataset: PreparedDataset, checkpoint: str
+) -> None:
     case = tiny_case(tiny_dataset)
     without, given = run_here(tiny_dataset, case), run_here(tiny_dataset, case, checkpoint_path=checkpoint)
     assert given.load is None
@@ -181,7 +183,7 @@ BEST = replace(STAGE, epochs=4, head_lr=1.0, backbone_lr=1.0, keep="best")
 """A rate at which the last epoch of four is not the best one; seed and data are fixed, so that it stays so."""
 
 
-def test_keeping_the_best_epoch_ends_with_its_weights(tiny_dataset: Prepared) -> None:
+def test_keeping_the_best_epoch_ends_with_its_weights(tiny_dataset: PreparedDataset) -> None:
     best = run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario(BEST, start="random")))
     last = run_here(
         tiny_dataset, tiny_case(tiny_dataset, scenario=scenario(replace(BEST, keep="last"), start="random"))
@@ -197,7 +199,7 @@ def test_keeping_the_best_epoch_ends_with_its_weights(tiny_dataset: Prepared) ->
     assert last.val.loss == last.stages[0].epochs[3].val_loss != best.val.loss
 
 
-def test_the_second_stage_starts_from_the_best_epoch_of_the_first(tiny_dataset: Prepared) -> None:
+def test_the_second_stage_starts_from_the_best_epoch_of_the_first(tiny_dataset: PreparedDataset) -> None:
     still = replace(STAGE, epochs=1, head_lr=0.0, backbone_lr=0.0, norm="frozen")
     found = run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario(BEST, still, start="random")))
     kept = found.stages[0].kept_epoch
@@ -205,18 +207,18 @@ def test_the_second_stage_starts_from_the_best_epoch_of_the_first(tiny_dataset: 
     assert found.stages[1].epochs[0].val_loss == found.stages[0].epochs[kept].val_loss
 
 
-def test_stages_do_not_see_each_others_order_or_optimizer(tiny_dataset: Prepared) -> None:
+def test_stages_do_not_see_each_others_order_or_optimizer(tiny_dataset: PreparedDataset) -> None:
     twice = run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario(STAGE, STAGE, start="random")))
     assert twice.stages[0].order_sha256 != twice.stages[1].order_sha256
 
 
-def test_the_learning_rate_that_diverges_names_the_step(tiny_dataset: Prepared) -> None:
+def test_the_learning_rate_that_diverges_names_the_step(tiny_dataset: PreparedDataset) -> None:
     wild = scenario(replace(STAGE, head_lr=1e30, backbone_lr=1e30), start="random")
     with np.errstate(all="ignore"), pytest.raises(NotFinite, match=r"loss is not finite at step \d+"):
         run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=wild))
 
 
-def test_a_training_that_diverges_in_its_very_last_step_is_found_out_too(tiny_dataset: Prepared) -> None:
+def test_a_training_that_diverges_in_its_very_last_step_is_found_out_too(tiny_dataset: PreparedDataset) -> None:
     late = Schedule(name="step", every_epochs=5, factor=1e35)
     wild = scenario(replace(STAGE, epochs=6, batch_size=48, schedule=late), start="random")
     with np.errstate(all="ignore"), pytest.raises(NotFinite, match="loss is not finite after epoch 6"):
@@ -224,7 +226,7 @@ def test_a_training_that_diverges_in_its_very_last_step_is_found_out_too(tiny_da
 
 
 def test_a_checkpoint_that_lacks_tensors_says_so_and_strict_makes_it_an_error(
-    tiny_dataset: Prepared, tmp_path: Path
+    tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     arrays = tiny_arrays()
     del arrays["features.1.0.weight"]
@@ -241,14 +243,14 @@ def test_a_checkpoint_that_lacks_tensors_says_so_and_strict_makes_it_an_error(
         run_here(tiny_dataset, case, checkpoint_path=path, strict=True)
 
 
-def test_strict_is_content_with_a_whole_checkpoint(tiny_dataset: Prepared, checkpoint: str) -> None:
+def test_strict_is_content_with_a_whole_checkpoint(tiny_dataset: PreparedDataset, checkpoint: str) -> None:
     case = tiny_case(tiny_dataset, scenario=scenario())
     assert run_here(tiny_dataset, case, checkpoint_path=checkpoint, strict=True).status == "ok"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_checkpoint_with_values_that_are_not_finite_is_refused_by_name(
-    tiny_dataset: Prepared, tmp_path: Path, value: float
+    tiny_dataset: PreparedDataset, tmp_path: Path, value: float
 ) -> None:
     arrays = tiny_arrays()
     arrays["features.1.0.weight"][0, 0, 0, 0] = value
@@ -257,7 +259,7 @@ def test_a_checkpoint_with_values_that_are_not_finite_is_refused_by_name(
         run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario()), checkpoint_path=path)
 
 
-def test_rows_of_known_classes_are_reused_only_when_asked_for(tiny_dataset: Prepared, tmp_path: Path) -> None:
+def test_rows_of_known_classes_are_reused_only_when_asked_for(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
     path = str(write_tiny(tmp_path / "named.safetensors", classes=("cat", "blue", "dog", "red")))
     case = tiny_case(tiny_dataset, scenario=scenario())
     plain = run_here(tiny_dataset, case, checkpoint_path=path)
@@ -269,7 +271,7 @@ def test_rows_of_known_classes_are_reused_only_when_asked_for(tiny_dataset: Prep
     assert plain.head_sha256 != reusing.head_sha256
 
 
-def test_V08_the_head_starts_with_the_harness_s_arrays(tiny_dataset: Prepared, tmp_path: Path) -> None:
+def test_V08_the_head_starts_with_the_harness_s_arrays(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
     still = scenario(replace(STAGE, epochs=1, head_lr=0.0, frozen="backbone"), start="random")
     found = run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=still, seed=3), save_model=str(tmp_path))
     kept = read_checkpoint(Path(found.artefacts["model"]) / "model.safetensors")
@@ -277,7 +279,7 @@ def test_V08_the_head_starts_with_the_harness_s_arrays(tiny_dataset: Prepared, t
         np.testing.assert_array_equal(kept.arrays[name], array)
 
 
-def test_a_kept_network_says_how_to_use_it(tiny_dataset: Prepared, tmp_path: Path) -> None:
+def test_a_kept_network_says_how_to_use_it(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
     case = tiny_case(tiny_dataset)
     found = run_here(tiny_dataset, case, save_model=str(tmp_path))
     card = read_card(found.artefacts["model"])
@@ -287,12 +289,12 @@ def test_a_kept_network_says_how_to_use_it(tiny_dataset: Prepared, tmp_path: Pat
     assert (meta.model, meta.classes, meta.normalisation) == ("tiny-cnn", card.classes, card.normalisation)
 
 
-def test_what_a_backend_declines_is_declined_with_its_reason(tiny_dataset: Prepared) -> None:
+def test_what_a_backend_declines_is_declined_with_its_reason(tiny_dataset: PreparedDataset) -> None:
     with pytest.raises(Declined, match="CPU only"):
         run_here(tiny_dataset, tiny_case(tiny_dataset, device="cuda"))
 
 
-def test_a_scenario_that_needs_a_checkpoint_is_declined_without_one(tiny_dataset: Prepared) -> None:
+def test_a_scenario_that_needs_a_checkpoint_is_declined_without_one(tiny_dataset: PreparedDataset) -> None:
     with pytest.raises(Declined, match="starts from a checkpoint and there is none for tiny-cnn"):
         run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario()))
 
@@ -314,7 +316,7 @@ BACKENDS = {"sloppy": sloppy}
 
 
 def test_a_session_that_keeps_something_else_than_it_was_given_is_caught(
-    tiny_dataset: Prepared, tmp_path: Path
+    tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     (tmp_path / "sloppy.py").write_text(SLOPPY)
     case = replace(tiny_case(tiny_dataset), backend="sloppy")
@@ -322,7 +324,7 @@ def test_a_session_that_keeps_something_else_than_it_was_given_is_caught(
         run_here(tiny_dataset, case, plugins=(str(tmp_path / "sloppy.py"),))
 
 
-def test_streamed_pixels_learn_the_same_as_ready_ones(tiny_dataset: Prepared) -> None:
+def test_streamed_pixels_learn_the_same_as_ready_ones(tiny_dataset: PreparedDataset) -> None:
     case = tiny_case(tiny_dataset)
     ready, streamed = run_here(tiny_dataset, case), run_here(tiny_dataset, replace(case, input="stream", workers=2))
     assert streamed.stages[0].losses == ready.stages[0].losses
@@ -330,7 +332,7 @@ def test_streamed_pixels_learn_the_same_as_ready_ones(tiny_dataset: Prepared) ->
     assert streamed.wall_s["wait"] > 0 == ready.wall_s["wait"]
 
 
-def test_a_limit_trains_on_that_many_images(tiny_dataset: Prepared) -> None:
+def test_a_limit_trains_on_that_many_images(tiny_dataset: PreparedDataset) -> None:
     found = run_here(tiny_dataset, tiny_case(tiny_dataset, limit=40))
     assert len(found.stages[0].step_us) == 2 * 5
     assert found.test is not None
@@ -338,7 +340,7 @@ def test_a_limit_trains_on_that_many_images(tiny_dataset: Prepared) -> None:
 
 
 @pytest.mark.parametrize("rule", ["sgd", "adam", "adamw"])
-def test_every_optimizer_and_schedule_learns(tiny_dataset: Prepared, rule: Any) -> None:
+def test_every_optimizer_and_schedule_learns(tiny_dataset: PreparedDataset, rule: Any) -> None:
     rate = 0.05 if rule == "sgd" else 0.003
     stage = replace(STAGE, head_lr=rate, backbone_lr=rate, optimizer=Optimizer(name=rule), weight_decay=1e-4,
                     schedule=Schedule(name="cosine", warmup_steps=2), label_smoothing=0.1)  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backends.reference import MODELS, open_session
-from benchmarks.datasets.writing import Prepared
+from benchmarks.datasets.writing import PreparedDataset
 from harness.contract import Session
 from harness.data.checkpoint import NORMALISATIONS, read_checkpoint
 from harness.errors import Refused
@@ -16,7 +16,7 @@ from tests.harness.cases import tiny_case
 
 
 @pytest.fixture
-def case(tiny_dataset: Prepared) -> Case:
+def case(tiny_dataset: PreparedDataset) -> Case:
     return tiny_case(tiny_dataset)
 
 
@@ -27,12 +27,12 @@ def session(case: Case) -> Session:
     return made
 
 
-def keep(session: Session, case: Case, data: Prepared, folder: Path) -> Path:
+def keep(session: Session, case: Case, data: PreparedDataset, folder: Path) -> Path:
     return Path(keep_model(session, case, data.meta, NORMALISATIONS["imagenet"], str(folder))["model"])
 
 
 def test_both_files_hold_every_tensor_as_it_is(
-    session: Session, case: Case, tiny_dataset: Prepared, tmp_path: Path
+    session: Session, case: Case, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     home = keep(session, case, tiny_dataset, tmp_path)
     own = {tensor.name: tensor.array for tensor in session.state()}
@@ -47,7 +47,7 @@ def test_both_files_hold_every_tensor_as_it_is(
 
 
 def test_the_card_says_what_the_files_cannot(
-    session: Session, case: Case, tiny_dataset: Prepared, tmp_path: Path
+    session: Session, case: Case, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     home = keep(session, case, tiny_dataset, tmp_path)
     assert read_card(home) == Card(
@@ -60,7 +60,9 @@ def test_the_card_says_what_the_files_cannot(
     assert meta.recipe["stages"][0]["epochs"] == 2
 
 
-def test_two_cases_are_kept_side_by_side(session: Session, case: Case, tiny_dataset: Prepared, tmp_path: Path) -> None:
+def test_two_cases_are_kept_side_by_side(
+    session: Session, case: Case, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
     other = tiny_case(tiny_dataset, seed=1)
     assert keep(session, case, tiny_dataset, tmp_path) != keep(session, other, tiny_dataset, tmp_path)
 

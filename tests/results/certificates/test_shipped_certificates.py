@@ -66,9 +66,9 @@ def test_the_certificate_is_of_the_pinned_versions() -> None:
 def test_the_legend_names_a_shipped_certificate_as_made_elsewhere() -> None:
     digest = next(iter(FOUND.shipped))
     from results.tables.sheet import _ratios
-    from results.tables.side_by_side import Line, Ratio
+    from results.tables.side_by_side import ComparedRow, Ratio
 
     certificate = next(one for one in FOUND.all if one.sha256 == digest)
     ratio = Ratio(value=1.0, low=0.9, high=1.1, certificate=certificate, level=4)
-    said = "\n".join(_ratios([Line({}, {}, {"keras3-tensorflow": ratio})], FOUND.shipped))
+    said = "\n".join(_ratios([ComparedRow({}, {}, {"keras3-tensorflow": ratio})], FOUND.shipped))
     assert f"certificate {digest[:8]}" in said and "on another machine; it comes with the project" in said

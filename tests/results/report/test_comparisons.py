@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from results.report.write import write_report
-from results.storage.comparison import ArmFacts, Comparison, Difference
+from results.storage.comparison import Comparison, Difference, SideFacts
 from results.storage.comparison import Purpose as What
 from results.storage.rows import Pair
 from results.storage.run_files import open_run
@@ -34,7 +34,7 @@ def compare(folder: Path, ratio: float, purpose: What = "compare", *, verdict: b
             own = Pair(comparison=name, number=one.number, order=one.order, a=one.a, b=one.b, disturbed=disturbed,
                        counts=not disturbed)  # fmt: skip
             run.append_pair(own)
-        arms = (ArmFacts(name="A", said="rev:HEAD~1", revision="a" * 40), ArmFacts(name="B", said=EVIL))
+        arms = (SideFacts(name="A", said="rev:HEAD~1", revision="a" * 40), SideFacts(name="B", said=EVIL))
         comparison = Comparison(
             comparison=name, purpose=purpose, label=f"resnet18 {ratio}", arms=arms, verdict="inconclusive",
             differs=(Difference(field="revision", a="a" * 40, b=EVIL),), findings=(of_time(pairs, 0.03),),

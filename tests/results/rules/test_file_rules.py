@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from benchmarks.datasets.writing import Prepared
+from benchmarks.datasets.writing import PreparedDataset
 from harness.data.dataset import open_dataset
 from harness.running.record import Record
 from results.rules.file_rules import Files, file_breaches
@@ -17,7 +17,7 @@ from tests.harness.cases import run_here, tiny_case
 
 
 @pytest.fixture(scope="module")
-def ran(tiny_dataset: Prepared, tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, Files]:
+def ran(tiny_dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, Files]:
     folder = tmp_path_factory.mktemp("ran")
     record = run_here(tiny_dataset, tiny_case(tiny_dataset, limit=47), folder)
     with np.load(folder / "logits.npz") as arrays:
@@ -73,7 +73,7 @@ def test_V29_every_test_image_has_its_logits_once(ran: tuple[Record, Files], wha
 
 
 def test_a_breach_fails_the_case_that_is_executed(
-    tiny_dataset: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from benchmarks.preparing.plan import Planned
     from benchmarks.running.execute import execute

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from harness.auditing.audit import Audit
 from harness.running.numerics import Numerics
-from harness.running.observer import Seen, Work
+from harness.running.observer import StageObservations, Work
 from harness.running.record import Record, StageRecord
 from results.rules.record_rules import breaches, judged
 from tests.results.records import build
@@ -17,7 +17,7 @@ from tests.results.records import build
 STEPS, BATCH = 44, 16
 SHORT = "703 samples were trained on in 44 steps of 16"
 DONE = Work(forwards=STEPS, backwards=STEPS, updates=STEPS, samples=STEPS * BATCH, inferences=0)
-HONEST = Seen(work=DONE, norm_forwards=(STEPS, STEPS), slots_at_start=0.0)
+HONEST = StageObservations(work=DONE, norm_forwards=(STEPS, STEPS), slots_at_start=0.0)
 EXACT = Numerics(product_bits=21.9, convolution_bits=21.2)
 
 

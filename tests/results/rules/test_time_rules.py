@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from harness.running.observer import Seen, Work
+from harness.running.observer import StageObservations, Work
 from harness.running.record import Record, Sensors
 from results.rules.time_rules import TIME_RULES, voided
 from results.tables.figures import MARKS, marks, measure
@@ -54,8 +54,8 @@ def test_an_honest_record_and_one_without_evidence_are_void_of_nothing() -> None
         ("not synchronised", {"drained_s": 0.05}),
         ("other steps", {"windows": windows("throughput", seconds=record().stages[0].windows[2].seconds + 0.05)}),
         ("other steps", {"windows": windows("throughput", seconds=record().stages[0].windows[2].seconds - 0.05)}),
-        ("fetched outside", {"seen": Seen(drawn_early=1)}),
-        ("evaluated inside", {"seen": Seen(work=Work(inferences=1))}),
+        ("fetched outside", {"seen": StageObservations(drawn_early=1)}),
+        ("evaluated inside", {"seen": StageObservations(work=Work(inferences=1))}),
         ("clock costs", {"empty_step_us": 501.0}),
         ("rounded times", {"step_us": COARSE, "windows": build().stages[0].windows}),
     ],

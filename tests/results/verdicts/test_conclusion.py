@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.storage.comparison import LOOKS, ArmFacts, Comparison, Finding, Verdict
+from results.storage.comparison import LOOKS, Comparison, Finding, SideFacts, Verdict
 from results.verdicts.accuracy_verdict import judge_accuracy
 from results.verdicts.conclusion import adjusted, conclude, describe, holm
 from results.verdicts.estimate import decide, estimate, judge
@@ -21,7 +21,7 @@ def finding(metric: str, verdict: Verdict, change: float = 0.1) -> Finding:
 
 
 def whole(findings: list[Finding], again: list[Finding] | None = None) -> Comparison:
-    arms = (ArmFacts(name="A", said="here"), ArmFacts(name="B", said="here"))
+    arms = (SideFacts(name="A", said="here"), SideFacts(name="B", said="here"))
     return Comparison(comparison="c", label="a case", arms=arms, findings=tuple(findings),
                       confirmation=tuple(again or ()), verdict="inconclusive")  # fmt: skip
 

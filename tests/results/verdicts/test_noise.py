@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from results.storage.comparison import LOOKS, ArmFacts, Comparison
+from results.storage.comparison import LOOKS, Comparison, SideFacts
 from results.storage.rows import PairRow
 from results.verdicts.estimate import detectable, estimate
 from results.verdicts.noise import pairs_needed, resolution, sentences
@@ -18,7 +18,7 @@ from tests.results.pairs import pair
 def aa(spread: float) -> Comparison:
     draw = np.random.default_rng(3)
     pairs = [pair(math.exp(spread * value)) for value in draw.standard_normal(LOOKS[-1])]
-    arm = ArmFacts(name="A", said="here")
+    arm = SideFacts(name="A", said="here")
     finding = of_time(pairs, 1e-9)  # a margin that nothing is within: all looks are taken
     return Comparison(label="a case", arms=(arm, arm), findings=(finding,), comparison="1", verdict="inconclusive")
 

@@ -13,7 +13,7 @@ from results.verdicts import simulation
 from results.verdicts.accuracy_simulation import missed as missed_accuracy
 from results.verdicts.accuracy_simulation import simulate_accuracy
 from results.verdicts.pair_findings import log_ratio
-from results.verdicts.simulation import SETTINGS, Setting, simulate
+from results.verdicts.simulation import SETTINGS, NoiseSetting, simulate
 
 FEW = 100
 QUIET, SHARED, NOISY = SETTINGS
@@ -25,7 +25,7 @@ def plausible(seen: float, share: float) -> bool:
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_no_change_is_hardly_ever_called_one_and_slow_downs_are_found(setting: Setting) -> None:
+def test_no_change_is_hardly_ever_called_one_and_slow_downs_are_found(setting: NoiseSetting) -> None:
     false = {"quiet": 0.01, "shared": 0.02, "noisy": 0.05}[setting.name]
     nothing = simulate(setting, 0.0, FEW, seed=1)
     assert plausible(1 - nothing.regressions - nothing.improvements, 1 - false)
