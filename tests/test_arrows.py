@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,10 +57,15 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imported_by(path: Path) -> list[tuple[str, int]]:
     # A package's __init__ counts as a module of that name inside it, so that relative imports resolve.
     name = module_of(path) + (".__init__" if path.name == "__init__.py" else "")
-    return list(imports(ast.parse(path.read_text()), name))
+    return list(imports(tree_of(path), name))
 
 
 def wrong_arrows(package: str, found: list[tuple[str, int]]) -> list[str]:
@@ -169,7 +175,7 @@ def public_classes() -> dict[str, list[str]]:
     """The modules that define each public class, by its name."""
     found: dict[str, list[str]] = {}
     for path in FILES:
-        for node in ast.parse(path.read_text()).body:
+        for node in tree_of(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found.setdefault(node.name, []).append(module_of(path))
     return found
@@ -186,3 +192,22 @@ def test_a_folder_can_be_surveyed(folder: Path) -> None:
     modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
     assert len(modules) <= MOST, modules
     assert folder == ROOT or (folder / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("package", BELOW)
+def test_no_circle_of_imports_between_folders_beside_each_other(package: str) -> None:
+    assert circle(folder_graph(import_graph(package))) == []
+
+
+def folder_graph(modules: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Which folder imports from which; what a folder imports from the folders inside or around it is left out."""
+    folders = {
+        module: module if (ROOT / module.replace(".", "/")).is_dir() else module.rpartition(".")[0]
+        for module in modules
+    }
+    graph: dict[str, set[str]] = {folder: set() for folder in folders.values()}
+    for module, imported in modules.items():
+        own = folders[module]
+        others = {folders[name] for name in imported} - {own}
+        graph[own] |= {other for other in others if own not in parents(other) and other not in parents(own)}
+    return graph

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from backends.keras3.weights.maps import MappedVariable
+from backends.keras3.models.maps import MappedVariable
 from harness.contract import BUFFERS, Layer
 
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from backends.keras3 import arithmetic, depthwise, fitting, layers, optimizers, randomness
 from backends.keras3.engine import Device, Engine
-from backends.keras3.models import undrawn
+from backends.keras3.models import maps, undrawn
 from backends.keras3.tensors import view
-from backends.keras3.weights import heads, maps
+from backends.keras3.weights import heads
 from harness.auditing.audit import Observed
 from harness.auditing.ledger import OnDemand
 from harness.clock import Clock

@@ -7,9 +7,9 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from benchmarks.datasets import downloads
 from benchmarks.datasets.cache import cache_folder, made_once
-from benchmarks.preparing import downloads
-from benchmarks.preparing.downloads import WantedFile
+from benchmarks.datasets.downloads import WantedFile
 from harness.errors import Refused
 
 EXTRACTED_LIMIT = 8 * 2**30

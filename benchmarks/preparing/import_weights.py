@@ -15,7 +15,7 @@ import msgspec
 
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.datasets.cache import cache_folder, made_once
-from benchmarks.preparing.downloads import Fetched, WantedFile, fetch, remember
+from benchmarks.datasets.downloads import Fetched, WantedFile, fetch, remember
 from harness import PROTOCOL
 from harness.data.checkpoint import Normalisation, Published, refuse_not_finite, write_checkpoint
 from harness.data.weight_files import IMPORT, noted

@@ -16,8 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from backends import keras3
-from backends.keras3.models import KerasNetwork
-from backends.keras3.weights import maps
+from backends.keras3.models import KerasNetwork, maps
 from harness.auditing import audit
 from harness.clock import Clock
 from harness.contract import Model

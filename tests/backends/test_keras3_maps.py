@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from backends import keras3, pytorch
-from backends.keras3.models import efficientnet, mobilenet_v2, resnet
-from backends.keras3.weights import maps
-from backends.keras3.weights.published import MOBILENET_V2
+from backends.keras3.models import efficientnet, maps, mobilenet_v2, resnet
+from backends.keras3.models.published import MOBILENET_V2
 from harness.data.checkpoint import NORMALISATIONS
 
 TABLES = {

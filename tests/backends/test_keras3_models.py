@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from backends import keras3
-from backends.keras3.models import undrawn
-from backends.keras3.weights import maps
+from backends.keras3.models import maps, undrawn
 from harness.running.initial_weights import random_arrays
 from harness.spec import Case, Scenario, Stage
 from tests.backends.programs import answered

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from backends import keras3
-from backends.keras3.models import mobilenet_v2, undrawn
-from backends.keras3.weights import maps
+from backends.keras3.models import maps, mobilenet_v2, undrawn
 from harness.errors import Refused
 from tests.backends.programs import answered
 from tests.benchmarks.publisher import write_mobilenet_v2

@@ -66,8 +66,7 @@ def write_mobilenet_v2(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -
     of layers (`Conv1`, `mobl3_conv_3_expand`, `bn3_conv_3_bn_expand`, `Logits`), its names of weights."""
     import h5py
 
-    from backends.keras3.models import mobilenet_v2
-    from backends.keras3.weights import maps
+    from backends.keras3.models import maps, mobilenet_v2
 
     layers: dict[str, list[tuple[str, np.ndarray[Any, Any]]]] = {"input_1": []}
     for row in (*mobilenet_v2.WEIGHT_MAP, *maps.rows("Logits", "classifier.1", "dense", -1)):

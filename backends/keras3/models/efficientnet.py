@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from functools import partial
 
+from backends.keras3.models.maps import Kind, MappedVariable, rows
 from backends.keras3.models.network import KerasNetwork, image_shape
-from backends.keras3.weights.maps import Kind, MappedVariable, rows
 from harness.contract import Model
 
 REPEATS = (1, 2, 2, 3, 3, 4, 1)

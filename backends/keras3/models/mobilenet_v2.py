@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from backends.keras3.models.maps import Kind, MappedVariable, rows
 from backends.keras3.models.network import KerasNetwork, image_shape
-from backends.keras3.weights.maps import Kind, MappedVariable, rows
-from backends.keras3.weights.published import MOBILENET_V2
+from backends.keras3.models.published import MOBILENET_V2
 from harness.contract import Model
 
 WIDTHS = {0.35: 0.059, 0.5: 0.097, 0.75: 0.209, 1.0: 0.3, 1.3: 0.509, 1.4: 0.582}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.keras3.weights.maps import MappedVariable
+from backends.keras3.models.maps import MappedVariable
 
 
 class KerasNetwork(NamedTuple):

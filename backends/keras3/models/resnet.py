@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from backends.keras3.models.maps import MappedVariable, rows
 from backends.keras3.models.network import KerasNetwork, image_shape
-from backends.keras3.weights.maps import MappedVariable, rows
 from harness.contract import Model
 
 WIDTHS = (64, 128, 256, 512)

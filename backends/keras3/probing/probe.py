@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from backends.keras3 import optimizers
 from backends.keras3 import session as training
 from backends.keras3.engine import to_numpy
+from backends.keras3.models import maps
 from backends.keras3.probing import autodiff
-from backends.keras3.weights import maps
 from harness.contract import Norm, Stochastic
 from harness.spec import Part, Stage
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.keras3.models import CLASSIFIER_LAYER, MODELS, OLDER_CLASSIFIER_LAYER, KerasNetwork, undrawn
-from backends.keras3.weights import heads, maps
+from backends.keras3.models import CLASSIFIER_LAYER, MODELS, OLDER_CLASSIFIER_LAYER, KerasNetwork, maps, undrawn
+from backends.keras3.weights import heads
 from backends.keras3.weights.archive import Stored, open_stored
 from harness.contract import Model
 from harness.data.weight_files import refuse_part, some

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from backends.keras3.weights import maps
+from backends.keras3.models import maps
 from harness.running.initial_weights import HEAD_LAYERS, MLP_DROPOUT, MLP_WIDTHS
 
 

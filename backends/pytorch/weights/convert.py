@@ -16,9 +16,9 @@ from safetensors.numpy import save_file
 
 from backends.pytorch.models import MODELS
 from backends.pytorch.network import TorchNetwork
-from backends.pytorch.probing.places import Held, PrefixMatch, WantedTensors, chosen, misfit, places, tensors_in
 from backends.pytorch.weights.foreign import recognised
 from backends.pytorch.weights.loading import MARK, load
+from backends.pytorch.weights.places import Held, PrefixMatch, WantedTensors, chosen, misfit, places, tensors_in
 from harness.contract import Model
 from harness.data.weight_files import note, refuse_part, some
 from harness.errors import Refused

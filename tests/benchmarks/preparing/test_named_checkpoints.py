@@ -20,8 +20,8 @@ from PIL import Image
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.datasets.cache import ENVIRONMENT, clear_cache
+from benchmarks.datasets.downloads import MIRROR
 from benchmarks.preparing.checkpoints import FoundCheckpoint, find_checkpoint
-from benchmarks.preparing.downloads import MIRROR
 from harness.data.checkpoint import NORMALISATIONS, Published, read_checkpoint
 from harness.errors import Declined, Refused
 from tests.benchmarks.commanding import ROOT, invoke, records

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.datasets.cache import ENVIRONMENT, clear_cache
-from benchmarks.preparing.downloads import MIRROR, WantedFile, fetch, mirrored, remember
+from benchmarks.datasets.downloads import MIRROR, WantedFile, fetch, mirrored, remember
 from harness.errors import Declined, Refused
 from tests.benchmarks.publisher import Publisher, publisher, sha256
 
