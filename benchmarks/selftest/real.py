@@ -50,7 +50,7 @@ def probe(backend: str, engine: str | None, model: str) -> Probed:
     if reason := module.decline(case):
         return Probed(backend=case.backend_name, declined=reason)
     session = module.open_session(case, offered, CLASSES)
-    own = importlib.import_module(f"backends.{backend}.numerics")
+    own = importlib.import_module(f"backends.{backend}.probing.numerics")
     return Probed(
         backend=case.backend_name,
         numerics=own.numerics(session),

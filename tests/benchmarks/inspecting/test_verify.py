@@ -27,7 +27,7 @@ from tests.benchmarks.commanding import ROOT, invoke
 from tests.results.pairs import pair
 from tests.results.records import MACHINE, build, joined
 
-CHECKER = ROOT / "benchmarks" / "verify.py"
+CHECKER = ROOT / "benchmarks" / "inspecting" / "verify.py"
 
 
 @pytest.fixture(scope="module")

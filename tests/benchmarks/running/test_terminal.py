@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pkgutil
 import shutil
 import subprocess
 import sys
@@ -13,14 +12,13 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from benchmarks import commands
-from benchmarks.cli import main
+from benchmarks.cli import command_modules, main
 from benchmarks.running.terminal import STAND_INS, plain
 from tests.benchmarks.commanding import ROOT
 from tests.benchmarks.conftest import Finished
 
 ENCODINGS = pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252", "utf-8"])
-NAMES = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+NAMES = sorted(command_modules())
 
 
 def printed(encoding: str, *arguments: str | Path) -> tuple[Result, str]:
