@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.cli import main
+from tests.benchmarks.commanding import quickly
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -26,7 +27,7 @@ NEED_DATA = "--dry-run"
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *arguments],
+        [sys.executable, "-m", "benchmarks", *quickly(*arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,

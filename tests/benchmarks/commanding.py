@@ -23,12 +23,17 @@ SMALL = (*QUICK, "--model", "tiny-cnn")
 
 
 def invoke(*arguments: str | Path) -> Result:
-    """Run a command here; an exception that is no exit goes on to the test. `run` makes no page unless asked to."""
-    quickly = ["--no-report"] if arguments[0] == "run" and "--report" not in arguments else []
-    result = CliRunner().invoke(main, [*map(str, arguments), *quickly])
+    """Run a command here, `quickly`; an exception that is no exit goes on to the test."""
+    result = CliRunner().invoke(main, quickly(*arguments))
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+def quickly(*arguments: str | Path) -> list[str]:
+    """The words of a command; `run` makes no page unless asked to, since that takes ten seconds."""
+    unasked = arguments[0] == "run" and "--report" not in arguments
+    return [*map(str, arguments), *(["--no-report"] if unasked else [])]
 
 
 def refused(*arguments: str | Path) -> str:
@@ -43,9 +48,9 @@ def refused(*arguments: str | Path) -> str:
 
 
 def start(*arguments: str | Path, **options: str) -> subprocess.Popen[str]:
-    """Begin `python -m benchmarks` in a process group of its own, as a terminal would."""
+    """Begin `python -m benchmarks` in a process group of its own, as a terminal would, and `quickly`."""
     return subprocess.Popen(
-        [sys.executable, "-m", "benchmarks", *map(str, arguments)],
+        [sys.executable, "-m", "benchmarks", *quickly(*arguments)],
         cwd=ROOT,
         env={**os.environ, **options},
         stdout=subprocess.PIPE,

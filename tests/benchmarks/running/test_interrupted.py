@@ -132,7 +132,7 @@ def test_while_a_worker_measures_the_parent_is_small_sleeps_and_knows_no_framewo
     code = (
         "import atexit, sys; from benchmarks.cli import main\n"
         "atexit.register(lambda: print('loaded', *sys.modules))\n"
-        f"main({[*command, '--results', str(tmp_path)]!r})"
+        f"main({[*command, '--no-report', '--results', str(tmp_path)]!r})"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     parent, peak, used = psutil.Process(process.pid), 0, []
