@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
 from benchmarks.choosing.selection import Draft
@@ -17,9 +15,9 @@ from benchmarks.comparing.places import FoundPlace
 from benchmarks.comparing.repository import Incomparable, merge_base
 from benchmarks.comparing.session import Sitting
 from benchmarks.entry import SUITE_CASES
-from harness.errors import Declined
+from harness.errors import Declined, Refused
+from harness.process.ask import ask
 from harness.process.environment import HERE
-from harness.process.launch import launch
 from results.storage.comparison import Comparison
 from results.storage.folder import RESULTS
 from results.verdicts.accepted import Acceptance, accepted_by
@@ -52,19 +50,12 @@ def base_results(results: Path, root: Path) -> Path:
 
 def base_cases(found: FoundPlace, suite: str) -> list[str]:
     """Labels of the suite's cases at the base. Raises `Incomparable` for a base that has no such suite."""
-    with tempfile.TemporaryDirectory() as folder:
-        # A file is the checkout's own, so that a case which only one of both has is noticed.
-        arguments = {"suite": suite if suite in SUITES else str(found.place.root / suite)}
-        outcome = launch(
-            SUITE_CASES,
-            arguments,
-            folder=Path(folder),
-            timeout_s=120,
-            place=found.place,
-        )
-    if outcome.ending != "ok":
-        raise Incomparable(f"the base says nothing of suite {suite}: {outcome.reason}")
-    return msgspec.json.decode(outcome.value, type=list[str])
+    # A file is the checkout's own, so that a case which only one of both has is noticed.
+    arguments = {"suite": suite if suite in SUITES else str(found.place.root / suite)}
+    try:
+        return ask(SUITE_CASES, arguments, list[str], timeout_s=120, place=found.place)
+    except (Declined, Refused) as error:
+        raise Incomparable(f"the base says nothing of suite {suite}: {error}") from error
 
 
 def gate(

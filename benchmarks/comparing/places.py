@@ -6,7 +6,6 @@ import hashlib
 import re
 import subprocess
 import sys
-import tempfile
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,8 +20,9 @@ from benchmarks.datasets.cache import cache_folder, writable
 from harness import PROTOCOL
 from harness.entry import VERSIONS
 from harness.errors import Declined, Refused
+from harness.process.ask import ask
 from harness.process.environment import HERE, Place
-from harness.process.launch import Event, launch
+from harness.process.launch import Event
 
 NEEDED = Path("harness") / "entry.py"
 
@@ -129,9 +129,7 @@ def _protocol(root: Path) -> int | None:
 
 
 def _packages(spec: ArmSpec, place: Place, distributions: tuple[str, ...]) -> dict[str, str]:
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = {"distributions": distributions}
-        outcome = launch(VERSIONS, arguments, folder=Path(folder), timeout_s=120, place=place)
-    if outcome.ending != "ok":
-        raise Refused(f"arm {spec.name}: {place.python} cannot run the harness: {outcome.reason}")
-    return msgspec.json.decode(outcome.value, type=dict[str, str])
+    try:
+        return ask(VERSIONS, {"distributions": distributions}, dict[str, str], timeout_s=120, place=place)
+    except (Declined, Refused) as error:
+        raise Refused(f"arm {spec.name}: {place.python} cannot run the harness: {error}") from error

@@ -22,9 +22,10 @@ from benchmarks.choosing.selection import Draft
 from benchmarks.preparing.plan import Preparation
 from harness import PROTOCOL
 from harness.certifying.answers import ArmAnswers
-from harness.certifying.questions import STEPS, TRAINED_AT
-from harness.errors import Declined, Refused
-from harness.process.launch import Event, launch
+from harness.certifying.questions import STEPS, TRAINED_AT, rehearse
+from harness.errors import Declined
+from harness.process.ask import ask
+from harness.process.launch import Event
 from harness.spec import Job, Precision, Scenario
 from results.certificates.certificate import Arm, Certificate, essence, packages, seal
 from results.certificates.evidence import ArmEvidence, EvidencePair, open_answers
@@ -154,21 +155,18 @@ def _ask(
     request: Request, jobs: Sequence[Job], precision: Precision, folder: Path, on_event: Callable[[Event], None]
 ) -> ArmEvidence:
     case = jobs[0].case
-    arguments: dict[str, Any] = {
-        "jobs": [msgspec.to_builtins(replace(job, case=replace(job.case, precision=precision))) for job in jobs],
-        "sizes": list(request.sizes),
-        "priced": request.priced,
-    }
-    outcome = launch(
-        "harness.certifying.questions:rehearse",
-        arguments,
+    arm = f"{case.backend_name} in {precision}"
+    asked = [replace(job, case=replace(job.case, precision=precision)) for job in jobs]
+    answers = ask(
+        rehearse,
+        {"jobs": asked, "sizes": request.sizes, "priced": request.priced},
+        ArmAnswers,
         folder=folder,
+        about=arm,
         engine=case.engine,
-        on_event=lambda event: on_event({"certifying": f"{case.backend_name} in {precision}", **event}),
+        on_event=lambda event: on_event({"certifying": arm, **event}),
     )
-    if outcome.ending not in ("ok", "skipped", "refused"):
-        raise Refused(f"{case.backend_name} in {precision}: {outcome.reason}")
-    return open_answers(msgspec.json.decode(outcome.require(), type=ArmAnswers), folder)
+    return open_answers(answers, folder)
 
 
 def arm_of(job: Job, narrow: ArmEvidence, wide: ArmEvidence, catalogue: Catalogue) -> Arm:

@@ -6,9 +6,9 @@ Whatever it was, it becomes one neutral file in the cache, once; cases name it b
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import NoneType
 from typing import NamedTuple
 
 import msgspec
@@ -26,7 +26,8 @@ from harness.data.checkpoint import (
 )
 from harness.data.weight_files import ending_of, is_safetensors
 from harness.errors import Refused
-from harness.process.launch import Event, launch
+from harness.process.ask import ask
+from harness.process.launch import Event
 
 
 class FoundCheckpoint(NamedTuple):
@@ -63,10 +64,7 @@ def find_checkpoint(
         meta = read_meta(path)
         if meta.model != model and _is_known(meta.model) and _is_known(model):
             raise Refused(f"{path} holds a {meta.model}, not a {model}")
-        with tempfile.TemporaryDirectory() as folder:
-            launch(
-                "benchmarks.preparing.checkpoints:check_file", {"path": str(path.resolve())}, folder=Path(folder)
-            ).require()
+        ask(check_file, {"path": str(path.resolve())}, NoneType)
         return FoundCheckpoint(path.resolve(), meta.sha256, path.name)
     return _found(_imported(path, model, normalise, catalogue), path.name)
 

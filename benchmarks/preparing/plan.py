@@ -7,26 +7,24 @@ from __future__ import annotations
 
 import functools
 import math
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.selection import Draft
+from benchmarks.datasets import named
+from benchmarks.datasets.named import Inventory, PreparedData
 from benchmarks.preparing.checkpoints import FoundCheckpoint, find_checkpoint
 from harness.data.dataset import DatasetMeta
 from harness.errors import Declined, Refused
-from harness.process.launch import Event, launch
+from harness.process.ask import ask
+from harness.process.launch import Event
 from harness.process.machine import usable_cores
-from harness.running.run import open_case
+from harness.running.opening import find
 from harness.spec import Case, Job, Part, Scenario, Stage
-
-CLASSES_SAID = 12
-"""As many classes as a line of a run names."""
 
 
 class Planned(NamedTuple):
@@ -35,30 +33,6 @@ class Planned(NamedTuple):
     case: Case
     job: Job | None
     skip: str = ""
-
-
-class PreparedData(msgspec.Struct, frozen=True, kw_only=True):
-    """A dataset in the cache; `files` is where its source files' names begin, `images` counts each split's classes."""
-
-    folder: str
-    files: str | None
-    meta: DatasetMeta
-    images: dict[str, tuple[int, ...]]
-
-    def sentence(self) -> str:
-        """The first classes with their images in each split, and how many classes there are."""
-        each = zip(self.meta.classes, *self.images.values(), strict=True)
-        counts = [f"{name} {'/'.join(map(str, numbers))}" for name, *numbers in each]
-        more = [f"and {len(counts) - CLASSES_SAID} more"] if len(counts) > CLASSES_SAID else []
-        said = ", ".join([*counts[:CLASSES_SAID], *more])
-        return f"{self.meta.name}: {len(counts)} classes, images of {'/'.join(self.images)}: {said}"
-
-
-class Inventory(NamedTuple):
-    """Files of a folder that are not used, with the reason, and the names of each image that is in two splits."""
-
-    skipped: list[tuple[str, str]]
-    shared: list[tuple[str, ...]]
 
 
 class Preparation:
@@ -117,27 +91,18 @@ class Preparation:
 
     def inventory(self, data: str, splits: str | None) -> Inventory:
         """What is not used of an image folder that is refused."""
-        with tempfile.TemporaryDirectory() as place:
-            arguments = {"data": data, "splits": splits}
-            outcome = launch("benchmarks.datasets.named:inventory", arguments, folder=Path(place))
-        return msgspec.json.decode(outcome.require(), type=Inventory)
+        return ask(named.inventory, {"data": data, "splits": splits}, Inventory)
 
     def _prepare(self, data: str, image_size: int, validation_split: float | None, splits: str | None) -> PreparedData:
         self._on_event({"preparing": data})
-        arguments: dict[str, Any] = {
+        arguments = {
             "data": data,
             "image_size": image_size,
             "validation_split": validation_split,
             "splits": splits,
             "plugin": self._catalogue.datasets.get(data),
         }
-        with tempfile.TemporaryDirectory() as folder:
-            outcome = launch("benchmarks.datasets.named:prepare", arguments, folder=Path(folder))
-        if outcome.ending == "skipped":
-            raise Declined(outcome.reason)
-        if outcome.ending != "ok":
-            raise Refused(f"{data}: {outcome.reason}" if outcome.ending != "refused" else outcome.reason)
-        return msgspec.json.decode(outcome.value, type=PreparedData)
+        return ask(named.prepare, arguments, PreparedData, about=data)
 
     def _checkpoint_if_needed(self, draft: Draft) -> FoundCheckpoint | None:
         # From random initialisation only the normalisation of a checkpoint matters, and the embedded one's is default.
@@ -232,19 +197,16 @@ def refuse_single_values(case: Case, plugins: Sequence[str]) -> None:
 
 @functools.cache
 def _asked(case: bytes, plugins: tuple[str, ...]) -> list[SingleValued]:
-    engine = msgspec.json.decode(case, type=Case).engine
-    arguments = {"case": msgspec.json.decode(case), "plugins": plugins}
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = launch("benchmarks.preparing.plan:single_valued", arguments, folder=Path(folder), engine=engine)
-    # A network that cannot be built here is no fault of its batches; the run says what it is.
-    return msgspec.json.decode(outcome.value, type=list[SingleValued]) if outcome.ending == "ok" else []
+    decoded = msgspec.json.decode(case, type=Case)
+    try:
+        return ask(single_valued, {"case": decoded, "plugins": plugins}, list[SingleValued], engine=decoded.engine)
+    except (Declined, Refused):  # a network that cannot be built is not the fault of its batches; the run reports it
+        return []
 
 
-def single_valued(case: dict[str, Any], plugins: list[str]) -> list[SingleValued]:
+def single_valued(case: Case, plugins: list[str]) -> list[SingleValued]:
     """Batch-norm layers of a case's network whose output has one value per channel, in order. Runs in a worker."""
-    wanted = msgspec.convert(case, Case)
-    backend, model = open_case(wanted, plugins)
-    session = backend.open_session(wanted, model, 2)
+    session = find(case, plugins, ("one class", "another class")).open(case)
     outputs = {layer.name: layer.output for layer in session.layers()}
     return [
         SingleValued(layer=name, part=tensor.part, block=tensor.block)

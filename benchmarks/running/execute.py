@@ -64,7 +64,7 @@ def run_job(
         folder = Path(name)
         outcome = launch(
             RUN_CASE,
-            {"job": msgspec.to_builtins(job)},
+            {"job": job},
             folder=folder,
             cores=case.threads,
             engine=case.engine,

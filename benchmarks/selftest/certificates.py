@@ -42,7 +42,7 @@ class Rehearsals:
 
     def _answer(self, job: Job) -> ArmEvidence:
         with tempfile.TemporaryDirectory(dir=self._home) as folder:
-            facts = rehearse([msgspec.to_builtins(job)], [job.case.image_size], folder, lambda event: None)
+            facts = rehearse([job], [job.case.image_size], folder, lambda event: None)
             answers = open_answers(facts, Path(folder))
             return answers._replace(arrays=dict(answers.arrays))
 

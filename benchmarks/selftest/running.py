@@ -19,7 +19,8 @@ from benchmarks.selftest.checks import ids, sentence
 from benchmarks.selftest.shims import ShimResult, show
 from benchmarks.selftest.sin import Sin, SinPlace
 from benchmarks.selftest.sins import SINS
-from harness.process.launch import Event, launch
+from harness.process.ask import ask
+from harness.process.launch import Event
 from harness.process.machine import usable_cores
 
 CLEAN_RUNS = 100
@@ -134,8 +135,4 @@ def _ask(part: int, seed: int, on_event: Callable[[Event], None]) -> SelftestOut
     cores = usable_cores()
     if hasattr(os, "sched_setaffinity"):  # of this thread alone; its worker inherits it
         os.sched_setaffinity(0, {cores[part % len(cores)]})
-    arguments: dict[str, Any] = {"seed": seed, "part": part, "parts": PARTS}
-    with tempfile.TemporaryDirectory() as folder:
-        call = "benchmarks.selftest.running:run"
-        outcome = launch(call, arguments, folder=Path(folder), cores=1, on_event=on_event)
-    return msgspec.json.decode(outcome.require(), type=SelftestOutcome)
+    return ask(run, {"seed": seed, "part": part, "parts": PARTS}, SelftestOutcome, cores=1, on_event=on_event)

@@ -19,8 +19,9 @@ from harness.data.checkpoint import NORMALISATIONS, write_checkpoint
 from harness.data.dataset import open_dataset
 from harness.data.feed import evaluation_batches
 from harness.plugins import find_model
+from harness.running.opening import FoundModel
 from harness.running.record import Record
-from harness.running.run import run_case, starting_arrays
+from harness.running.run import run_case
 from harness.spec import Case, Job, Scenario, Stage
 from results.rules.record_rules import breaches
 from results.rules.time_rules import TIME_RULES
@@ -72,8 +73,7 @@ def _problems(
         return [f"declined: {reason}"]
     session = module.open_session(case, offered, len(CLASSES))
     untrained = replace(case, seed=1, scenario=replace(scenario, start="random"))
-    arrays, _ = starting_arrays(session, untrained, offered, None, CLASSES)
-    session.load(arrays)
+    arrays, _ = FoundModel(module, offered, CLASSES).start(session, untrained)
     problems = [*_of_state(session), *_of_predict(session, prepared.folder, size)]
     if probed and hasattr(module, "open_probe"):
         problems += _of_probe(module.open_probe(session), session, size)
@@ -85,7 +85,7 @@ def _problems(
     del session
     job = Job(case=case, dataset_path=str(prepared.folder), checkpoint_path=str(checkpoint), strict=True,
               save_model=str(folder / "kept") if probed else None)  # fmt: skip
-    record = run_case(msgspec.to_builtins(job), str(folder), time.time(), lambda event: None)
+    record = run_case(job, str(folder), time.time(), lambda event: None)
     problems += _of_record(record, scenario)
     return problems + (_of_kept(record.artefacts["model"], folder, prepared.folder) if probed else [])
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import click
 import msgspec
 
-from benchmarks.inspecting.predict import Prediction
-from harness.process.launch import launch
+from benchmarks.inspecting.predict import Prediction, predict
+from harness.process.ask import ask
 from harness.running.saved_model import read_card
 
 
@@ -28,19 +27,12 @@ def command(model_dir: Path, images: tuple[Path, ...], native: bool, format_: st
         "native": native,
         "plugins": [str(Path(path).resolve()) for path in plugin],
     }
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = launch(
-            "benchmarks.inspecting.predict:predict",
-            arguments,
-            folder=Path(folder),
-            cores=card.case.threads,  # as the run had: other thread counts may round differently
-            engine=card.case.engine,
-        )
-    value = outcome.require()
+    cores = card.case.threads  # as the run had: other thread counts may round differently
+    predictions = ask(predict, arguments, list[Prediction], cores=cores, engine=card.case.engine)
     if format_ == "json":
-        click.echo(bytes(value))
+        click.echo(msgspec.json.encode(predictions))
         return
-    for said in msgspec.json.decode(value, type=list[Prediction]):
+    for said in predictions:
         name = Path(said.image).name
         if said.label is None:
             click.echo(f"{name!r:40} not readable: {said.problem}")

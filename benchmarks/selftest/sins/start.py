@@ -9,7 +9,7 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-import harness.running.run
+import harness.running.opening
 from backends.reference.layers import Array, Linear
 from benchmarks.selftest.arms import ArmSession, second_arm
 from benchmarks.selftest.machine import SimulatedMachine
@@ -32,7 +32,7 @@ def other_head(place: SinPlace) -> Iterator[None]:
         weight.flat[index] = np.nextafter(weight.flat[index], np.float32(1))
         return arrays
 
-    with patch.object(harness.running.run, "head_arrays", drawn):
+    with patch.object(harness.running.opening, "head_arrays", drawn):
         yield
 
 

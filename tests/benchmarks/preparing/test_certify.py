@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -54,7 +53,7 @@ def answer(jobs: list[Job], folder: Path, *, priced: bool = True) -> tuple[ArmEv
     precision: Precision
     for precision in ("fp64", "fp32"):
         (folder / precision).mkdir()
-        tasks = [msgspec.to_builtins(replace(job, case=replace(job.case, precision=precision))) for job in jobs]
+        tasks = [replace(job, case=replace(job.case, precision=precision)) for job in jobs]
         facts = rehearse(tasks, [64], str(folder / precision), lambda event: None, priced=priced)
         found.append(open_answers(facts, folder / precision))
     return found[0], found[1]
