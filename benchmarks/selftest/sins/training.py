@@ -146,7 +146,7 @@ def _with_updates(change: Callable[[ArmSession, Stage, Updates | None], None]) -
 
     class Changed(ArmSession):
         def begin(self, stage: Stage) -> list[Variable]:
-            before = self._updates
+            before = self.updates
             trained = super().begin(stage)
             change(self, stage, before)
             return trained
@@ -159,7 +159,7 @@ def kept_state(at: SinPlace) -> Iterator[None]:
     """Gross: all that both stages train keeps its momentum. Subtle: one tensor keeps a thousandth of it."""
 
     def keep(session: ArmSession, stage: Stage, before: Updates | None) -> None:
-        now = session._updates
+        now = session.updates
         if before is None or now is None:
             return
         shared = [name for name in now.slots if name in before.slots]
@@ -182,7 +182,7 @@ def decayed(at: SinPlace) -> Iterator[None]:
         for variable in given:
             variable.gradient = np.zeros_like(variable.array)
         trained = [v for v in parameters if v not in frozen]
-        session._updates = Updates(stage, [*given, *trained])
+        session.updates = Updates(stage, [*given, *trained])
 
     with _with_updates(give):
         yield

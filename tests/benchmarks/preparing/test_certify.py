@@ -220,7 +220,7 @@ def test_stand_ins_are_named_and_have_a_cost(
     effective = ReferenceSession.effective
     monkeypatch.setattr(ReferenceProbe, "stand_ins", lambda self: {"numpy.mean": "reference.mean"})
     monkeypatch.setattr(
-        ReferenceSession, "effective", lambda self: replace(effective(self), settings={"idiom": self._case.idiom})
+        ReferenceSession, "effective", lambda self: replace(effective(self), settings={"idiom": self.case.idiom})
     )
     wide, narrow = answer(prepared.arms[0], tmp_path)
     assert wide.facts.stand_ins == narrow.facts.stand_ins == {"numpy.mean": "reference.mean"}
@@ -239,7 +239,7 @@ def test_what_is_replaced_in_float64_alone_is_named_apart(
     prepared: PreparedRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def stand_ins(asked: ReferenceProbe) -> dict[str, str]:
-        wide = {"numpy.var": "reference.var"} if asked._session._case.precision == "fp64" else {}
+        wide = {"numpy.var": "reference.var"} if asked._session.case.precision == "fp64" else {}
         return {"numpy.mean": "reference.mean", **wide}
 
     monkeypatch.setattr(ReferenceProbe, "stand_ins", stand_ins)
