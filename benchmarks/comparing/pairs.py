@@ -72,7 +72,7 @@ def _take_turns(
 
 def _worker(side: Side, folder: Path, timeout_s: float, beside: int) -> Worker:
     case = side.job.case
-    arguments = {"job": msgspec.to_builtins(side.job), "stage": side.stage, "delay": side.delay}
+    arguments = {"job": side.job, "stage": side.stage, "delay": side.delay}
     return Worker(
         TAKE_TURNS,
         arguments,

@@ -13,7 +13,7 @@ from harness.data.dataset import Split
 from harness.data.decode import Unreadable, decode
 from harness.errors import Refused
 from harness.running.evaluate import split_logits
-from harness.running.opening import find
+from harness.running.opening import find_model_for
 from harness.running.saved_model import NEUTRAL, read_card
 
 
@@ -31,7 +31,7 @@ def predict(model_dir: str, images: list[str], native: bool, plugins: list[str])
     """Predictions for files, and for the files in folders, in order; decoded and cropped as for the run."""
     card = read_card(model_dir)
     case = card.case
-    session = find(case, plugins, card.classes).open(case)
+    session = find_model_for(case, plugins, card.classes).open(case)
     if native:
         session.load_native(str(Path(model_dir) / card.native))
     else:

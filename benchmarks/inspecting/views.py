@@ -12,7 +12,7 @@ from benchmarks.datasets.contact_sheet import sheet
 from harness.contract import BUFFERS, Layer, Session, Tensor
 from harness.data.checkpoint import read_checkpoint
 from harness.errors import Refused
-from harness.running.opening import find
+from harness.running.opening import find_model_for
 from harness.spec import Case, Stage
 
 CLASSES = ("class 0", "class 1")
@@ -108,7 +108,7 @@ def contact_sheet(dataset: str, path: str, case: Case) -> None:
 
 
 def _open(case: Case, checkpoint: str | None, plugins: list[str]) -> tuple[Session, str]:
-    found = find(case, plugins, CLASSES, read_checkpoint(checkpoint) if checkpoint else None)
+    found = find_model_for(case, plugins, CLASSES, read_checkpoint(checkpoint) if checkpoint else None)
     session = found.open(case)
     # In every scenario, a checkpoint that is named is shown, and without one there is nothing to start from.
     scenario = replace(case.scenario, start="checkpoint" if checkpoint else "random")

@@ -23,7 +23,7 @@ from harness.errors import Declined, Refused
 from harness.process.ask import ask
 from harness.process.launch import Event
 from harness.process.machine import usable_cores
-from harness.running.opening import find
+from harness.running.opening import find_model_for
 from harness.spec import Case, Job, Part, Scenario, Stage
 
 
@@ -206,7 +206,7 @@ def _asked(case: bytes, plugins: tuple[str, ...]) -> list[SingleValued]:
 
 def single_valued(case: Case, plugins: list[str]) -> list[SingleValued]:
     """Batch-norm layers of a case's network whose output has one value per channel, in order. Runs in a worker."""
-    session = find(case, plugins, ("one class", "another class")).open(case)
+    session = find_model_for(case, plugins, ("one class", "another class")).open(case)
     outputs = {layer.name: layer.output for layer in session.layers()}
     return [
         SingleValued(layer=name, part=tensor.part, block=tensor.block)

@@ -26,7 +26,7 @@ from harness.errors import Declined
 from harness.process import machine
 from harness.running.evaluate import Evaluator
 from harness.running.initial_weights import random_arrays
-from harness.running.opening import find
+from harness.running.opening import find_model_for
 from harness.running.record import StageRecord
 from harness.running.sensors import Wall
 from harness.running.stage import Report, StageRun
@@ -66,7 +66,7 @@ class _Arm:
 
     def __init__(self, jobs: list[Job], report: Report) -> None:
         self._report, self._case, self._data = report, jobs[0].case, jobs[0].dataset_path
-        found = find(self._case, jobs[0].plugins)
+        found = find_model_for(self._case, jobs[0].plugins)
         open_probe: Callable[[Session], Probe] | None = getattr(found.backend, "open_probe", None)
         if open_probe is None:
             raise Declined(f"{self._case.backend} has no probe, so nothing of it can be certified")
@@ -75,7 +75,6 @@ class _Arm:
         checkpoint = read_checkpoint(path) if path else None
         self._dataset, self._open_probe = self._training_on(IMAGES), open_probe
         self._found = found._replace(classes=self._dataset.meta.classes, checkpoint=checkpoint)
-        self._normalisation = self._found.normalisation
         self.wide = self._case.precision == "fp64"
         self._settings: dict[str, Any] = {}
         self._device = ""
@@ -136,7 +135,7 @@ class _Arm:
             self._report({"asking": f"updates of {kind}"})
             self.arrays.update(conventions.updates(session, probe, kind, reload))
         self.arrays.update(conventions.movement(session, probe, reload))
-        train, normalisation = self._dataset.splits["train"], self._normalisation
+        train, normalisation = self._dataset.splits["train"], self._found.normalisation
         self._answers["augmented"] = conventions.augmented(train, self._case, IMAGES, normalisation, session)
         session, probe = self._open(replace(self._case, dropout=True))
         self._answers["dropping"] = tuple(
@@ -154,7 +153,7 @@ class _Arm:
         for number, stage in enumerate(case.scenario.stages):
             place = f"{name}/{number}"
             dataset = self._training_on(stage.batch_size)
-            evaluator = Evaluator(session, dataset, case.image_size, self._normalisation, IMAGES, IMAGES)
+            evaluator = Evaluator(session, dataset, case.image_size, self._found.normalisation, IMAGES, IMAGES)
             self._report({"asking": f"{name}, stage {number + 1}"})
             before = {t.name: t.array for t in session.state()}
             rates: list[dict[Part, float]] = []
@@ -188,7 +187,7 @@ class _Arm:
             self._found.start(session, case)
             return session
 
-        self._answers["cost"] = cost_of_stand_ins(ready, case, dataset, self._normalisation)
+        self._answers["cost"] = cost_of_stand_ins(ready, case, dataset, self._found.normalisation)
 
     def _training_on(self, batch_size: int, images: int | None = None) -> Dataset:
         """Enough images for one batch an epoch, and another one each epoch: a session is looked at after every step.
@@ -223,7 +222,7 @@ class _Arm:
         pixels = np.tile(pixels, (1, repeats, repeats, 1))[:, : case.image_size, : case.image_size]
         pixels[0] = 0
         pixels[0, case.image_size // 2, case.image_size // 2] = 255
-        return normalise(pixels, self._normalisation, layout), split.labels[:IMAGES]
+        return normalise(pixels, self._found.normalisation, layout), split.labels[:IMAGES]
 
 
 def _unsettled(session: Session, seed: int) -> dict[str, NDArray[Any]]:

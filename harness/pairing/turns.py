@@ -14,8 +14,7 @@ from harness.pairing.side_record import SideRecord
 from harness.pairing.turn_clock import Orders, Stopped, TurnClock
 from harness.process import machine
 from harness.running.opening import open_case
-from harness.running.record import Memory
-from harness.running.sensors import anonymous_peak, peak_memory, private_memory
+from harness.running.sensors import private_memory
 from harness.running.stage import Report
 from harness.spec import Job, Schedule, key, version
 
@@ -70,13 +69,7 @@ def take_turns(
     )
     with suppress(Stopped):
         session.train(endless, feed, clock)
-    memory = Memory(
-        process_peak=peak_memory(),
-        private_peak=private_memory(),
-        framework=opened.framework_bytes,
-        device_peak=session.device_memory(),
-        anonymous_peak=anonymous_peak(),
-    )
+    memory = opened.memory(private_memory())
     return SideRecord(
         case=case,
         key=key(case),

@@ -14,7 +14,8 @@ from harness.errors import Declined, Refused
 from harness.plugins import find_model
 from harness.running import checks
 from harness.running.initial_weights import LoadReport, head_arrays, overlay, random_arrays
-from harness.running.sensors import private_memory
+from harness.running.record import Memory
+from harness.running.sensors import anonymous_peak, peak_memory, private_memory
 from harness.spec import Case, Job
 
 WITHOUT_CHECKPOINT = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -63,7 +64,7 @@ class FoundModel(NamedTuple):
         return start, report
 
 
-def find(
+def find_model_for(
     case: Case, plugins: Sequence[str], classes: Sequence[str] = (), checkpoint: Checkpoint | None = None
 ) -> FoundModel:
     """A case's backend and model. Raises `Declined` with the reason if the case cannot run here."""
@@ -84,6 +85,16 @@ class OpenedCase(NamedTuple):
     normalisation: Normalisation
     framework_bytes: int
 
+    def memory(self, private_peak: int) -> Memory:
+        """What the process took until now; `private_peak` is the largest private memory that was seen."""
+        return Memory(
+            process_peak=peak_memory(),
+            private_peak=private_peak,
+            framework=self.framework_bytes,
+            device_peak=self.session.device_memory(),
+            anonymous_peak=anonymous_peak(),
+        )
+
 
 def open_case(job: Job, lap: Callable[[str], object] = lambda part: None) -> OpenedCase:
     """Open the case of a job; `lap` is called with the name of each part of this work when the part is done."""
@@ -91,7 +102,7 @@ def open_case(job: Job, lap: Callable[[str], object] = lambda part: None) -> Ope
     dataset = open_dataset(job.dataset_path, case.limit, job.files_path)
     checkpoint = read_checkpoint(job.checkpoint_path) if job.checkpoint_path else None
     lap("open files")
-    found = find(case, job.plugins, dataset.meta.classes, checkpoint)
+    found = find_model_for(case, job.plugins, dataset.meta.classes, checkpoint)
     framework_bytes = private_memory()
     lap("import")
     session = found.open(case)

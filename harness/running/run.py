@@ -18,9 +18,9 @@ from harness.running.disturbance import Disturbance
 from harness.running.evaluate import TRAIN_SAMPLE, Evaluator, on_cores
 from harness.running.numerics import Examined
 from harness.running.opening import open_case
-from harness.running.record import Memory, Record
+from harness.running.record import Record
 from harness.running.saved_model import keep_model
-from harness.running.sensors import Wall, anonymous_peak, peak_memory
+from harness.running.sensors import Wall
 from harness.running.stage import Report, StageRun
 from harness.spec import Job, key, version
 
@@ -58,13 +58,7 @@ def run_case(job: Job, folder: str, started: float, report: Report, source: Time
     kept = job.save_model
     artefacts = keep_model(session, case, dataset.meta, opened.normalisation, kept) if kept else {}
     parameters, subnormals = _count(session)
-    memory = Memory(
-        process_peak=peak_memory(),
-        private_peak=private_peak,
-        framework=opened.framework_bytes,
-        device_peak=session.device_memory(),
-        anonymous_peak=anonymous_peak(),
-    )
+    memory = opened.memory(private_peak)
     effective = session.effective()
     numerics = backend.probe_numerics(session) if isinstance(backend, Examined) else None
     checks.v08_head_answers(session, case, len(dataset.meta.classes), evaluator.images("test"))
