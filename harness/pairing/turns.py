@@ -48,7 +48,7 @@ def take_turns(
         epochs=endless.epochs,
         seed=stage_seed(case, stage),
         image_size=case.image_size,
-        normalisation=opened.normalisation,
+        normalisation=opened.found.normalisation,
         augmentations=case.augment,
         layout=session.batch_layout,
         input=case.input,
@@ -82,5 +82,5 @@ def take_turns(
         memory=memory,
         sensors=clock.disturbance.read(),
         effective=session.effective(),
-        versions=machine.versions(opened.backend.PACKAGES),
+        versions=machine.versions(opened.found.backend.PACKAGES),
     )

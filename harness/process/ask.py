@@ -1,4 +1,4 @@
-"""Ask a function in a worker: typed arguments in, a typed answer out."""
+"""Call a function in a worker, with typed arguments and a typed answer."""
 
 from __future__ import annotations
 

@@ -41,8 +41,7 @@ class FoundModel(NamedTuple):
         return self.backend.open_session(case, self.model, len(self.classes))
 
     def start(self, session: Session, case: Case, *, strict: bool = False) -> tuple[Arrays, LoadReport | None]:
-        """Load every tensor's value before the first step, the same in every backend; returns the values, and how the
-        checkpoint fitted.
+        """Load the values before the first step, the same in every backend; returns them and the checkpoint's report.
 
         With `idiom`, a tensor that is not in the checkpoint stays as the framework initialised it. Raises `Declined`
         where the checkpoint is missing, and with `strict` `Refused` where it does not fit.
@@ -78,11 +77,10 @@ class OpenedCase(NamedTuple):
     """A case that is ready to train; `framework_bytes` is the private memory before the session was built."""
 
     dataset: Dataset
-    backend: Backend
+    found: FoundModel
     session: Session
     start: Arrays
     load: LoadReport | None
-    normalisation: Normalisation
     framework_bytes: int
 
     def memory(self, private_peak: int) -> Memory:
@@ -110,4 +108,4 @@ def open_case(job: Job, lap: Callable[[str], object] = lambda part: None) -> Ope
     start, load = found.start(session, case, strict=job.strict)
     checks.v02_everything_loaded(session, start)
     lap("load")
-    return OpenedCase(dataset, found.backend, session, start, load, found.normalisation, framework_bytes)
+    return OpenedCase(dataset, found, session, start, load, framework_bytes)

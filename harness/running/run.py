@@ -32,7 +32,7 @@ def run_case(job: Job, folder: str, started: float, report: Report, source: Time
     """
     wall = Wall(started, source)
     opened = open_case(job, wall.lap)
-    case, dataset, backend, session = job.case, opened.dataset, opened.backend, opened.session
+    case, dataset, backend, session = job.case, opened.dataset, opened.found.backend, opened.session
     disturbance = Disturbance(source)
 
     @contextmanager
@@ -44,7 +44,7 @@ def run_case(job: Job, folder: str, started: float, report: Report, source: Time
             disturbance.begin()
 
     sample = TRAIN_SAMPLE if job.train_sample is None else job.train_sample
-    evaluator = Evaluator(session, dataset, case.image_size, opened.normalisation, sample, untimed=untimed)
+    evaluator = Evaluator(session, dataset, case.image_size, opened.found.normalisation, sample, untimed=untimed)
     stages, private_peak = [], 0
     for number in range(len(case.scenario.stages)):
         stage = StageRun(session, case, number, dataset, evaluator, source)
@@ -56,7 +56,7 @@ def run_case(job: Job, folder: str, started: float, report: Report, source: Time
     np.savez(Path(folder) / "logits.npz", logits=logits, labels=test.labels, ids=test.ids)
     wall.lap("evaluation")
     kept = job.save_model
-    artefacts = keep_model(session, case, dataset.meta, opened.normalisation, kept) if kept else {}
+    artefacts = keep_model(session, case, dataset.meta, opened.found.normalisation, kept) if kept else {}
     parameters, subnormals = _count(session)
     memory = opened.memory(private_peak)
     effective = session.effective()
