@@ -43,7 +43,7 @@ def ask(
     Raises as `Outcome.require` does; the reason of a worker that failed begins with `about`.
     """
     call = function if isinstance(function, str) else _name(function)
-    with tempfile.TemporaryDirectory(prefix="finetune-bench-") as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         outcome = launch(call, arguments, folder=folder or Path(scratch), **options)
     if about and outcome.ending not in ("ok", "skipped", "refused"):
         raise Refused(f"{about}: {outcome.reason}")
