@@ -19,6 +19,7 @@ from harness.data.dataset import open_dataset
 from harness.errors import Declined, Refused
 from harness.plugins import find_model
 from harness.process import machine
+from harness.rules import require
 from harness.running import checks
 from harness.running.disturbance import Disturbance
 from harness.running.evaluate import TRAIN_SAMPLE, Evaluator, on_cores
@@ -89,7 +90,7 @@ def run_case(
     )
     effective = session.effective()
     numerics = backend.probe_numerics(session) if isinstance(backend, Examined) else None
-    checks.v08_head_answers(session, case, len(dataset.meta.classes), evaluator.images("test"))
+    require(checks.head_in_name_only(session, case, len(dataset.meta.classes), evaluator.images("test")))
     wall.lap("other")
     parts = wall.parts()
     return Record(
@@ -139,7 +140,7 @@ def start_from(
     if task.strict and load is not None and not load.complete:
         raise Refused(f"--strict: the checkpoint does not fit {task.case.model}: {load.sentence()}")
     session.load(start)
-    checks.v02_everything_loaded(session, start)
+    require(checks.not_loaded(session, start))
     return start, load
 
 
