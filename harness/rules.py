@@ -69,6 +69,11 @@ def rule(id: str, scope: Scope, label: str = "") -> Callable[[Callable[P, Iterab
     return made
 
 
+def ask(rules: Iterable[Rule[P]], *evidence: P.args, **named: P.kwargs) -> list[Breach]:
+    """Every breach of several rules in the same evidence."""
+    return [breach for asked in rules for breach in asked(*evidence, **named)]
+
+
 class BrokenRule(Refused):
     """A breach that stops the work; the message is the breach."""
 

@@ -28,12 +28,12 @@ from benchmarks.selftest.in_process import Memory, launch_here
 from benchmarks.selftest.machine import SimulatedMachine
 from harness.errors import Declined, Refused
 from harness.process import machine
-from harness.rules import Breach, BrokenRule, read_breaches, without
+from harness.rules import Breach, BrokenRule, ask, read_breaches, without
 from harness.running.record import Record
 from harness.spec import Case, Job, Scenario, key
 from results.certificates.certificate import Certificate
 from results.certificates.evidence import EvidencePair
-from results.rules.certificate_rules import unproved_breaches
+from results.rules.certificate_rules import CERTIFICATE_RULES
 from results.rules.table_rules import unfollowed
 from results.storage.run_files import RunWriter, open_run
 from results.tables.figures import MARKS
@@ -95,7 +95,7 @@ class Bench:
                 said = [*self._run(experiment, data, before, folder), *_tabulated(folder, certificate)]
                 if setting.certified:
                     experiment.evidence = experiment.evidence or self._rehearsals.compare(*self._jobs(setting, data))
-                    said += unproved_breaches(experiment.evidence, [rehearsed(setting.scenario)])
+                    said += ask(CERTIFICATE_RULES, experiment.evidence, [rehearsed(setting.scenario)])
             except BrokenRule as error:
                 said = [error.breach]
             except (Refused, Declined) as error:

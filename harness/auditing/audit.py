@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from harness.auditing.ledger import Declared, Kind, Slots, TensorChange, TensorMark, Watched, ledger, mark, out_of_reach
 from harness.contract import BUFFERS, Tensor
-from harness.rules import Breach, rule
+from harness.rules import Breach, ask, rule
 from harness.spec import Stage
 
 __all__ = ["DROPPED_OF", "NOT_LOOKED", "Audit", "Observed", "Tally", "judge", "mark", "verdict"]
@@ -131,8 +131,7 @@ def verdict(lines: Iterable[TensorChange], observed: Observed = NOT_LOOKED) -> A
         if line.declared.moves is False:
             fixed.update(line.name.encode() + line.digest)
     moved, frozen = sum(line.moved for line in lines), any(line.declared.frozen for line in lines)
-    breaches = [breach for line in lines for one in TENSOR_RULES for breach in one(line, observed)]
-    breaches += [breach for one in STAGE_RULES for breach in one(observed)]
+    breaches = [breach for line in lines for breach in ask(TENSOR_RULES, line, observed)] + ask(STAGE_RULES, observed)
     unchecked = [what for what, seen in _ASKED if frozen and getattr(observed, seen) is None]
     parameters = [line for line in lines if line.kind == "parameter"]
     return Audit(

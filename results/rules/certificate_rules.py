@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from harness.rules import Breach, Finding, Rule
+from harness.rules import Finding, Rule
 from harness.spec import Scenario
 from results.certificates.certificate import Check
 from results.certificates.evidence import EvidencePair
@@ -43,8 +43,3 @@ CERTIFICATE_RULES = (
     _proved("V22", "The step of backbone or head does not follow its own learning rate.", conventions),
     _proved("V28", "The batches of an augmentation differ.", conventions),
 )
-
-
-def unproved_breaches(pair: EvidencePair, scenarios: Sequence[Scenario]) -> list[Breach]:
-    """Every comparison that did not pass, as a breach of its rule."""
-    return [breach for asked in CERTIFICATE_RULES for breach in asked(pair, scenarios)]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from harness.data.dataset import Dataset
 from harness.data.feed import epoch_order, stage_seed
-from harness.rules import Breach, Finding, rule
+from harness.rules import Finding, rule
 from harness.running.evaluate import quality
 from harness.running.record import Record
 
@@ -88,11 +88,6 @@ def image_in_two_splits(splits: Mapping[str, tuple[NDArray[np.uint8], NDArray[np
 
 DATASET_RULES = (image_in_two_splits,)
 FILE_RULES = (quality_not_of_logits, other_order, other_labels, test_images_not_once)
-
-
-def file_breaches(record: Record, files: Files) -> list[Breach]:
-    """Every breach in a record and its files."""
-    return [breach for asked in FILE_RULES for breach in asked(record, files)]
 
 
 def _orders(record: Record, dataset: Dataset) -> Iterator[tuple[int, NDArray[np.int64]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from harness.rules import Breach, Finding, rule
+from harness.rules import Finding, rule
 from results.storage.rows import Fault
 
 SENTENCES: dict[Fault, str] = {
@@ -41,8 +41,3 @@ def unread_lines(counts: FolderCounts) -> Iterator[Finding]:
 
 
 FOLDER_RULES = (missing_cases, unread_lines)
-
-
-def folder_breaches(counts: FolderCounts) -> list[Breach]:
-    """A breach for each run that lacks cases, then for each kind of line that cannot be read."""
-    return [breach for asked in FOLDER_RULES for breach in asked(counts)]

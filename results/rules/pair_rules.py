@@ -1,6 +1,6 @@
 """Rules about two rows of a table: whether both did the same work on the same pixels in the same way.
 
-The facts are kept per seed, since a row may hold several seeds. Only facts that both rows have for one seed are compared.
+A row may hold several seeds, so the facts are kept per seed. Only facts that both rows have for a seed are compared.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
-from harness.rules import Breach, Finding, rule, switched_off
+from harness.rules import Breach, Finding, ask, rule, switched_off
 from harness.running.record import Record, StageRecord
 from harness.spec import Stage
 
@@ -63,7 +63,7 @@ def samples_not_once(record: Record) -> Iterator[Finding]:
 
 @rule("V32", "record")
 def other_precision(record: Record) -> Iterator[Finding]:
-    """The framework ran in another precision than the case declares, or computes less exactly or more exactly than it."""
+    """The framework ran in another precision than the case declares, or computes with more or fewer bits than it."""
     wanted, found = record.case.precision, record.effective
     if found is not None and found.precision != wanted:
         yield f"it ran in {found.precision}, not in {wanted}"
@@ -114,8 +114,7 @@ def breaches(record: Record) -> list[Breach]:
         for breach in said.audit.found
         if breach.rule not in switched_off()
     ]
-    own = [breach for asked in RECORD_RULES for breach in asked(record)]
-    return sorted([*audited, *own], key=lambda breach: breach.rule)
+    return sorted([*audited, *ask(RECORD_RULES, record)], key=lambda breach: breach.rule)
 
 
 def judged(record: Record, further: Iterable[Breach] = ()) -> Record:

@@ -95,8 +95,9 @@ def as_markdown() -> str:
 
 def _lines() -> Iterator[str]:
     yield "# Rules: what the ids in notes, reasons and certificates mean\n"
-    yield "A rule is a trap that makes a benchmark wrong, with the checks that catch it. `python -m benchmarks rules V41`"
-    yield "explains one in the terminal. This file is made by `python -m benchmarks rules --markdown > docs/rules.md`.\n"
+    yield "A rule is a trap that makes a benchmark wrong, and the checks that catch it."
+    yield "`python -m benchmarks rules V41` explains one in the terminal;"
+    yield "`python -m benchmarks rules --markdown > docs/rules.md` makes this file.\n"
     yield "| scope | when its checks run, and what a breach does |\n|---|---|"
     yield from (f"| {scope} | {meaning} |" for scope, meaning in SCOPES.items())
     for id, trap in TRAPS.items():

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from msgspec.structs import replace
 
-from harness.rules import Breach, Finding, rule
+from harness.rules import Breach, Finding, ask, rule
 from harness.running.record import Record
 from results.rules.time_rules import voided
 from results.storage.rows import record_at
@@ -105,7 +105,7 @@ def unfollowed(table: pd.DataFrame, frame: pd.DataFrame) -> list[Breach]:
         mine = sources[_matches(sources, row)]
         records = [record_at(Path(file), offset) for file, offset in zip(mine["file"], mine["offset"], strict=True)]
         where = f"{row['model']} {row['backend_name']} {row['scenario']}"
-        found += [breach._replace(where=where) for asked in TABLE_RULES for breach in asked(row, records)]
+        found += [breach._replace(where=where) for breach in ask(TABLE_RULES, row, records)]
     return found
 
 

@@ -9,7 +9,7 @@ import math
 
 from harness.clock import Kind, plan
 from harness.errors import Refused
-from harness.rules import rule
+from harness.rules import ask, rule
 from harness.running.record import Record, StageRecord
 from results import statistics
 from results.storage.windows import steps_of
@@ -132,7 +132,7 @@ MARK_RULES = (not_steady, best_epoch, best_epoch_on_test, norm_lags)
 
 def voided(record: Record) -> list[str]:
     """Codes of the marks that void the rates of a record."""
-    return [breach.text for asked in TIME_RULES for breach in asked(record)]
+    return [breach.text for breach in ask(TIME_RULES, record)]
 
 
 def _holds_other_steps(stage: StageRecord, warmup_steps: int) -> bool:

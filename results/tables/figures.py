@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from harness.clock import MINIMUM_WINDOW_S
-from harness.rules import Rule
+from harness.rules import Rule, ask
 from harness.running.record import Record, StageRecord
 from results.rules import time_rules
 from results.storage.windows import compile_s, seconds_of, steps_of, training_seconds
@@ -91,8 +91,8 @@ def marks(record: Record) -> list[str]:
         "checkpoint incomplete": record.load is not None and not record.load.complete,
         "idiom": record.case.idiom,
     }
-    marked = [breach.text for rule in time_rules.MARK_RULES for breach in rule(record)]
-    found = {*time_rules.voided(record), *marked, *(code for code, true in holds.items() if true)}
+    marked = [breach.text for breach in ask((*time_rules.TIME_RULES, *time_rules.MARK_RULES), record)]
+    found = {*marked, *(code for code, true in holds.items() if true)}
     return [code for code in MARKS if code in found]
 
 

@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import Declined, Refused
+from harness.rules import ask
 from harness.spec import Case
 from results.certificates.certificate import essence, packages
 from results.certificates.scope import batch_sizes
-from results.rules.folder_rules import FolderCounts, folder_breaches
+from results.rules.folder_rules import FOLDER_RULES, FolderCounts
 from results.rules.pair_rules import traits
 from results.rules.record_rules import judged
 from results.storage.rows import EndRow, Fault, PairRow, ProcessRow, RunRow, scan
@@ -61,9 +62,9 @@ def load(path: str | Path) -> pd.DataFrame:
     """Read a results folder, a folder of runs or one run's file: a row per process, in the order of writing.
 
     `step_us` holds all raw step times of the row as one int64 array; `attrs["unread"]` counts the lines that are none
-    of ours by fault, `attrs["missing"]` the planned cases that a run lacks, and `attrs["warnings"]` holds a
-    breach for each. A row that is in two files of one run (folders that were merged) counts once. Raises `Refused` for a path
-    that does not exist, `NothingMeasured` if there is no record in it. A record that breaks a rule is read as failed,
+    of ours by fault, `attrs["missing"]` the planned cases that a run lacks, and `attrs["warnings"]` holds a breach for
+    each. A row that is in two files of one run (folders that were merged) counts once. Raises `Refused` for a path that
+    does not exist, `NothingMeasured` if there is no record in it. A record that breaks a rule is read as failed,
     whatever it was written as.
     """
     path = Path(path)
@@ -75,7 +76,7 @@ def load(path: str | Path) -> pd.DataFrame:
     for _, group in groupby(files, key=lambda file: file.parent):
         own = list(group)
         reading.add(own, alone=all(several[file.name] == 1 for file in own))
-    warnings = folder_breaches(reading.counts())
+    warnings = ask(FOLDER_RULES, reading.counts())
     if not sum(map(len, reading.frames)):
         found = ALONE if reading.compared else "no record"
         raise NothingMeasured("; ".join([f"{path} holds {found}", *map(str, warnings)]))

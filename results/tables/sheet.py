@@ -31,6 +31,7 @@ class Style(NamedTuple):
 
 
 DEFAULT = Style()
+EXPLAINED = "V and two digits: a rule; `python -m benchmarks rules V46` explains one"
 
 
 class Column(NamedTuple):
@@ -87,7 +88,7 @@ def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES, s
         block=None if good.empty else _block(rows, extra, style),
         places=tuple(order[_key(row)] for row, _ in rows),
         footnotes=tuple(footnotes([row for row, _ in rows], ids=style.explain)),
-        legend=tuple(map(plain, below)),
+        legend=(*map(plain, below), *([EXPLAINED] if style.explain and lines else [])),
         problems=tuple(
             Problem(row["status"], _where(row, varying), row["runs"], _reason(row, style) or "no reason given")
             for row in table[table["status"] != "ok"].to_dict("records")

@@ -12,7 +12,7 @@ from results.rules.registry import SCOPES, TRAPS, as_markdown, rules_of
 
 @click.command
 @click.argument("id", required=False)
-@click.option("--markdown", is_flag=True, help="print every rule in full, as in docs/rules.md")
+@click.option("--markdown", is_flag=True, help="print every rule in full, as docs/rules.md has it")
 def command(id: str | None, *, markdown: bool) -> None:
     """Explain the rules whose ids notes, reasons and certificates name, or one of them by its ID, such as V41."""
     if markdown:

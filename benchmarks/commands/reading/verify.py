@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from benchmarks.inspecting.verify import verify
+from benchmarks.inspecting.verify import only_comparisons, verify
 from benchmarks.running.own_process import afresh
 from harness.errors import Declined, Refused
 from results.storage.folder import RESULTS
@@ -41,7 +41,7 @@ def command(path: Path, table: Path | None) -> None:
 def _made(path: Path) -> list[dict[str, Any]]:
     said = afresh("table", str(path), "--format", "json")
     if not said.stdout:
-        if "comparisons alone" in said.stderr:
+        if only_comparisons(path):
             return []
         raise Declined(said.stderr.strip().splitlines()[-1] if said.stderr.strip() else f"{path} gives no table")
     return list(json.loads(said.stdout))

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from benchmarks.selftest import fixtures, running
 from benchmarks.selftest.bench import Bench, Experiment, ExperimentSetting
+from benchmarks.selftest.certificates import rehearsed
 from benchmarks.selftest.machine import MS, Pending, SimulatedMachine
 from benchmarks.selftest.report import lines, merged, score
 from benchmarks.selftest.running import Clean, SelftestOutcome, SinTrial, attempt
@@ -21,7 +22,11 @@ from benchmarks.selftest.shims import SHIMS, ShimResult, show
 from benchmarks.selftest.sin import Sin, SinPlace
 from benchmarks.selftest.sins import SINS
 from harness.clock import Clock
-from harness.rules import Breach, Rule, without
+from harness.rules import Breach, Rule, ask, without
+from results.certificates.certificate import Check
+from results.certificates.evidence import at_most
+from results.certificates.proof import prove
+from results.rules.certificate_rules import CERTIFICATE_RULES
 from results.rules.registry import RULES, TRAPS
 from tests.benchmarks.commanding import invoke
 
@@ -129,6 +134,25 @@ def test_every_rule_is_switched_off_in_one_way_and_comes_back(rule: Rule[Any]) -
     assert list(speaking()) == said
     with without([other for other in TRAPS if other != rule.id]):
         assert list(speaking()) == said
+
+
+def test_every_rule_of_a_certificate_names_comparisons_that_are_made(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = ExperimentSetting()
+    evidence = bench._rehearsals.compare(*bench._jobs(setting, fixtures.dataset(bench._home)))
+    scenarios = [rehearsed(setting.scenario)]
+    assert ask(CERTIFICATE_RULES, evidence, scenarios) == []
+
+    def failed(*arguments: Any, **named: Any) -> Check:
+        return replace(at_most(*arguments, **named), passed=False)
+
+    monkeypatch.setattr("results.certificates.evidence.at_most", failed)
+    monkeypatch.setattr("results.certificates.proof.at_most", failed)
+    made = {id for check in prove(evidence, scenarios) for id in check.rule.split(", ")}
+    assert made == {rule.id for rule in CERTIFICATE_RULES}
+    for rule in CERTIFICATE_RULES:
+        assert {breach.rule for breach in rule(evidence, scenarios)} == {rule.id}
 
 
 def test_V40_on_a_machine_whose_device_lags_behind_the_clock_recovers_the_truth() -> None:

@@ -56,7 +56,7 @@ def test_an_honest_record_and_one_without_evidence_break_no_rule() -> None:
         (audited("V09", "a.weight moved although it is frozen"), "V09: a.weight moved although it is frozen"),
         (audited("V13", "bn is random although it is frozen"), "V13: bn is random although it is frozen"),
         (audited("V14", "a did not move although its rate is 1"), "V14: a did not move although its rate is 1"),
-        (audited("V15", "a has optimizer state although it is frozen"), "V15: a has optimizer state although it is frozen"),
+        (audited("V15", "a has optimizer state although"), "V15: a has optimizer state although"),
         (audited("V16", "a was paid for: its gradient was computed"), "V16: a was paid for: its gradient was computed"),
     ],
 )  # fmt: skip

@@ -17,8 +17,8 @@ from rich.cells import cell_len
 
 import results
 from harness.errors import Refused
-from harness.running.record import Record
 from harness.rules import Breach
+from harness.running.record import Record
 from results.certificates.certificate import Certificates
 from results.tables.render import render
 from results.tables.sheet import DEFAULT, Style
