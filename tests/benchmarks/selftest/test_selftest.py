@@ -103,7 +103,7 @@ def test_a_sin_that_something_without_a_rule_stops_is_not_counted(bench: Bench) 
         def fail(*arguments: Any) -> None:
             raise ValueError("no sin, a fault")
 
-        with patch("harness.running.stage.Witness.epoch_begins", fail):
+        with patch("harness.running.stage.StageObserver.epoch_begins", fail):
             yield
 
     trial = attempt(bench, Sin("a fault", "V09", ExperimentSetting(), broken), True, (0,))
