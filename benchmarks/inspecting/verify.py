@@ -31,7 +31,9 @@ VOID = {"compile in window", "other threads", "not synchronised", "other steps",
 def verify(folder: Path, table: Sequence[Mapping[str, Any]] = ()) -> Iterator[str]:
     """A sentence for each figure that does not follow from the rows under `folder`: of `table` (what `table --format
     json` prints), of stored logits, of stored verdicts. Nothing is yielded if everything follows."""
-    kinds, found = ("run", "process", "pair", "verdict"), _rows(folder)
+    kinds, files = ("run", "process", "pair", "verdict"), sorted((folder / "runs").rglob("*.jsonl"))
+    lines = dict.fromkeys(line for file in files for line in file.read_bytes().split(b"\n")[:-1])
+    found = [_row(line) for line in lines if not line.endswith(b"#cut")]
     rows = [row for row in found if row.get("row") in kinds and row["schema"] <= SCHEMA]
     newer = sum(row.get("row") in (*kinds, "end") and row["schema"] > SCHEMA for row in found)
     if damaged := found.count({}):
@@ -53,19 +55,6 @@ def verify(folder: Path, table: Sequence[Mapping[str, Any]] = ()) -> Iterator[st
         runs = [one["record"] | {"arm": one["arm"]} for one in of_kind["process"] if one.get("comparison") == name]
         yield from _verdict(row["comparison"], pairs, runs)
     yield from _adjusted(list(last.values()))
-
-
-def only_comparisons(folder: Path) -> bool:
-    """Whether the folder holds pairs of comparisons, and no process of another run."""
-    rows = _rows(folder)
-    own = any(row.get("row") == "process" and not row.get("arm") for row in rows)
-    return not own and any(row.get("row") == "pair" for row in rows)
-
-
-def _rows(folder: Path) -> list[Raw]:
-    files = sorted((folder / "runs").rglob("*.jsonl"))
-    lines = dict.fromkeys(line for file in files for line in file.read_bytes().split(b"\n")[:-1])
-    return [_row(line) for line in lines if not line.endswith(b"#cut")]
 
 
 def _row(line: bytes) -> Raw:

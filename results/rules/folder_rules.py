@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping
 
 from harness.rules import Finding, rule
 from results.storage.rows import Fault
@@ -16,27 +15,18 @@ SENTENCES: dict[Fault, str] = {
 }
 
 
-class FolderCounts(NamedTuple):
-    """By run the number of `planned` cases and of those that are `missing`; the runs that `ended`; `unread` lines."""
-
-    planned: Mapping[str, int]
-    missing: Mapping[str, int]
-    ended: frozenset[str]
-    unread: Mapping[Fault, int]
-
-
 @rule("V50", "folder")
-def missing_cases(counts: FolderCounts) -> Iterator[Finding]:
+def missing_cases(planned: Mapping[str, int], missing: Mapping[str, int], ended: Collection[str]) -> Iterator[Finding]:
     """A run planned a case and has no record of it."""
-    for run, count in counts.missing.items():
-        remedy = "" if run in counts.ended else "; --resume runs what is missing"
-        yield f"run {run} planned {counts.planned[run]} cases and lacks {count} of them{remedy}"
+    for run, count in missing.items():
+        remedy = "" if run in ended else "; --resume runs what is missing"
+        yield f"run {run} planned {planned[run]} cases and lacks {count} of them{remedy}"
 
 
 @rule("V50", "folder")
-def unread_lines(counts: FolderCounts) -> Iterator[Finding]:
+def unread_lines(unread: Mapping[Fault, int]) -> Iterator[Finding]:
     """A line of a results file cannot be read."""
-    for fault, count in counts.unread.items():
+    for fault, count in unread.items():
         yield f"{count} line{'s' if count > 1 else ''} not read: {SENTENCES[fault]}"
 
 

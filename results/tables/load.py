@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import Declined, Refused
-from harness.rules import ask
+from harness.rules import Breach
 from harness.spec import Case
 from results.certificates.certificate import essence, packages
 from results.certificates.scope import batch_sizes
-from results.rules.folder_rules import FOLDER_RULES, FolderCounts
+from results.rules.folder_rules import missing_cases, unread_lines
 from results.rules.pair_rules import traits
 from results.rules.record_rules import judged
 from results.storage.rows import EndRow, Fault, PairRow, ProcessRow, RunRow, scan
@@ -76,7 +76,7 @@ def load(path: str | Path) -> pd.DataFrame:
     for _, group in groupby(files, key=lambda file: file.parent):
         own = list(group)
         reading.add(own, alone=all(several[file.name] == 1 for file in own))
-    warnings = ask(FOLDER_RULES, reading.counts())
+    warnings = reading.warnings()
     if not sum(map(len, reading.frames)):
         found = ALONE if reading.compared else "no record"
         raise NothingMeasured("; ".join([f"{path} holds {found}", *map(str, warnings)]))
@@ -166,10 +166,10 @@ class _Reading:
         lacking = {run: len(set(plan.planned) - self._keys[run]) for run, plan in self._plans.items()}
         return {run: count for run, count in lacking.items() if count}
 
-    def counts(self) -> FolderCounts:
-        """What the rules about a folder need."""
+    def warnings(self) -> list[Breach]:
+        """A breach for each of those runs, and for each kind of line that cannot be read."""
         planned = {run: len(set(plan.planned)) for run, plan in self._plans.items()}
-        return FolderCounts(planned, self.missing(), frozenset(self._ended), self.unread)
+        return [*missing_cases(planned, self.missing(), self._ended), *unread_lines(self.unread)]
 
 
 def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:

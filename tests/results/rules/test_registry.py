@@ -61,7 +61,7 @@ def test_the_product_asks_the_rules_of_every_scope(scope: Scope) -> None:
         "dataset": "image_in_two_splits", "session": "checks.not_loaded", "audit": "ask(TENSOR_RULES", "record":
         "ask(RECORD_RULES", "files": "ask(FILE_RULES", "times": "ask(TIME_RULES", "mark": "time_rules.MARK_RULES",
         "pair": "in PAIR_RULES", "certificate": "ask(CERTIFICATE_RULES", "table": "ask(TABLE_RULES", "folder":
-        "ask(FOLDER_RULES",
+        "*missing_cases(",
     }  # fmt: skip
     assert [path for path in SOURCES if tuples[scope] in path.read_text(encoding="utf-8")]
 
