@@ -82,7 +82,7 @@ def ratio_interval(ours: Sequence[float], theirs: Sequence[float]) -> tuple[floa
 
 
 def detectable(accuracy: float, images: int) -> float:
-    """Half the width of Wilson's 95 % interval for that fraction of that many test images (V47); NaN for none.
+    """Half the width of Wilson's 95 % interval for that fraction of that many test images; NaN for none.
 
     >>> round(detectable(0.95, 153), 3)
     0.037

@@ -157,7 +157,7 @@ class TorchSession:
         return int(counters["stats"]["unique_graphs"])
 
     def device_memory(self) -> int | None:
-        """The allocator's peak, which leaves out the CUDA context (V39)."""
+        """The allocator's peak, which leaves out the CUDA context."""
         return int(torch.cuda.max_memory_allocated(self.device)) if self.device.type == "cuda" else None
 
     def effective(self) -> Effective:

@@ -18,9 +18,10 @@ from harness.entry import RUN_CASE
 from harness.process.environment import HERE, Place
 from harness.process.launch import Event, Outcome, launch
 from harness.process.machine import Machine
+from harness.rules import ask
 from harness.running.record import Record, Status
 from harness.spec import Case, Job, key, version
-from results.rules.file_rules import Files, file_breaches
+from results.rules.file_rules import FILE_RULES, Files
 from results.rules.record_rules import judged
 from results.storage.folder import Unwritable, make_folder
 from results.storage.run_files import RunWriter
@@ -80,7 +81,7 @@ def run_job(
             meta = files.dataset.meta
             listed = {"skipped": meta.skipped, "copies": meta.copies} if meta.skipped or meta.copies else None
             return replace(
-                judged(record, file_breaches(record, files)),
+                judged(record, ask(FILE_RULES, record, files)),
                 logits=writer.put_arrays(arrays),
                 skipped=writer.put_json(listed) if listed else None,
             )

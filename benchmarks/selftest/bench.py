@@ -23,19 +23,21 @@ from benchmarks.preparing.plan import Planned
 from benchmarks.running import execute
 from benchmarks.selftest import fixtures
 from benchmarks.selftest.arms import BACKENDS, FIRST, SECOND
-from benchmarks.selftest.certificates import Rehearsals, failures
-from benchmarks.selftest.checks import ids, without
+from benchmarks.selftest.certificates import Rehearsals, rehearsed
 from benchmarks.selftest.in_process import Memory, launch_here
 from benchmarks.selftest.machine import SimulatedMachine
 from harness.errors import Declined, Refused
 from harness.process import machine
+from harness.rules import Breach, BrokenRule, ask, read_breaches, without
 from harness.running.record import Record
 from harness.spec import Case, Job, Scenario, key
-from results.certificates.certificate import Certificate, Check
+from results.certificates.certificate import Certificate
+from results.certificates.evidence import EvidencePair
+from results.rules.certificate_rules import CERTIFICATE_RULES
 from results.rules.table_rules import unfollowed
 from results.storage.run_files import RunWriter, open_run
 from results.tables.figures import MARKS
-from results.tables.side_by_side import side_by_side
+from results.tables.side_by_side import Ratio, side_by_side
 
 SEEDS = 3
 PLUGIN = "benchmarks.selftest.arms"
@@ -62,7 +64,7 @@ class Experiment:
     ) -> None:
         self.setting, self.plant = setting, plant
         self.memory: Memory = {}
-        self.checks: list[Check] | None = None
+        self.evidence: EvidencePair | None = None
         self.records: list[Record] = []
         """The record of the first arm and that of the second, of one seed, when they last ran."""
 
@@ -77,8 +79,8 @@ class Bench:
         self._certificate = cache(self._certify)
         self._clean: dict[tuple[bytes, str], list[Record]] = {}
 
-    def judge(self, experiment: Experiment, switched_off: Sequence[str] = ()) -> list[str]:
-        """What the product says against the outcome, in sentences, without some checks; nothing if all is well."""
+    def judge(self, experiment: Experiment, switched_off: Sequence[str] = ()) -> list[Breach | str]:
+        """The breaches that the product reports, without some rules, and other complaints; nothing if all is well."""
         setting = experiment.setting
         certificate = self._certificate(msgspec.json.encode(_of_certificate(setting)))
         before = self._before(setting, fixtures.dataset(self._home))
@@ -92,13 +94,17 @@ class Bench:
                     before = self._before(setting, data)
                 said = [*self._run(experiment, data, before, folder), *_tabulated(folder, certificate)]
                 if setting.certified:
-                    experiment.checks = experiment.checks or self._rehearsals.compare(*self._jobs(setting, data))
-                    said += [one for one in failures(experiment.checks) if not set(ids(one)) & set(switched_off)]
+                    experiment.evidence = experiment.evidence or self._rehearsals.compare(*self._jobs(setting, data))
+                    said += ask(CERTIFICATE_RULES, experiment.evidence, [rehearsed(setting.scenario)])
+            except BrokenRule as error:
+                said = [error.breach]
             except (Refused, Declined) as error:
                 said = [str(error)]
         return list(dict.fromkeys(said))
 
-    def _run(self, experiment: Experiment, data: PreparedDataset, before: list[Record], folder: Path) -> Iterator[str]:
+    def _run(
+        self, experiment: Experiment, data: PreparedDataset, before: list[Record], folder: Path
+    ) -> Iterator[Breach | str]:
         """Store what ran before, run what is left, and give the reasons of what failed."""
         setting = experiment.setting
         plan = [self._planned(setting, data, SECOND, setting.seed + SEEDS - 1)]
@@ -110,7 +116,9 @@ class Bench:
             writer.finish()
         experiment.records = [before[0], *records]
         if execute.exit_code([*before, *records], wanted_by_name=False):
-            yield from (record.reason or record.status for record in records if record.status != "ok")
+            for record in records:
+                if record.status != "ok":
+                    yield from read_breaches(record.reason or record.status)
 
     def _before(self, setting: ExperimentSetting, data: PreparedDataset) -> list[Record]:
         """Records of the first arm and of all seeds but the last of the second, without any sin."""
@@ -175,15 +183,16 @@ def _of_certificate(setting: ExperimentSetting) -> ExperimentSetting:
     return ExperimentSetting(scenario=setting.scenario, head=setting.head)
 
 
-def _tabulated(folder: Path, certificate: Certificate) -> Iterator[str]:
+def _tabulated(folder: Path, certificate: Certificate) -> Iterator[Breach | str]:
     """What the table of a results folder says besides its figures."""
     frame = results.load(folder)
     table = results.table(frame)
     yield from table.attrs["warnings"]
     for row in table.to_dict("records"):
-        yield from (MARKS[code].sentence for code in row["marks"])
+        for mark in (MARKS[code] for code in row["marks"]):
+            yield Breach(mark.rule, "", mark.words) if mark.rule else mark.words
         if row["status"] not in ("ok", "skipped"):
-            yield row["reason"]
+            yield from read_breaches(row["reason"])
     yield from unfollowed(table, frame)
     for line in side_by_side(table, "throughput", [certificate]):
-        yield from (ratio for ratio in line.ratios.values() if isinstance(ratio, str))
+        yield from (ratio for ratio in line.ratios.values() if not isinstance(ratio, Ratio))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,13 +15,13 @@ import numpy as np
 
 from benchmarks.selftest import fixtures
 from benchmarks.selftest.bench import SEEDS, Bench, Experiment, ExperimentSetting
-from benchmarks.selftest.checks import ids, sentence
 from benchmarks.selftest.shims import ShimResult, show
 from benchmarks.selftest.sin import Sin, SinPlace
 from benchmarks.selftest.sins import SINS
 from harness.process.ask import ask
 from harness.process.launch import Event
 from harness.process.machine import usable_cores
+from harness.rules import Breach
 
 CLEAN_RUNS = 100
 MEMORY = Path("/dev/shm")
@@ -88,20 +88,25 @@ def attempt(bench: Bench, sin: Sin, gross: bool, seed: tuple[int, ...]) -> SinTr
     trial = partial(SinTrial, name=sin.name, rule=sin.rule, magnitude="gross" if gross else "subtle")
     experiment = Experiment(sin.setting, planted)
     noticed = bench.judge(experiment)
-    spoken = [said for said in noticed if sin.rule in ids(said)]
+    spoken = [said for said in noticed if sin.rule in ids([said])]
     if not spoken:
-        return trial(fault=f"{sin.rule} does not notice it: {noticed or 'nothing was said'}")
+        return trial(fault=f"{sin.rule} does not notice it: {list(map(str, noticed)) or 'nothing was said'}")
     also: list[str] = []
     for _ in range(ROUNDS):
         left = bench.judge(experiment, [sin.rule, *also])
-        more = {rule for said in left for rule in ids(said)} - {sin.rule, *also}
+        more = ids(left) - {sin.rule, *also}
         if not more:
             break
         also += sorted(more)
-    fault = f"without {sin.rule} it is still noticed: {left}" if left else ""
-    if also and not any(sin.rule in ids(one) for one in bench.judge(experiment, also)):
+    fault = f"without {sin.rule} it is still noticed: {list(map(str, left))}" if left else ""
+    if also and sin.rule not in ids(bench.judge(experiment, also)):
         fault = f"{sin.rule} does not notice it alone, without {', '.join(also)}"
-    return trial(said=sentence(spoken[0], sin.rule), also=tuple(also), fault=fault)
+    return trial(said=str(spoken[0]), also=tuple(also), fault=fault)
+
+
+def ids(said: Iterable[Breach | str]) -> set[str]:
+    """The rules of the breaches."""
+    return {one.rule for one in said if isinstance(one, Breach)}
 
 
 def without_sin(bench: Bench, seed: int, experiments: Sequence[int]) -> Clean:
@@ -117,7 +122,7 @@ def without_sin(bench: Bench, seed: int, experiments: Sequence[int]) -> Clean:
             certified=number < len(fixtures.SCENARIOS),
             seed=SEEDS * (number + 1),
         )
-        said += bench.judge(Experiment(setting))
+        said += map(str, bench.judge(Experiment(setting)))
     return Clean(runs=len(experiments) * (SEEDS + 1), said=tuple(said))
 
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 import results.tables.figures
 from benchmarks.selftest.arms import ArmSession, second_arm
 from benchmarks.selftest.bench import Bench, Experiment, ExperimentSetting
-from benchmarks.selftest.checks import ids, sentence
 from benchmarks.selftest.machine import MS
 from benchmarks.selftest.sin import SinPlace
 from benchmarks.selftest.sins.training import shifted_schedule
 from harness.data.feed import Batch
+from harness.rules import Breach
 from harness.running.evaluate import BATCH_SIZE, Evaluator, quality
 from harness.running.record import Quality, Record, StageRecord
 from harness.spec import Stage
@@ -56,7 +56,8 @@ def show(bench: Bench) -> list[ShimResult]:
     shown = []
     for shim in SHIMS:
         experiment = Experiment(shim.setting, shim.plant)
-        said = next((sentence(one, shim.rule) for one in bench.judge(experiment) if shim.rule in ids(one)), "")
+        breaches = (one for one in bench.judge(experiment) if isinstance(one, Breach))
+        said = next((str(one) for one in breaches if one.rule == shim.rule), "")
         first, second = experiment.records
         shown.append(
             ShimResult(name=shim.name, naive=shim.naive(first, second), true=shim.true(first, second), said=said)

@@ -24,7 +24,7 @@ class SinPlace(NamedTuple):
 
 
 class Sin(NamedTuple):
-    """A sin of RULES.md, the rule meant for it, and how to commit it: while `plant(place)` is open."""
+    """A sin, the rule meant for it, and how to commit it: while `plant(place)` is open."""
 
     name: str
     rule: str

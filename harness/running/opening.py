@@ -12,6 +12,7 @@ from harness.data.checkpoint import Checkpoint, Normalisation, read_checkpoint
 from harness.data.dataset import Dataset, open_dataset
 from harness.errors import Declined, Refused
 from harness.plugins import find_model
+from harness.rules import require
 from harness.running import checks
 from harness.running.initial_weights import LoadReport, head_arrays, overlay, random_arrays
 from harness.running.record import Memory
@@ -106,6 +107,6 @@ def open_case(job: Job, lap: Callable[[str], object] = lambda part: None) -> Ope
     session = found.open(case)
     lap("build")
     start, load = found.start(session, case, strict=job.strict)
-    checks.v02_everything_loaded(session, start)
+    require(checks.not_loaded(session, start))
     lap("load")
     return OpenedCase(dataset, found, session, start, load, framework_bytes)

@@ -13,6 +13,7 @@ from harness.clock import REAL_TIME, TimeSource, empty_step_us
 from harness.contract import BUFFERS, Session
 from harness.data.checkpoint import tensors_digest
 from harness.process import machine
+from harness.rules import require
 from harness.running import checks
 from harness.running.disturbance import Disturbance
 from harness.running.evaluate import TRAIN_SAMPLE, Evaluator, on_cores
@@ -61,7 +62,7 @@ def run_case(job: Job, folder: str, started: float, report: Report, source: Time
     memory = opened.memory(private_peak)
     effective = session.effective()
     numerics = backend.probe_numerics(session) if isinstance(backend, Examined) else None
-    checks.v08_head_answers(session, case, len(dataset.meta.classes), evaluator.images("test"))
+    require(checks.head_in_name_only(session, case, len(dataset.meta.classes), evaluator.images("test")))
     wall.lap("other")
     parts = wall.parts()
     return Record(

@@ -91,8 +91,8 @@ def gather(path: Path) -> Material:
         return Material(results_dir, empty, empty, None, (), _runs(path), proofs, said, tuple(compared))
     compared, rows = comparisons(path), table(frame)
     if rows.empty:
-        said = tuple(frame.attrs["warnings"])
-        return Material(results_dir, frame, rows, None, (), _runs(path), proofs, said, tuple(compared))
+        warnings = tuple(map(str, frame.attrs["warnings"]))
+        return Material(results_dir, frame, rows, None, (), _runs(path), proofs, warnings, tuple(compared))
     sheet, shown = compose(rows, proofs, Style(explain=True)), _shown(frame, rows)
     return Material(results_dir, frame, rows, sheet, shown, _runs(path), proofs, sheet.warnings, tuple(compared))
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from harness.rules import Breach
 from results.certificates.certificate import Certificate
 from results.certificates.scope import NONE_MADE
 from results.tables.identity import alike
@@ -104,7 +105,8 @@ def _covered(one: Answer, other: Answer, certificates: Sequence[Certificate]) ->
         return "other package versions"
     if any(ours[name] != theirs[name] for name in ("model", "stages")):
         return DIFFERENT_CASES
-    return may_compare(ours, theirs, "train_s", certificates)
+    found = may_compare(ours, theirs, "train_s", certificates)
+    return found.text if isinstance(found, Breach) else found
 
 
 def _winner(cluster: Sequence[Answer], certificates: Sequence[Certificate]) -> Answer:

@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import Declined, Refused
+from harness.rules import Breach
 from harness.spec import Case
 from results.certificates.certificate import essence, packages
 from results.certificates.scope import batch_sizes
+from results.rules.folder_rules import missing_cases, unread_lines
 from results.rules.pair_rules import traits
 from results.rules.record_rules import judged
 from results.storage.rows import EndRow, Fault, PairRow, ProcessRow, RunRow, scan
@@ -55,21 +57,14 @@ ALONE = "comparisons alone, no run of its own"
 ROWS_AT_ONCE = 5_000
 """Rows that are Python objects before they become columns; bounds memory."""
 
-SENTENCES: dict[Fault, str] = {
-    "cut": "cut off while it was written",
-    "unreadable": "damaged",
-    "foreign": "not written by this program",
-    "future": "written by a newer version of this program; upgrade to read it",
-}
-
 
 def load(path: str | Path) -> pd.DataFrame:
     """Read a results folder, a folder of runs or one run's file: a row per process, in the order of writing.
 
     `step_us` holds all raw step times of the row as one int64 array; `attrs["unread"]` counts the lines that are none
-    of ours by fault, `attrs["missing"]` the planned cases that a run lacks, and `attrs["warnings"]` says both in
-    sentences. A row that is in two files of one run (folders that were merged) counts once. Raises `Refused` for a path
-    that does not exist, `NothingMeasured` if there is no record in it. A record that breaks a rule is read as failed,
+    of ours by fault, `attrs["missing"]` the planned cases that a run lacks, and `attrs["warnings"]` holds a breach for
+    each. A row that is in two files of one run (folders that were merged) counts once. Raises `Refused` for a path that
+    does not exist, `NothingMeasured` if there is no record in it. A record that breaks a rule is read as failed,
     whatever it was written as.
     """
     path = Path(path)
@@ -81,10 +76,10 @@ def load(path: str | Path) -> pd.DataFrame:
     for _, group in groupby(files, key=lambda file: file.parent):
         own = list(group)
         reading.add(own, alone=all(several[file.name] == 1 for file in own))
-    warnings = [*reading.v50_lacking(), *reading.v50_unread()]
+    warnings = reading.warnings()
     if not sum(map(len, reading.frames)):
         found = ALONE if reading.compared else "no record"
-        raise NothingMeasured("; ".join([f"{path} holds {found}", *warnings]))
+        raise NothingMeasured("; ".join([f"{path} holds {found}", *map(str, warnings)]))
     frame = pd.concat(reading.frames, ignore_index=True)
     frame.attrs.update(unread=dict(reading.unread), missing=reading.missing(), warnings=warnings)
     return frame
@@ -171,17 +166,10 @@ class _Reading:
         lacking = {run: len(set(plan.planned) - self._keys[run]) for run, plan in self._plans.items()}
         return {run: count for run, count in lacking.items() if count}
 
-    def v50_lacking(self) -> Iterator[str]:
-        """A sentence for each of those runs."""
-        for run, count in self.missing().items():
-            remedy = "" if run in self._ended else "; --resume runs what is missing"
-            planned = len(set(self._plans[run].planned))
-            yield f"run {run} planned {planned} cases and lacks {count} of them (V50){remedy}"
-
-    def v50_unread(self) -> Iterator[str]:
-        """A sentence for each kind of line that is no row."""
-        for fault, count in self.unread.items():
-            yield f"{count} line{'s' if count > 1 else ''} not read (V50): {SENTENCES[fault]}"
+    def warnings(self) -> list[Breach]:
+        """A breach for each of those runs, and for each kind of line that cannot be read."""
+        planned = {run: len(set(plan.planned)) for run, plan in self._plans.items()}
+        return [*missing_cases(planned, self.missing(), self._ended), *unread_lines(self.unread)]
 
 
 def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from harness.rules import Breach
 from results.certificates.certificate import Certificate
 from results.certificates.scope import standing, subject_of_row
 from results.rules.pair_rules import unlike
@@ -42,7 +43,7 @@ class ComparedRow(NamedTuple):
 
     shared: dict[str, Any]
     cells: dict[str, Mapping[Hashable, Any]]
-    ratios: dict[str, Ratio | str]
+    ratios: dict[str, Ratio | Breach | str]
 
 
 def may_compare(
@@ -50,10 +51,10 @@ def may_compare(
     other: Mapping[Hashable, Any],
     metric: str,
     certificates: Sequence[Certificate] = (),
-) -> Certificate | str:
+) -> Certificate | Breach | str:
     """The certificate that lets `metric` of two rows of `table` be shown as a ratio, or why not.
 
-    A reason is a few words that stand behind a `≠` (V01, V02, V52, and the rules of `results.rules.pair_rules`).
+    A reason is a few words behind a `≠`, or the breach of a rule of `results.rules.pair_rules`.
     """
     reasons = {
         "protocol": _differs(one, other, "protocol"),
@@ -97,11 +98,16 @@ def side_by_side(
 def unproved(table: pd.DataFrame, certificates: Sequence[Certificate]) -> list[str]:
     """A sentence for each pair of figures that stands side by side without a ratio."""
     return [
-        f"{line.shared['model']} {line.shared['scenario']}: {ratio} ({name})"
+        f"{line.shared['model']} {line.shared['scenario']}: {withheld(ratio)} ({name})"
         for line in side_by_side(table, "throughput", certificates)
         for name, ratio in line.ratios.items()
-        if isinstance(ratio, str) and len(line.cells) > 1
+        if not isinstance(ratio, Ratio) and len(line.cells) > 1
     ]
+
+
+def withheld(reason: Breach | str, *, ids: bool = True) -> str:
+    """Why there is no ratio, with the id of the rule or without."""
+    return reason if isinstance(reason, str) else f"{reason.text} ({reason.rule})" if ids else reason.text
 
 
 def backends(table: pd.DataFrame) -> list[str]:
@@ -111,17 +117,18 @@ def backends(table: pd.DataFrame) -> list[str]:
 
 def _ratios(
     line: ComparedRow, names: Sequence[str], metric: str, certificates: Sequence[Certificate]
-) -> dict[str, Ratio | str]:
+) -> dict[str, Ratio | Breach | str]:
     present = [name for name in names if name in line.cells]
     if len(present) < 2:
         return {}
     reference = line.cells[present[0]]
-    ratios: dict[str, Ratio | str] = {}
+    ratios: dict[str, Ratio | Breach | str] = {}
     for name in present[1:]:
         allowed = may_compare(reference, line.cells[name], metric, certificates)
-        ratios[name] = (
-            f"≠ {allowed}" if isinstance(allowed, str) else _ratio(line.cells[name], reference, metric, allowed)
-        )
+        if isinstance(allowed, Certificate):
+            ratios[name] = _ratio(line.cells[name], reference, metric, allowed)
+        else:
+            ratios[name] = f"≠ {allowed}" if isinstance(allowed, str) else allowed._replace(text=f"≠ {allowed.text}")
     return ratios
 
 

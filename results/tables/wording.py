@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from harness.rules import Breach
 from results.tables.metric import METRICS
 
 Row = Mapping[Hashable, Any]
@@ -45,13 +45,13 @@ def figure(row: Row, name: str, *, brief: bool = False) -> str:
     return text if pd.isna(low) else f"{text} ({metric.write(low)}–{metric.write(high)})"
 
 
-def without_rules(sentence: str) -> str:
-    """A sentence without the ids of rules.
+def told(said: Breach | str, *, ids: bool) -> str:
+    """A breach in words, with the id of its rule or without; other text as it is.
 
-    >>> without_rules("V07: 9 updates in 18 steps"), without_rules("lacks 2 of them (V50); --resume")
-    ('9 updates in 18 steps', 'lacks 2 of them; --resume')
+    >>> told(Breach("V07", "", "9 updates in 18 steps"), ids=True), told("no CUDA", ids=False)
+    ('V07: 9 updates in 18 steps', 'no CUDA')
     """
-    return re.sub(r" \(V\d\d\)|\bV\d\d: ", "", sentence)
+    return str(said) if ids or isinstance(said, str) else said.words
 
 
 def extra_columns(

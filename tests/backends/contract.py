@@ -24,7 +24,7 @@ from harness.running.record import Record
 from harness.running.run import run_case
 from harness.spec import Case, Job, Scenario, Stage
 from results.rules.record_rules import breaches
-from results.rules.time_rules import TIME_RULES
+from results.rules.time_rules import voided
 from tests.quick_xla import compile_quickly
 
 CLASSES = ("red", "green", "blue")
@@ -173,8 +173,8 @@ def _of_probe(probe: Probe, session: Session, size: int) -> list[str]:
 
 
 def _of_record(record: Record, scenario: Scenario) -> list[str]:
-    problems = breaches(record)
-    problems += [f"time is void: {code}" for code in NOT_OF_THE_MACHINE if TIME_RULES[code](record)]
+    problems = [str(breach) for breach in breaches(record)]
+    problems += [f"time is void: {code}" for code in voided(record) if code in NOT_OF_THE_MACHINE]
     for number, (said, stage) in enumerate(zip(record.stages, scenario.stages, strict=True), 1):
         problems += _of_steps(f"stage {number}", said, stage)
     if record.load is not None and not record.load.complete:

@@ -67,7 +67,7 @@ REPORTED = 40_000_000
     help=f"training images evaluated after each epoch; default: {TRAIN_SAMPLE}",
 )
 @click.option("--wide", is_flag=True, help="every column of the table; see `table --wide`")
-@click.option("--explain", is_flag=True, help="name the rule behind each note of the table, such as V46")
+@click.option("--explain", is_flag=True, help="name the rule behind each note, such as V46; `rules V46` explains it")
 @click.option("--resume", is_flag=True, help="go on with the last unfinished run: only what is missing")
 @click.option("--dry-run", is_flag=True, help="print the cases with expected time and disk, and stop")
 @click.option("--quiet", is_flag=True, help="no progress, only the table")

@@ -212,3 +212,12 @@ def test_the_command_says_what_does_not_follow_and_ends_with_1(
     assert said.exit_code == 1
     assert "the raw rows say" in said.output
     assert invoke("verify", tmp_path / "empty").exit_code == 3
+
+
+def test_a_folder_of_comparisons_alone_has_no_table_to_verify_and_an_empty_run_is_declined(tmp_path: Path) -> None:
+    one = pair(1.05)
+    with open_run(tmp_path, command=["compare"], planned=(), machine=MACHINE, environment={}) as run:
+        assert invoke("verify", tmp_path).exit_code == 3
+        run.append_pair(Pair(**{name: getattr(one, name) for name in Pair.__struct_fields__}))
+        run.append_of_arm(build(), "c1", "A")
+    assert invoke("verify", tmp_path).stdout == "0 rows of a table and every stored verdict follow from the raw rows\n"

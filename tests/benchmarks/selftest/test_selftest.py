@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from benchmarks.selftest import fixtures, running
 from benchmarks.selftest.bench import Bench, Experiment, ExperimentSetting
-from benchmarks.selftest.checks import ALONE, TABLES, ids, without
+from benchmarks.selftest.certificates import rehearsed
 from benchmarks.selftest.machine import MS, Pending, SimulatedMachine
 from benchmarks.selftest.report import lines, merged, score
 from benchmarks.selftest.running import Clean, SelftestOutcome, SinTrial, attempt
@@ -22,10 +22,15 @@ from benchmarks.selftest.shims import SHIMS, ShimResult, show
 from benchmarks.selftest.sin import Sin, SinPlace
 from benchmarks.selftest.sins import SINS
 from harness.clock import Clock
-from results.rules import record_rules
+from harness.rules import Breach, Rule, ask, without
+from results.certificates.certificate import Check
+from results.certificates.evidence import at_most
+from results.certificates.proof import prove
+from results.rules.certificate_rules import CERTIFICATE_RULES
+from results.rules.registry import RULES, TRAPS
 from tests.benchmarks.commanding import invoke
 
-RULES = Path(__file__).resolve().parents[3] / "results"
+RESULTS = Path(__file__).resolve().parents[3] / "results"
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +59,11 @@ def test_the_sins_are_those_of_the_rules(shared: Path) -> None:
 
 
 def test_no_check_knows_the_sins() -> None:
-    product = [*RULES.rglob("*.py"), *RULES.parent.glob("harness/*.py"), RULES.parent / "benchmarks/running/execute.py"]
+    product = [
+        *RESULTS.rglob("*.py"),
+        *RESULTS.parent.glob("harness/**/*.py"),
+        RESULTS.parent / "benchmarks/running/execute.py",
+    ]
     assert not [path for path in product if "selftest" in path.read_text()]
 
 
@@ -64,7 +73,7 @@ def test_a_sin_is_found_wherever_it_is_planted(bench: Bench, name: str, seed: in
     for gross in (True, False):
         trial = attempt(bench, named(name), gross, (seed,))
         assert trial.fault == ""
-        assert trial.rule in ids(trial.said)
+        assert trial.said.startswith(f"{trial.rule}: ")
 
 
 def virtuous(place: SinPlace) -> AbstractContextManager[None]:
@@ -81,11 +90,11 @@ def test_a_rule_that_speaks_when_it_is_switched_off_is_not_counted(bench: Bench)
 
     @contextmanager
     def said_elsewhere(place: SinPlace) -> Iterator[None]:
-        with patch("benchmarks.selftest.bench.unfollowed", lambda table, frame: ["all is lost (V99)"]):
+        with patch("benchmarks.selftest.bench.unfollowed", lambda table, frame: [Breach("V99", "", "all is lost")]):
             yield
 
     trial = attempt(bench, Sin("a vacuous one", "V99", ExperimentSetting(), said_elsewhere), True, (0,))
-    assert trial.fault == "without V99 it is still noticed: ['all is lost (V99)']"
+    assert trial.fault == "without V99 it is still noticed: ['V99: all is lost']"
 
 
 def test_a_sin_that_something_without_a_rule_stops_is_not_counted(bench: Bench) -> None:
@@ -116,24 +125,34 @@ def test_rules_that_would_notice_too_are_found_and_the_right_one_notices_alone(b
     assert {"V27", "V28"} <= set(trial.also)
 
 
-def test_a_rule_is_taken_away_wherever_it_stands_and_comes_back() -> None:
-    before = [getattr(place, name) for place, name, *_ in (*TABLES, *ALONE)]
-    with without(["V07", "V50", "V43"]):
-        assert "V07" not in record_rules.RULES
-        assert "V09" in record_rules.RULES
-        after = [getattr(place, name) for place, name, *_ in (*TABLES, *ALONE)]
-        assert before != after
-    assert [getattr(place, name) for place, name, *_ in (*TABLES, *ALONE)] == before
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.id} {rule.scope}")
+def test_every_rule_is_switched_off_in_one_way_and_comes_back(rule: Rule[Any]) -> None:
+    speaking = rule._replace(check=lambda: [("here", "something")])
+    said = [Breach(rule.id, "here", "something")]
+    with without([rule.id]):
+        assert list(speaking()) == []
+    assert list(speaking()) == said
+    with without([other for other in TRAPS if other != rule.id]):
+        assert list(speaking()) == said
 
 
-def test_every_rule_s_function_is_named_for_it() -> None:
-    for module, name in TABLES:
-        for key, rule in getattr(module, name).items():
-            function = rule[1] if isinstance(rule, tuple) else rule
-            own = getattr(function, "__name__", "")
-            assert not own or re.match(r"v\d\d_", own), key
-            if re.fullmatch(r"V\d\d", key) and own:
-                assert own.startswith(f"{key.lower()}_")
+def test_every_rule_of_a_certificate_names_comparisons_that_are_made(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = ExperimentSetting()
+    evidence = bench._rehearsals.compare(*bench._jobs(setting, fixtures.dataset(bench._home)))
+    scenarios = [rehearsed(setting.scenario)]
+    assert ask(CERTIFICATE_RULES, evidence, scenarios) == []
+
+    def failed(*arguments: Any, **named: Any) -> Check:
+        return replace(at_most(*arguments, **named), passed=False)
+
+    monkeypatch.setattr("results.certificates.evidence.at_most", failed)
+    monkeypatch.setattr("results.certificates.proof.at_most", failed)
+    made = {id for check in prove(evidence, scenarios) for id in check.rule.split(", ")}
+    assert made == {rule.id for rule in CERTIFICATE_RULES}
+    for rule in CERTIFICATE_RULES:
+        assert {breach.rule for breach in rule(evidence, scenarios)} == {rule.id}
 
 
 def test_V40_on_a_machine_whose_device_lags_behind_the_clock_recovers_the_truth() -> None:
@@ -206,7 +225,7 @@ def test_clean_runs_differ_in_scenario_input_head_and_machine() -> None:
     settings: list[ExperimentSetting] = []
 
     class Noting:
-        def judge(self, experiment: Experiment) -> list[str]:
+        def judge(self, experiment: Experiment) -> list[Breach | str]:
             settings.append(experiment.setting)
             return []
 
