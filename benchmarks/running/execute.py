@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from benchmarks.preparing.plan import Planned
+from benchmarks.preparing.plan import PlannedCase
 from harness.data.dataset import open_dataset
 from harness.entry import RUN_CASE
 from harness.process.environment import HERE, Place
@@ -27,7 +27,7 @@ from results.storage.run_files import RunWriter
 
 
 def execute(
-    plan: Iterable[Planned],
+    plan: Iterable[PlannedCase],
     writer: RunWriter,
     machine: Machine,
     timeout_s: float,

@@ -1,4 +1,4 @@
-"""What `selftest` prints: a line per sin, the clean runs, the shims, and the score last."""
+"""What `selftest` prints: a line per sin, the clean runs, the naive arithmetic, and the score last."""
 
 from __future__ import annotations
 

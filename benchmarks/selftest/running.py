@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 
 from benchmarks.selftest import fixtures
-from benchmarks.selftest.bench import SEEDS, Bench, Experiment, ExperimentSetting
 from benchmarks.selftest.checks import ids, sentence
-from benchmarks.selftest.shims import ShimResult, show
+from benchmarks.selftest.experiments import SEEDS, Experiment, ExperimentRunner, ExperimentSetting
+from benchmarks.selftest.naive_arithmetic import NaiveResult, show
 from benchmarks.selftest.sin import Sin, SinPlace
 from benchmarks.selftest.sins import SINS
 from harness.process.launch import Event, launch
@@ -55,7 +55,7 @@ class SelftestOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     trials: tuple[SinTrial, ...]
     clean: Clean
-    shown: tuple[ShimResult, ...] = ()
+    shown: tuple[NaiveResult, ...] = ()
 
 
 def run(
@@ -65,20 +65,20 @@ def run(
     report: Callable[[dict[str, Any]], None],
     clean_runs: int = CLEAN_RUNS,
 ) -> SelftestOutcome:
-    """Try a part of the sins, at the places of a seed, then of the runs without any; the last part shows the shims."""
+    """Try a part of the sins, at a seed's places, and of the clean runs; the last part shows the naive arithmetic."""
     with tempfile.TemporaryDirectory(prefix="finetune-bench-", dir=MEMORY if MEMORY.is_dir() else None) as home:
-        bench = Bench(Path(home))
+        runner = ExperimentRunner(Path(home))
         trials = []
         for number, sin in list(enumerate(SINS))[part::parts]:
             report({"begin": sin.name})
-            trials += [attempt(bench, sin, gross, (seed, number)) for gross in (True, False)]
+            trials += [attempt(runner, sin, gross, (seed, number)) for gross in (True, False)]
         report({"begin": "no sin"})
-        clean = without_sin(bench, seed, range(part, -(-clean_runs // (SEEDS + 1)), parts))
-        shown = show(bench) if part == parts - 1 else []
+        clean = without_sin(runner, seed, range(part, -(-clean_runs // (SEEDS + 1)), parts))
+        shown = show(runner) if part == parts - 1 else []
         return SelftestOutcome(trials=tuple(trials), clean=clean, shown=tuple(shown))
 
 
-def attempt(bench: Bench, sin: Sin, gross: bool, seed: tuple[int, ...]) -> SinTrial:
+def attempt(runner: ExperimentRunner, sin: Sin, gross: bool, seed: tuple[int, ...]) -> SinTrial:
     """Plant a sin and see who notices: its rule, its rule alone, and without it nobody."""
 
     def planted() -> Any:
@@ -86,24 +86,24 @@ def attempt(bench: Bench, sin: Sin, gross: bool, seed: tuple[int, ...]) -> SinTr
 
     trial = partial(SinTrial, name=sin.name, rule=sin.rule, magnitude="gross" if gross else "subtle")
     experiment = Experiment(sin.setting, planted)
-    noticed = bench.judge(experiment)
+    noticed = runner.judge(experiment)
     spoken = [said for said in noticed if sin.rule in ids(said)]
     if not spoken:
         return trial(fault=f"{sin.rule} does not notice it: {noticed or 'nothing was said'}")
     also: list[str] = []
     for _ in range(ROUNDS):
-        left = bench.judge(experiment, [sin.rule, *also])
+        left = runner.judge(experiment, [sin.rule, *also])
         more = {rule for said in left for rule in ids(said)} - {sin.rule, *also}
         if not more:
             break
         also += sorted(more)
     fault = f"without {sin.rule} it is still noticed: {left}" if left else ""
-    if also and not any(sin.rule in ids(one) for one in bench.judge(experiment, also)):
+    if also and not any(sin.rule in ids(one) for one in runner.judge(experiment, also)):
         fault = f"{sin.rule} does not notice it alone, without {', '.join(also)}"
     return trial(said=sentence(spoken[0], sin.rule), also=tuple(also), fault=fault)
 
 
-def without_sin(bench: Bench, seed: int, experiments: Sequence[int]) -> Clean:
+def without_sin(runner: ExperimentRunner, seed: int, experiments: Sequence[int]) -> Clean:
     """Different scenarios, inputs, heads and seeds, and no sin in any of them; each experiment is of several runs."""
     said: list[str] = []
     for number in experiments:
@@ -116,7 +116,7 @@ def without_sin(bench: Bench, seed: int, experiments: Sequence[int]) -> Clean:
             certified=number < len(fixtures.SCENARIOS),
             seed=SEEDS * (number + 1),
         )
-        said += bench.judge(Experiment(setting))
+        said += runner.judge(Experiment(setting))
     return Clean(runs=len(experiments) * (SEEDS + 1), said=tuple(said))
 
 

@@ -17,7 +17,7 @@ from results.tables.metric import METRICS
 def conclude(comparison: Comparison, *, confirmed: bool = True) -> Comparison:
     """Fill in `verdict` and `sentence`. Without `confirmed`, a regression needs no re-run.
 
-    Any regression decides, whatever else improved: a faster arm that learned less is a regression (V49). Else what was
+    Any regression decides, whatever else improved: a faster side that learned less is a regression (V49). Else what was
     found of throughput decides, or, where nothing was measured of it, the first finding; and `no change` needs every
     metric to say so.
     """

@@ -16,7 +16,7 @@ from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.names import printable, unknown
 from benchmarks.choosing.options import given, selection_options
 from benchmarks.choosing.scenarios import SCENARIOS
-from benchmarks.choosing.selection import Draft, Selection, expand
+from benchmarks.choosing.selection import SelectedCase, Selection, expand
 from benchmarks.datasets.named import described
 from benchmarks.inspecting.views import ModelView, TensorView
 from benchmarks.preparing.plan import Preparation, PreparedData
@@ -89,16 +89,16 @@ def _show_model(name: str, tensor: str | None, chosen: dict[str, Any], catalogue
 
 
 def _show_data(what: str, out: Path | None, chosen: dict[str, Any], catalogue: Catalogue) -> None:
-    draft = expand(Selection(**{**chosen, "data": (what,)}), catalogue)[0]
+    selected = expand(Selection(**{**chosen, "data": (what,)}), catalogue)[0]
     preparation = Preparation(catalogue, lambda event: None)
     try:
-        data = preparation.dataset(what, draft.case.image_size, draft.validation_split, draft.splits)
+        data = preparation.dataset(what, selected.case.image_size, selected.validation_split, selected.splits)
     except Refused:
         if Path(what).expanduser().is_dir() and what not in (*described(), *catalogue.datasets):
-            _list_files(*preparation.inventory(what, draft.splits), "in two splits")
+            _list_files(*preparation.inventory(what, selected.splits), "in two splits")
         raise
     if out is not None:
-        _write_sheet(out, data, draft)
+        _write_sheet(out, data, selected)
     meta = data.meta
     counts = ", ".join(f"{count} {split}" for split, count in meta.counts.items())
     click.echo(f"{meta.name}: {counts}; {len(meta.classes)} classes: {', '.join(map(repr, meta.classes))}")
@@ -112,8 +112,8 @@ def _show_data(what: str, out: Path | None, chosen: dict[str, Any], catalogue: C
     click.echo(f"contact sheet: {out or 'not written; --out sheet.png writes the images as a network gets them'}")
 
 
-def _write_sheet(out: Path, data: PreparedData, draft: Draft) -> None:
-    arguments = {"dataset": data.folder, "path": str(out.resolve()), "case": msgspec.to_builtins(draft.case)}
+def _write_sheet(out: Path, data: PreparedData, selected: SelectedCase) -> None:
+    arguments = {"dataset": data.folder, "path": str(out.resolve()), "case": msgspec.to_builtins(selected.case)}
     with tempfile.TemporaryDirectory() as folder:
         launch("benchmarks.inspecting.views:contact_sheet", arguments, folder=Path(folder)).require()
 
@@ -125,14 +125,14 @@ def _list_files(skipped: Iterable[tuple[str, str]], copies: Iterable[tuple[str, 
         click.echo(f"{how}: {', '.join(map(repr, names))}")
 
 
-def _ask(kind: str, drafts: list[Draft], catalogue: Catalogue, named: bool, **more: Any) -> msgspec.Raw:
-    found = Preparation(catalogue, lambda event: None).checkpoint(drafts[0]) if named else None
+def _ask(kind: str, cases: list[SelectedCase], catalogue: Catalogue, named: bool, **more: Any) -> msgspec.Raw:
+    found = Preparation(catalogue, lambda event: None).checkpoint(cases[0]) if named else None
     arguments = {
-        "cases": [msgspec.to_builtins(draft.case) for draft in drafts],
+        "cases": [msgspec.to_builtins(selected.case) for selected in cases],
         "checkpoint": str(found.path) if found else None,
         "plugins": catalogue.plugins,
         **more,
     }
     with tempfile.TemporaryDirectory() as folder:
         call = f"benchmarks.inspecting.views:view_{kind}"
-        return launch(call, arguments, folder=Path(folder), engine=drafts[0].case.engine).require()
+        return launch(call, arguments, folder=Path(folder), engine=cases[0].case.engine).require()

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 import results
 from harness.running.record import Record
 from results.exports.pull_request import MOST_ROWS, ONLY_ARMS, as_summary
-from tests.results.exports.arms import store_arms
+from tests.results.exports.sides import store_sides
 from tests.results.records import build
 from tests.results.tables.test_load import store
 from tests.results.tables.test_render import same, suite
@@ -74,5 +74,5 @@ def test_nothing_measured_is_said(tmp_path: Path) -> None:
 
 
 def test_arms_of_comparisons_are_no_cases(tmp_path: Path) -> None:
-    store_arms(tmp_path, build(), build(seed=1))
+    store_sides(tmp_path, build(), build(seed=1))
     assert ONLY_ARMS in as_summary(results.table(results.load(tmp_path)))
