@@ -77,15 +77,15 @@ class CandidateRatios:
         self._taken: dict[int, int] = defaultdict(int)
         self.measured = 0
 
-    def measure(self, place: int) -> float | None:
+    def measure(self, index: int) -> float | None:
         """One more log-ratio of a candidate; None, once and for all, if it cannot be built or run here."""
-        if place not in self._prepared:
-            self._prepared[place] = self._prepare(place)
-        prepared = self._prepared[place]
+        if index not in self._prepared:
+            self._prepared[index] = self._prepare(index)
+        prepared = self._prepared[index]
         if prepared is None:
             return None
-        name, number = _identity(prepared), self._taken[place]
-        self._taken[place] += 1
+        name, number = _identity(prepared), self._taken[index]
+        self._taken[index] += 1
         if number < len(self._stored[name]):
             pair = self._stored[name][number]
         else:
@@ -93,29 +93,29 @@ class CandidateRatios:
             try:
                 pair = self._run.pair(prepared, name, number + 1, order)
             except Declined as error:
-                self._leave_out(place, error)
+                self._leave_out(index, error)
                 return None
             self.measured += 1
         value = log_ratio(pair.order, pair.a, pair.b)
-        self._say(f"{self._candidates[place].name}: {100 * math.expm1(value):+.1f} % of cost")
+        self._say(f"{self._candidates[index].name}: {100 * math.expm1(value):+.1f} % of cost")
         return value
 
-    def _prepare(self, place: int) -> PreparedComparison | None:
-        good, other = (self._candidates[n].spec for n in (0, place))
-        specs = good._replace(name="A"), other._replace(delay=self._delays.get(place, 0.0))
+    def _prepare(self, index: int) -> PreparedComparison | None:
+        good, other = (self._candidates[n].spec for n in (0, index))
+        specs = good._replace(name="A"), other._replace(delay=self._delays.get(index, 0.0))
         try:
             cases = expand_sides(specs, self._common, self._catalogue)
             if len(cases) != 1:
                 raise Refused(f"a search is for one case, not for {len(cases)}; name one --model and one --scenario")
             (prepared,) = self._run.prepare(specs, cases, None)
         except Declined as error:
-            self._leave_out(place, error)
+            self._leave_out(index, error)
             return None
         return prepared
 
-    def _leave_out(self, place: int, error: Declined) -> None:
-        self._say(f"{self._candidates[place].name}: left out – {error}")
-        self._prepared[place] = None
+    def _leave_out(self, index: int, error: Declined) -> None:
+        self._say(f"{self._candidates[index].name}: left out – {error}")
+        self._prepared[index] = None
 
 
 def _identity(prepared: PreparedComparison) -> str:

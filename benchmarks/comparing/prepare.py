@@ -51,7 +51,7 @@ class ComparisonPreparation:
         for spec, selected, own in zip(specs, cases, found, strict=True):
             planned = self._preparation.plan(selected)
             if planned.job is None:
-                raise Declined(f"side {spec.name}: {planned.skip}")
+                raise Declined(f"side {spec.name}: {planned.skip_reason}")
             sides.append(Side(planned.job, own.place, _stage(planned.case, stage), spec.delay))
         a, b = (side.job.case for side in sides)
         _refuse_incomparable(a, b, specs)

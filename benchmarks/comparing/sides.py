@@ -83,18 +83,16 @@ def expand_sides(specs: Sequence[SideSpec], common: Mapping[str, Any], catalogue
     found = [expand(Selection(**{**wanted, **spec.settings, "seeds": 1}), catalogue) for spec in specs]
     pairs = list(zip(*found, strict=False))
     if len(found[0]) != len(found[1]) or any(_row(a) != _row(b) for a, b in pairs):
-        sides = "; ".join(
-            f"{spec.name} has {_listed(expand_sides)}" for spec, expand_sides in zip(specs, found, strict=True)
-        )
+        sides = "; ".join(f"{spec.name} has {_listed(own)}" for spec, own in zip(specs, found, strict=True))
         raise Refused(f"the two sides have different cases: {sides}; name --model and --scenario that both have")
     return [(a, b) for a, b in pairs]
 
 
-def _listed(expand_sides: Sequence[SelectedCase]) -> str:
-    return ", ".join(dict.fromkeys(f"{selected.case.model}/{selected.case.scenario.name}" for selected in expand_sides))
+def _listed(cases: Sequence[SelectedCase]) -> str:
+    return ", ".join(dict.fromkeys(f"{selected.case.model}/{selected.case.scenario.name}" for selected in cases))
 
 
-def differing(specs: Sequence[SideSpec], cases: Sequence[SideCases]) -> bool:
+def sides_differ(specs: Sequence[SideSpec], cases: Sequence[SideCases]) -> bool:
     """Whether the two sides differ in source, interpreter, delay or cases."""
     a, b = ((spec.revision, spec.folder, spec.python or sys.executable, spec.delay) for spec in specs)
     return a != b or any(one != other for one, other in cases)

@@ -146,7 +146,7 @@ def _rehearsed(selected: SelectedCase, with_checkpoint: bool) -> SelectedCase:
 def _job(selected: SelectedCase, preparation: Preparation) -> Job:
     planned = preparation.plan(selected)
     if planned.job is None:
-        raise Declined(planned.skip)
+        raise Declined(planned.skip_reason)
     return planned.job
 
 

@@ -34,7 +34,7 @@ class PlannedCase(NamedTuple):
 
     case: Case
     job: Job | None
-    skip: str = ""
+    skip_reason: str = ""
 
 
 class PreparedData(msgspec.Struct, frozen=True, kw_only=True):

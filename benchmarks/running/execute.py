@@ -41,7 +41,7 @@ def execute(
     for planned in plan:
         on_event({"begin": planned.case.label})
         if planned.job is None:
-            record = _without_figures(planned.case, "skipped", planned.skip)
+            record = _without_figures(planned.case, "skipped", planned.skip_reason)
         else:
             try:
                 record = run_job(planned.job, writer, timeout_s, on_event)

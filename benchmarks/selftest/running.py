@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.selftest import fixtures
 from benchmarks.selftest.checks import ids, sentence
 from benchmarks.selftest.experiments import SEEDS, Experiment, ExperimentRunner, ExperimentSetting
-from benchmarks.selftest.naive_arithmetic import NaiveResult, show
+from benchmarks.selftest.naive_formulas import NaiveResult, show
 from benchmarks.selftest.sin import Sin, SinPlace
 from benchmarks.selftest.sins import SINS
 from harness.process.launch import Event, launch
@@ -65,7 +65,7 @@ def run(
     report: Callable[[dict[str, Any]], None],
     clean_runs: int = CLEAN_RUNS,
 ) -> SelftestOutcome:
-    """Try a part of the sins, at a seed's places, and of the clean runs; the last part shows the naive arithmetic."""
+    """Try a part of the sins, at a seed's places, and of the clean runs; the last part shows the naive formulas."""
     with tempfile.TemporaryDirectory(prefix="finetune-bench-", dir=MEMORY if MEMORY.is_dir() else None) as home:
         runner = ExperimentRunner(Path(home))
         trials = []

@@ -11,7 +11,7 @@ from results.tables.render import PROBLEMS, emphasised, escape, markdown_table, 
 from results.tables.sheet import Column, Problem, Sheet, compose
 
 TITLE = "### Fine-tuning benchmarks"
-ONLY_SIDES = "Only sides of comparisons were measured; their verdicts are what `python -m benchmarks compare` prints."
+ONLY_SIDES = "Only sides of comparisons were measured; `python -m benchmarks compare` prints their verdicts."
 
 MOST_ROWS, LONGEST_REASON = 40, 300
 """GitHub refuses a comment of over 65 536 characters."""

@@ -14,7 +14,7 @@ from benchmarks.comparing.budget import SHORTER, limit_options, read_limits
 from benchmarks.comparing.comparison_run import ComparisonResults, open_comparison_run
 from benchmarks.comparing.cost import cost, total
 from benchmarks.comparing.installations import require_sources
-from benchmarks.comparing.sides import differing, expand_sides, read_sides
+from benchmarks.comparing.sides import expand_sides, read_sides, sides_differ
 from benchmarks.running.forecast import say_if_long
 from harness.errors import Refused
 from results.exports.comparison_formats import FORMATS, write
@@ -56,7 +56,7 @@ def command(sides: tuple[str, ...], format_: str, out: Path | None, results: Pat
     catalogue = read_catalogue(options["plugin"])
     specs = read_sides(sides, options["python"], options["settings"], options["inject_delay"], catalogue)
     cases = expand_sides(specs, given(options), catalogue)
-    if not sides and not differing(specs, cases):
+    if not sides and not sides_differ(specs, cases):
         raise Refused(NO_SIDES)
     require_sources(specs)
     if options["dry_run"]:

@@ -61,7 +61,7 @@ def _prepared(cases: list[SelectedCase], preparation: Preparation) -> tuple[list
         planned = preparation.plan(selected)
         if planned.job is None:
             lacking = True
-            lines.append(f"{selected.case.model}: {planned.skip}")
+            lines.append(f"{selected.case.model}: {planned.skip_reason}")
             continue
         lines.append(f"{planned.case.dataset}: {planned.job.dataset_path}")
         if planned.job.checkpoint_path is not None:

@@ -113,17 +113,17 @@ def _run(
         raise Refused(f"--resume: no unfinished run of this machine in {results}")
     with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
         preparation = Preparation(catalogue, progress.on_event)
-        planned_cases = _prepare(cases, preparation, options)
+        prepared = _prepare(cases, preparation, options)
         progress.say(preparation.said_of_data())
         done = earlier.done if earlier else frozenset()
-        planned_cases = [one for one in planned_cases if key(one[1].case) not in done]
-        plan = [planned for _, planned in planned_cases]
+        todo = [(selected, planned) for selected, planned in prepared if key(planned.case) not in done]
+        plan = [planned for _, planned in todo]
         if not options["quiet"]:
-            left = [selected.case for selected, planned in planned_cases if planned.job is not None]
-            seconds = sum(expected_s(left, results, catalogue))
+            measured = [selected.case for selected, planned in todo if planned.job is not None]
+            seconds = sum(expected_s(measured, results, catalogue))
             say_if_long(seconds, seconds, "--dry-run says it case by case, --model and --scenario choose fewer cases")
         if options["certify"] != "never":
-            requests = lacking(planned_cases, catalogue, read_certificates(results), machine)
+            requests = lacking(todo, catalogue, read_certificates(results), machine)
             for problem in make(requests, catalogue, results, progress.on_event):
                 click.echo(f"! {problem}", err=True)
         planned_keys = [key(planned.case) for planned in plan]

@@ -37,7 +37,7 @@ def comparisons_section(compared: Sequence[StoredComparison]) -> Section | None:
     drawn = [(one, comparison) for one, comparison in done if any(_ratios(one.pairs))][-DRAWN:]
     return Section(
         "comparisons",
-        "Comparisons of two sides",
+        "Comparisons",
         paragraphs=tuple(plain(f"{one.label}: {one.verdict}. {one.sentence}") for one in comparisons),
         charts=(
             *([_forest(comparisons)] if any(map(_measured, comparisons)) else []),
@@ -148,10 +148,9 @@ def _pairs(number: int, one: StoredComparison, comparison: Comparison) -> Chart:
             tooltip=[*tooltip, alt.Tooltip("change:Q", format="+.2~f")],
         ),
     )  # fmt: skip
-    about = (
-        f"{plain(comparison.label)}: the change of every pair in the order of measuring, with estimate and interval."
-    )
-    return finish(f"comparisons-{number}", plain(comparison.label), about, chart, {"pairs": rows, "estimate": lines})
+    label = plain(comparison.label)
+    about = f"{label}: the change of every pair in the order of measuring, with estimate and interval."
+    return finish(f"comparisons-{number}", label, about, chart, {"pairs": rows, "estimate": lines})
 
 
 def _findings(comparisons: Sequence[Comparison]) -> Grid:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.choosing.catalogue import read_catalogue
-from benchmarks.comparing.sides import SideSpec, differing, expand_sides, read_share, read_sides
+from benchmarks.comparing.sides import SideSpec, expand_sides, read_share, read_sides, sides_differ
 from harness.errors import Refused
 from tests.benchmarks.commanding import SMALL, invoke, refused
 
@@ -58,7 +58,7 @@ def test_a_share_is_written_either_way() -> None:
     assert read_share("3%", "--margin") == read_share("0.03", "--margin") == 0.03
 
 
-def test_arms_have_the_same_models_and_scenarios() -> None:
+def test_sides_have_the_same_models_and_scenarios() -> None:
     both = expand_sides(
         sides("pytorch", "keras3"), {"model": ("resnet18",), "scenario": ("full", "scratch")}, CATALOGUE
     )
@@ -114,7 +114,7 @@ def test_two_sides_that_differ_in_anything_are_compared() -> None:
         sides("rev:main", "here"),
         sides("dir:/base", "here"),
     ):
-        assert differing(specs, expand_sides(specs, {"backend": ("reference",)}, CATALOGUE))
+        assert sides_differ(specs, expand_sides(specs, {"backend": ("reference",)}, CATALOGUE))
 
 
 def test_two_backends_without_a_certificate_are_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_plugin_s_data_is_prepared_in_a_worker(catalogue: Catalogue) -> None:
 def test_what_cannot_be_had_is_a_planned_case_with_the_reason(catalogue: Catalogue, images: Path) -> None:
     (planned,) = plan(catalogue, data=(str(images),), scenario=("full",))
     assert planned.job is None
-    assert planned.skip.startswith("tiny-cnn has no published imagenet weights")
+    assert planned.skip_reason.startswith("tiny-cnn has no published imagenet weights")
     assert planned.case.dataset_sha256
 
 

@@ -16,7 +16,7 @@ from benchmarks.selftest import fixtures, running
 from benchmarks.selftest.checks import ALONE, TABLES, ids, without
 from benchmarks.selftest.experiments import Experiment, ExperimentRunner, ExperimentSetting
 from benchmarks.selftest.machine import MS, Pending, SimulatedMachine
-from benchmarks.selftest.naive_arithmetic import NAIVE_ARITHMETICS, NaiveResult, show
+from benchmarks.selftest.naive_formulas import NAIVE_FORMULAS, NaiveResult, show
 from benchmarks.selftest.report import lines, merged, score
 from benchmarks.selftest.running import Clean, SelftestOutcome, SinTrial, attempt
 from benchmarks.selftest.sin import Sin, SinPlace
@@ -42,7 +42,7 @@ def test_every_sin_is_noticed_by_its_rule_and_gets_through_without_it() -> None:
     assert result.exit_code == 0, result.output
     printed = result.output.splitlines()
     assert printed[-1] == "34/34"
-    assert sum(line.startswith("ok ") for line in printed) == len(SINS) + len(NAIVE_ARITHMETICS)
+    assert sum(line.startswith("ok ") for line in printed) == len(SINS) + len(NAIVE_FORMULAS)
     assert not [line for line in printed if line.startswith("NO ")]
     assert "100 runs without a sin: no rule spoke" in printed
 

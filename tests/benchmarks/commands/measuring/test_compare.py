@@ -10,7 +10,7 @@ from click.testing import Result
 
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.comparing.budget import Limits
-from benchmarks.comparing.comparison_run import comparing
+from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.pairs import LEAST_STEPS
 from benchmarks.comparing.sides import expand_sides, read_sides
 from benchmarks.datasets.cache import cache_entries
@@ -117,8 +117,8 @@ def one_pair(results: Path, *sides: str) -> Pair:
     specs = read_sides(sides, (), (), (), catalogue)
     case = {"backend": ("reference",), "model": ("tiny-cnn",), "scenario": ("scratch",), "image_size": (32,),
             "augment": ("none",)}  # fmt: skip
-    with comparing(results, Limits(turn_s=0.02), catalogue, order_seed=1, quiet=True) as run:
-        (prepared,) = run.prepared(specs, expand_sides(specs, case, catalogue), None)
+    with open_comparison_run(results, Limits(turn_s=0.02), catalogue, order_seed=1, quiet=True) as run:
+        (prepared,) = run.prepare(specs, expand_sides(specs, case, catalogue), None)
         return run.pair(prepared, "one pair", 1, "ABBA")
 
 

@@ -1,4 +1,4 @@
-"""The arithmetic of well-known harnesses on such runs: its answer, the true one, and the message of this harness."""
+"""Formulas of well-known harnesses, applied to such runs: their answer, the true one, and this harness's message."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HIDDEN_NS = 40 * MS
 
 
 class NaiveResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One arithmetic: its answer for a run, the true answer, and the message of this harness."""
+    """A formula's answer for a run, the true answer, and the message of this harness."""
 
     name: str
     naive: str
@@ -40,8 +40,8 @@ class NaiveResult(msgspec.Struct, frozen=True, kw_only=True):
         return self.naive != self.true and bool(self.said)
 
 
-class NaiveArithmetic(NamedTuple):
-    """A calculation and a run for which it is wrong. `naive` and `true` use the records of both backends."""
+class NaiveFormula(NamedTuple):
+    """A formula and a run for which it is wrong. `naive` and `true` use the records of both backends."""
 
     name: str
     rule: str
@@ -52,19 +52,17 @@ class NaiveArithmetic(NamedTuple):
 
 
 def show(runner: ExperimentRunner) -> list[NaiveResult]:
-    """The answer of every arithmetic."""
+    """The answer of every formula."""
     shown = []
-    for arithmetic in NAIVE_ARITHMETICS:
-        experiment = Experiment(arithmetic.setting, arithmetic.plant)
-        said = next(
-            (sentence(one, arithmetic.rule) for one in runner.judge(experiment) if arithmetic.rule in ids(one)), ""
-        )
+    for formula in NAIVE_FORMULAS:
+        experiment = Experiment(formula.setting, formula.plant)
+        said = next((sentence(one, formula.rule) for one in runner.judge(experiment) if formula.rule in ids(one)), "")
         first, second = experiment.records
         shown.append(
             NaiveResult(
-                name=arithmetic.name,
-                naive=arithmetic.naive(first, second),
-                true=arithmetic.true(first, second),
+                name=formula.name,
+                naive=formula.naive(first, second),
+                true=formula.true(first, second),
                 said=said,
             )
         )
@@ -130,8 +128,8 @@ def _timed(record: Record) -> str:
     return f"{window.images / window.seconds:.4g} images/s, and nothing odd"
 
 
-NAIVE_ARITHMETICS = (
-    NaiveArithmetic(
+NAIVE_FORMULAS = (
+    NaiveFormula(
         "steps × batch ÷ mean step latency",
         "V51",
         ExperimentSetting(),
@@ -139,7 +137,7 @@ NAIVE_ARITHMETICS = (
         naive=lambda first, second: f"{steps_times_batch_over_mean_latency(second.stages):.4g} images/s",
         true=lambda first, second: _rate(second),
     ),
-    NaiveArithmetic(
+    NaiveFormula(
         "a forward hidden in the timed step",
         "V07",
         ExperimentSetting(),
@@ -147,7 +145,7 @@ NAIVE_ARITHMETICS = (
         naive=lambda first, second: _timed(second),
         true=lambda first, second: f"{_rate(first)} without it",
     ),
-    NaiveArithmetic(
+    NaiveFormula(
         "equality with rtol=1 on the last step only",
         "V05",
         ExperimentSetting(certified=True),
@@ -155,7 +153,7 @@ NAIVE_ARITHMETICS = (
         naive=lambda first, second: "equal" if equal_at_the_end(first, second) else "unequal",
         true=lambda first, second: "unequal: the schedules are three steps apart",
     ),
-    NaiveArithmetic(
+    NaiveFormula(
         "a loss divided by samples after a mean over batches",
         "V23",
         ExperimentSetting(),
