@@ -47,8 +47,10 @@ class StudyCondition(NamedTuple):
         return f"{what} beside a load" if self.loaded else what
 
 
-CONDITIONS = (StudyCondition(0.0, False, 5), StudyCondition(0.10, False, 5), StudyCondition(0.05, False, 5),
-          StudyCondition(0.0, True, 3), StudyCondition(0.05, True, 3), StudyCondition(0.10, True, 3))  # fmt: skip
+CONDITIONS = (
+    StudyCondition(0.0, False, 5), StudyCondition(0.10, False, 5), StudyCondition(0.05, False, 5),
+    StudyCondition(0.0, True, 3), StudyCondition(0.05, True, 3), StudyCondition(0.10, True, 3),
+)  # fmt: skip
 
 
 @click.command
