@@ -90,24 +90,26 @@ LEAST = {"epochs": 1, "batch_size": 1, "threads": 1, "seeds": 1, "limit": 1, "wa
 """The smallest value of a field that makes sense."""
 
 
-class Draft(NamedTuple):
-    """A case whose data and checkpoint are named but not prepared yet."""
+class SelectedCase(NamedTuple):
+    """One case of a selection, before its data and checkpoint are prepared: `case` has no digests yet.
+
+    The other fields say how to read both. They are not part of a case: the digests follow from them.
+    """
 
     case: Case
-    data: str
     checkpoint: str
     normalise: str | None
     validation_split: float | None
     splits: str | None
 
 
-def expand(selection: Selection, catalogue: Catalogue) -> list[Draft]:
+def expand(selection: Selection, catalogue: Catalogue) -> list[SelectedCase]:
     """The product of a selection, in the order of its lists. Raises `Refused` for unknown names."""
     pairs = _pairs(selection, catalogue)
     _refuse_nonsense(selection)
     checkpoints = _by_model(selection.checkpoint)
     names, scenarios = with_files(selection.scenario, catalogue.scenarios)
-    drafts = []
+    cases = []
     batches: tuple[int | None, ...] = selection.batch_size or (None,)
     for data, (backend, engine, model), name, batch in itertools.product(selection.data, pairs, names, batches):
         embedded = data == "embedded"
@@ -137,19 +139,19 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[Draft]:
                 dropout=not selection.no_dropout,
                 **axes,  # type: ignore[arg-type]
             )
-            drafts.append(
-                Draft(case, data, checkpoint, selection.normalise, selection.validation_split, selection.splits)
+            cases.append(
+                SelectedCase(case, checkpoint, selection.normalise, selection.validation_split, selection.splits)
             )
-    return drafts
+    return cases
 
 
-def in_turns(drafts: Sequence[Draft]) -> list[Draft]:
-    """The same drafts, those that differ in the backend alone one after the other: they meet the same load."""
-    alike: dict[object, list[Draft]] = {}
-    for draft in drafts:
-        case = replace(draft.case, backend="", engine=None)
-        alike.setdefault((key(case), *draft[1:]), []).append(draft)
-    return [draft for group in alike.values() for draft in group]
+def in_turns(cases: Sequence[SelectedCase]) -> list[SelectedCase]:
+    """The same cases; those that differ in the backend alone follow each other, so that they meet the same load."""
+    alike: dict[object, list[SelectedCase]] = {}
+    for selected in cases:
+        case = replace(selected.case, backend="", engine=None)
+        alike.setdefault((key(case), *selected[1:]), []).append(selected)
+    return [selected for group in alike.values() for selected in group]
 
 
 def read_suite(path: Path) -> tuple[list[Selection], dict[str, Scenario]]:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from benchmarks.choosing.catalogue import Catalogue
-from benchmarks.choosing.selection import Draft
+from benchmarks.choosing.selection import SelectedCase
 from benchmarks.datasets import named
 from benchmarks.datasets.named import Inventory, PreparedData
 from benchmarks.preparing.checkpoints import FoundCheckpoint, find_checkpoint
@@ -27,16 +27,16 @@ from harness.running.opening import find_model_for
 from harness.spec import Case, Job, Part, Scenario, Stage
 
 
-class Planned(NamedTuple):
-    """A case to run, or why it cannot be."""
+class PlannedCase(NamedTuple):
+    """A case to run: its job, or the reason why it is skipped."""
 
     case: Case
     job: Job | None
-    skip: str = ""
+    skip_reason: str = ""
 
 
 class Preparation:
-    """Prepares what drafts need, each thing once. `on_event` hears what is being done."""
+    """Prepares data and checkpoints, each once, and plans cases. `on_event` hears what is being done."""
 
     def __init__(self, catalogue: Catalogue, on_event: Callable[[Event], None]) -> None:
         self._catalogue, self._on_event = catalogue, on_event
@@ -45,19 +45,24 @@ class Preparation:
         self._checkpoints: dict[tuple[object, ...], FoundCheckpoint | Declined] = {}
 
     def plan(
-        self, draft: Draft, save_model: str | None = None, *, strict: bool = False, train_sample: int | None = None
-    ) -> Planned:
-        """The job of a draft, or the reason why it is skipped. Raises `Refused` for bad input."""
-        case = draft.case
+        self,
+        selected: SelectedCase,
+        save_model: str | None = None,
+        *,
+        strict: bool = False,
+        train_sample: int | None = None,
+    ) -> PlannedCase:
+        """The job of a case, or the reason why it is skipped. Raises `Refused` for bad input."""
+        case = selected.case
         try:
-            data = self.dataset(draft.data, case.image_size, draft.validation_split, draft.splits)
+            data = self.dataset(case.dataset, case.image_size, selected.validation_split, selected.splits)
             case = replace(case, dataset=data.meta.name, dataset_sha256=data.meta.sha256)
             self._said |= dict.fromkeys([data.sentence(), *(f"{data.meta.name}: {note}" for note in data.meta.notes)])
             _refuse_short(case, data.meta)
             refuse_single_values(case, self._catalogue.plugins)
-            found = self._checkpoint_if_needed(draft)
+            found = self._checkpoint_if_needed(selected)
         except Declined as reason:
-            return Planned(case, None, str(reason))
+            return PlannedCase(case, None, str(reason))
         if found:
             case = replace(case, checkpoint=found.name, checkpoint_sha256=found.sha256)
         job = Job(
@@ -71,7 +76,7 @@ class Preparation:
             train_sample=train_sample,
             evaluation_cores=tuple(usable_cores()),
         )
-        return Planned(case, job)
+        return PlannedCase(case, job)
 
     def said_of_data(self) -> list[str]:
         """Lines about the datasets of the planned cases: classes with their images, splits, skipped files."""
@@ -104,20 +109,20 @@ class Preparation:
         }
         return ask(named.prepare, arguments, PreparedData, about=data)
 
-    def _checkpoint_if_needed(self, draft: Draft) -> FoundCheckpoint | None:
+    def _checkpoint_if_needed(self, selected: SelectedCase) -> FoundCheckpoint | None:
         # From random initialisation only the normalisation of a checkpoint matters, and the embedded one's is default.
-        if draft.case.scenario.start == "checkpoint":
-            return self.checkpoint(draft)
-        if draft.checkpoint == "embedded":
+        if selected.case.scenario.start == "checkpoint":
+            return self.checkpoint(selected)
+        if selected.checkpoint == "embedded":
             return None
         try:
-            return self.checkpoint(draft)
+            return self.checkpoint(selected)
         except Declined:
             return None
 
-    def checkpoint(self, draft: Draft) -> FoundCheckpoint:
-        """The neutral checkpoint of a draft, made or imported if need be. Raises `Declined` or `Refused`."""
-        key = source, model, normalise = draft.checkpoint, draft.case.model, draft.normalise
+    def checkpoint(self, selected: SelectedCase) -> FoundCheckpoint:
+        """The neutral checkpoint of a case, made or imported if need be. Raises `Declined` or `Refused`."""
+        key = source, model, normalise = selected.checkpoint, selected.case.model, selected.normalise
         if key not in self._checkpoints:
             try:
                 self._checkpoints[key] = find_checkpoint(

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from benchmarks.preparing.plan import Planned
+from benchmarks.preparing.plan import PlannedCase
 from harness.data.dataset import open_dataset
 from harness.entry import RUN_CASE
 from harness.process.environment import HERE, Place
@@ -28,7 +28,7 @@ from results.storage.run_files import RunWriter
 
 
 def execute(
-    plan: Iterable[Planned],
+    plan: Iterable[PlannedCase],
     writer: RunWriter,
     machine: Machine,
     timeout_s: float,
@@ -42,7 +42,7 @@ def execute(
     for planned in plan:
         on_event({"begin": planned.case.label})
         if planned.job is None:
-            record = _without_figures(planned.case, "skipped", planned.skip)
+            record = _without_figures(planned.case, "skipped", planned.skip_reason)
         else:
             try:
                 record = run_job(planned.job, writer, timeout_s, on_event)

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from backends import reference
-from benchmarks.selftest.arms import FIRST, SECOND
+from benchmarks.selftest.simulated_backends import FIRST, SECOND
 from harness.certifying.questions import STEPS, rehearse
 from harness.process import machine
 from harness.spec import Job, Scenario

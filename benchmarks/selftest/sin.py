@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.selftest.bench import ExperimentSetting
+from benchmarks.selftest.experiments import ExperimentSetting
 
 
 class SinPlace(NamedTuple):

@@ -37,7 +37,7 @@ TURN_S, WARM_UP_TURNS = 0.5, 2
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """Images per second of each turn, by arm, in the order of the pairs, and what the clock costs by itself."""
+    """Images per second of each turn, by loop, in the order of the pairs, and what the clock costs by itself."""
 
     harness: tuple[float, ...]
     plain: tuple[float, ...]
@@ -60,10 +60,10 @@ def measure(case: Case, turns: int, turn_s: float = TURN_S) -> Measured:
     threading.Thread(target=_plain_loop, args=(case, plain), daemon=True).start()
     plain.run(turn_s)
     speeds: dict[str, list[float]] = {"harness": [], "plain": []}
-    arms = {"harness": harness, "plain": plain}
+    loops = {"harness": harness, "plain": plain}
     for number in range(-WARM_UP_TURNS, turns):
         for name in ("harness", "plain") if number % 2 == 0 else ("plain", "harness"):
-            steps, seconds = arms[name].run(turn_s)
+            steps, seconds = loops[name].run(turn_s)
             if number >= 0:
                 speeds[name].append(steps * case.scenario.stages[0].batch_size / seconds)
     return Measured(harness=tuple(speeds["harness"]), plain=tuple(speeds["plain"]), empty_step_us=empty_step_us())

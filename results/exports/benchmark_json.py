@@ -17,7 +17,7 @@ def as_benchmark_json(frame: pd.DataFrame) -> bytes:
     """One benchmark per process that has step latencies (synchronised steps, in seconds); the others have none to show.
 
     Benchmarks of one group are of one version of a case on one device of one machine, so that none that did other work
-    stands in the same table (V52); the arms of a comparison are apart too. The statistics are pytest-benchmark's own.
+    stands in the same table (V52); the sides of a comparison are apart too. The statistics are pytest-benchmark's own.
     Raises `Declined` if no process has any (V50), ImportError where pytest-benchmark is not installed.
     """
     from pytest_benchmark import __version__
@@ -43,12 +43,12 @@ def _benchmark(row: dict[Any, Any]) -> dict[str, Any]:
     for step in steps_of(record.stages[-1], "latency"):  # as `latency_ms`: steps of two stages are unlike
         stats.update(step / 1e6)
     case = record.case
-    arm = "" if pd.isna(row["arm"]) else f", arm {row['arm']} of {row['comparison']}"
+    side = "" if pd.isna(row["arm"]) else f", side {row['arm']} of {row['comparison']}"
     place = f"{row['machine']} {row['device']}"
     facts = ("run", "version", "machine", "environment", "dataset", "image_size", "device", "precision", "layout",
              "input", "threads", "epochs", "throughput", "accuracy")  # fmt: skip
     return {
-        "group": f"{case.backend_name}/{case.model}/{case.scenario.name} {row['version'][:8]} on {place}{arm}",
+        "group": f"{case.backend_name}/{case.model}/{case.scenario.name} {row['version'][:8]} on {place}{side}",
         "name": case.label,
         "fullname": case.label,
         "params": None,

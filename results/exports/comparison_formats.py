@@ -15,7 +15,7 @@ from harness.errors import Declined, Refused
 from results.storage.comparison import Comparison
 from results.tables.wording import plain
 from results.verdicts.comparison_text import as_markdown, as_text, differences
-from results.verdicts.stored_comparisons import comparisons as compared
+from results.verdicts.stored_comparisons import read_comparisons
 
 Format = Literal["text", "markdown", "json", "junit"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -93,7 +93,7 @@ def as_junit(comparisons: Sequence[Comparison], missing: Sequence[str] = (), fai
 
 
 def turns_json(results_dir: Path, comparisons: Sequence[Comparison]) -> bytes:
-    """pytest-benchmark's JSON: for each case and arm the seconds per step of every turn that counts.
+    """pytest-benchmark's JSON: for each case and side the seconds per step of every turn that counts.
 
     For `pytest-benchmark compare` and the trackers that read its files. Raises `Declined` where it is not installed.
     """
@@ -102,16 +102,16 @@ def turns_json(results_dir: Path, comparisons: Sequence[Comparison]) -> bytes:
         from pytest_benchmark.stats import Stats
     except ImportError as error:
         raise Declined("pytest-benchmark is not installed; pip install pytest-benchmark") from error
-    stored = {one.comparison: one.pairs for one in compared(results_dir)}
+    stored = {one.name: one.pairs for one in read_comparisons(results_dir)}
     benchmarks = []
     for one in comparisons:
-        for arm, facts in zip(("A", "B"), one.arms, strict=True):
+        for side, facts in zip(("A", "B"), one.sides, strict=True):
             stats = Stats()
-            for pair in stored.get(one.comparison, ()):
-                for turn in (pair.a if arm == "A" else pair.b).turns if pair.counts else ():
+            for pair in stored.get(one.name, ()):
+                for turn in (pair.a if side == "A" else pair.b).turns if pair.counts else ():
                     stats.update(turn.seconds / turn.steps)
-            name = f"{one.label}[{arm}]"
-            about = {"params": None, "param": arm, "extra_info": {"arm": facts.said, "verdict": one.verdict}}
+            name = f"{one.label}[{side}]"
+            about = {"params": None, "param": side, "extra_info": {"arm": facts.text, "verdict": one.verdict}}
             figures = {**stats.as_dict(), "iterations": 1, "data": stats.data} if stats.data else {}
             if figures:
                 benchmarks.append(
@@ -119,7 +119,7 @@ def turns_json(results_dir: Path, comparisons: Sequence[Comparison]) -> bytes:
                 )
     content = {
         "machine_info": {},
-        "commit_info": {"id": comparisons[0].arms[1].revision if comparisons else ""},
+        "commit_info": {"id": comparisons[0].sides[1].revision if comparisons else ""},
         "benchmarks": benchmarks,
         "datetime": datetime.now(UTC).isoformat(),
         "version": __version__,

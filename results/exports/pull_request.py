@@ -11,7 +11,7 @@ from results.tables.render import PROBLEMS, emphasised, escape, markdown_table, 
 from results.tables.sheet import Column, Problem, Sheet, compose
 
 TITLE = "### Fine-tuning benchmarks"
-ONLY_ARMS = "Only arms of comparisons were measured; their verdicts are what `python -m benchmarks compare` prints."
+ONLY_SIDES = "Only sides of comparisons were measured; `python -m benchmarks compare` prints their verdicts."
 
 MOST_ROWS, LONGEST_REASON = 40, 300
 """GitHub refuses a comment of over 65 536 characters."""
@@ -23,7 +23,7 @@ def as_summary(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES
     Every text from outside is escaped, and nobody is mentioned. What is cut off is counted.
     """
     if table.empty:
-        return f"{TITLE}\n\n{ONLY_ARMS}\n"
+        return f"{TITLE}\n\n{ONLY_SIDES}\n"
     return "\n".join(_lines(compose(table, certificates))) + "\n"
 
 

@@ -18,7 +18,7 @@ from results.tables.load import TYPES, NothingMeasured, load, row_files
 from results.tables.sheet import Sheet, Style, compose
 from results.tables.tabulate import GROUP, table
 from results.tables.wording import SETTINGS, extra_columns, plain, worded
-from results.verdicts.stored_comparisons import Compared, comparisons
+from results.verdicts.stored_comparisons import StoredComparison, read_comparisons
 
 Row = Mapping[Hashable, Any]
 
@@ -75,7 +75,7 @@ class Material(NamedTuple):
     runs: tuple[StoredRun, ...]
     certificates: Certificates
     warnings: tuple[str, ...]
-    compared: tuple[Compared, ...] = ()
+    compared: tuple[StoredComparison, ...] = ()
 
 
 def gather(path: Path) -> Material:
@@ -85,11 +85,11 @@ def gather(path: Path) -> Material:
     try:
         frame = load(path)
     except NothingMeasured as nothing:
-        compared = comparisons(path)
+        compared = read_comparisons(path)
         said = () if compared else (str(nothing),)
         empty = pd.DataFrame(columns=list(TYPES)).astype(TYPES)
         return Material(results_dir, empty, empty, None, (), _runs(path), proofs, said, tuple(compared))
-    compared, rows = comparisons(path), table(frame)
+    compared, rows = read_comparisons(path), table(frame)
     if rows.empty:
         warnings = tuple(map(str, frame.attrs["warnings"]))
         return Material(results_dir, frame, rows, None, (), _runs(path), proofs, warnings, tuple(compared))

@@ -204,7 +204,7 @@ def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:
         "step_us": np.concatenate(steps) if steps else np.zeros(0, dtype=np.int64),
         "logits": record.logits,
         "comparison": row.comparison or None,
-        "arm": row.arm,
+        "arm": row.side,
         "notes": list(record.notes),
         "file": file,
         "offset": offset,

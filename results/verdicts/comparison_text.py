@@ -21,7 +21,7 @@ def as_text(comparisons: Sequence[Comparison]) -> str:
 
 
 def as_markdown(comparisons: Sequence[Comparison]) -> str:
-    """One table over all comparisons, and below it what differs between the arms."""
+    """One table over all comparisons, and below it what differs between the sides."""
     rows = ["| case | metric | change | 95 % interval | p adjusted | visible from | verdict |", "| --- " * 7 + "|"]
     for one in comparisons:
         for finding in (*one.findings, *one.confirmation):
@@ -33,18 +33,18 @@ def as_markdown(comparisons: Sequence[Comparison]) -> str:
             rows.append("| " + " | ".join(map(escape, cells)) + " |")
     verdicts = [f"**{escape(one.label)}: {one.verdict}** – {escape(_said(one))}" for one in comparisons]
     differing = [f"- {escape(line)}" for one in comparisons[:1] for line in differences(one)]
-    return "\n".join([*verdicts, "", *rows, "", "Between the arms:", "", *differing]) + "\n"
+    return "\n".join([*verdicts, "", *rows, "", "Differences between the sides:", "", *differing]) + "\n"
 
 
 def differences(comparison: Comparison) -> list[str]:
-    """A line per difference between the arms; one that says that this is an A/A test where there is none."""
+    """A line per difference between the sides; one that says that this is an A/A test where there is none."""
     if not comparison.differs:
-        return ["nothing differs between the arms: this is an A/A test"]
+        return ["nothing differs between the sides: this is an A/A test"]
     return [f"{one.field}: {_short(one.a)} in A, {_short(one.b)} in B" for one in comparison.differs]
 
 
 def _lines(one: Comparison) -> Iterator[str]:
-    yield plain(f"{one.label}: A {_arm(one.arms[0])}, B {_arm(one.arms[1])}")
+    yield plain(f"{one.label}: A {_side(one.sides[0])}, B {_side(one.sides[1])}")
     yield from (f"  {plain(line)}" for line in differences(one))
     for title, findings in (("", one.findings), ("re-run: ", one.confirmation)):
         for finding in findings:
@@ -86,9 +86,9 @@ def _said(one: Comparison) -> str:
     return f"{one.sentence}; accepted: {one.accepted}" if one.accepted else one.sentence
 
 
-def _arm(arm: SideFacts) -> str:
-    revision = f" at {arm.revision[:8]}{'+' if arm.revision.endswith('+') else ''}" if arm.revision else ""
-    return f"{arm.said}{revision}"
+def _side(side: SideFacts) -> str:
+    revision = f" at {side.revision[:8]}{'+' if side.revision.endswith('+') else ''}" if side.revision else ""
+    return f"{side.text}{revision}"
 
 
 def _short(value: str) -> str:

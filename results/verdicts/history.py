@@ -81,7 +81,7 @@ class _Environment(NamedTuple):
 def history(
     frame: pd.DataFrame, acceptances: Sequence[Acceptance] = (), margin: float = 0.03, points: float = 1.0
 ) -> list[Series]:
-    """Series of what `results.load` returned, but for the arms of comparisons; `margin` is relative, `points` of
+    """Series of what `results.load` returned, but for the sides of comparisons; `margin` is relative, `points` of
     accuracy."""
     good = frame[(frame["status"] == "ok") & frame["arm"].isna()]
     found = []

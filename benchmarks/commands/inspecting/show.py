@@ -91,16 +91,16 @@ def _show_model(name: str, tensor: str | None, chosen: dict[str, Any], catalogue
 
 
 def _show_data(what: str, out: Path | None, chosen: dict[str, Any], catalogue: Catalogue) -> None:
-    draft = expand(Selection(**{**chosen, "data": (what,)}), catalogue)[0]
+    selected = expand(Selection(**{**chosen, "data": (what,)}), catalogue)[0]
     preparation = Preparation(catalogue, lambda event: None)
     try:
-        data = preparation.dataset(what, draft.case.image_size, draft.validation_split, draft.splits)
+        data = preparation.dataset(what, selected.case.image_size, selected.validation_split, selected.splits)
     except Refused:
         if Path(what).expanduser().is_dir() and what not in (*described(), *catalogue.datasets):
-            _list_files(*preparation.inventory(what, draft.splits), "in two splits")
+            _list_files(*preparation.inventory(what, selected.splits), "in two splits")
         raise
     if out is not None:
-        arguments = {"dataset": data.folder, "path": str(out.resolve()), "case": draft.case}
+        arguments = {"dataset": data.folder, "path": str(out.resolve()), "case": selected.case}
         ask(contact_sheet, arguments, NoneType)
     meta = data.meta
     counts = ", ".join(f"{count} {split}" for split, count in meta.counts.items())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 import msgspec
 
-from benchmarks.comparing.arms import read_share
+from benchmarks.comparing.sides import read_share
 from results.storage.folder import RESULTS
 
 if TYPE_CHECKING:

@@ -50,7 +50,7 @@ def _made(path: Path) -> list[dict[str, Any]]:
 
 def _holds_only_comparisons(path: Path) -> bool:
     rows = [line.row for file in (path / "runs").rglob("*.jsonl") for line in scan(file)]
-    own = any(isinstance(row, ProcessRow) and row.arm is None for row in rows)
+    own = any(isinstance(row, ProcessRow) and row.side is None for row in rows)
     return not own and any(isinstance(row, PairRow) for row in rows)
 
 

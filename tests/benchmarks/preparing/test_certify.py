@@ -38,8 +38,8 @@ def prepared() -> PreparedRequest:
     selection = Selection(
         backend=("reference",), model=("tiny-cnn",), scenario=SCENARIOS, head=("mlp",), recipe="embedded"
     )
-    drafts = expand(selection, catalogue)
-    return prepare(Request((drafts, drafts), (64,), with_checkpoint=False), catalogue, lambda event: None)
+    cases = expand(selection, catalogue)
+    return prepare(Request((cases, cases), (64,), with_checkpoint=False), catalogue, lambda event: None)
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from tests.benchmarks.commanding import refused
 
 def case(backend: str, model: str, scenario: str, image_size: int, **changes: object) -> Case:
     wanted = {"batch_size": (1,), "threads": (1,), **changes}
-    (draft,) = expand(
+    (selected,) = expand(
         Selection(backend=(backend,), model=(model,), scenario=(scenario,), image_size=(image_size,), **wanted),
         read_catalogue(),
     )
-    return draft.case
+    return selected.case
 
 
 @pytest.mark.parametrize(

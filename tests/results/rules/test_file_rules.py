@@ -80,7 +80,7 @@ def test_V29_every_test_image_has_its_logits_once(ran: tuple[Record, Files], wha
 def test_a_breach_fails_the_case_that_is_executed(
     tiny_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmarks.preparing.plan import Planned
+    from benchmarks.preparing.plan import PlannedCase
     from benchmarks.running.execute import execute
     from harness.spec import Job
     from results.storage.run_files import open_run
@@ -91,6 +91,6 @@ def test_a_breach_fails_the_case_that_is_executed(
     planted = Rule("V27", "", "files", lambda record, files: ["planted"])
     monkeypatch.setattr("benchmarks.running.execute.FILE_RULES", (planted,))
     with open_run(tmp_path, command=[], planned=[], machine=MACHINE, environment={}) as writer:
-        (record,) = execute([Planned(case, job)], writer, MACHINE, 60, lambda event: None)
+        (record,) = execute([PlannedCase(case, job)], writer, MACHINE, 60, lambda event: None)
     assert (record.status, record.reason) == ("failed", "V27: planted")
     assert record.logits is not None

@@ -15,7 +15,7 @@ import results
 from benchmarks.commands.reading.export import TARGETS
 from tests.benchmarks.commanding import ROOT, invoke, refused
 from tests.benchmarks.conftest import Finished
-from tests.results.exports.arms import store_arms
+from tests.results.exports.sides import store_sides
 from tests.results.records import build
 from tests.results.tables.test_load import store
 
@@ -121,8 +121,8 @@ def test_a_badge_is_of_one_figure_of_one_case(finished: Finished, tmp_path: Path
 
 
 def test_a_badge_of_nothing_but_arms_is_refused(tmp_path: Path) -> None:
-    store_arms(tmp_path, build(), build(seed=1))
-    assert "only arms of comparisons" in refused("export", tmp_path, "--to", "badge", "--metric", "accuracy")
+    store_sides(tmp_path, build(), build(seed=1))
+    assert "only sides of comparisons" in refused("export", tmp_path, "--to", "badge", "--metric", "accuracy")
 
 
 def test_what_cannot_be_chosen_or_written_is_refused(finished: Finished, tmp_path: Path) -> None:

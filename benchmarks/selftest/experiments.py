@@ -1,7 +1,7 @@
-"""The experiment in which sins are planted: two arms go through the product from the plan to the table, and it speaks.
+"""Experiments in which sins are planted: two backends go through the product, from the plan to the table.
 
 Everything between is the product's own: `execute`, `run_case`, the store, `load`, `table`, the ratios, `unfollowed`,
-`rehearse` and `prove`. The second arm's last seed runs while the sin is planted; what it is compared with ran before.
+`rehearse` and `prove`. The last seed of the second backend runs with the sin; all other runs came before.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from msgspec.structs import replace
 
 import results
 from benchmarks.datasets.writing import PreparedDataset
-from benchmarks.preparing.plan import Planned
+from benchmarks.preparing.plan import PlannedCase
 from benchmarks.running import execute
 from benchmarks.selftest import fixtures
-from benchmarks.selftest.arms import BACKENDS, FIRST, SECOND
 from benchmarks.selftest.certificates import Rehearsals, rehearsed
 from benchmarks.selftest.in_process import Memory, launch_here
 from benchmarks.selftest.machine import SimulatedMachine
+from benchmarks.selftest.simulated_backends import BACKENDS, FIRST, SECOND
 from harness.errors import Declined, Refused
 from harness.process import machine
 from harness.rules import Breach, BrokenRule, ask, read_breaches, without
@@ -40,12 +40,12 @@ from results.tables.figures import MARKS
 from results.tables.side_by_side import Ratio, side_by_side
 
 SEEDS = 3
-PLUGIN = "benchmarks.selftest.arms"
+PLUGIN = "benchmarks.selftest.simulated_backends"
 THIS = machine.Machine(cpu="turned by hand", cores=1, memory_gib=1, gpus=(), architecture="none")
 
 
 class ExperimentSetting(msgspec.Struct, frozen=True, kw_only=True):
-    """What an experiment is made with. `certified` rehearses the second arm for a certificate, too."""
+    """The settings of an experiment. `certified` rehearses the second backend for a certificate, too."""
 
     scenario: Scenario = fixtures.TWO_STAGES
     input: Literal["arrays", "stream"] = "arrays"
@@ -53,7 +53,7 @@ class ExperimentSetting(msgspec.Struct, frozen=True, kw_only=True):
     asynchronous: bool = False
     certified: bool = False
     seed: int = 0
-    """The first of the seeds that the second arm runs; the first arm runs the last of them."""
+    """The first of the seeds that the second backend runs; the first backend runs the last of them."""
 
 
 class Experiment:
@@ -66,10 +66,10 @@ class Experiment:
         self.memory: Memory = {}
         self.evidence: EvidencePair | None = None
         self.records: list[Record] = []
-        """The record of the first arm and that of the second, of one seed, when they last ran."""
+        """The last records of the first and of the second backend, with the same seed."""
 
 
-class Bench:
+class ExperimentRunner:
     """Checkpoint and certificates once; then one experiment after the other, in a scratch folder."""
 
     def __init__(self, home: Path) -> None:
@@ -121,11 +121,11 @@ class Bench:
                     yield from read_breaches(record.reason or record.status)
 
     def _before(self, setting: ExperimentSetting, data: PreparedDataset) -> list[Record]:
-        """Records of the first arm and of all seeds but the last of the second, without any sin."""
+        """Records without any sin: of the first backend, and of the second with all seeds but the last."""
         place = msgspec.json.encode(replace(setting, certified=False)), data.meta.sha256
         if place not in self._clean:
             seeds = [(FIRST, SEEDS - 1), *((SECOND, seed) for seed in range(SEEDS - 1))]
-            plan = [self._planned(setting, data, arm, setting.seed + seed) for arm, seed in seeds]
+            plan = [self._planned(setting, data, backend, setting.seed + seed) for backend, seed in seeds]
             with (
                 tempfile.TemporaryDirectory(dir=self._home) as folder,
                 open_run(folder, command=["selftest"], planned=[], machine=THIS, environment={}) as writer,
@@ -133,7 +133,7 @@ class Bench:
                 self._clean[place] = self._execute(plan, writer, Experiment(setting))
         return self._clean[place]
 
-    def _execute(self, plan: list[Planned], writer: RunWriter, experiment: Experiment) -> list[Record]:
+    def _execute(self, plan: list[PlannedCase], writer: RunWriter, experiment: Experiment) -> list[Record]:
         records = []
         for planned in plan:
             case = planned.case
@@ -147,9 +147,9 @@ class Bench:
                 records += execute.execute([planned], writer, THIS, 60.0, lambda event: None)
         return records
 
-    def _planned(self, setting: ExperimentSetting, data: PreparedDataset, arm: str, seed: int) -> Planned:
+    def _planned(self, setting: ExperimentSetting, data: PreparedDataset, backend: str, seed: int) -> PlannedCase:
         case = Case(
-            backend=arm,
+            backend=backend,
             model=fixtures.MODEL,
             scenario=setting.scenario,
             dataset=data.meta.name,
@@ -165,11 +165,11 @@ class Bench:
         )
         weights = str(self._checkpoint.path)
         job = Job(case=case, dataset_path=str(data.folder), checkpoint_path=weights, plugins=(PLUGIN,), train_sample=8)
-        return Planned(case, job)
+        return PlannedCase(case, job)
 
     def _jobs(self, setting: ExperimentSetting, data: PreparedDataset) -> tuple[Job, Job]:
         plain = _of_certificate(setting)
-        one, other = (self._planned(plain, data, arm, 0).job for arm in (FIRST, SECOND))
+        one, other = (self._planned(plain, data, backend, 0).job for backend in (FIRST, SECOND))
         assert one is not None and other is not None
         return one, other
 

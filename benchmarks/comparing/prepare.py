@@ -1,4 +1,4 @@
-"""One case of two arms, ready to be measured: jobs, places, and what differs between them."""
+"""Prepare the two sides of a comparison: jobs, installations, and the differences between them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from benchmarks.choosing.catalogue import Catalogue
-from benchmarks.choosing.selection import Draft
-from benchmarks.comparing.arms import ArmSpec
+from benchmarks.comparing.installations import Installation, find_installation
 from benchmarks.comparing.pairs import Side
-from benchmarks.comparing.places import FoundPlace, find_place
+from benchmarks.comparing.sides import SideCases, SideSpec
 from benchmarks.preparing.plan import Preparation
 from harness.errors import Declined, Refused
 from harness.process.launch import Event
@@ -21,75 +20,67 @@ from results.certificates.certificate import Certificates, packages
 from results.certificates.scope import standing, subject_of_case
 from results.storage.comparison import Difference, SideFacts
 
-OF_THE_DATA = ("dataset", "dataset_sha256")
-"""Fields of a case in which no two arms may differ."""
+DATA_FIELDS = ("dataset", "dataset_sha256")
+"""Fields of a case that must be equal on both sides."""
 
 
-class Question(NamedTuple):
-    """What is compared: both sides as they run, both arms as they are called, and every difference between them."""
+class PreparedComparison(NamedTuple):
+    """One case with its two sides, ready to measure: how each side runs, how it is stored, and every difference."""
 
     label: str
     sides: tuple[Side, Side]
-    arms: tuple[SideFacts, SideFacts]
+    facts: tuple[SideFacts, SideFacts]
     differs: tuple[Difference, ...]
 
 
-class Places:
-    """Makes each place ready once, whichever arm's it is."""
+class ComparisonPreparation:
+    """Prepares comparisons: each dataset, checkpoint and installation once."""
 
-    def __init__(self, catalogue: Catalogue, on_event: Callable[[Event], None]) -> None:
-        self._catalogue, self._on_event = catalogue, on_event
-        self._found: dict[object, FoundPlace] = {}
+    def __init__(self, catalogue: Catalogue, certificates: Certificates, on_event: Callable[[Event], None]) -> None:
+        self._catalogue, self._certificates, self._on_event = catalogue, certificates, on_event
+        self._preparation = Preparation(catalogue, on_event)
+        self._installations: dict[object, Installation] = {}
 
-    def find(self, spec: ArmSpec, backend: str) -> FoundPlace:
-        """See `find_place`."""
+    def prepare(self, specs: tuple[SideSpec, SideSpec], cases: SideCases, stage: int | None) -> PreparedComparison:
+        """Prepare both sides of a case. `stage` counts from 1; None is the last.
+
+        Raises `Refused` for sides that must not be compared, naming the field, and `Declined` for what cannot run here.
+        """
+        found = [self._installation(spec, one.case.backend) for spec, one in zip(specs, cases, strict=True)]
+        sides = []
+        for spec, selected, own in zip(specs, cases, found, strict=True):
+            planned = self._preparation.plan(selected)
+            if planned.job is None:
+                raise Declined(f"side {spec.name}: {planned.skip_reason}")
+            sides.append(Side(planned.job, own.place, _stage(planned.case, stage), spec.delay))
+        a, b = (side.job.case for side in sides)
+        _refuse_incomparable(a, b, specs)
+        same = a.backend_name == b.backend_name
+        if not same:
+            _refuse_uncertified((a, b), found, self._certificates)
+        facts = [
+            SideFacts(
+                name=spec.name,
+                text=spec.text,
+                case_version=version(side.job.case),
+                revision=own.revision,
+                python=own.place.python,
+                packages=packages(own.packages),
+                injected=spec.delay,
+            )
+            for spec, side, own in zip(specs, sides, found, strict=True)
+        ]
+        backends = a.backend_name if same else f"{a.backend_name}|{b.backend_name}"
+        label = f"{backends}/{a.model}/{a.scenario.name}"
+        differs = (*_between_cases(a, b), *_between_sides(facts, found))
+        return PreparedComparison(label, (sides[0], sides[1]), (facts[0], facts[1]), differs)
+
+    def _installation(self, spec: SideSpec, backend: str) -> Installation:
         key = (spec.revision, spec.folder, spec.python, backend)
-        if key not in self._found:
-            self._found[key] = find_place(spec, self._catalogue.backends[backend].packages, self._on_event)
-        return self._found[key]
-
-
-def ask(
-    specs: tuple[ArmSpec, ArmSpec],
-    drafts: tuple[Draft, Draft],
-    stage: int | None,
-    preparation: Preparation,
-    places: Places,
-    certificates: Certificates,
-) -> Question:
-    """Prepare both arms of a case. `stage` counts from 1; None is the last.
-
-    Raises `Refused` for arms that may not be compared, naming the field, and `Declined` for what cannot run here.
-    """
-    found = [places.find(spec, draft.case.backend) for spec, draft in zip(specs, drafts, strict=True)]
-    sides = []
-    for spec, draft, own in zip(specs, drafts, found, strict=True):
-        planned = preparation.plan(draft)
-        if planned.job is None:
-            raise Declined(f"arm {spec.name}: {planned.skip}")
-        number = _stage(planned.case, stage)
-        sides.append(Side(planned.job, own.place, number, spec.delay))
-    a, b = (side.job.case for side in sides)
-    _refuse_incomparable(a, b, specs)
-    if a.backend_name != b.backend_name:
-        _refuse_unproved((a, b), found, certificates)
-    arms = [
-        SideFacts(
-            name=spec.name,
-            said=spec.said,
-            case_version=version(side.job.case),
-            revision=own.revision,
-            python=own.place.python,
-            packages=packages(own.packages),
-            injected=spec.delay,
-        )
-        for spec, side, own in zip(specs, sides, found, strict=True)
-    ]
-    differs = (*_between_cases(a, b), *_between_arms(arms, found))
-    label = f"{a.model}/{a.scenario.name}"
-    same = a.backend_name == b.backend_name
-    label = f"{a.backend_name}/{label}" if same else f"{a.backend_name}|{b.backend_name}/{label}"
-    return Question(label, (sides[0], sides[1]), (arms[0], arms[1]), differs)
+        if key not in self._installations:
+            needed = self._catalogue.backends[backend].packages
+            self._installations[key] = find_installation(spec, needed, self._on_event)
+        return self._installations[key]
 
 
 def _stage(case: Case, stage: int | None) -> int:
@@ -99,23 +90,23 @@ def _stage(case: Case, stage: int | None) -> int:
     return (stage or count) - 1
 
 
-def _refuse_incomparable(a: Case, b: Case, specs: Sequence[ArmSpec]) -> None:
+def _refuse_incomparable(a: Case, b: Case, specs: Sequence[SideSpec]) -> None:
     named = {field for spec in specs for field in spec.settings}
-    for field in OF_THE_DATA:
+    for field in DATA_FIELDS:
         if getattr(a, field) != getattr(b, field):
             raise Refused(
-                f"the arms differ in {field} ({getattr(a, field)}, {getattr(b, field)}); nothing would compare"
+                f"the two sides differ in {field} ({getattr(a, field)}, {getattr(b, field)}); nothing would compare"
             )
     if a.checkpoint_sha256 != b.checkpoint_sha256 and "checkpoint" not in named:
         raise Refused(
-            f"the arms differ in checkpoint_sha256 ({a.checkpoint}, {b.checkpoint}); "
+            f"the two sides differ in checkpoint_sha256 ({a.checkpoint}, {b.checkpoint}); "
             "give both one file with --checkpoint, or name what differs with --set B.checkpoint=FILE"
         )
     if a.idiom != b.idiom:
-        raise Refused("the arms differ in idiom; matched and idiomatic runs are never compared")
+        raise Refused("the two sides differ in idiom; matched and idiomatic runs are never compared")
 
 
-def _refuse_unproved(cases: tuple[Case, Case], found: Sequence[FoundPlace], certificates: Certificates) -> None:
+def _refuse_uncertified(cases: tuple[Case, Case], found: Sequence[Installation], certificates: Certificates) -> None:
     """Two backends are compared only where a certificate covers them."""
     machine = describe_machine()
     one, other = (
@@ -150,8 +141,8 @@ def _between_scenarios(a: dict[str, Any], b: dict[str, Any]) -> Iterator[Differe
                 yield Difference(field=f"stage {number} {field}", a=str(one[field]), b=str(other[field]))
 
 
-def _between_arms(arms: Sequence[SideFacts], found: Sequence[FoundPlace]) -> Iterator[Difference]:
-    one, other = arms
+def _between_sides(sides: Sequence[SideFacts], found: Sequence[Installation]) -> Iterator[Difference]:
+    one, other = sides
     for field in ("revision", "python"):
         if getattr(one, field) != getattr(other, field):
             yield Difference(field=field, a=getattr(one, field), b=getattr(other, field))
