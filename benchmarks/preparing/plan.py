@@ -152,11 +152,11 @@ class Preparation:
 
     def checkpoint(self, draft: Draft) -> FoundCheckpoint:
         """The neutral checkpoint of a draft, made or imported if need be. Raises `Declined` or `Refused`."""
-        key = source, model, normalise = draft.checkpoint, draft.case.model, draft.normalise
+        key = source, model, scaling = draft.checkpoint, draft.case.model, draft.input_scaling
         if key not in self._checkpoints:
             try:
                 self._checkpoints[key] = find_checkpoint(
-                    source, model, normalise, self._catalogue, self.embedded_source, self._on_event
+                    source, model, scaling, self._catalogue, self.embedded_source, self._on_event
                 )
             except Declined as reason:
                 self._checkpoints[key] = reason
@@ -226,7 +226,7 @@ def refuse_single_values(case: Case, plugins: Sequence[str]) -> None:
                 raise Refused(
                     f"{case.scenario.name}, stage {number}: a batch of 1 image of {case.image_size} px leaves "
                     f"{norm.layer} of {case.model} one value per channel, which batch norm cannot normalise; use a "
-                    "--batch-size of 2 or more, a larger --image-size or --norm frozen"
+                    "--batch-size of 2 or more, a larger --image-size or --bn-mode frozen"
                 )
 
 
