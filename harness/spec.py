@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, get_type_hints
@@ -151,8 +151,8 @@ class Setting(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The name for people: that of the option, in words."""
-        return (self.option or self.name).replace("_", " ")
+        """The name for people; that of a setting is its option's."""
+        return (self.option if self.option and self.role == "setting" else self.name).replace("_", " ")
 
 
 def _settings(**facts: Setting) -> Mapping[str, Setting]:
@@ -209,23 +209,23 @@ SETTINGS = _settings(
 
 def version(case: Case) -> str:
     """Sixteen hex digits; two records are compared only if theirs are equal. The seed is a replicate, not a version."""
-    return _digest({name: value for name, value in hashed(case).items() if name != "seed"})
+    return _digest(case, (name for name in hashed_fields(case) if name != "seed"))
 
 
 def key(case: Case) -> str:
     """Sixteen hex digits that identify the case, seed included: what `--resume` looks for."""
-    return _digest(hashed(case))
+    return _digest(case, hashed_fields(case))
 
 
-def hashed(case: Case) -> dict[str, Any]:
-    """The fields of a case that a digest is of: all but those that were added later and have their default."""
-    fields = msgspec.to_builtins(case)
-    return {name: fields[name] for name, own in SETTINGS.items() if not own.added or getattr(case, name) != own.default}
+def hashed_fields(case: Case) -> list[str]:
+    """The fields of a case that digests are of: all but those that were added later and have their default."""
+    return [name for name, own in SETTINGS.items() if not own.added or getattr(case, name) != own.default]
 
 
-def _digest(fields: dict[str, Any]) -> str:
-    content = msgspec.json.encode({"protocol": PROTOCOL, **fields}, order="deterministic")
-    return hashlib.sha256(content).hexdigest()[:16]
+def _digest(case: Case, fields: Iterable[str]) -> str:
+    values = msgspec.to_builtins(case)
+    content = {"protocol": PROTOCOL, **{name: values[name] for name in fields}}
+    return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()[:16]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,7 +51,7 @@ def _idiom(case: Case) -> str | None:
 
     for stage in case.scenario.stages:
         if stage.norm == "frozen" and stage.frozen != "backbone":
-            return "Keras itself cannot train a layer and keep its batch norm in inference mode; leave out --native-defaults"
+            return "Keras cannot train a layer and keep its batch norm in inference mode; leave out --native-defaults"
         two_rates = stage.head_lr != stage.backbone_lr and stage.frozen != "backbone"
         if two_rates and not hasattr(keras.optimizers, "MultiOptimizer"):
             return (

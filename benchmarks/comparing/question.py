@@ -112,7 +112,7 @@ def _refuse_incomparable(a: Case, b: Case, specs: Sequence[ArmSpec]) -> None:
             "give both one file with --checkpoint, or name what differs with --set B.checkpoint=FILE"
         )
     if a.idiom != b.idiom:
-        raise Refused("the arms differ in idiom; matched and idiomatic runs are never compared")
+        raise Refused("only one arm has --native-defaults; matched runs and native defaults are never compared")
 
 
 def _refuse_unproved(cases: tuple[Case, Case], found: Sequence[FoundPlace], certificates: Certificates) -> None:
@@ -123,7 +123,9 @@ def _refuse_unproved(cases: tuple[Case, Case], found: Sequence[FoundPlace], cert
         for case, own in zip(cases, found, strict=True)
     )
     if cases[0].idiom:
-        raise Refused("--idiom: two frameworks' own defaults are not the same work, so no ratio is made of them")
+        raise Refused(
+            "--native-defaults: two frameworks' own defaults are not the same work, so no ratio is made of them"
+        )
     stands = standing(one, other, certificates.all)
     if stands.certificate is None:
         model, names = one.scope.model, f"{one.backend} {other.backend}"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pandas as pd
 
-from results.tables.metric import METRICS
+from results.tables.columns import METRICS
 from results.tables.wording import figure, plain
 
 FIGURE, NO_FIGURE, BROKEN = "#007ec6", "#9f9f9f", "#e05d44"

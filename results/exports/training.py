@@ -17,7 +17,7 @@ from harness.running.record import Record
 from harness.spec import Case
 from results.storage.rows import record_at
 from results.storage.windows import training_seconds
-from results.tables.metric import METRICS
+from results.tables.columns import METRICS
 
 Setting = str | bool | int | float
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")

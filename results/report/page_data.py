@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from harness.running.record import Record
 from results.certificates.certificate import Certificates, read_certificates
 from results.storage.rows import RunRow, record_at, scan
-from results.tables.load import TYPES, NothingMeasured, load, row_files
+from results.tables.columns import PROCESS_TYPES
+from results.tables.load import NothingMeasured, load, row_files
 from results.tables.sheet import Sheet, Style, compose
 from results.tables.tabulate import GROUP, table
-from results.tables.wording import SETTINGS, extra_columns, plain, worded
+from results.tables.wording import WORDS, extra_columns, plain, worded
 from results.verdicts.stored_comparisons import Compared, comparisons
 
 Row = Mapping[Hashable, Any]
@@ -87,7 +88,7 @@ def gather(path: Path) -> Material:
     except NothingMeasured as nothing:
         compared = comparisons(path)
         said = () if compared else (str(nothing),)
-        empty = pd.DataFrame(columns=list(TYPES)).astype(TYPES)
+        empty = pd.DataFrame(columns=list(PROCESS_TYPES)).astype(PROCESS_TYPES)
         return Material(results_dir, empty, empty, None, (), _runs(path), proofs, said, tuple(compared))
     compared, rows = comparisons(path), table(frame)
     if rows.empty:
@@ -120,8 +121,8 @@ def _shown(frame: pd.DataFrame, rows: pd.DataFrame) -> tuple[ShownCase, ...]:
     shown: list[ShownCase] = []
     for row in good.to_dict("records"):
         group = places[_identity(tuple(row[name] for name in GROUP))]
-        where = [worded(row, name) for name in extra if name in SETTINGS]
-        telling = [worded(row, name) for name in extra if name not in SETTINGS]
+        where = [worded(row, name) for name in extra if name in WORDS]
+        telling = [worded(row, name) for name in extra if name not in WORDS]
         shown.append(
             ShownCase(
                 number=len(shown),

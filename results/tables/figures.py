@@ -49,7 +49,9 @@ MARKS = {
         "accuracy", "batch-norm statistics moved for fewer than 3 / momentum steps and lag behind", "V11"
     ),
     "checkpoint incomplete": Mark("accuracy", "the checkpoint did not fit: some tensors were missing or left over"),
-    "idiom": Mark("accuracy", "each framework's own defaults (--idiom); not for comparison with matched runs"),
+    "native defaults": Mark(
+        "accuracy", "each framework's own defaults (--native-defaults); not for comparison with matched runs"
+    ),
 }
 """Every mark by its code, in the order of the footnotes."""
 
@@ -105,7 +107,7 @@ def marks(record: Record) -> list[str]:
         "validation images": on_validation,
         "norm not converged": _norm_lags(record.case, record.stages),
         "checkpoint incomplete": record.load is not None and not record.load.complete,
-        "idiom": record.case.idiom,
+        "native defaults": record.case.idiom,
     }
     return [code for code in MARKS if holds.get(code) or code in void]
 

@@ -10,12 +10,20 @@ from typing import Any, Literal
 import msgspec
 import pandas as pd
 
-from harness.spec import Case
-from results.tables.tabulate import GROUP, IDENTITY
+from harness.spec import SETTINGS, Case, hashed_fields
+from results.tables.tabulate import GROUP
 
 Compared = Literal["scenario", "model", "backend_name", "environment"]
 
-WHOLE = tuple(dict.fromkeys((*GROUP, *IDENTITY, "dataset_sha256", "setting", "stages")))
+WHOLE = tuple(
+    dict.fromkeys(
+        (
+            *GROUP, "backend", "engine", "backend_name", "model", "scenario", "dataset", "epochs", "batch_size",
+            "checkpoint", *(setting.name for setting in SETTINGS.values() if setting.role == "setting"),
+            "dataset_sha256", "setting", "stages",
+        )
+    )
+)  # fmt: skip
 """Columns of `results.load` and `results.table` in which the replicates of a row agree."""
 
 FOLLOWING: Mapping[Compared, tuple[str, ...]] = MappingProxyType(
@@ -27,8 +35,6 @@ FOLLOWING: Mapping[Compared, tuple[str, ...]] = MappingProxyType(
     }
 )
 """What rows can be compared by, with the columns that differ along with it."""
-
-_IN_NO_SETTING = {"scenario", "model", "backend", "engine", "checkpoint", "checkpoint_sha256", "dataset_sha256", "seed"}
 
 
 def alike(*compared: Compared) -> list[str]:
@@ -43,7 +49,8 @@ def alike(*compared: Compared) -> list[str]:
 
 def setting_of(case: Case) -> str:
     """Sixteen hex digits of everything in a case but scenario, model, backend, checkpoint, data and seed."""
-    return _digest([getattr(case, name) for name in Case.__struct_fields__ if name not in _IN_NO_SETTING])
+    own = [name for name in hashed_fields(case) if name == "dataset" or SETTINGS[name].role == "setting"]
+    return _digest([[name, getattr(case, name)] if SETTINGS[name].added else getattr(case, name) for name in own])
 
 
 def stages_of(case: Case) -> str:

@@ -11,11 +11,11 @@ import pandas as pd
 from results.certificates.certificate import NO_CERTIFICATES, Certificates
 from results.certificates.scope import NONE_MADE
 from results.tables.answer import answers, paragraphs
+from results.tables.columns import METRICS
 from results.tables.figures import MARKS
-from results.tables.metric import METRICS
 from results.tables.side_by_side import ComparedRow, Ratio, backends, side_by_side
 from results.tables.tabulate import GROUP
-from results.tables.wording import SETTINGS, extra_columns, figure, plain, setting, without_rules, worded
+from results.tables.wording import QUIET, WORDS, extra_columns, figure, label, plain, setting, without_rules, worded
 
 Row = Mapping[Hashable, Any]
 Ids = Callable[[str], str]
@@ -33,7 +33,7 @@ class Style(NamedTuple):
 DEFAULT = Style()
 
 
-class Column(NamedTuple):
+class Heading(NamedTuple):
     """A column as it is read: title with its unit (it may break at a newline), and whether it holds figures."""
 
     title: str
@@ -43,7 +43,7 @@ class Column(NamedTuple):
 class Block(NamedTuple):
     """Rows in titled groups; every row has a cell per column."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[Heading, ...]
     groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
 
 
@@ -74,7 +74,7 @@ def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES, s
     ids: Ids = str if style.explain else without_rules
     good = table[table["status"] == "ok"]
     extra = extra_columns(good)
-    varying = [name for name in SETTINGS if len(table[name].unique()) > 1]
+    varying = [name for name in WORDS if len(table[name].unique()) > 1]
     models = _by_model(side_by_side(table, "throughput", certificates.all))
     lines = [line for own in models.values() for line in own]
     names = backends(table)
@@ -112,8 +112,8 @@ def _key(row: Row) -> tuple[Any, ...]:
 
 def _block(rows: Sequence[tuple[Row, Ratio | str | None]], extra: Sequence[str], style: Style, ids: Ids) -> Block:
     target = next((row["target"] for row, _ in rows if not pd.isna(row["target"])), None)
-    columns = [Column("method", False), *(Column(name.replace("_", " "), False) for name in extra)]
-    columns += [Column("framework", False), *(Column(title) for title in _titles(target, style).values())]
+    columns = [Heading("method", False), *(Heading(label(name), False) for name in extra)]
+    columns += [Heading("framework", False), *(Heading(title) for title in _titles(target, style).values())]
     compared = any(ratio is not None for _, ratio in rows)
     groups: dict[str, list[tuple[str, ...]]] = {}
     for row, ratio in rows:
@@ -121,7 +121,7 @@ def _block(rows: Sequence[tuple[Row, Ratio | str | None]], extra: Sequence[str],
         cells += [_cell(row, name, style) for name in _titles(target, style)]
         cells += [ids(_ratio(ratio))] if compared else []
         groups.setdefault(plain(row["model"]), []).append(tuple(cells))
-    columns += [Column("ratio of images/s", False)] if compared else []
+    columns += [Heading("ratio of images/s", False)] if compared else []
     return Block(tuple(columns), tuple((title, tuple(own)) for title, own in groups.items()))
 
 
@@ -158,10 +158,10 @@ def _ratio(ratio: Ratio | str | None) -> str:
 
 
 def _caption(table: pd.DataFrame, extra: Iterable[str]) -> str:
-    quiet = {"compile": False, "idiom": False, "head": "linear", "machine": None, "protocol": None}
     ok = table["status"] == "ok"
     first: Row = (table[ok] if ok.any() else table).iloc[0].to_dict()
-    told = (n for n in SETTINGS if n not in extra and (n not in quiet or quiet[n] not in (None, first[n])))
+    left_out = {*extra, "machine", "protocol"}
+    told = (name for name in WORDS if name not in left_out and setting(first, name) != QUIET.get(name))
     return " · ".join(worded(first, name) for name in told)
 
 
@@ -170,7 +170,7 @@ def _where(row: Row, varying: Iterable[str]) -> str:
 
 
 def _differing(row: Row, varying: Iterable[str]) -> Iterator[str]:
-    return (SETTINGS[name].format(row[name]) for name in varying)
+    return (WORDS[name].format(row[name]) for name in varying)
 
 
 NAMED = 4

@@ -12,12 +12,12 @@ from results.certificates.certificate import Certificate
 from results.certificates.scope import standing, subject_of_row
 from results.rules.pair_rules import unlike
 from results.statistics import ratio_interval
+from results.tables.columns import METRICS
 from results.tables.identity import alike
-from results.tables.metric import METRICS
 
 ROW = [name for name in alike("backend_name") if name != "dataset_sha256"]
-"""What two cells of one line agree in, but for the layout of an idiom, which is each framework's own; that data of one
-name are other data is said in the cell."""
+"""What two cells of one line agree in, but for the layout of native defaults, which is each framework's own. That data
+of one name are other data is written in the cell."""
 
 
 class Ratio(NamedTuple):
@@ -58,7 +58,7 @@ def may_compare(
     reasons = {
         "protocol": _differs(one, other, "protocol"),
         "data": _differs(one, other, "dataset_sha256"),
-        "idiom": one["idiom"] or other["idiom"],
+        "native defaults": one["idiom"] or other["idiom"],
         "architecture": _differs(one, other, "backbone_parameters"),
         "checkpoint": _differs(one, other, "checkpoint_sha256"),
     }
