@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from results.certificates.certificate import Certificate
 from results.certificates.scope import NONE_MADE
-from results.tables.columns import METRICS
+from results.tables.columns import METRICS, Row
 from results.tables.identity import alike
 from results.tables.side_by_side import may_compare
 from results.tables.wording import APART, extra_columns, plain, worded
 
-Row = Mapping[Hashable, Any]
 LeftOut = Literal["no accuracy or no training time", "each framework's own defaults (--native-defaults)",
                   "its epoch was selected on the images that its score is of"]  # fmt: skip
 """Why a case is no candidate."""

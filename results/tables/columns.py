@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
@@ -59,6 +59,15 @@ METRICS = {
         Metric("peak_memory_mb", "memory", "MB", False, statistics.median),
     )
 }
+
+
+Row = Mapping[Hashable, Any]
+"""A row of `results.load` or `results.table` by the names of its columns."""
+
+
+def key_of(row: Mapping[Any, Any], names: Iterable[str]) -> tuple[Any, ...]:
+    """The values of a row in these columns, None where there is none."""
+    return tuple(None if pd.isna(row[name]) else row[name] for name in names)
 
 
 class Column(NamedTuple):

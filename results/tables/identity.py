@@ -11,6 +11,7 @@ import msgspec
 import pandas as pd
 
 from harness.spec import SETTINGS, Case, hashed_fields
+from results.tables.columns import key_of
 from results.tables.tabulate import GROUP
 
 Compared = Literal["scenario", "model", "backend_name", "environment"]
@@ -68,7 +69,7 @@ def races(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
     random = dict(_groups(frame[frame["start"] == "random"], loose))
     met = set()
     for _, rows in _groups(frame[frame["start"] != "random"], keys):
-        key = _key(rows.iloc[0].to_dict(), loose)
+        key = key_of(rows.iloc[0].to_dict(), loose)
         met.add(key)
         yield pd.concat([rows, random[key]]).sort_index() if key in random else rows
     yield from (rows for key, rows in random.items() if key not in met)
@@ -88,11 +89,7 @@ def arms(race: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def _groups(frame: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
     for _, rows in frame.groupby(keys, sort=False, dropna=False):
-        yield _key(rows.iloc[0].to_dict(), keys), rows
-
-
-def _key(row: Mapping[Any, Any], keys: list[str]) -> tuple[Any, ...]:
-    return tuple(None if pd.isna(row[name]) else row[name] for name in keys)
+        yield key_of(rows.iloc[0].to_dict(), keys), rows
 
 
 def _digest(fields: object) -> str:

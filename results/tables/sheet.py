@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
 from results.certificates.certificate import NO_CERTIFICATES, Certificates
 from results.certificates.scope import NONE_MADE
 from results.tables.answer import answers, paragraphs
-from results.tables.columns import METRICS
+from results.tables.columns import METRICS, Row, key_of
 from results.tables.figures import MARKS
 from results.tables.side_by_side import ComparedRow, Ratio, backends, side_by_side
 from results.tables.tabulate import GROUP
 from results.tables.wording import QUIET, WORDS, extra_columns, figure, label, plain, setting, without_rules, worded
 
-Row = Mapping[Hashable, Any]
 Ids = Callable[[str], str]
 MARKED = "~"
 """Stands before a figure of which a footnote says what must be known."""
@@ -79,14 +78,14 @@ def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES, s
     lines = [line for own in models.values() for line in own]
     names = backends(table)
     rows = [(line.cells[name], line.ratios.get(name)) for line in lines for name in names if name in line.cells]
-    order = {_key(row): place for place, row in enumerate(good.to_dict("records"))}
+    order = {key_of(row, GROUP): place for place, row in enumerate(good.to_dict("records"))}
     said = paragraphs(answers(table, certificates.all), list(table["status"]))
     below = legend(table, lines, wide=style.wide, shipped=certificates.shipped) if lines else ()
     return Sheet(
         answer=tuple(tuple(plain(ids(one)) for one in own) for own in said),
         caption=plain(_caption(table, extra)),
         block=None if good.empty else _block(rows, extra, style, ids),
-        places=tuple(order[_key(row)] for row, _ in rows),
+        places=tuple(order[key_of(row, GROUP)] for row, _ in rows),
         footnotes=tuple(map(ids, footnotes([row for row, _ in rows]))),
         legend=tuple(plain(ids(one)) for one in below),
         problems=tuple(
@@ -104,10 +103,6 @@ def _by_model(lines: Iterable[ComparedRow]) -> dict[str, list[ComparedRow]]:
         found.setdefault(str(line.shared["model"]), []).append(line)
     several = {model: len({name for line in own for name in line.cells}) > 1 for model, own in found.items()}
     return dict(sorted(found.items(), key=lambda item: not several[item[0]]))
-
-
-def _key(row: Row) -> tuple[Any, ...]:
-    return tuple(None if pd.isna(row[name]) else row[name] for name in GROUP)
 
 
 def _block(rows: Sequence[tuple[Row, Ratio | str | None]], extra: Sequence[str], style: Style, ids: Ids) -> Block:

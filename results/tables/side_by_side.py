@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -12,7 +12,7 @@ from results.certificates.certificate import Certificate
 from results.certificates.scope import standing, subject_of_row
 from results.rules.pair_rules import unlike
 from results.statistics import ratio_interval
-from results.tables.columns import METRICS
+from results.tables.columns import METRICS, Row, key_of
 from results.tables.identity import alike
 
 ROW = [name for name in alike("backend_name") if name != "dataset_sha256"]
@@ -41,13 +41,13 @@ class ComparedRow(NamedTuple):
     """
 
     shared: dict[str, Any]
-    cells: dict[str, Mapping[Hashable, Any]]
+    cells: dict[str, Row]
     ratios: dict[str, Ratio | str]
 
 
 def may_compare(
-    one: Mapping[Hashable, Any],
-    other: Mapping[Hashable, Any],
+    one: Row,
+    other: Row,
     metric: str,
     certificates: Sequence[Certificate] = (),
 ) -> Certificate | str:
@@ -62,7 +62,7 @@ def may_compare(
         "architecture": _differs(one, other, "backbone_parameters"),
         "checkpoint": _differs(one, other, "checkpoint_sha256"),
     }
-    void = "void" if pd.isna(one[metric]) or pd.isna(other[metric]) else ""
+    void: str = "void" if pd.isna(one[metric]) or pd.isna(other[metric]) else ""
     timed = METRICS[metric].unit in ("s", "ms", "images/s")
     first = next((word for word, holds in reasons.items() if holds), "")
     if reason := first or unlike(one, other, timed=timed) or void:
@@ -85,7 +85,7 @@ def side_by_side(
         shared = {name: row[name] for name in ROW}
         if row["idiom"]:
             shared["layout"] = None
-        agreed = tuple(None if pd.isna(value) else value for value in shared.values())
+        agreed = key_of(shared, ROW)
         backend = row["backend_name"]
         turn = taken[(*agreed, backend)] = taken.get((*agreed, backend), -1) + 1
         lines.setdefault((*agreed, turn), ComparedRow(shared, {}, {})).cells[backend] = row
@@ -125,9 +125,7 @@ def _ratios(
     return ratios
 
 
-def _ratio(
-    row: Mapping[Hashable, Any], reference: Mapping[Hashable, Any], metric: str, certificate: Certificate
-) -> Ratio:
+def _ratio(row: Row, reference: Row, metric: str, certificate: Certificate) -> Ratio:
     paired = metric == "throughput"
     low, high = ratio_interval(row["throughputs"], reference["throughputs"]) if paired else (math.nan, math.nan)
     return Ratio(
@@ -139,6 +137,5 @@ def _ratio(
     )
 
 
-def _differs(one: Mapping[Hashable, Any], other: Mapping[Hashable, Any], field: str) -> bool:
-    a, b = (None if pd.isna(row[field]) else row[field] for row in (one, other))
-    return bool(a != b)
+def _differs(one: Row, other: Row, field: str) -> bool:
+    return key_of(one, [field]) != key_of(other, [field])

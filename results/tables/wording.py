@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
 from harness.spec import SETTINGS
-from results.tables.columns import METRICS
-
-Row = Mapping[Hashable, Any]
+from results.tables.columns import METRICS, Row
 
 _SHOWN = {when: [one for one in SETTINGS.values() if one.shown == when] for when in ("always", "other", "apart")}
 WORDS = {
