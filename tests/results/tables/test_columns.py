@@ -37,10 +37,15 @@ def documented() -> str:
     """The table of all columns as markdown."""
     lines = ["| column | of | type | unit | role | meaning |", "|---|---|---|---|---|---|"]
     lines += [
-        f"| `{one.name}` | {one.of} | {one.type} | {one.unit} | {one.role} | {one.text} |"
+        f"| `{one.name}` | {one.of} | {one.type} | {one.unit} | {one.role} | {one.text}{_option(one.name)} |"
         for one in sorted(COLUMNS, key=lambda one: ROLES.index(one.role))
     ]
     return "\n".join(lines) + "\n"
+
+
+def _option(column: str) -> str:
+    option = SETTINGS[column].option if column in SETTINGS else None
+    return f"; `--{option.replace('_', '-')}`" if option else ""
 
 
 def test_the_documentation_has_every_column() -> None:
