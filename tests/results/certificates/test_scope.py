@@ -68,7 +68,7 @@ def test_a_setting_that_has_no_field_of_its_own_is_kept_in_settings_and_sealed(m
     monkeypatch.setattr("results.certificates.certificate.PROVED", (*PROVED, "workers"))
     monkeypatch.setattr("results.certificates.scope.PROVED", (*PROVED, "workers"))
     old, new = made(), made(**proved_settings(case(workers=2)))
-    assert new.settings == {"workers": 2} and b"settings" not in msgspec.json.encode(replace(old, arms=()))
+    assert dict(new.settings or {})["workers"] == 2 and b"settings" not in msgspec.json.encode(replace(old, arms=()))
     assert seal(new).sha256 != seal(replace(new, settings={"workers": 3})).sha256
     assert standing(*subjects(case(workers=2)), [new]).certificate == new
     assert standing(*subjects(case()), [old]).certificate == old
