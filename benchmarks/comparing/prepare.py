@@ -103,7 +103,7 @@ def _refuse_incomparable(a: Case, b: Case, specs: Sequence[SideSpec]) -> None:
             "give both one file with --checkpoint, or name what differs with --set B.checkpoint=FILE"
         )
     if a.idiom != b.idiom:
-        raise Refused("the two sides differ in idiom; matched and idiomatic runs are never compared")
+        raise Refused("only one side has --native-defaults; matched runs and native defaults are never compared")
 
 
 def _refuse_uncertified(cases: tuple[Case, Case], found: Sequence[Installation], certificates: Certificates) -> None:
@@ -114,7 +114,9 @@ def _refuse_uncertified(cases: tuple[Case, Case], found: Sequence[Installation],
         for case, own in zip(cases, found, strict=True)
     )
     if cases[0].idiom:
-        raise Refused("--idiom: two frameworks' own defaults are not the same work, so no ratio is made of them")
+        raise Refused(
+            "--native-defaults: two frameworks' own defaults are not the same work, so no ratio is made of them"
+        )
     stands = standing(one, other, certificates.all)
     if stands.certificate is None:
         model, names = one.scope.model, f"{one.backend} {other.backend}"

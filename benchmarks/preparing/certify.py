@@ -27,7 +27,7 @@ from harness.errors import Declined
 from harness.process.ask import ask
 from harness.process.launch import Event
 from harness.spec import Job, Precision, Scenario
-from results.certificates.certificate import Arm, Certificate, essence, packages, seal
+from results.certificates.certificate import Arm, Certificate, essence, packages, proved_settings, seal
 from results.certificates.evidence import ArmEvidence, EvidencePair, open_answers
 from results.certificates.proof import prove
 
@@ -102,11 +102,7 @@ def certify(
     return seal(
         Certificate(
             model=case.model,
-            precision=case.precision,
-            layout=case.layout,
-            head=case.head,
-            compile=case.compile,
-            idiom=case.idiom,
+            **proved_settings(case),
             checkpoint=pretrained.checkpoint if request.with_checkpoint else None,
             checkpoint_sha256=pretrained.checkpoint_sha256 if request.with_checkpoint else None,
             dataset_sha256=case.dataset_sha256,

@@ -80,7 +80,7 @@ def _requests(twins: Iterable[Twins]) -> list[Request]:
         apart = scope._replace(scenario="", recipe="", start="", batch_size="", image_size=0, checkpoint_sha256=None)
         backends = (one.case.backend_name, other.case.backend_name)
         for turn in range(len(requests) + 1):  # a certificate has one recipe of each scenario
-            key = (apart, backends, one.checkpoint, one.normalise, turn)
+            key = (apart, backends, one.checkpoint, one.input_scaling, turn)
             request = requests.get(key, Request(([], []), (), with_checkpoint=False, priced=False))
             known = {selected.case.scenario.name: selected.case.scenario for selected in request.arms[0]}
             if known.get(scope.scenario, one.case.scenario) == one.case.scenario:

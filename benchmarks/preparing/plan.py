@@ -122,11 +122,11 @@ class Preparation:
 
     def checkpoint(self, selected: SelectedCase) -> FoundCheckpoint:
         """The neutral checkpoint of a case, made or imported if need be. Raises `Declined` or `Refused`."""
-        key = source, model, normalise = selected.checkpoint, selected.case.model, selected.normalise
+        key = source, model, scaling = selected.checkpoint, selected.case.model, selected.input_scaling
         if key not in self._checkpoints:
             try:
                 self._checkpoints[key] = find_checkpoint(
-                    source, model, normalise, self._catalogue, self.embedded_source, self._on_event
+                    source, model, scaling, self._catalogue, self.embedded_source, self._on_event
                 )
             except Declined as reason:
                 self._checkpoints[key] = reason
@@ -196,7 +196,7 @@ def refuse_single_values(case: Case, plugins: Sequence[str]) -> None:
                 raise Refused(
                     f"{case.scenario.name}, stage {number}: a batch of 1 image of {case.image_size} px leaves "
                     f"{norm.layer} of {case.model} one value per channel, which batch norm cannot normalise; use a "
-                    "--batch-size of 2 or more, a larger --image-size or --norm frozen"
+                    "--batch-size of 2 or more, a larger --image-size or --bn-mode frozen"
                 )
 
 

@@ -14,7 +14,7 @@ from benchmarks.selftest.simulated_backends import FIRST, SECOND
 from harness.certifying.questions import STEPS, rehearse
 from harness.process import machine
 from harness.spec import Job, Scenario
-from results.certificates.certificate import Arm, Certificate, essence, packages, seal
+from results.certificates.certificate import Arm, Certificate, essence, packages, proved_settings, seal
 from results.certificates.evidence import ArmEvidence, EvidencePair, open_answers
 from results.certificates.proof import prove
 
@@ -56,11 +56,7 @@ class Rehearsals:
         return seal(
             Certificate(
                 model=case.model,
-                precision=case.precision,
-                layout=case.layout,
-                head=case.head,
-                compile=case.compile,
-                idiom=case.idiom,
+                **proved_settings(case),
                 checkpoint=case.checkpoint,
                 checkpoint_sha256=case.checkpoint_sha256,
                 dataset_sha256=case.dataset_sha256,

@@ -9,6 +9,7 @@ import msgspec
 import pandas as pd
 
 from harness.errors import Declined
+from harness.spec import SETTINGS
 from results.storage.rows import record_at
 from results.storage.windows import steps_of
 
@@ -45,8 +46,7 @@ def _benchmark(row: dict[Any, Any]) -> dict[str, Any]:
     case = record.case
     side = "" if pd.isna(row["arm"]) else f", side {row['arm']} of {row['comparison']}"
     place = f"{row['machine']} {row['device']}"
-    facts = ("run", "version", "machine", "environment", "dataset", "image_size", "device", "precision", "layout",
-             "input", "threads", "epochs", "throughput", "accuracy")  # fmt: skip
+    facts = ("run", "version", "machine", "environment", *SETTINGS, "epochs", "throughput", "accuracy")
     return {
         "group": f"{case.backend_name}/{case.model}/{case.scenario.name} {row['version'][:8]} on {place}{side}",
         "name": case.label,

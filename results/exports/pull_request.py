@@ -8,7 +8,7 @@ import pandas as pd
 
 from results.certificates.certificate import NO_CERTIFICATES, Certificates
 from results.tables.render import PROBLEMS, emphasised, escape, markdown_table, with_models
-from results.tables.sheet import Column, Problem, Sheet, compose
+from results.tables.sheet import Heading, Problem, Sheet, compose
 
 TITLE = "### Fine-tuning benchmarks"
 ONLY_SIDES = "Only sides of comparisons were measured; `python -m benchmarks compare` prints their verdicts."
@@ -47,7 +47,7 @@ def _lines(sheet: Sheet) -> Iterator[str]:
         yield from _folded("How to read it", [line for note in sheet.legend for line in (escape(note), "")])
 
 
-def _shortened(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _shortened(columns: Sequence[Heading], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield from markdown_table(columns, rows[:MOST_ROWS])
     if len(rows) > MOST_ROWS:
         yield from ("", f"… and {len(rows) - MOST_ROWS} more; `python -m benchmarks table` has them all.")

@@ -40,7 +40,9 @@ MARKS = {
     "validation images": Mark("accuracy", "of the validation images; there is no test split"),
     "norm not converged": _mark(time_rules.norm_lags, "accuracy"),
     "checkpoint incomplete": Mark("accuracy", "the checkpoint did not fit: some tensors were missing or left over"),
-    "idiom": Mark("accuracy", "each framework's own defaults (--idiom); not for comparison with matched runs"),
+    "native defaults": Mark(
+        "accuracy", "each framework's own defaults (--native-defaults); not for comparison with matched runs"
+    ),
 }
 """Every mark by its code, in the order of the footnotes."""
 
@@ -89,7 +91,7 @@ def marks(record: Record) -> list[str]:
         "short window": 0 < seconds_of(record.stages, "throughput") < MINIMUM_WINDOW_S,
         "validation images": time_rules.on_validation(record),
         "checkpoint incomplete": record.load is not None and not record.load.complete,
-        "idiom": record.case.idiom,
+        "native defaults": record.case.idiom,
     }
     marked = [breach.text for breach in ask((*time_rules.TIME_RULES, *time_rules.MARK_RULES), record)]
     found = {*marked, *(code for code, true in holds.items() if true)}

@@ -15,13 +15,14 @@ import pandas as pd
 
 from harness.errors import Declined, Refused
 from harness.rules import Breach
-from harness.spec import Case
+from harness.spec import SETTINGS, Case
 from results.certificates.certificate import essence, packages
 from results.certificates.scope import batch_sizes
 from results.rules.folder_rules import missing_cases, unread_lines
 from results.rules.pair_rules import traits
 from results.rules.record_rules import judged
 from results.storage.rows import EndRow, Fault, PairRow, ProcessRow, RunRow, scan
+from results.tables.columns import PROCESS_TYPES
 from results.tables.figures import measure
 from results.tables.identity import setting_of, stages_of
 from results.tables.parquet_cache import Piece, read_piece, write_piece
@@ -29,26 +30,6 @@ from results.tables.parquet_cache import Piece, read_piece, write_piece
 
 class NothingMeasured(Declined):
     """There is no record to read: nothing measured is never green (V50). The message says what was found instead."""
-
-
-TYPES: dict[str, str] = {
-    **dict.fromkeys(("run", "started", "key", "version", "machine", "environment", "comparison", "arm"), "string"),
-    "protocol": "int64",
-    **dict.fromkeys(("backend", "engine", "backend_name", "model", "scenario", "dataset", "dataset_sha256"), "string"),
-    **dict.fromkeys(("checkpoint", "checkpoint_sha256", "head", "augment", "device", "device_name"), "string"),
-    **dict.fromkeys(("recipe", "start", "batch_size", "packages", "traits", "setting", "stages"), "string"),
-    **dict.fromkeys(("precision", "layout", "input", "status", "reason", "wall_parts", "logits", "file"), "string"),
-    **dict.fromkeys(("image_size", "threads", "workers", "warmup_steps", "seed", "epochs", "offset"), "int64"),
-    **dict.fromkeys(("limit", "test_images", "backbone_parameters"), "Int64"),
-    **dict.fromkeys(("compile", "idiom", "reuse_head"), "bool"),
-    **dict.fromkeys(("throughput", "window_s", "latency_ms", "latency_p95_ms", "latency_max_ms"), "float64"),
-    **dict.fromkeys(("first_step_s", "compile_s", "epoch_s", "train_s", "total_s"), "float64"),
-    **dict.fromkeys(("accuracy", "loss", "val_accuracy"), "float64"),
-    **dict.fromkeys(("process_memory_mb", "device_memory_mb", "peak_memory_mb"), "float64"),
-    **dict.fromkeys(("step_us", "epoch_seconds", "epoch_val_accuracy", "wall_s", "versions"), "object"),
-    **dict.fromkeys(("marks", "notes"), "object"),
-}
-"""Columns of `load`, with their types. `offset` is where in `file` the row begins (see `record_at`)."""
 
 
 ALONE = "comparisons alone, no run of its own"
@@ -61,6 +42,7 @@ ROWS_AT_ONCE = 5_000
 def load(path: str | Path) -> pd.DataFrame:
     """Read a results folder, a folder of runs or one run's file: a row per process, in the order of writing.
 
+    Its columns are those of `results.tables.columns`; `offset` is where in `file` the row begins (see `record_at`).
     `step_us` holds all raw step times of the row as one int64 array; `attrs["unread"]` counts the lines that are none
     of ours by fault, `attrs["missing"]` the planned cases that a run lacks, and `attrs["warnings"]` holds a breach for
     each. A row that is in two files of one run (folders that were merged) counts once. Raises `Refused` for a path that
@@ -173,7 +155,7 @@ class _Reading:
 
 
 def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
+    return pd.DataFrame(rows, columns=list(PROCESS_TYPES)).astype(PROCESS_TYPES)
 
 
 def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:
@@ -212,13 +194,9 @@ def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:
 
 
 def _identity(case: Case) -> dict[str, Any]:
-    names = (
-        "backend", "engine", "backend_name", "model", "dataset", "dataset_sha256", "image_size", "checkpoint",
-        "checkpoint_sha256", "head", "reuse_head", "limit", "seed", "precision", "layout", "compile", "input",
-        "workers", "threads", "warmup_steps", "idiom",
-    )  # fmt: skip
     return {
-        **{name: getattr(case, name) for name in names},
+        **{name: getattr(case, name) for name in SETTINGS},
+        "backend_name": case.backend_name,
         "scenario": case.scenario.name,
         "recipe": essence(case.scenario),
         "setting": setting_of(case),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -12,13 +12,12 @@ from harness.rules import Breach, read_breaches
 from results.certificates.certificate import NO_CERTIFICATES, Certificates
 from results.certificates.scope import NONE_MADE
 from results.tables.answer import answers, paragraphs
+from results.tables.columns import METRICS, Row, key_of
 from results.tables.figures import MARKS
-from results.tables.metric import METRICS
 from results.tables.side_by_side import ComparedRow, Ratio, backends, side_by_side, withheld
 from results.tables.tabulate import GROUP
-from results.tables.wording import SETTINGS, extra_columns, figure, plain, setting, told, worded
+from results.tables.wording import QUIET, WORDS, extra_columns, figure, label, plain, setting, told, worded
 
-Row = Mapping[Hashable, Any]
 MARKED = "~"
 """Stands before a figure of which a footnote says what must be known."""
 
@@ -34,7 +33,7 @@ DEFAULT = Style()
 EXPLAINED = "V and two digits: a rule; `python -m benchmarks rules V46` explains one"
 
 
-class Column(NamedTuple):
+class Heading(NamedTuple):
     """A column as it is read: title with its unit (it may break at a newline), and whether it holds figures."""
 
     title: str
@@ -44,7 +43,7 @@ class Column(NamedTuple):
 class Block(NamedTuple):
     """Rows in titled groups; every row has a cell per column."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[Heading, ...]
     groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
 
 
@@ -74,19 +73,19 @@ def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES, s
     """The sheet of what `results.table` returned; ratios cite `certificates`."""
     good = table[table["status"] == "ok"]
     extra = extra_columns(good)
-    varying = [name for name in SETTINGS if len(table[name].unique()) > 1]
+    varying = [name for name in WORDS if len(table[name].unique()) > 1]
     models = _by_model(side_by_side(table, "throughput", certificates.all))
     lines = [line for own in models.values() for line in own]
     names = backends(table)
     rows = [(line.cells[name], line.ratios.get(name)) for line in lines for name in names if name in line.cells]
-    order = {_key(row): place for place, row in enumerate(good.to_dict("records"))}
+    order = {key_of(row, GROUP): place for place, row in enumerate(good.to_dict("records"))}
     said = paragraphs(answers(table, certificates.all), list(table["status"]))
     below = legend(table, lines, wide=style.wide, shipped=certificates.shipped) if lines else ()
     return Sheet(
         answer=tuple(tuple(map(plain, own)) for own in said),
         caption=plain(_caption(table, extra)),
         block=None if good.empty else _block(rows, extra, style),
-        places=tuple(order[_key(row)] for row, _ in rows),
+        places=tuple(order[key_of(row, GROUP)] for row, _ in rows),
         footnotes=tuple(footnotes([row for row, _ in rows], ids=style.explain)),
         legend=(*map(plain, below), *([EXPLAINED] if style.explain and lines else [])),
         problems=tuple(
@@ -112,14 +111,10 @@ def _by_model(lines: Iterable[ComparedRow]) -> dict[str, list[ComparedRow]]:
     return dict(sorted(found.items(), key=lambda item: not several[item[0]]))
 
 
-def _key(row: Row) -> tuple[Any, ...]:
-    return tuple(None if pd.isna(row[name]) else row[name] for name in GROUP)
-
-
 def _block(rows: Sequence[tuple[Row, Ratio | Breach | str | None]], extra: Sequence[str], style: Style) -> Block:
     target = next((row["target"] for row, _ in rows if not pd.isna(row["target"])), None)
-    columns = [Column("method", False), *(Column(name.replace("_", " "), False) for name in extra)]
-    columns += [Column("framework", False), *(Column(title) for title in _titles(target, style).values())]
+    columns = [Heading("method", False), *(Heading(label(name), False) for name in extra)]
+    columns += [Heading("framework", False), *(Heading(title) for title in _titles(target, style).values())]
     compared = any(ratio is not None for _, ratio in rows)
     groups: dict[str, list[tuple[str, ...]]] = {}
     for row, ratio in rows:
@@ -127,7 +122,7 @@ def _block(rows: Sequence[tuple[Row, Ratio | Breach | str | None]], extra: Seque
         cells += [_cell(row, name, style) for name in _titles(target, style)]
         cells += [_ratio(ratio, style)] if compared else []
         groups.setdefault(plain(row["model"]), []).append(tuple(cells))
-    columns += [Column("ratio of images/s", False)] if compared else []
+    columns += [Heading("ratio of images/s", False)] if compared else []
     return Block(tuple(columns), tuple((title, tuple(own)) for title, own in groups.items()))
 
 
@@ -164,10 +159,10 @@ def _ratio(ratio: Ratio | Breach | str | None, style: Style) -> str:
 
 
 def _caption(table: pd.DataFrame, extra: Iterable[str]) -> str:
-    quiet = {"compile": False, "idiom": False, "head": "linear", "machine": None, "protocol": None}
     ok = table["status"] == "ok"
     first: Row = (table[ok] if ok.any() else table).iloc[0].to_dict()
-    told = (n for n in SETTINGS if n not in extra and (n not in quiet or quiet[n] not in (None, first[n])))
+    left_out = {*extra, "machine", "protocol"}
+    told = (name for name in WORDS if name not in left_out and setting(first, name) != QUIET.get(name))
     return " · ".join(worded(first, name) for name in told)
 
 
@@ -176,7 +171,7 @@ def _where(row: Row, varying: Iterable[str]) -> str:
 
 
 def _differing(row: Row, varying: Iterable[str]) -> Iterator[str]:
-    return (SETTINGS[name].format(row[name]) for name in varying)
+    return (WORDS[name].format(row[name]) for name in varying)
 
 
 NAMED = 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -13,12 +13,12 @@ from results.certificates.certificate import Certificate
 from results.certificates.scope import standing, subject_of_row
 from results.rules.pair_rules import unlike
 from results.statistics import ratio_interval
+from results.tables.columns import METRICS, Row, key_of
 from results.tables.identity import alike
-from results.tables.metric import METRICS
 
 ROW = [name for name in alike("backend_name") if name != "dataset_sha256"]
-"""What two cells of one line agree in, but for the layout of an idiom, which is each framework's own; that data of one
-name are other data is said in the cell."""
+"""What two cells of one line agree in, but for the layout of native defaults, which is each framework's own. That data
+of one name are other data is written in the cell."""
 
 
 class Ratio(NamedTuple):
@@ -42,13 +42,13 @@ class ComparedRow(NamedTuple):
     """
 
     shared: dict[str, Any]
-    cells: dict[str, Mapping[Hashable, Any]]
+    cells: dict[str, Row]
     ratios: dict[str, Ratio | Breach | str]
 
 
 def may_compare(
-    one: Mapping[Hashable, Any],
-    other: Mapping[Hashable, Any],
+    one: Row,
+    other: Row,
     metric: str,
     certificates: Sequence[Certificate] = (),
 ) -> Certificate | Breach | str:
@@ -59,11 +59,11 @@ def may_compare(
     reasons = {
         "protocol": _differs(one, other, "protocol"),
         "data": _differs(one, other, "dataset_sha256"),
-        "idiom": one["idiom"] or other["idiom"],
+        "native defaults": one["idiom"] or other["idiom"],
         "architecture": _differs(one, other, "backbone_parameters"),
         "checkpoint": _differs(one, other, "checkpoint_sha256"),
     }
-    void = "void" if pd.isna(one[metric]) or pd.isna(other[metric]) else ""
+    void: str = "void" if pd.isna(one[metric]) or pd.isna(other[metric]) else ""
     timed = METRICS[metric].unit in ("s", "ms", "images/s")
     first = next((word for word, holds in reasons.items() if holds), "")
     if reason := first or unlike(one, other, timed=timed) or void:
@@ -86,7 +86,7 @@ def side_by_side(
         shared = {name: row[name] for name in ROW}
         if row["idiom"]:
             shared["layout"] = None
-        agreed = tuple(None if pd.isna(value) else value for value in shared.values())
+        agreed = key_of(shared, ROW)
         backend = row["backend_name"]
         turn = taken[(*agreed, backend)] = taken.get((*agreed, backend), -1) + 1
         lines.setdefault((*agreed, turn), ComparedRow(shared, {}, {})).cells[backend] = row
@@ -132,9 +132,7 @@ def _ratios(
     return ratios
 
 
-def _ratio(
-    row: Mapping[Hashable, Any], reference: Mapping[Hashable, Any], metric: str, certificate: Certificate
-) -> Ratio:
+def _ratio(row: Row, reference: Row, metric: str, certificate: Certificate) -> Ratio:
     paired = metric == "throughput"
     low, high = ratio_interval(row["throughputs"], reference["throughputs"]) if paired else (math.nan, math.nan)
     return Ratio(
@@ -146,6 +144,5 @@ def _ratio(
     )
 
 
-def _differs(one: Mapping[Hashable, Any], other: Mapping[Hashable, Any], field: str) -> bool:
-    a, b = (None if pd.isna(row[field]) else row[field] for row in (one, other))
-    return bool(a != b)
+def _differs(one: Row, other: Row, field: str) -> bool:
+    return key_of(one, [field]) != key_of(other, [field])

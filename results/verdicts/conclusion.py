@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from results.storage.comparison import Comparison, Finding, Verdict
-from results.tables.metric import METRICS
+from results.tables.columns import METRICS
 
 
 def conclude(comparison: Comparison, *, confirmed: bool = True) -> Comparison:

@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from scipy import stats
 
 from results.storage.comparison import Finding
+from results.tables.columns import METRICS
 from results.tables.identity import alike
-from results.tables.metric import METRICS
 from results.verdicts.accepted import Acceptance, accepted_by
 
 RECENT, BEFORE, LEAST = 5, 25, 10

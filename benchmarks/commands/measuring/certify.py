@@ -23,7 +23,7 @@ from results.certificates.certificate import Certificate, place, read_certificat
 
 CERTIFIED = ("full", "freeze-conv", "two-stage")
 """The scenarios that are certified where none is named."""
-MEANINGLESS = ("backend", "model", "seeds", "epochs", "data", "limit", "idiom", "no_dropout")
+MEANINGLESS = ("backend", "model", "seeds", "epochs", "data", "limit", "native_defaults", "dropout")
 """Options of `run` that a certificate fixes itself."""
 LEVELS = ("P0", "P1", "P2", "P3", "P4")
 

@@ -27,13 +27,13 @@ from harness.errors import Refused
 from harness.process.machine import describe_machine, environment
 from harness.running.evaluate import TRAIN_SAMPLE
 from harness.running.record import Record
-from harness.spec import key
+from harness.spec import SETTINGS, key
 from results.certificates.certificate import read_certificates
 from results.storage.run_files import open_run, unfinished
 
 CHOOSING = ("backend", "engine", "model", "scenario", "data")
 """Options that say which cases; without any of them, and without --suite, the default suite is run."""
-NAMED_BY_HAND = ("backend", "engine", "model", "device", "precision", "layout", "compile", "input", "checkpoint")
+NAMED_BY_HAND = [str(setting.option) for setting in SETTINGS.values() if setting.must_run]
 """Options after which a skipped case is a failure: it was asked for by name."""
 CERTIFY = ("auto", "never", "require")
 REPORTED = 40_000_000

@@ -13,7 +13,7 @@ from benchmarks.choosing.names import unknown
 from harness.errors import Declined, Refused
 from results.certificates.certificate import read_certificates
 from results.storage.folder import RESULTS
-from results.tables.metric import METRICS
+from results.tables.columns import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -26,7 +26,7 @@ from harness.running.record import Record, StageRecord
 from results import statistics
 from results.storage.run_files import RunWriter
 from results.storage.windows import steps_of
-from results.tables.metric import METRICS
+from results.tables.columns import METRICS
 
 
 @sin("volume divided by a mean", "V51")

@@ -43,7 +43,8 @@ def test_lists_are_combined_as_a_product_in_their_order(catalogue: Catalogue) ->
         ({"limit": 9}, "limit", [9]),
         ({"workers": 2}, "workers", [2]),
         ({"warmup_steps": 5}, "warmup_steps", [5]),
-        ({"idiom": True}, "idiom", [True]),
+        ({"native_defaults": True}, "idiom", [True]),
+        ({"dropout": False}, "dropout", [False]),
         ({"reuse_head": True}, "reuse_head", [True]),
     ],
 )
@@ -59,8 +60,8 @@ def test_what_is_chosen_is_in_the_case(
         ({"epochs": 4}, "epochs", 4),
         ({"batch_size": (5,)}, "batch_size", 5),
         ({"bn_momentum": 0.3}, "bn_momentum", 0.3),
-        ({"norm": "batch"}, "norm", "batch"),
-        ({"keep": "best"}, "keep", "best"),
+        ({"bn_mode": "batch"}, "norm", "batch"),
+        ({"select_epoch": "best"}, "keep", "best"),
     ],
 )
 def test_what_is_chosen_is_in_every_stage(catalogue: Catalogue, chosen: dict[str, Any], field: str, value: Any) -> None:

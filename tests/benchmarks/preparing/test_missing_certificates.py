@@ -110,7 +110,7 @@ def test_recipes_of_one_scenario_and_precisions_have_certificates_of_their_own()
     assert (len(recipes), len(precisions)) == (2, 2)
 
 
-@pytest.mark.parametrize("wanted", [{"backend": ("pytorch",)}, {"idiom": True}])
+@pytest.mark.parametrize("wanted", [{"backend": ("pytorch",)}, {"native_defaults": True}])
 def test_a_model_in_one_backend_and_native_defaults_need_no_certificate(wanted: dict[str, object]) -> None:
     assert lacking(planned(scenario=("full",), **wanted), read_catalogue(), NO_CERTIFICATES, MACHINE) == []
 

@@ -93,7 +93,7 @@ def test_a_rule_that_speaks_when_it_is_switched_off_is_not_counted(runner: Exper
     @contextmanager
     def said_elsewhere(place: SinPlace) -> Iterator[None]:
         with patch(
-            "benchmarks.selftest.experiments.unfollowed", lambda table, frame: [Breach("V99", "", "all is lost")]
+            "benchmarks.selftest.experiments.unfollowed", lambda table, frame: lost
         ):
             yield
 

@@ -15,7 +15,8 @@ from harness.errors import Refused
 from harness.running.record import Record
 from results.storage.rows import SCHEMA, record_at
 from results.storage.run_files import open_run, unfinished
-from results.tables.load import TYPES, NothingMeasured
+from results.tables.columns import PROCESS_TYPES
+from results.tables.load import NothingMeasured
 from tests.results.records import MACHINE, build
 
 
@@ -33,7 +34,7 @@ def test_a_row_per_process_with_typed_columns(tmp_path: Path) -> None:
     store(tmp_path, *written, build(status="skipped", reason="no CUDA"))
     frame = results.load(tmp_path)
     assert {name: str(kind) for name, kind in frame.dtypes.items()} == {
-        name: "string" if kind == "string" else kind for name, kind in TYPES.items()
+        name: "string" if kind == "string" else kind for name, kind in PROCESS_TYPES.items()
     }
     assert frame["seed"].tolist() == [0, 1, 2, 0]
     assert frame["status"].tolist() == ["ok"] * 3 + ["skipped"]
