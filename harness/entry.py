@@ -1,7 +1,7 @@
 """The stable names of this package: `compare`, `gate` and `bisect` ask other revisions for them.
 
 `python -m harness.entry FOLDER` runs the job of a worker (see `process.worker`). A name that is removed or that changes
-its arguments makes older revisions incomparable, and `comparing.places` has to say so.
+its arguments makes older revisions incomparable, and `comparing.installations` has to say so.
 """
 
 from __future__ import annotations

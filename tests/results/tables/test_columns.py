@@ -15,7 +15,7 @@ import results
 from benchmarks.choosing.selection import Selection
 from benchmarks.cli import main
 from benchmarks.commands.measuring.run import NAMED_BY_HAND
-from benchmarks.comparing.question import _between_cases
+from benchmarks.comparing.prepare import _between_cases
 from harness.spec import SETTINGS, key, version
 from results.exports.processes import as_csv
 from results.exports.training import settings
