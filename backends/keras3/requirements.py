@@ -11,7 +11,7 @@ ENGINES: tuple[str, ...] = ("tensorflow", "jax", "torch")
 
 def missing_package(engine: str) -> str | None:
     """A sentence naming what to install, or None. Imports nothing."""
-    extra = "jax" if engine == "jax" else "keras"
+    extra = "jax" if engine == "jax" else "tensorflow"
     for module in ("keras", "h5py", engine):
         if importlib.util.find_spec(module) is None:
             wanted = "pip install torch" if module == "torch" else f"pip install 'finetune-bench[{extra}]'"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -16,13 +17,74 @@ from results.storage.folder import RESULTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-results_option = click.option(
-    "--results",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=RESULTS,
-    show_default=True,
-    help="Folder that holds what was measured.",
-)
+RUN, MEASURE, OUTPUT = "What to run", "How to measure", "Results and output"
+"""Headings of `--help`, beside those of single commands."""
+POSITIVE = click.FloatRange(min=0, min_open=True)
+FILE, FOLDER = click.Path(dir_okay=False, path_type=Path), click.Path(file_okay=False, path_type=Path)
+SELECTION = {
+    RUN: ("backend", "engine", "model", "scenario", "data", "validation_split", "splits", "checkpoint", "input_scaling",
+          "seeds", "limit"),
+    "How to compute": ("device", "precision", "layout", "compile", "input", "workers", "threads"),
+    MEASURE: ("warmup_steps",),
+}  # fmt: skip
+"""The fields of `Selection` below each heading; all others are settings of training."""
+SHARED: Mapping[str, Mapping[str, Any]] = {
+    "plugin": {"group": RUN, "multiple": True, "type": click.Path(), "help": "Python file with models or datasets"},
+    "target-accuracy": {"type": click.FloatRange(0, 1), "help": "show the time to this validation accuracy"},
+    "wide": {"is_flag": True, "help": "show every column of the table"},
+    "explain": {"is_flag": True, "help": "name the rule of each note, such as V46; `rules V46` explains it"},
+    "out": {"type": FILE, "help": "output file; default: the terminal"},
+    "quiet": {"is_flag": True, "help": "show no progress"},
+    "results": {"type": FOLDER, "default": RESULTS, "help": "folder of results"},
+}
+
+
+class GroupedOption(click.Option):
+    """An option that knows its heading in `--help`."""
+
+    def __init__(self, *names: Any, group: str = "Options", **facts: Any) -> None:
+        super().__init__(*names, **facts)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists the options of each group below a heading."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one section per group, in the order of their first options."""
+        groups = defaultdict(list)
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Option) and (line := parameter.get_help_record(ctx)):
+                groups[getattr(parameter, "group", "Options")].append(line)
+        for group, lines in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(lines)
+
+
+def option(*names: str, group: str = "Options", **facts: Any) -> Callable[[F], F]:
+    """`click.option` with the heading that the option is listed below; the help shows the default."""
+    shown = facts.get("default") is not None
+    return click.option(*names, cls=GroupedOption, group=group, show_default=shown, **facts)
+
+
+def options_of(table: Mapping[str, Mapping[str, Any]], group: str, *names: str) -> Callable[[F], F]:
+    """The options of these names, in this order, from a table of their facts; `group` where a fact names none."""
+
+    def decorate(command: F) -> F:
+        for name in reversed(names):
+            command = option(f"--{name}", **{"group": group, **table[name]})(command)
+        return command
+
+    return decorate
+
+
+def shared(*names: str) -> Callable[[F], F]:
+    """Options of several commands, from `SHARED`."""
+    return options_of(SHARED, OUTPUT, *names)
+
+
+results_or_run_option = option("--results", group=OUTPUT, **{**SHARED["results"], "type": click.Path(path_type=Path)})
+"""The same option for commands that also read the file of one run."""
 
 
 def selection_options(*without: str) -> Callable[[F], F]:
@@ -47,12 +109,13 @@ def _option(name: str, hint: Any, *, on: bool) -> Callable[[F], F]:
     text, hint = _description(name, hint)
     kind, several = _kind(hint)
     flag = f"--{name.replace('_', '-')}"
+    group = next((group for group, names in SELECTION.items() if name in names), "How to train")
     if kind is bool:
         flags = f"{flag}/--no-{flag.removeprefix('--')}" if on else flag
-        return click.option(flags, name, is_flag=True, default=None, help=text)
+        return option(flags, name, is_flag=True, default=None, group=group, help=text)
     if get_origin(kind) is Literal:
-        return click.option(flag, name, type=click.Choice(get_args(kind)), multiple=several, help=text)
-    return click.option(flag, name, type=kind, multiple=several, help=text)
+        return option(flag, name, type=click.Choice(get_args(kind)), multiple=several, group=group, help=text)
+    return option(flag, name, type=kind, multiple=several, group=group, help=text)
 
 
 def _description(name: str, hint: Any) -> tuple[str | None, Any]:

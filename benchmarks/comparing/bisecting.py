@@ -8,7 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -16,12 +16,14 @@ from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.comparing.comparison_run import IN_TURNS, ComparisonRun
 from benchmarks.comparing.prepare import PreparedComparison
 from benchmarks.comparing.repository import revisions_between
-from benchmarks.comparing.sides import SideSpec, expand_sides, setting
+from benchmarks.comparing.sides import SideSpec, expand_sides, read_setting, read_side
 from harness.errors import Declined, Refused
 from harness.spec import key
-from results.storage.rows import Pair
+from results.storage.rows import Pair, SideName
 from results.verdicts.pair_findings import log_ratio
 from results.verdicts.stored_comparisons import read_comparisons
+
+T = TypeVar("T")
 
 
 class Candidate(NamedTuple):
@@ -39,20 +41,27 @@ def revisions(good: str, bad: str) -> list[Candidate]:
     ]
 
 
-def interpreters(paths: Sequence[str]) -> list[Candidate]:
-    """Interpreters in the order given."""
-    return [Candidate(path, SideSpec("B", path, {}, python=path)) for path in paths]
+def interpreters(texts: Sequence[str]) -> list[Candidate]:
+    """The interpreter of side A, then those of B in the order given. Raises `Refused`."""
+    sides = _good_first([read_side(text, "--python") for text in texts], "--python A=v1/bin/python")
+    return [Candidate(path, SideSpec("B", path, {}, python=path)) for path in sides]
 
 
-def settings(text: str) -> list[Candidate]:
-    """Values of one setting in the order given, from `threads=1,2,4`. Raises `Refused`."""
-    field, equals, values = text.partition("=")
-    if not equals:
-        raise Refused(f"--set {text}: no values; write threads=1,2,4")
-    return [
-        Candidate(f"{field}={value}", SideSpec("B", f"{field}={value}", setting(field.replace("-", "_"), value)))
-        for value in values.split(",")
-    ]
+def settings(texts: Sequence[str]) -> list[Candidate]:
+    """The setting of side A, then its values on side B in the order given. Raises `Refused`."""
+    read = [(*read_setting(text), text.partition(".")[2]) for text in texts]
+    fields = [field for _, own, _ in read for field in own]
+    if len({*fields}) > 1:
+        raise Refused(f"--set: one setting at a time, not {' and '.join(dict.fromkeys(fields))}")
+    sides = _good_first([(side, (own, said)) for side, own, said in read], "--set A.threads=1")
+    return [Candidate(said, SideSpec("B", said, own)) for own, said in sides]
+
+
+def _good_first(found: Sequence[tuple[SideName, T]], example: str) -> list[T]:
+    good = [one for side, one in found if side == "A"]
+    if len(good) != 1:
+        raise Refused(f"{len(good)} good candidates; name one as side A, such as {example}, and the others as side B")
+    return good + [one for side, one in found if side == "B"]
 
 
 class CandidateRatios:

@@ -1,4 +1,4 @@
-"""What a comparison may cost and what it looks at: the options that say so, and what they amount to."""
+"""The options of a comparison: its two sides, its precision and its cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from benchmarks.comparing.sides import read_share
+from benchmarks.choosing.options import MEASURE, POSITIVE, options_of
+from benchmarks.comparing.sides import EXAMPLES, read_share
 from harness.errors import Refused
 from results.storage.comparison import LOOKS
 
@@ -15,10 +16,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Limits(NamedTuple):
-    """`margin` is that of throughput; `pairs` are those that count, at most.
+    """`margin` is that of throughput; `pairs` is the largest number of pairs that count.
 
-    `seeds` 0 leaves accuracy out. `every_pair` makes no early stop. `alternate` lets the processes of a pair follow
-    each other. Without `confirm` a regression counts as it is found.
+    `seeds` 0 leaves accuracy out. `every_pair` rules out an early stop. `alternate` runs the processes of a pair one
+    after the other. Without `confirm` a regression is not measured again.
     """
 
     margin: float = 0.05
@@ -33,31 +34,27 @@ class Limits(NamedTuple):
 
 
 _DEFAULT = Limits()
-_POSITIVE = click.FloatRange(min=0, min_open=True)
 SHORTER = "--budget MINUTES ends it earlier, --model and --scenario choose fewer cases"
-"""How a comparison is made to take less time."""
+"""How a comparison takes less time."""
+SIDES = "What to compare"
+_SIDE = {"group": SIDES, "multiple": True}
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "margin": {"default": "5%", "help": "change of throughput that matters; 3% on a quiet machine"},
-    "seeds": {"type": click.IntRange(min=0), "default": _DEFAULT.seeds, "help": "seeds for accuracy; 0: none"},
-    "pairs": {"type": int, "default": _DEFAULT.pairs, "help": "pairs at most; the first look needs 10"},
-    "alternate": {"is_flag": True, "help": "processes follow each other instead of taking turns"},
-    "turn": {"type": _POSITIVE, "default": _DEFAULT.turn_s, "help": "seconds of a turn"},
-    "budget": {"type": _POSITIVE, "help": "minutes that it may take"},
-    "timeout": {"type": _POSITIVE, "default": _DEFAULT.timeout_s, "help": "seconds per process"},
-    "quiet": {"is_flag": True, "help": "no progress, only the outcome"},
+    "python": {**_SIDE, "metavar": "SIDE=PATH", "help": f"interpreter of a side, such as {EXAMPLES['--python']}"},
+    "set": {**_SIDE, "metavar": "SIDE.SETTING=VALUE", "help": f"setting of a side, such as {EXAMPLES['--set']}"},
+    "inject-delay": {**_SIDE, "metavar": "SIDE=SHARE", "help": "delay added to each step of a side, such as B=5%"},
+    "margin": {"default": "5%", "help": "smallest change of throughput that matters; use 3% on a quiet machine"},
+    "seeds": {"type": click.IntRange(min=0), "default": _DEFAULT.seeds, "help": "seeds for accuracy; 0 leaves it out"},
+    "pairs": {"type": int, "default": _DEFAULT.pairs, "help": "largest number of pairs; at least 10"},
+    "alternate": {"is_flag": True, "help": "run the processes of a pair one after the other, not in turns"},
+    "turn": {"type": POSITIVE, "default": _DEFAULT.turn_s, "help": "seconds of a turn"},
+    "budget": {"type": POSITIVE, "help": "time limit in minutes"},
+    "timeout": {"type": POSITIVE, "default": _DEFAULT.timeout_s, "help": "time limit of a process in seconds"},
 }
 
 
-def limit_options(*names: str) -> Callable[[F], F]:
+def comparison_options(*names: str) -> Callable[[F], F]:
     """The options of these names, in this order; `read_limits` makes `Limits` of them."""
-
-    def decorate(command: F) -> F:
-        for name in reversed(names):
-            option = OPTIONS[name]
-            command = click.option(f"--{name}", show_default="default" in option, **option)(command)
-        return command
-
-    return decorate
+    return options_of(OPTIONS, MEASURE, *names)
 
 
 def read_limits(options: Mapping[str, Any], **fixed: Any) -> Limits:

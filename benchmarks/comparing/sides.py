@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -20,6 +20,8 @@ HERE = "here"
 REVISION, FOLDER = "rev:", "dir:"
 FIXED = ("data", "seeds", "validation_split", "splits", "recipe")
 """Settings that must be the same on both sides: with other data or another recipe nothing is comparable."""
+EXAMPLES = {"--set": "B.precision=bf16", "--python": "B=venv/bin/python", "--inject-delay": "B=5%"}
+"""How an option begins with a side."""
 
 
 SideCases = tuple[SelectedCase, SelectedCase]
@@ -47,30 +49,19 @@ def read_sides(
 ) -> tuple[SideSpec, SideSpec]:
     """Both sides. `texts` are none or two of: a backend, `rev:REVISION`, `dir:CHECKOUT`, `here`.
 
-    The others begin with the name of a side: `B=/usr/bin/python3.12`, `B.precision=bf16`, `B=5%`. Raises `Refused`.
+    The others begin with a side, as in `EXAMPLES`. Raises `Refused`.
     """
     if len(texts) not in (0, 2):
-        raise Refused(f"two sides are needed, not {len(texts)}; name them, such as pytorch keras3, or use --set")
-    specs = dict(
-        zip(
-            NAMES,
-            (_read(name, text, catalogue) for name, text in zip(NAMES, texts or (HERE, HERE), strict=True)),
-            strict=True,
-        )
-    )
+        raise Refused(f"{' '.join(texts)}: {len(texts)} sides; name two, such as `pytorch keras3`, or none with --set")
+    specs = {name: _read(name, text, catalogue) for name, text in zip(NAMES, texts or (HERE, HERE), strict=True)}
     for text in pythons:
-        name, python = _split(text, "--python", "=")
+        name, python = read_side(text, "--python")
         specs[name] = specs[name]._replace(python=python)
     for text in settings:
-        name, rest = _split(text, "--set", ".")
-        field, equals, value = rest.partition("=")
-        if not equals:
-            raise Refused(f"--set {text}: no value; write {name}.precision=bf16")
-        own = {**specs[name].settings, **setting(field.replace("-", "_"), value)}
-        specs[name] = specs[name]._replace(settings=own)
-    for text in delays:
-        name, share = _split(text, "--inject-delay", "=")
-        specs[name] = specs[name]._replace(delay=read_share(share, f"--inject-delay {text}"))
+        name, own = read_setting(text)
+        specs[name] = specs[name]._replace(settings={**specs[name].settings, **own})
+    for name, delay in read_delays(delays).items():
+        specs[name] = specs[name]._replace(delay=delay)
     return specs["A"], specs["B"]
 
 
@@ -109,20 +100,45 @@ def read_share(text: str, where: str) -> float:
     return share
 
 
-def setting(field: str, value: str) -> dict[str, Any]:
-    """A field of `Selection` with its value read from text. Raises `Refused`."""
-    hints = get_type_hints(Selection)
+def read_delays(texts: Sequence[str]) -> dict[SideName, float]:
+    """The injected delay of each side that has one. Raises `Refused`."""
+    split = [(text, *read_side(text, "--inject-delay")) for text in texts]
+    return {side: read_share(share, f"--inject-delay {text}") for text, side, share in split}
+
+
+def read_side(text: str, option: str) -> tuple[SideName, str]:
+    """The side and the value of `SIDE=VALUE`. Raises `Refused`."""
+    side, _, value = text.partition("=")
+    return _side(side, text, option, value), value
+
+
+def read_setting(text: str) -> tuple[SideName, dict[str, Any]]:
+    """The side and the field of `Selection` that `SIDE.SETTING=VALUE` sets. Raises `Refused`."""
+    path, _, value = text.partition("=")
+    name, _, written = path.partition(".")
+    side, field, hints = _side(name, text, "--set", value), written.replace("-", "_"), get_type_hints(Selection)
     if field in FIXED:
-        raise Refused(f"--set {field}: it must be the same on both sides; give it as --{field.replace('_', '-')}")
+        raise Refused(
+            f"--set {text}: {written} must be the same on both sides; write --{field.replace('_', '-')} {value}"
+        )
     if field not in hints:
-        raise Refused(unknown("setting", field, hints))
+        raise Refused(f"--set {text}: {unknown('setting', written, hints)}")
     several = get_origin(hints[field]) is tuple
     kind = get_args(hints[field])[0] if several else hints[field]
     try:
         read = msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise Refused(f"--set {field}={value}: {error}") from error
-    return {field: (read,) if several else read}
+        choices = f"; write one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else ""
+        raise Refused(f"--set {text}: {value} is not a value of {written} ({error}){choices}") from error
+    return side, {field: (read,) if several else read}
+
+
+def _side(name: str, text: str, option: str, value: str) -> SideName:
+    if name not in NAMES:
+        raise Refused(f"{option} {text}: {name} is not a side (A or B); write {EXAMPLES[option]}")
+    if not value:
+        raise Refused(f"{option} {text}: no value; write {EXAMPLES[option]}")
+    return "A" if name == "A" else "B"
 
 
 def _row(selected: SelectedCase) -> tuple[str, str]:
@@ -141,10 +157,3 @@ def _read(name: SideName, text: str, catalogue: Catalogue) -> SideSpec:
         known = [*catalogue.backends, "rev:REVISION", "dir:CHECKOUT", HERE]
         raise Refused(unknown("side", text, known))
     return SideSpec(name, text, {"backend": (backend,), **({"engine": (engine,)} if engine else {})})
-
-
-def _split(text: str, option: str, sign: str) -> tuple[SideName, str]:
-    name, found, rest = text.partition(sign)
-    if not found or name not in NAMES:
-        raise Refused(f"{option} {text}: begin with the side, {NAMES[0]}{sign} or {NAMES[1]}{sign}")
-    return ("A" if name == "A" else "B"), rest

@@ -194,10 +194,10 @@ def read_certificate(path: Path) -> Certificate:
     try:
         schema = msgspec.json.decode(content, type=_Versioned).schema
         if schema != SCHEMA:
-            raise ValueError(f"{path} has schema {schema}, not {SCHEMA}; make it again with `certify --fresh`")
+            raise ValueError(f"{path} has schema {schema}, not {SCHEMA}; make it again with `certify --no-cache`")
         certificate = msgspec.json.decode(content, type=Certificate)
     except msgspec.DecodeError as error:
-        raise ValueError(f"{path} is no certificate ({error}); make it again with `certify --fresh`") from error
+        raise ValueError(f"{path} is no certificate ({error}); make it again with `certify --no-cache`") from error
     if certificate.sha256 != _digest(certificate):
         raise ValueError(f"{path} was changed after it was written and does not count; make it again with `certify`")
     return certificate

@@ -26,19 +26,19 @@ SHARED = [name for name in PROCESS_TYPES if name in CASE_TYPES and name not in M
 """Columns of a process that are the same in its row."""
 
 
-def table(frame: pd.DataFrame, target: float | None = None) -> pd.DataFrame:
+def table(frame: pd.DataFrame, target_accuracy: float | None = None) -> pd.DataFrame:
     """Aggregate what `load` returned, but for the processes that were an arm of a comparison.
 
     Times and memory are medians over the `runs` processes with the interval of `statistics.median`; accuracies are
     means over the `seeds` seeds with their t interval (processes that repeat a seed give one median first), and
-    `accuracy_mde` is the smallest effect that the test set could show. `target` (a fraction of validation accuracy)
+    `accuracy_mde` is the smallest effect that the test set could show. `target_accuracy` (a fraction, of validation)
     fills `time_to_accuracy_s`: the median over the runs, those that never got there counting as later than all others
     (NaN once they decide), and `reached`, how many got there. Rows that are not `ok` carry their reasons and no figure.
     `throughputs` are those of the processes, where they are not void, as a list of floats.
     An interrupted record gives way to a later one of its case. Raises `Refused` for a target outside 0 to 1.
     """
-    if target is not None and not 0 < target <= 1:
-        raise Refused(f"a target accuracy of {target:g} is no fraction; write 0.75 for 75 %")
+    if target_accuracy is not None and not 0 < target_accuracy <= 1:
+        raise Refused(f"a target accuracy of {target_accuracy:g} is no fraction; write 0.75 for 75 %")
     kept = _without_superseded(frame[frame["arm"].isna()])
     order = {name: place for place, name in enumerate(dict.fromkeys(frame["model"]))}
     # Plain arrays: taking a group out of a frame costs a hundred times what taking it out of an array does.
@@ -49,8 +49,8 @@ def table(frame: pd.DataFrame, target: float | None = None) -> pd.DataFrame:
     firsts = kept[SHARED].iloc[[own[0] for own in places]]
     shared = firsts.to_dict("records")
     rows = [
-        _row({str(name): cell for name, cell in first.items()}, {n: v[own] for n, v in columns.items()}, target)
-        for first, own in zip(shared, places, strict=True)
+        _row({str(name): cell for name, cell in one.items()}, {n: v[own] for n, v in columns.items()}, target_accuracy)
+        for one, own in zip(shared, places, strict=True)
     ]
     whole = pd.DataFrame(rows, columns=list(CASE_TYPES)).astype(CASE_TYPES)
     place = whole["model"].map(order)

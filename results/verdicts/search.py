@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-SURE = 0.95
+CONFIDENCE = 0.95
 MOST = 200
 PRIOR_SD = 0.02
 PRIOR_WEIGHT = 4.0
@@ -89,12 +89,14 @@ def _likelihood(squares: NDArray[np.float64], count: int) -> NDArray[np.float64]
     return found
 
 
-def search(candidates: int, measure: Measure, margin: float, sure: float = SURE, most: int = MOST) -> SearchResult:
+def search(
+    candidates: int, measure: Measure, margin: float, confidence: float = CONFIDENCE, most: int = MOST
+) -> SearchResult:
     """Find the first bad candidate among 1 … candidates - 1; candidate 0 is good.
 
     Measures where the posterior is split most evenly, and the last candidate first. Stops once a place has a
-    probability of `sure`, or after `most` measurements. A candidate that cannot be built is left out, and the next one
-    stands for it.
+    probability of `confidence`, or after `most` measurements. A candidate that cannot be built is left out, and the
+    next one is measured in its place.
     """
     belief, unbuildable, count = Belief(candidates, margin), set[int](), 0
     posterior = np.full(candidates, 1 / candidates)
@@ -107,7 +109,7 @@ def search(candidates: int, measure: Measure, margin: float, sure: float = SURE,
         count += 1
         belief.add(place, value)
         posterior = _shared(belief.posterior(), unbuildable)
-        if count > 1 and posterior.max() >= sure:
+        if count > 1 and posterior.max() >= confidence:
             break
     best = int(posterior.argmax())
     return SearchResult(

@@ -193,13 +193,13 @@ def test_V50_a_results_file_cut_in_the_middle_of_a_line_still_gives_its_table_an
     (file,) = finished_copy.rglob("*.jsonl")
     whole = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join(whole[:3]) + whole[3][:-200])
-    result = invoke("table", finished_copy)
+    result = invoke("table", "--results", finished_copy)
     assert result.exit_code == 3
     assert "cut off while it was written" in result.stdout
 
 
 def test_nothing_to_tabulate_is_3(tmp_path: Path) -> None:
-    result = invoke("table", tmp_path)
+    result = invoke("table", "--results", tmp_path)
     assert result.exit_code == 3
     assert "holds no record" in result.stderr
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 
@@ -9,8 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import cli
+from benchmarks.choosing.options import SELECTION, GroupedOption
+from benchmarks.choosing.selection import Selection
 from benchmarks.cli import main
 from harness.errors import Declined, Refused
+from results.storage.folder import RESULTS
 from tests.benchmarks.commanding import ROOT, invoke, refused
 
 COMMANDS = sorted(cli.command_modules())
@@ -22,17 +26,70 @@ def test_every_module_of_commands_is_a_command() -> None:
     assert all(f"  {name} " in listed for name in COMMANDS)
 
 
+def loaded(name: str) -> click.Command:
+    command: click.Command = importlib.import_module(cli.command_modules()[name]).command
+    return command
+
+
+def test_the_first_sentence_of_a_command_fits_into_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = invoke("--help").stdout
+    for name in COMMANDS:
+        sentence = (loaded(name).help or "").partition(". ")[0].partition("\n\n")[0]
+        assert f"  {sentence.rstrip('.')}\n" in listed, name
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_and_every_option_of_it_a_line(name: str) -> None:
+def test_every_option_and_argument_of_a_command_has_help(name: str) -> None:
     result = invoke(name, "--help")
     assert result.exit_code == 0
-    command = importlib.import_module(cli.command_modules()[name]).command
-    assert command.help
-    for parameter in command.params:
+    for parameter in loaded(name).params:
+        assert isinstance(parameter, click.Option | click.Argument)
+        assert parameter.help, parameter.name
+        assert parameter.help[:1] != " "
         if isinstance(parameter, click.Option):
             assert max(parameter.opts, key=len) in result.stdout
-            # What click makes of a type it does not know fails as soon as the option is given.
-            assert not isinstance(parameter.type, click.types.FuncParamType), parameter.name
+            assert isinstance(parameter, GroupedOption), parameter.name
+        # What click makes of a type it does not know fails as soon as the option is given.
+        assert not isinstance(parameter.type, click.types.FuncParamType), parameter.name
+
+
+def test_the_options_of_a_run_are_listed_by_what_they_are_about() -> None:
+    sections = re.split(r"^(\S.+):\n", invoke("run", "--help").stdout, flags=re.MULTILINE)
+    found = {heading: set(re.findall(r"^  (--[\w-]+)", text, re.MULTILINE)) for heading, text in pairs(sections)}
+    assert list(found) == [
+        "What to run", "How to train", "How to compute", "How to measure", "Results and output", "Options"
+    ]  # fmt: skip
+    for heading, name in (
+        ("What to run", "--model"), ("How to train", "--epochs"), ("How to compute", "--threads"),
+        ("How to measure", "--warmup-steps"), ("Results and output", "--results"),
+    ):  # fmt: skip
+        assert name in found[heading]
+        assert sum(name in names for names in found.values()) == 1
+
+
+def pairs(sections: list[str]) -> list[tuple[str, str]]:
+    return list(zip(sections[1::2], sections[2::2], strict=True))
+
+
+def test_a_group_names_fields_of_a_selection() -> None:
+    named = [name for names in SELECTION.values() for name in names]
+    assert len(named) == len(set(named))
+    assert set(named) <= set(Selection.__struct_fields__)
+
+
+def test_the_folder_of_results_is_one_option_of_every_command_that_has_it() -> None:
+    found = [one for name in COMMANDS for one in loaded(name).params if "--results" in one.opts]
+    assert len(found) > 10
+    assert {(one.name, str(one.default), one.help) for one in found} == {("results", str(RESULTS), "folder of results")}
+    folders = [one.name for name in COMMANDS for one in loaded(name).params if isinstance(one, click.Argument)]
+    assert not {"path", "into", "results"} & {*folders}
+
+
+def test_options_have_the_names_of_the_field_and_no_old_ones() -> None:
+    names = {opt for name in COMMANDS for one in loaded(name).params for opt in one.opts}
+    assert {"--target-accuracy", "--confidence", "--max-loss", "--no-cache"} <= names
+    assert not {"--target", "--sure", "--up-to", "--fresh"} & names
 
 
 def test_an_unknown_command_is_refused_with_the_nearest() -> None:

@@ -40,7 +40,7 @@ def said(name: str) -> str:
         verdicts = [one.comparison for one in read_comparisons(CAMPAIGN) if one.comparison is not None]
         return formatted(verdicts, "json").decode()
     frame = load(STORED)
-    rows = table(frame, target=0.6)
+    rows = table(frame, target_accuracy=0.6)
     rows.attrs["leads"] = list(sentences(frame))
     format = "text" if name == "table.txt" else "csv"
     proofs = read_certificates(STORED)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
+from benchmarks.choosing.options import GroupedCommand, option
 from benchmarks.datasets.cache import KINDS, cache_entries, cache_folder, clear_cache
 
 
-@click.command
-@click.option("--clear", is_flag=True, help="remove it; it is made again when it is needed")
-@click.option("--kind", multiple=True, type=click.Choice(KINDS), help="only these")
+@click.command(cls=GroupedCommand)
+@option("--clear", is_flag=True, help="delete the entries; a later run makes them again")
+@option("--kind", multiple=True, type=click.Choice(KINDS), help="only entries of this kind")
 def command(clear: bool, kind: tuple[str, ...]) -> None:
-    """Show where prepared data and pretrained networks are kept, and how large they are."""
+    """Show or clear prepared data and pretrained networks."""
     entries = clear_cache(kinds=kind or KINDS) if clear else [e for e in cache_entries() if e.kind in (kind or KINDS)]
     click.echo(f"{cache_folder()}{' – removed' if clear else ''}")
     for entry in entries:

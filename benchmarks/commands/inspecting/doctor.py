@@ -11,6 +11,6 @@ _COLOURS = {"ok": "green", "note": "blue", "warning": "yellow"}
 
 @click.command
 def command() -> None:
-    """Say what is installed and how this machine is set, as far as it bears on measurements."""
+    """Show what is installed and how this machine is configured."""
     for verdict, what, finding in examine():
         click.echo(f"{click.style(f'{verdict:8}', fg=_COLOURS[verdict])} {what:14} {finding}")

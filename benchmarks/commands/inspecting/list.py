@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
+from benchmarks.choosing.options import GroupedCommand, shared
 from benchmarks.choosing.scenarios import RECIPES, SCENARIOS
 from benchmarks.choosing.suites import SUITES
 from benchmarks.datasets.named import described
@@ -16,11 +17,11 @@ from harness.spec import SETTINGS
 Lines = Iterator[tuple[str, str]]
 
 
-@click.command
-@click.argument("kind", required=False)
-@click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
+@click.command(cls=GroupedCommand)
+@click.argument("kind", required=False, help="backends, models, scenarios, … (default: all)")
+@shared("plugin")
 def command(kind: str | None, plugin: tuple[str, ...]) -> None:
-    """List backends, models, scenarios, datasets, augmentations, settings, recipes and suites, or one KIND of them."""
+    """List models, scenarios, datasets and other names."""
     if kind is not None and kind not in KINDS:
         raise click.UsageError(f"no kind {kind}; one of {', '.join(KINDS)}")
     catalogue = read_catalogue(plugin)

@@ -7,19 +7,20 @@ from pathlib import Path
 import click
 import msgspec
 
+from benchmarks.choosing.options import GroupedCommand, option, shared
 from benchmarks.inspecting.predict import Prediction, predict
 from harness.process.ask import ask
 from harness.running.saved_model import read_card
 
 
-@click.command
-@click.argument("model_dir", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--native", is_flag=True, help="use the framework's own file instead of the neutral one")
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--plugin", multiple=True, type=click.Path(), help="Python file that brought the model")
+@click.command(cls=GroupedCommand)
+@click.argument("model_dir", type=click.Path(path_type=Path), help="folder that `run --save-model` wrote")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), help="image files or folders")
+@option("--native", is_flag=True, help="load the framework's own file instead of the neutral one")
+@option("--format", "format_", type=click.Choice(["text", "json"]), default="text", help="output format")
+@shared("plugin")
 def command(model_dir: Path, images: tuple[Path, ...], native: bool, format_: str, plugin: tuple[str, ...]) -> None:
-    """Classify IMAGES (files or folders) with the network that `run --save-model` kept in MODEL_DIR."""
+    """Classify images with a saved network."""
     card = read_card(model_dir)
     arguments = {
         "model_dir": str(model_dir.resolve()),

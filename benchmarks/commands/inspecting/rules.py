@@ -7,14 +7,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.choosing.names import unknown
+from benchmarks.choosing.options import GroupedCommand, option
 from results.rules.registry import SCOPES, TRAPS, as_markdown, rules_of
 
 
-@click.command
-@click.argument("id", required=False)
-@click.option("--markdown", is_flag=True, help="print every rule in full, as docs/rules.md has it")
+@click.command(cls=GroupedCommand)
+@click.argument("id", required=False, help="id of a rule, such as V41; default: all rules")
+@option("--markdown", is_flag=True, help="print every rule in full, as in docs/rules.md")
 def command(id: str | None, *, markdown: bool) -> None:
-    """Explain the rules whose ids notes, reasons and certificates name, or one of them by its ID, such as V41."""
+    """Explain the rules that notes, reasons and certificates name."""
     if markdown:
         click.echo(as_markdown(), nl=False)
     elif id is None:

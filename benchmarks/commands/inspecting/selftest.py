@@ -7,6 +7,7 @@ import sys
 import click
 from rich.console import Console
 
+from benchmarks.choosing.options import GroupedCommand, option, shared
 from benchmarks.running.progress import RunProgress
 from benchmarks.selftest.real import ask_all, described, faults
 from benchmarks.selftest.report import lines, merged, score
@@ -14,15 +15,16 @@ from benchmarks.selftest.running import in_parts
 from benchmarks.selftest.sins import SINS
 
 
-@click.command
-@click.option("--seed", default=0, show_default=True, help="where the sins are planted")
-@click.option("--backends", is_flag=True, help="ask the real backends, too, how exactly and on how many cores they run")
-@click.option("--quiet", is_flag=True, help="no progress, only the outcome")
+@click.command(cls=GroupedCommand)
+@option("--seed", default=0, help="seed of the places where mistakes are planted")
+@option("--backends", is_flag=True, help="also check the precision and the cores of the real backends")
+@shared("quiet")
 def command(seed: int, backends: bool, quiet: bool) -> None:
-    """Plant every sin that a fine-tuning benchmark can commit, and see whether the rule meant for it notices.
+    """Check that the harness detects known benchmarking mistakes.
 
-    Each is planted in two magnitudes; runs without any must go unnoticed; and with its rule switched off, each sin must
-    get through. Takes under a minute, on the reference backend. The score comes last.
+    It plants each mistake in two sizes on the reference backend, and checks that the rule for it reports it, that no
+    rule reports a correct run, and that a mistake goes unnoticed while its rule is off. This takes under a minute. The
+    last line is the number of mistakes detected.
     """
     with RunProgress(Console(stderr=True), quiet=quiet) as progress:
         outcome = merged(in_parts(seed, progress.on_event), [sin.name for sin in SINS])

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.names import printable, unknown
-from benchmarks.choosing.options import given, selection_options
+from benchmarks.choosing.options import FILE, OUTPUT, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.scenarios import SCENARIOS
 from benchmarks.choosing.selection import Selection, expand
 from benchmarks.datasets.named import described
@@ -23,15 +23,17 @@ from harness.errors import Refused
 from harness.process.ask import ask
 
 
-@click.command
-@click.argument("what")
+@click.command(cls=GroupedCommand)
+@click.argument("what", help="name of a model or dataset, or a folder of images")
 @selection_options()
-@click.option("--tensor", help="print the values of this tensor, of the checkpoint if one is named")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="write a dataset's images as a picture")
-@click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
+@option("--tensor", group=OUTPUT, help="print the values of this tensor; with --checkpoint, those of the checkpoint")
+@option("--out", type=FILE, group=OUTPUT, help="picture of a dataset's images, to be written")
+@shared("plugin")
 def command(what: str, tensor: str | None, out: Path | None, **options: Any) -> None:
-    """Show WHAT: the name of a model, or a dataset (a name or a folder). With --out, a dataset's images are written as
-    a contact sheet, as a network gets them.
+    """Show a model or a dataset.
+
+    Of a model: its layers, parameters, multiply-accumulates and what each scenario trains. Of a dataset: its classes,
+    images and skipped files; --out writes a contact sheet of the images as a network gets them.
     """
     catalogue = read_catalogue(options["plugin"])
     chosen = given(options)

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from benchmarks.choosing.options import GroupedCommand, option
 from results.verdicts.accuracy_simulation import ASSERTED, FALLS, SEED_SDS, AccuracyCell, simulate_accuracy
 from results.verdicts.accuracy_simulation import missed as missed_accuracy
 from results.verdicts.simulation import CHANGES, SETTINGS, Cell, missed, simulate
@@ -15,14 +16,15 @@ KEPT = (
 )
 
 
-@click.command
-@click.option("--comparisons", type=click.IntRange(min=10), default=2_000, show_default=True, help="of each cell")
-@click.option("--seed", default=0, show_default=True)
+@click.command(cls=GroupedCommand)
+@option("--comparisons", type=click.IntRange(min=10), default=2_000, help="comparisons per line")
+@option("--seed", default=0, help="seed of the simulated noise")
 def command(comparisons: int, seed: int) -> None:
-    """Simulate comparisons at a margin of 3 % and count what was said; ends with 1 if a limit is missed.
+    """Simulate comparisons and count correct verdicts.
 
-    Beside the verdicts: what a 10 % threshold on means against a stored run, and Mann-Whitney on pooled steps at 5 %,
-    would have said. Where nothing changed, any change is counted; else slow-downs are.
+    The margin is 3 %. Two other methods see the same simulated data: a 10 % threshold on means against a stored run,
+    and the Mann-Whitney test on pooled steps at 5 %. Lines without a change count any change that a method reports; the
+    others count reported slow-downs. Exits with 1 if a rate is outside its limit.
     """
     click.echo(
         "setting  true    regression  improvement  undecided  interval holds  pairs   10 % on means  Mann-Whitney"

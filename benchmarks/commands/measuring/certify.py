@@ -11,7 +11,7 @@ from rich.console import Console
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.names import unknown
-from benchmarks.choosing.options import given, results_option, selection_options
+from benchmarks.choosing.options import MEASURE, RUN, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.scenarios import SCENARIOS
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
 from benchmarks.preparing.certify import LONG_SIZES, Request, certify, prepare
@@ -28,32 +28,29 @@ MEANINGLESS = ("backend", "model", "seeds", "epochs", "data", "limit", "native_d
 LEVELS = ("P0", "P1", "P2", "P3", "P4")
 
 
-@click.command
-@click.argument("model")
-@click.option("--backends", nargs=2, required=True, help="the two arms, such as pytorch keras3, or pytorch keras3-jax")
+@click.command(cls=GroupedCommand)
+@click.argument("model", help="model to certify; see `list models`")
+@option("--backends", nargs=2, required=True, group=RUN, help="two backends, such as pytorch keras3-jax")
 @selection_options(*MEANINGLESS)
-@click.option(
-    "--level", type=click.Choice(LEVELS), default="P3", show_default=True, help="exit with 1 below this level"
-)
-@click.option("--long", is_flag=True, help="every scenario, and images of 224 px and of an odd size besides")
-@click.option("--fresh", is_flag=True, help="do not accept a certificate made before")
-@click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
-@click.option("--quiet", is_flag=True, help="no progress, only the outcome")
-@results_option
+@option("--level", type=click.Choice(LEVELS), default="P3", group=MEASURE, help="exit with 1 below this level")
+@option("--long", is_flag=True, group=MEASURE, help="every scenario, and also images of 224 px and of an odd size")
+@option("--no-cache", is_flag=True, group=MEASURE, help="make the certificate again if there is one")
+@shared("plugin", "quiet", "results")
 def command(
-    model: str, backends: tuple[str, str], level: str, long: bool, fresh: bool, results: Path, **options: Any
+    model: str, backends: tuple[str, str], level: str, long: bool, no_cache: bool, results: Path, **options: Any
 ) -> None:
-    """Prove how equal MODEL is in two backends, and write a certificate that ratios in a table then cite.
+    """Prove that two backends do the same work.
 
-    Without --checkpoint both start from random values. P0: same architecture; P1: same outputs; P2: same gradients; P3:
-    the scenarios train alike; P4: same conventions. The last line is the level reached.
+    It writes a certificate, which a table needs to print a ratio of the two. Levels: P0, same architecture; P1, same
+    outputs; P2, same gradients; P3, same training; P4, same conventions. The last line is the level reached. Without
+    --checkpoint both backends start from random values.
     """
     catalogue = read_catalogue(options["plugin"])
     request = _request(model, backends, long, given(options), catalogue)
     with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
         prepared = prepare(request, catalogue, progress.on_event)
         path = place(results, model, prepared.key)
-        certificate = None if fresh else _cached(path)
+        certificate = None if no_cache else _cached(path)
         if certificate is None:
             if not options["quiet"]:
                 announce(request, results)

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from benchmarks.choosing.catalogue import read_catalogue
-from benchmarks.choosing.options import given, results_option, selection_options
-from benchmarks.comparing.budget import SHORTER, limit_options, read_limits
+from benchmarks.choosing.options import MEASURE, OUTPUT, GroupedCommand, given, option, selection_options, shared
+from benchmarks.comparing.budget import SHORTER, comparison_options, read_limits
 from benchmarks.comparing.comparison_run import ComparisonResults, open_comparison_run
 from benchmarks.comparing.cost import cost, total
 from benchmarks.comparing.installations import require_sources
@@ -26,35 +26,34 @@ NO_SIDES = (
 )
 
 
-@click.command
-@click.argument("sides", nargs=-1, metavar="[A B]")
+@click.command(cls=GroupedCommand)
+@click.argument("sides", nargs=-1, metavar="[A B]", help="backends, rev:REVISION, dir:CHECKOUT, or here")
 @selection_options("seeds")
-@click.option("--python", multiple=True, metavar="SIDE=PATH", help="interpreter of a side, such as B=venv/bin/python")
-@click.option("--set", "settings", multiple=True, metavar="SIDE.FIELD=VALUE", help="such as B.precision=bf16")
-@click.option(
-    "--inject-delay", multiple=True, metavar="SIDE=SHARE", help="make each step of a side longer, such as B=5%"
+@comparison_options(
+    "python", "set", "inject-delay", "margin", "seeds", "pairs", "alternate", "turn", "budget", "timeout"
 )
-@click.option("--stage", type=click.IntRange(min=1), help="stage whose steps are timed; default: the last")
-@limit_options("margin", "seeds", "pairs", "alternate", "turn", "budget", "timeout", "quiet")
-@click.option("--order-seed", type=int, help="seed of the random order of turns; default: drawn")
-@click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
-@click.option("--dry-run", is_flag=True, help="say what is compared and what it costs, and stop")
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="file to write instead of the terminal")
-@results_option
+@option("--stage", type=click.IntRange(min=1), group=MEASURE, help="stage whose steps are timed; default: the last")
+@option("--order-seed", type=int, group=MEASURE, help="seed of the order of turns; default: a random one")
+@shared("plugin")
+@option("--dry-run", is_flag=True, group=OUTPUT, help="only print the cases and the expected time")
+@option("--format", "format_", type=click.Choice(FORMATS), default="text", group=OUTPUT, help="output format")
+@shared("out", "quiet", "results")
 def command(sides: tuple[str, ...], format_: str, out: Path | None, results: Path, **options: Any) -> None:
-    """Compare two sides: A and B are backends (pytorch keras3-jax), revisions of this project (rev:main rev:HEAD),
-    checkouts of it (dir:PATH), or `here`, with interpreters and settings of their own.
+    """Compare two backends, revisions, environments or settings.
 
-    Two environments are two interpreters: --python A=old/bin/python --python B=new/bin/python. Revisions need a git
-    checkout of this project; code of your own takes part by --plugin.
+    \b
+      compare pytorch keras3-jax                                   two backends
+      compare rev:main here                                        two revisions of this project
+      compare --python A=v1/bin/python --python B=v2/bin/python    two environments
+      compare --set B.precision=bf16                               two settings
 
-    Two live workers take turns on the same cores; pairs of fresh processes give one ratio each. Of each model `full` is
-    compared if no --scenario is named. Ends with 1 for a confirmed regression, 3 if a case could not be measured.
+    Revisions need a git checkout of this project; load your own code with --plugin. The processes of a pair take turns
+    on the same cores, and each pair gives one ratio. The scenario is `full` if none is named. Exits with 1 for a
+    confirmed regression, with 3 if a case was not measured.
     """
     limits = read_limits(options)
     catalogue = read_catalogue(options["plugin"])
-    specs = read_sides(sides, options["python"], options["settings"], options["inject_delay"], catalogue)
+    specs = read_sides(sides, options["python"], options["set"], options["inject_delay"], catalogue)
     cases = expand_sides(specs, given(options), catalogue)
     if not sides and not sides_differ(specs, cases):
         raise Refused(NO_SIDES)

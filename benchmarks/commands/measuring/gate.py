@@ -1,4 +1,4 @@
-"""`gate`: what CI runs to learn whether a change made anything worse."""
+"""`gate`: the check of CI that a change made nothing worse."""
 
 from __future__ import annotations
 
@@ -8,54 +8,48 @@ from typing import Any, Literal
 
 import click
 
-from benchmarks.choosing.options import results_option
+from benchmarks.choosing.options import FILE, OUTPUT, RUN, GroupedCommand, option, shared
 from benchmarks.choosing.suites import case_label, expand_suite, find_suite
-from benchmarks.comparing.budget import limit_options, read_limits
+from benchmarks.comparing.budget import SIDES, comparison_options, read_limits
 from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.cost import total
 from benchmarks.comparing.gate import NO_BASE, GateResult, base_cases, base_results, base_spec, exit_code, gate
 from benchmarks.comparing.installations import Unbuildable, find_installation, require_sources
 from benchmarks.comparing.repository import Incomparable
-from benchmarks.comparing.sides import read_share
+from benchmarks.comparing.sides import read_delays
 from benchmarks.running.forecast import say_if_long
 from results.exports.comparison_formats import as_junit, formatted, save, turns_json
 from results.verdicts.accepted import read_accepted
 
+FAILURES = ("regression", "inconclusive")
 SHORTER_GATE = "--budget MINUTES ends it earlier, --suite FILE chooses other cases"
 
 
-@click.command
-@click.option(
-    "--base", required=True, help="revision of this project, compared with where HEAD left it; or a checkout's folder"
-)
-@click.option("--suite", default="gate", show_default=True, help="a suite's name, or a TOML file in the checkout")
-@limit_options("margin", "seeds", "pairs", "turn", "budget", "timeout", "quiet")
-@click.option("--fail-on", type=click.Choice(("regression", "inconclusive")), default="regression", show_default=True)
-@click.option("--inject-delay", default="0%", help="make each step here longer, such as 10%, to see the gate close")
-@click.option(
-    "--markdown", type=click.Path(dir_okay=False, path_type=Path), help="append a summary, as to $GITHUB_STEP_SUMMARY"
-)
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="write JUnit XML")
-@click.option("--json", "json_", type=click.Path(dir_okay=False, path_type=Path), help="write the comparisons as JSON")
-@click.option(
-    "--pytest-benchmark", type=click.Path(dir_okay=False, path_type=Path), help="write pytest-benchmark's JSON"
-)
-@results_option
+@click.command(cls=GroupedCommand)
+@option("--base", required=True, group=SIDES, help="side A: a checkout, or a revision whose merge base is taken")
+@option("--suite", default="gate", group=RUN, help="name of a suite, or a TOML file in the checkout")
+@comparison_options("inject-delay", "margin", "seeds", "pairs", "turn", "budget", "timeout")
+@option("--fail-on", type=click.Choice(FAILURES), default=FAILURES[0], group=OUTPUT, help="mildest verdict that fails")
+@option("--markdown", type=FILE, group=OUTPUT, help="file to append a summary to, such as $GITHUB_STEP_SUMMARY")
+@option("--junit", type=FILE, group=OUTPUT, help="file for JUnit XML")
+@option("--json", "json_", type=FILE, group=OUTPUT, help="file for the comparisons as JSON")
+@option("--pytest-benchmark", type=FILE, group=OUTPUT, help="file for pytest-benchmark's JSON")
+@shared("quiet", "results")
 def command(
     base: str, suite: str, fail_on: Literal["regression", "inconclusive"], results: Path, **options: Any
 ) -> None:
-    """Compare this checkout of finetune-bench with a base, case by case, and confirm what looks worse.
+    """Check for CI whether this checkout is worse than its base.
 
-    It measures revisions of this project and runs in a git checkout of it. For two environments use `compare --python
-    A=… --python B=…`; code of your own takes part in `compare` by --plugin.
+    Side A is the base, side B this checkout. The gate compares every case of a suite, and measures a regression a
+    second time. It needs a git checkout of this project; for two environments use `compare --python A=… --python B=…`.
 
-    Ends with 0 if nothing got worse, 1 for a confirmed regression, 2 for wrong usage, 3 if a case failed, is missing or
-    nothing was measured, 4 if there is no comparable base, 5 for an inconclusive case with --fail-on inconclusive.
+    Exits with 0 if nothing got worse, 1 for a confirmed regression, 2 for wrong usage, 3 if a case failed or is missing
+    or nothing was measured, 4 without a comparable base, 5 for an inconclusive case with --fail-on inconclusive.
     """
     limits = read_limits(options)
-    delay = read_share(options["inject_delay"], "--inject-delay")
+    delays = read_delays(options["inject_delay"])
     try:
-        spec = base_spec(base)
+        spec = base_spec(base)._replace(delay=delays.get("A", 0.0))
         require_sources([spec])
         selections, catalogue = find_suite(suite)
         cases = expand_suite(selections, catalogue)
@@ -67,7 +61,7 @@ def command(
             if not options["quiet"]:
                 both = [(selected, selected) for selected in cases if case_label(selected.case) in known]
                 say_if_long(*total(both, limits, results, catalogue), SHORTER_GATE)
-            found = gate(run, spec, cases, known, acceptances, delay)
+            found = gate(run, spec, cases, known, acceptances, delays.get("B", 0.0))
     except (Incomparable, Unbuildable) as error:
         click.echo(f"no comparable base: {error}", err=True)
         sys.exit(NO_BASE)

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from benchmarks.choosing.catalogue import read_catalogue
-from benchmarks.choosing.options import given, results_option, selection_options
-from benchmarks.comparing.budget import SHORTER, limit_options, read_limits
+from benchmarks.choosing.options import GroupedCommand, given, selection_options, shared
+from benchmarks.comparing.budget import SHORTER, comparison_options, read_limits
 from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.cost import total
 from benchmarks.comparing.sides import expand_sides, read_sides
@@ -20,14 +20,15 @@ from results.verdicts.comparison_text import as_text
 from results.verdicts.noise import resolution, sentences
 
 
-@click.command
+@click.command(cls=GroupedCommand)
 @selection_options("seeds")
-@limit_options("turn", "budget", "timeout", "quiet")
-@click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
-@results_option
+@comparison_options("turn", "budget", "timeout")
+@shared("quiet", "plugin", "results")
 def command(results: Path, **options: Any) -> None:
-    """Compare each case with itself, in all of 20 pairs, and say what changes this machine can see, and with how many
-    pairs. The comparison is stored with the purpose `noise`.
+    """Measure the smallest change that this machine can detect.
+
+    It compares each case with itself in 20 pairs, stores the comparison with the purpose `noise`, and prints the
+    smallest change that each number of pairs detects.
     """
     catalogue = read_catalogue(options["plugin"])
     specs = read_sides((), (), (), (), catalogue)

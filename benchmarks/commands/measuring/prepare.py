@@ -1,4 +1,4 @@
-"""`prepare`: decode data and fetch, import or pretrain checkpoints now, so that `run` need not."""
+"""`prepare`: decode data, and fetch, import or pretrain checkpoints, before a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.names import unknown
-from benchmarks.choosing.options import given, selection_options
+from benchmarks.choosing.options import FILE, OUTPUT, RUN, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
 from benchmarks.preparing.embedded_networks import rebuild
 from benchmarks.preparing.plan import Preparation
@@ -20,17 +20,16 @@ from harness.data.checkpoint import read_meta
 from harness.errors import Refused
 
 
-@click.command
+@click.command(cls=GroupedCommand)
 @selection_options()
-@click.option("--rebuild", "model_again", metavar="MODEL", help="pretrain MODEL anew on the embedded source task")
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="file for --rebuild; default: MODEL.safetensors"
-)
-@click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
+@option("--rebuild", "model_again", metavar="MODEL", group=RUN, help="pretrain MODEL again on the embedded source task")
+@option("--out", type=FILE, group=OUTPUT, help="output file of --rebuild; default: MODEL.safetensors")
+@shared("plugin")
 def command(model_again: str | None, out: Path | None, **options: Any) -> None:
-    """Prepare what a `run` with the same options would need, and say where it is; 3 if some of it is not available.
+    """Prepare the data and checkpoints of a run.
 
-    With --rebuild, make one of the networks that come with the project again, as a file for --checkpoint.
+    It takes the options of the run and prints where each file is. --rebuild pretrains a network that comes with the
+    project again, as a file for --checkpoint. Exits with 3 if something is not available.
     """
     catalogue = read_catalogue(options["plugin"])
     with RunProgress(Console(stderr=True)) as progress:

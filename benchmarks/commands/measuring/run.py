@@ -14,7 +14,7 @@ from rich.console import Console
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.names import unknown
-from benchmarks.choosing.options import given, results_option, selection_options
+from benchmarks.choosing.options import MEASURE, OUTPUT, RUN, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.selection import SelectedCase, Selection, expand, in_turns, read_suite
 from benchmarks.choosing.suites import SUITES
 from benchmarks.preparing.missing_certificates import lacking, make
@@ -40,44 +40,35 @@ REPORTED = 40_000_000
 """Bytes of stored runs, about 10 000 processes, up to which the report at the end of a run is about all of them."""
 
 
-@click.command
-@click.option("--suite", help=f"{', '.join(SUITES)}, or a TOML file; default: default, unless cases are named")
+@click.command(cls=GroupedCommand)
+@option("--suite", group=RUN, help=f"{', '.join(SUITES)}, or a TOML file; `default` unless other options name cases")
 @selection_options()
-@click.option("--strict", is_flag=True, help="fail a case whose checkpoint does not fit completely")
-@click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
-@click.option("--save-model", type=click.Path(file_okay=False), help="keep the fine-tuned networks in this folder")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=1800.0,
-    show_default=True,
-    help="seconds that a case may take",
-)
-@click.option("--target", type=click.FloatRange(0, 1), help="validation accuracy for the table's time to accuracy")
-@click.option(
+@option("--strict", is_flag=True, group=RUN, help="fail a case whose checkpoint does not fit completely")
+@option("--resume", is_flag=True, group=RUN, help="continue the last unfinished run")
+@shared("plugin")
+@option("--timeout", type=click.FloatRange(0, min_open=True), default=1800.0, group=MEASURE, help="seconds per case")
+@option(
     "--certify",
     type=click.Choice(CERTIFY),
     default="auto",
-    show_default=True,
-    help="certificates that the cases lack: make them first; do not; make them, and end with 3 where one is missing",
+    group=MEASURE,
+    help="missing certificates: make them; do not make them; make them, and exit with 3 if one is still missing",
 )
-@click.option(
+@option(
     "--train-sample",
     type=click.IntRange(min=1),
+    group=MEASURE,
     help=f"training images evaluated after each epoch; default: {TRAIN_SAMPLE}",
 )
-@click.option("--wide", is_flag=True, help="every column of the table; see `table --wide`")
-@click.option("--explain", is_flag=True, help="name the rule behind each note, such as V46; `rules V46` explains it")
-@click.option("--resume", is_flag=True, help="go on with the last unfinished run: only what is missing")
-@click.option("--dry-run", is_flag=True, help="print the cases with expected time and disk, and stop")
-@click.option("--quiet", is_flag=True, help="no progress, only the table")
-@click.option("--report/--no-report", default=True, help="write report.html into the results folder; default: do")
-@results_option
+@option("--dry-run", is_flag=True, group=OUTPUT, help="only print the cases with the expected time and disk space")
+@option("--save-model", type=click.Path(file_okay=False), group=OUTPUT, help="folder for the fine-tuned networks")
+@option("--report/--no-report", default=True, group=OUTPUT, help="write report.html into the folder of results")
+@shared("target-accuracy", "wide", "explain", "quiet", "results")
 def command(suite: str | None, results: Path, **options: Any) -> None:
-    """Run fine-tune scenarios, each case in a fresh process, and tabulate what they said.
+    """Run fine-tuning scenarios and print a table of the results.
 
-    Without options: the default suite on the embedded task; no network needed. Options that can be given several times
-    are combined as a product.
+    Each case runs in a fresh process. Without options it is the default suite on the embedded task, which needs no
+    network. Options that are given several times are combined as a product.
     """
     selections, catalogue = _what(suite, options)
     cases = in_turns([selected for selection in selections for selected in expand(selection, catalogue)])
@@ -160,7 +151,8 @@ def _print_table(file: Path, results: Path, options: dict[str, Any]) -> int:
     from results.tables.sheet import Style
 
     style = Style(options["wide"], options["explain"])
-    return print_table(file, results, options["target"], style=style, require=options["certify"] == "require")
+    required = options["certify"] == "require"
+    return print_table(file, results, options["target_accuracy"], style=style, require_certificate=required)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`accept`: record that a change is wanted, so that `gate` lets it pass and `history` says why the level moved."""
+"""`accept`: record an intended loss, which `gate` then passes and `history` explains."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from benchmarks.choosing.names import unknown
-from benchmarks.choosing.options import results_option
+from benchmarks.choosing.options import GroupedCommand, option, shared
 from benchmarks.comparing.repository import here_commit
 from benchmarks.comparing.sides import read_share
 from harness.errors import Refused
@@ -18,22 +18,23 @@ from results.verdicts.pair_findings import MEMORY_MARGINS
 METRICS = ("throughput", *MEMORY_MARGINS, "accuracy")
 
 
-@click.command
-@click.argument("case")
-@click.option("--metric", required=True, help=", ".join(METRICS))
-@click.option("--up-to", required=True, help="a share of the cost, such as 8%, or points of accuracy, such as 1.5")
-@click.option("--reason", required=True, help="why it is wanted; shown wherever it is let pass")
-@results_option
-def command(case: str, metric: str, up_to: str, reason: str, results: Path) -> None:
-    """Accept that CASE gets worse: a label such as pytorch/resnet18/full, or a pattern such as 'keras3-*/full'.
+@click.command(cls=GroupedCommand)
+@click.argument("case", help="label such as pytorch/resnet18/full, or pattern such as 'keras3-*/full'")
+@option("--metric", required=True, help=f"metric that gets worse: {', '.join(METRICS)}")
+@option("--max-loss", required=True, help="largest loss: a percentage, such as 8%, or points of accuracy, such as 1.5")
+@option("--reason", required=True, help="reason, which `gate` and `history` show")
+@shared("results")
+def command(case: str, metric: str, max_loss: str, reason: str, results: Path) -> None:
+    """Record that a loss of speed, memory or accuracy is intended.
 
-    One line is added to baselines/accepted.jsonl below the results folder; commit it with the change.
+    It adds one line to baselines/accepted.jsonl in the folder of results. Commit it with the change: `gate` then passes
+    a loss of CASE up to --max-loss.
     """
     if metric not in METRICS:
         raise Refused(unknown("metric", metric, METRICS))
     if not reason.strip():
-        raise Refused("--reason is empty; say why the change is wanted")
-    limit = _points(up_to) if metric == "accuracy" else read_share(up_to, "--up-to")
+        raise Refused("--reason is empty; give the reason for the change")
+    limit = _points(max_loss) if metric == "accuracy" else read_share(max_loss, "--max-loss")
     acceptance = Acceptance(
         case=case,
         metric=metric,
@@ -42,14 +43,14 @@ def command(case: str, metric: str, up_to: str, reason: str, results: Path) -> N
         moment=datetime.now(UTC).isoformat(timespec="seconds"),
         revision=here_commit(),
     )
-    click.echo(f"{add_accepted(results, acceptance)}: {case} may lose up to {up_to} of {metric}; commit it")
+    click.echo(f"{add_accepted(results, acceptance)}: {case} may lose up to {max_loss} of {metric}; commit it")
 
 
 def _points(text: str) -> float:
     try:
         points = float(text)
     except ValueError as error:
-        raise Refused(f"--up-to {text}: accuracy is accepted in points; write 1.5") from error
+        raise Refused(f"--max-loss {text}: a loss of accuracy is given in points; write 1.5") from error
     if not 0 < points <= 100:
-        raise Refused(f"--up-to {text}: must lie between 0 and 100 points")
+        raise Refused(f"--max-loss {text}: must lie between 0 and 100 points")
     return points

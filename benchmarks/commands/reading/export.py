@@ -1,18 +1,18 @@
-"""`export`: what was measured, for other programs."""
+"""`export`: results in the formats of other programs."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import click
 
 from benchmarks.choosing.names import unknown
+from benchmarks.choosing.options import OUTPUT, GroupedCommand, option, results_or_run_option, shared
 from harness.errors import Declined, Refused
 from results.certificates.certificate import read_certificates
-from results.storage.folder import RESULTS
 from results.tables.columns import METRICS
 
 if TYPE_CHECKING:
@@ -24,45 +24,38 @@ SERVER = "MLFLOW_TRACKING_URI"
 
 
 class Wish(NamedTuple):
-    """What the options say beside the records and the target."""
+    """The options beside the records and the format."""
 
-    path: Path
+    results: Path
     out: str | None
     metric: str | None
     label: str | None
-    goal: float | None
+    target_accuracy: float | None
     experiment: str
 
 
-@click.command
-@click.argument("path", type=click.Path(path_type=Path), default=RESULTS)
-@click.option("--to", "target", type=click.Choice(TARGETS), required=True)
-@click.option("--out", help="file instead of the terminal; for tensorboard a folder, for mlflow the server's address")
-@click.option("--where", multiple=True, metavar="NAME=VALUE", help="only records whose column has this value")
-@click.option("--metric", type=click.Choice(tuple(METRICS)), help="what a badge shows")
-@click.option("--label", help="what stands on the left of a badge")
-@click.option("--target", "goal", type=click.FloatRange(0, 1), help="validation accuracy for the time to accuracy")
-@click.option("--experiment", default="finetune-bench", show_default=True, help="MLflow experiment")
-def command(
-    path: Path,
-    target: Target,
-    out: str | None,
-    where: tuple[str, ...],
-    metric: str | None,
-    label: str | None,
-    goal: float | None,
-    experiment: str,
-) -> None:
-    """Write the records of PATH (a results folder, or the file of one run) in the form of another program.
+@click.command(cls=GroupedCommand)
+@option("--to", "target", type=click.Choice(TARGETS), required=True, group=OUTPUT, help="output format")
+@option("--where", multiple=True, metavar="NAME=VALUE", group="What to read", help="only records with this value")
+@option("--metric", type=click.Choice(tuple(METRICS)), group=OUTPUT, help="metric of a badge")
+@option("--label", group=OUTPUT, help="left text of a badge")
+@option("--experiment", default="finetune-bench", group=OUTPUT, help="MLflow experiment")
+@shared("target-accuracy")
+@option(
+    "--out", group=OUTPUT, help="output file, folder (tensorboard) or server address (mlflow); default: the terminal"
+)
+@results_or_run_option
+def command(target: Target, where: tuple[str, ...], **wishes: Any) -> None:
+    """Write results in the format of another program.
 
-    tensorboard: event files, a run per process. mlflow: a run per process on a server. markdown: a summary for a pull
-    request. csv, parquet: a row per process. pytest-benchmark: its JSON. badge: an SVG image of one figure, or, if OUT
-    ends in .json, the JSON for shields.io.
+    --results also takes the file of one run. Formats: tensorboard: event files, one run per process. mlflow: one run
+    per process on a server. markdown: a summary for a pull request. csv, parquet: one row per process.
+    pytest-benchmark: its JSON. badge: an SVG image of one figure, or JSON for shields.io if --out ends in .json.
     """
     from results import load
 
-    frame = _chosen(load(path), where)
-    wish = Wish(path, out, metric, label, goal, experiment)
+    wish = Wish(**wishes)
+    frame = _chosen(load(wish.results), where)
     try:
         code = _export(frame, target, wish)
     except ModuleNotFoundError as error:
@@ -141,13 +134,13 @@ def _from_table(frame: pd.DataFrame, target: Target, wish: Wish) -> int:
     from results import table
     from results.rules.table_rules import unfollowed
 
-    rows = table(frame, wish.goal)
+    rows = table(frame, wish.target_accuracy)
     lost = unfollowed(rows, frame)
     frame.attrs["warnings"] = rows.attrs["warnings"] = [*rows.attrs["warnings"], *lost]
     if target == "markdown":
         from results.exports.pull_request import as_summary
 
-        content = as_summary(rows, read_certificates(wish.path)).encode()
+        content = as_summary(rows, read_certificates(wish.results)).encode()
     else:
         content = _badge(rows, wish)
     return _deliver(content, wish.out, text=target == "markdown") or (1 if lost else 0)

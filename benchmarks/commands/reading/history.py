@@ -9,28 +9,29 @@ from typing import TYPE_CHECKING, Literal
 import click
 import msgspec
 
+from benchmarks.choosing.options import OUTPUT, GroupedCommand, option, results_or_run_option
 from benchmarks.comparing.sides import read_share
-from results.storage.folder import RESULTS
 
 if TYPE_CHECKING:
     from results.verdicts.history import Series
 
 
-@click.command
-@click.argument("path", type=click.Path(path_type=Path), default=RESULTS)
-@click.option("--margin", default="3%", show_default=True, help="smallest change that is reported; accuracy: 1 point")
-@click.option("--format", "format_", type=click.Choice(("text", "json")), default="text", show_default=True)
-def command(path: Path, margin: str, format_: Literal["text", "json"]) -> None:
-    """Follow each case over all runs below PATH and warn where it became slower, larger or less accurate for good.
+@click.command(cls=GroupedCommand)
+@option("--margin", default="3%", group=OUTPUT, help="smallest change to report; for accuracy it is 1 point")
+@option("--format", "format_", type=click.Choice(("text", "json")), default="text", group=OUTPUT, help="output format")
+@results_or_run_option
+def command(results: Path, margin: str, format_: Literal["text", "json"]) -> None:
+    """Show each case over time, and where its level changed.
 
-    A warning is no failure: this ends with 0 unless there is nothing to read. To fail a build, use `gate`.
+    It warns where a case became slower, larger or less accurate and stayed so. A warning does not change the exit code;
+    to fail a build, use `gate`.
     """
     from results import load
     from results.verdicts.accepted import read_accepted
     from results.verdicts.history import history
 
-    acceptances = read_accepted(path) if path.is_dir() else []
-    found = history(load(path), acceptances, read_share(margin, "--margin"))
+    acceptances = read_accepted(results) if results.is_dir() else []
+    found = history(load(results), acceptances, read_share(margin, "--margin"))
     if format_ == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1))  # bytes: JSON is UTF-8 everywhere
         return

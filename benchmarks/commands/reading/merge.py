@@ -6,13 +6,17 @@ from pathlib import Path
 
 import click
 
+from benchmarks.choosing.options import FOLDER, GroupedCommand, shared
 from results.storage.merge import merge
 
 
-@click.command
-@click.argument("into", type=click.Path(file_okay=False, path_type=Path))
-@click.argument("sources", nargs=-1, required=True, type=click.Path(file_okay=False, path_type=Path))
-def command(into: Path, sources: tuple[Path, ...]) -> None:
-    """Bring the results of SOURCES into the folder INTO. Nothing is lost or doubled, also if it is done twice."""
-    done = merge(into, list(sources))
-    click.echo(f"{into}: {done.copied} files copied, {done.extended} extended, {done.known} were there already")
+@click.command(cls=GroupedCommand)
+@click.argument("sources", nargs=-1, required=True, type=FOLDER, help="folders of results to copy from")
+@shared("results")
+def command(results: Path, sources: tuple[Path, ...]) -> None:
+    """Copy the results of several folders into one folder.
+
+    The folder is that of --results. It keeps what it holds, and a second merge of the same SOURCES changes nothing.
+    """
+    done = merge(results, list(sources))
+    click.echo(f"{results}: {done.copied} files copied, {done.extended} extended, {done.known} were there already")

@@ -1,4 +1,4 @@
-"""`report`: what was measured as one HTML file, to be looked at and to be believed."""
+"""`report`: the results as one HTML file."""
 
 from __future__ import annotations
 
@@ -7,39 +7,30 @@ from pathlib import Path
 
 import click
 
+from benchmarks.choosing.options import FILE, FOLDER, OUTPUT, GroupedCommand, option, results_or_run_option
 from benchmarks.datasets.cache import cache_entries
 from harness.data.dataset import Dataset, open_dataset
 from harness.errors import Declined, Refused
-from results.storage.folder import RESULTS
 
 NEEDED = ("altair", "jinja2", "markupsafe", "vl_convert")
 
 
-@click.command
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    default=RESULTS,
-    show_default=True,
-    help="folder that holds what was measured, or the file of one run",
-)
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="file to write; default: RESULTS/report.html"
-)
-@click.option(
-    "--figures", type=click.Path(file_okay=False, path_type=Path), help="folder for every chart as PNG and SVG"
-)
-@click.option("--no-pictures", is_flag=True, help="leave out the images themselves, as for a page that is passed on")
-@click.option("--chart", "charts", multiple=True, help="with --figures: only the chart of this name")
+@click.command(cls=GroupedCommand)
+@option("--no-pictures", is_flag=True, group=OUTPUT, help="leave out the images of the datasets")
+@option("--figures", type=FOLDER, group=OUTPUT, help="folder for the charts as PNG and SVG")
+@option("--chart", "charts", multiple=True, group=OUTPUT, help="with --figures: only the chart of this name")
+@option("--out", type=FILE, group=OUTPUT, help="output file; default: report.html in the folder of results")
+@results_or_run_option
 def command(
     results: Path, out: Path | None, figures: Path | None, charts: tuple[str, ...], *, no_pictures: bool
 ) -> None:
-    """Write a page about the records of a results folder that opens from disk, without a network.
+    """Write an HTML report of the results.
 
-    Ends with 3 if nothing was measured there; the page says so, too.
+    The page is one file and needs no network. --results also takes the file of one run. Exits with 3 if the results
+    hold no measurement.
     """
     if charts and figures is None:
-        raise Refused("--chart says which figures to write; say where with --figures")
+        raise Refused("--chart selects charts of --figures; give the folder with --figures, too")
     out = out or (results if results.is_dir() else results.parent) / "report.html"
     measured = write(results, out, figures, charts, pictures=not no_pictures)
     click.echo(out)

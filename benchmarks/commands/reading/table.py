@@ -1,16 +1,17 @@
-"""`table`: what was measured, side by side."""
+"""`table`: the results, side by side."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from benchmarks.choosing.options import FOLDER, OUTPUT, GroupedCommand, option, results_or_run_option, shared
 from harness.errors import Refused
 from results.certificates.certificate import read_certificates
-from results.storage.folder import RESULTS
 from results.tables.render import FORMATS, Format, render
 from results.tables.sheet import DEFAULT, Style
 from results.tables.side_by_side import unproved
@@ -19,48 +20,36 @@ NARROW, WIDE = 100, 200
 """Columns of text where no terminal says how many it has."""
 
 
-@click.command
-@click.argument("path", type=click.Path(path_type=Path), default=RESULTS)
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
-@click.option("--target", type=click.FloatRange(0, 1), help="validation accuracy for the time to accuracy")
-@click.option("--require-certificate", is_flag=True, help="end with 3 if backends stand side by side without a ratio")
-@click.option(
-    "--certificates", type=click.Path(file_okay=False, path_type=Path), help="results folder that holds certificates"
-)
-@click.option("--wide", is_flag=True, help="every column: ranges, resolution, compiling, latencies, seeds, runs")
-@click.option("--explain", is_flag=True, help="name the rule behind each note, such as V46; `rules V46` explains it")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="file to write instead of the terminal")
-def command(
-    path: Path,
-    format_: Format,
-    target: float | None,
-    require_certificate: bool,
-    certificates: Path | None,
-    out: Path | None,
-    *,
-    wide: bool,
-    explain: bool,
-) -> None:
-    """Tabulate the records of PATH: a results folder, or the file of one run."""
-    folder = certificates or (path if path.is_dir() else _results_folder(path))
-    style = Style(wide, explain)
-    sys.exit(print_table(path, folder, target, format_, out, style, require=require_certificate))
+@click.command(cls=GroupedCommand)
+@option("--require-certificate", is_flag=True, group=OUTPUT, help="exit with 3 if two backends have no certificate")
+@option("--certificates", type=FOLDER, group="What to read", help="folder of results with certificates")
+@shared("target-accuracy", "wide", "explain")
+@option("--format", "format_", type=click.Choice(FORMATS), default="text", group=OUTPUT, help="output format")
+@shared("out")
+@results_or_run_option
+def command(results: Path, certificates: Path | None, wide: bool, explain: bool, **options: Any) -> None:
+    """Print the results as a table.
+
+    --results also takes the file of one run.
+    """
+    folder = certificates or (results if results.is_dir() else _results_folder(results))
+    sys.exit(print_table(results, folder, style=Style(wide, explain), **options))
 
 
 def print_table(
     path: Path,
     certificates: Path,
-    target: float | None,
+    target_accuracy: float | None,
     format_: Format = "text",
     out: Path | None = None,
     style: Style = DEFAULT,
     *,
-    require: bool = False,
+    require_certificate: bool = False,
 ) -> int:
     """Print or write the answer and the table of the records under `path`; ratios need the certificates of a folder.
 
     Returns the exit code: 1 if a figure cannot be followed to the records; 3 if planned cases are missing, if rows
-    cannot be read (V50), or if `require` and figures of two backends stand side by side without a certificate.
+    cannot be read (V50), or with `require_certificate` if two backends have no certificate.
     """
     from results import load, table
     from results.rules.table_rules import unfollowed
@@ -71,7 +60,7 @@ def print_table(
     unbounded = WIDE if style.wide else NARROW
     width = shutil.get_terminal_size((unbounded, 24)).columns if terminal else unbounded
     frame, proofs = load(path), read_certificates(certificates)
-    rows = table(frame, target)
+    rows = table(frame, target_accuracy)
     if rows.empty:
         raise NothingMeasured(f"{path} holds {ALONE}")
     rows.attrs["leads"] = list(sentences(frame))
@@ -87,7 +76,7 @@ def print_table(
         click.echo(content.decode(), nl=False)  # in the terminal's encoding
     else:
         click.echo(content, nl=False)
-    missing = unproved(rows, proofs.all) if require else []
+    missing = unproved(rows, proofs.all) if require_certificate else []
     for sentence in missing:
         click.echo(f"--require-certificate: {sentence}", err=True)
     if lost:

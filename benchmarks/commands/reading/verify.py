@@ -9,42 +9,43 @@ from typing import Any
 
 import click
 
+from benchmarks.choosing.options import GroupedCommand, option, shared
 from benchmarks.inspecting.verify import verify
 from benchmarks.running.own_process import afresh
 from harness.errors import Declined, Refused
-from results.storage.folder import RESULTS
 from results.storage.rows import PairRow, ProcessRow, scan
 
 
-@click.command
-@click.argument("path", type=click.Path(file_okay=False, path_type=Path), default=RESULTS)
-@click.option(
+@click.command(cls=GroupedCommand)
+@option(
     "--table",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="what `table --format json` or `csv` wrote; default: made now",
+    group="What to read",
+    help="file that `table --format json` or `csv` wrote; default: a new table",
 )
-def command(path: Path, table: Path | None) -> None:
-    """Work out every figure of a table and of the stored verdicts below PATH again, from raw rows, and name the first
-    that does not follow.
+@shared("results")
+def command(results: Path, table: Path | None) -> None:
+    """Recalculate every figure from the raw rows.
 
-    Ends with 1 if one does not follow, with 3 if there is nothing to follow.
+    It checks the figures of a table and of the stored verdicts, and names the first that differs. Exits with 1 if one
+    differs, with 3 if the folder holds no results.
     """
-    if not list((path / "runs").rglob("*.jsonl")):
-        raise Declined(f"{path} holds no runs; name a results folder")
-    cells = _made(path) if table is None else _read(table)
-    found = list(verify(path, cells))
+    if not list((results / "runs").rglob("*.jsonl")):
+        raise Declined(f"{results} holds no runs; name a folder of results with --results")
+    cells = _made(results) if table is None else _read(table)
+    found = list(verify(results, cells))
     if found:
         click.echo(f"{found[0]}{f' (and {len(found) - 1} more)' if len(found) > 1 else ''}")
         sys.exit(1)
     click.echo(f"{len(cells)} rows of a table and every stored verdict follow from the raw rows")
 
 
-def _made(path: Path) -> list[dict[str, Any]]:
-    said = afresh("table", str(path), "--format", "json")
+def _made(results: Path) -> list[dict[str, Any]]:
+    said = afresh("table", "--results", str(results), "--format", "json")
     if not said.stdout:
-        if _holds_only_comparisons(path):
+        if _holds_only_comparisons(results):
             return []
-        raise Declined(said.stderr.strip().splitlines()[-1] if said.stderr.strip() else f"{path} gives no table")
+        raise Declined(said.stderr.strip().splitlines()[-1] if said.stderr.strip() else f"{results} gives no table")
     return list(json.loads(said.stdout))
 
 

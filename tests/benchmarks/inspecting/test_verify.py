@@ -200,24 +200,27 @@ def test_the_command_says_what_does_not_follow_and_ends_with_1(
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "__init__.py").write_text("raise SystemExit('a package of somebody else')")
     monkeypatch.chdir(tmp_path)
-    assert invoke("verify", stored).exit_code == 0
+    assert invoke("verify", "--results", stored).exit_code == 0
     written = tmp_path / "table.csv"
-    assert invoke("table", stored, "--format", "csv", "--out", written).exit_code == 0
-    assert invoke("verify", stored, "--table", written).exit_code == 0
+    assert invoke("table", "--results", stored, "--format", "csv", "--out", written).exit_code == 0
+    assert invoke("verify", "--results", stored, "--table", written).exit_code == 0
     text = written.read_text()
     touched = tmp_path / "touched.csv"
     rate = next(cell for cell in text.splitlines()[1].split(",") if cell.startswith("3") and "." in cell)
     touched.write_text(text.replace(rate, f"9{rate}"))
-    said = invoke("verify", stored, "--table", touched)
+    said = invoke("verify", "--results", stored, "--table", touched)
     assert said.exit_code == 1
     assert "the raw rows say" in said.output
-    assert invoke("verify", tmp_path / "empty").exit_code == 3
+    assert invoke("verify", "--results", tmp_path / "empty").exit_code == 3
 
 
 def test_a_folder_of_comparisons_alone_has_no_table_to_verify_and_an_empty_run_is_declined(tmp_path: Path) -> None:
     one = pair(1.05)
     with open_run(tmp_path, command=["compare"], planned=(), machine=MACHINE, environment={}) as run:
-        assert invoke("verify", tmp_path).exit_code == 3
+        assert invoke("verify", "--results", tmp_path).exit_code == 3
         run.append_pair(Pair(**{name: getattr(one, name) for name in Pair.__struct_fields__}))
         run.append_of_arm(build(), "c1", "A")
-    assert invoke("verify", tmp_path).stdout == "0 rows of a table and every stored verdict follow from the raw rows\n"
+    assert (
+        invoke("verify", "--results", tmp_path).stdout
+        == "0 rows of a table and every stored verdict follow from the raw rows\n"
+    )

@@ -40,7 +40,7 @@ def test_every_help_is_printed(encoding: str) -> None:
 @ENCODINGS
 @pytest.mark.parametrize("format_", ["text", "markdown"])
 def test_a_table_is_printed(encoding: str, format_: str, finished: Finished) -> None:
-    result, text = printed(encoding, "table", finished.results, "--format", format_)
+    result, text = printed(encoding, "table", "--results", finished.results, "--format", format_)
     assert result.exit_code == 0, text
     assert "\\u" not in text
     assert ("±" if encoding != "ascii" else "+/-") in text
@@ -52,8 +52,8 @@ def test_data_for_programs_is_the_same_everywhere(encoding: str, finished: Finis
     for arguments in (("table", "--format", "json"), ("table", "--format", "csv"), ("history", "--format", "json"),
                       ("export", "--to", "csv")):  # fmt: skip
         name, *options = arguments
-        result, _ = printed(encoding, name, finished.results, *options)
-        wanted, _ = printed("utf-8", name, finished.results, *options)
+        result, _ = printed(encoding, name, "--results", finished.results, *options)
+        wanted, _ = printed("utf-8", name, "--results", finished.results, *options)
         assert result.stdout_bytes == wanted.stdout_bytes
         if "json" in options:
             msgspec.json.decode(result.stdout_bytes)

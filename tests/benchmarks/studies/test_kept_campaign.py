@@ -29,7 +29,7 @@ def test_it_is_complete_and_its_page_shows_what_the_script_says() -> None:
 def test_every_figure_follows_from_the_raw_rows_whether_they_are_parsed_or_copied(tmp_path: Path) -> None:
     shutil.copytree(KEPT, tmp_path / "campaign")
     for _ in range(2):  # the second time there is a derived copy of rows of which there are none
-        said = invoke("verify", tmp_path / "campaign")
+        said = invoke("verify", "--results", tmp_path / "campaign")
         assert (said.exit_code, said.stdout) == (
             0, "0 rows of a table and every stored verdict follow from the raw rows\n",
         ), said.output  # fmt: skip

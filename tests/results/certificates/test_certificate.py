@@ -178,7 +178,7 @@ def test_the_table_cites_the_certificate_and_the_command_can_require_it(tmp_path
     write_certificate(tmp_path, proof, "k")
     text = render(made, certificates=read_certificates(tmp_path)).decode()
     assert "× 1.00" in text and "P3" in text and proof.sha256[:8] in text
-    required = ["table", str(tmp_path), "--require-certificate"]
+    required = ["table", "--results", str(tmp_path), "--require-certificate"]
     assert CliRunner().invoke(main, required).exit_code == 0
     for file in (tmp_path / "certificates").iterdir():
         file.unlink()

@@ -69,7 +69,7 @@ def export_beside_decoys(home: Path, *arguments: str, **environment: str) -> sub
         decoy.parent.mkdir(parents=True)
         decoy.write_text(f"raise RuntimeError('{name} was imported')\n")
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks", "export", str(home / "results"), *arguments],
+        [sys.executable, "-m", "benchmarks", "export", "--results", str(home / "results"), *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(home / "decoys"), **environment},
         capture_output=True,

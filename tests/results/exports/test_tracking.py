@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def export(folder: Path, server: str, experiment: str) -> str:
-    done = invoke("export", folder, "--to", "mlflow", "--out", server, "--experiment", experiment)
+    done = invoke("export", "--results", folder, "--to", "mlflow", "--out", server, "--experiment", experiment)
     assert (done.exit_code, done.stdout) == (0, ""), done.stderr
     return done.stderr
 

@@ -82,13 +82,13 @@ def test_every_command_has_the_same_default() -> None:
     for name, module in command_modules().items():
         found[name] = _default(importlib.import_module(module).command)
     assert {name for name, default in found.items() if default == RESULTS} == {
-        "accept", "bisect", "campaign", "certify", "compare", "export", "gate", "history", "noise", "report", "run",
-        "table", "verify"}  # fmt: skip
+        "accept", "bisect", "campaign", "certify", "compare", "export", "gate", "history", "merge", "noise", "report",
+        "run", "table", "verify"}  # fmt: skip
     assert {default for default in found.values() if default} == {RESULTS}
 
 
 def _default(command: click.Command) -> Path | None:
-    return next((one.default for one in command.params if one.name in ("results", "path")), None)
+    return next((one.default for one in command.params if one.name == "results"), None)
 
 
 def test_a_run_with_its_report_leaves_a_repository_clean(repository: Path) -> None:

@@ -103,8 +103,9 @@ def unfinished_run(folder: Path) -> Iterator[None]:
 
 def test_the_command_says_what_it_did_and_refuses_a_folder_without_runs(tmp_path: Path) -> None:
     one = folder_of(tmp_path / "one", 0)
-    assert "files copied, 0 extended, 0 were there already" in invoke("merge", tmp_path / "into", one).output
-    assert "holds no runs" in refused("merge", tmp_path / "into", tmp_path / "nowhere")
+    into = ("--results", tmp_path / "into")
+    assert "files copied, 0 extended, 0 were there already" in invoke("merge", one, *into).output
+    assert "holds no runs" in refused("merge", tmp_path / "nowhere", *into)
 
 
 def test_rows_of_schema_1_are_read_as_they_were_written(tmp_path: Path) -> None:

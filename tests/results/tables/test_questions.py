@@ -25,7 +25,7 @@ def test_the_answers_are_those_of_the_table(tmp_path: Path, monkeypatch: pytest.
     made = [build(seed=s, scenario=name, accuracy=0.7 + s / 100) for s in range(3) for name in ("full", "scratch")]
     store(tmp_path / "results", *made, build(status="failed", reason="diverged"))
     monkeypatch.chdir(tmp_path)
-    assert invoke("export", "results", "--to", "parquet", "--out", "processes.parquet").exit_code == 0
+    assert invoke("export", "--results", "results", "--to", "parquet", "--out", "processes.parquet").exit_code == 0
     first, fastest, wrong = (duckdb.sql(question).df() for question in QUESTIONS.values())
     table = results.table(results.load("results"))
     good = table[table["status"] == "ok"].sort_values("scenario")

@@ -88,4 +88,4 @@ def test_the_table_says_who_leads(tmp_path: Path) -> None:
     frame = loaded(tmp_path, race(2))
     (said,) = sentences(frame)
     assert said.startswith("resnet18 · pytorch: freeze-conv leads until 7")
-    assert said.replace(" · ", " · ") in invoke("table", tmp_path).output.replace("\n", " ")
+    assert said.replace(" · ", " · ") in invoke("table", "--results", tmp_path).output.replace("\n", " ")

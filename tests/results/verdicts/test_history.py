@@ -78,15 +78,15 @@ def test_versions_that_are_odd_or_unknown_are_named_as_they_are(tmp_path: Path) 
 
 def test_a_change_is_a_warning_and_an_accepted_one_says_so(tmp_path: Path) -> None:
     runs(tmp_path, *levels((LEAST + RECENT, 1.0), (RECENT + 1, 0.8), sd=0.005))
-    said = invoke("history", tmp_path)
+    said = invoke("history", "--results", tmp_path)
     assert said.exit_code == 0
     assert "WORSE" in said.output
     assert "throughput" in said.output
     leave = Acceptance(case="*", metric="throughput", up_to=0.5, reason="exact sums", moment="2026-01-01")
     add_accepted(tmp_path, leave)
-    said = invoke("history", tmp_path)
+    said = invoke("history", "--results", tmp_path)
     assert "accepted: exact sums" in said.output
-    assert '"changes"' in invoke("history", tmp_path, "--format", "json").output
+    assert '"changes"' in invoke("history", "--results", tmp_path, "--format", "json").output
 
 
 def test_one_acceptance_does_not_excuse_the_next_fall(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_one_acceptance_does_not_excuse_the_next_fall(tmp_path: Path) -> None:
 
 def test_nothing_to_read_is_3(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
-    assert invoke("history", tmp_path).exit_code == 3
+    assert invoke("history", "--results", tmp_path).exit_code == 3
 
 
 def test_accuracy_is_followed_in_points_over_seeds(tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from benchmarks.comparing.bisecting import interpreters, settings
 from results.verdicts.stored_comparisons import read_comparisons
 from tests.benchmarks.commanding import ROOT, SMALL, checkout, git, invoke, refused
 
@@ -15,10 +18,11 @@ CASE = (*SMALL, "--scenario", "scratch", "--threads", "1", "--turn", "0.02", "--
 
 
 def test_the_first_slow_setting_is_found_and_a_second_search_measures_nothing_anew(tmp_path: Path) -> None:
-    values = ("--set", "warmup_steps=1,2,3,4", "--inject-delay", "2=150%", "--results", tmp_path)
+    sides = [f"--set={side}.warmup-steps={steps}" for side, steps in zip("ABBB", (1, 2, 3, 4), strict=True)]
+    values = (*sides, "--inject-delay", "2=150%", "--results", tmp_path)
     first = invoke("bisect", *CASE, *values, "--measurements", "14")
     assert first.exit_code == 0, first.output
-    assert "first bad: warmup_steps=3 (after warmup_steps=2)" in first.output
+    assert "first bad: warmup-steps=3 (after warmup-steps=2)" in first.output
     stored = [pair for one in read_comparisons(tmp_path) for pair in one.pairs]
     assert all(one.name.startswith("bisect-") for one in read_comparisons(tmp_path))
     again = invoke("bisect", *CASE, *values, "--measurements", "14")
@@ -62,14 +66,35 @@ def test_revisions_come_from_git_in_order_and_wrong_ones_are_refused(tmp_path: P
     assert "does not come after" in refused(*common, "HEAD", "HEAD")
     assert "no revision nowhere" in refused(*common, "nowhere", "HEAD")
     assert "one of the three" in refused(*common)
-    assert "only one candidate" in refused(*common, "--set", "threads=1")
-    assert "no values" in refused(*common, "--set", "threads")
-    assert "did you mean precision" in refused(*common, "--set", "precison=fp32,bf16")
-    assert "begin with a candidate's number" in refused(*common, "--set", "warmup_steps=1,2", "--inject-delay", "9=5%")
+    assert "only one candidate" in refused(*common, "--set", "A.threads=1")
+    assert "did you mean precision" in refused(*common, "--set", "A.precison=fp32", "--set", "B.precison=bf16")
+    two = ("--set", "A.warmup_steps=1", "--set", "B.warmup_steps=2")
+    assert "9 is not a candidate (0 to 1)" in refused(*common, *two, "--inject-delay", "9=5%")
+
+
+@pytest.mark.parametrize(
+    ("sides", "says"),
+    [
+        (("--set", "threads=1,2"), "--set threads=1,2: threads is not a side (A or B); write B.precision=bf16"),
+        (("--set", "B.threads=1", "--set", "B.threads=2"), "0 good candidates; name one as side A, such as --set A"),
+        (("--set", "A.threads=1", "--set", "B.layout=channels-first"), "one setting at a time, not threads and layout"),
+        (("--python", "A=a/python", "--python", "A=b/python"), "2 good candidates; name one as side A, such as"),
+        (("--python", "a/bin/python"), "--python a/bin/python: a/bin/python is not a side (A or B); write B=venv"),
+    ],
+)  # fmt: skip
+def test_candidates_are_written_as_sides(sides: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    assert says in refused("bisect", *CASE, "--results", tmp_path, *sides)
+
+
+def test_the_good_candidate_comes_first_wherever_it_is_given() -> None:
+    assert [one.name for one in settings(("B.threads=2", "A.threads=1", "B.threads=4"))] == [
+        "threads=1", "threads=2", "threads=4"
+    ]  # fmt: skip
+    assert [one.spec.python for one in interpreters(("B=b/python", "A=a/python"))] == ["a/python", "b/python"]
 
 
 def test_settings_that_cannot_run_here_are_left_out(tmp_path: Path) -> None:
-    said = invoke("bisect", *CASE, "--results", tmp_path, "--set", "precision=fp32,bf16")
+    said = invoke("bisect", *CASE, "--results", tmp_path, "--set", "A.precision=fp32", "--set", "B.precision=bf16")
     assert said.exit_code == 3
     assert "1 could not be built" in said.output
 

@@ -24,7 +24,7 @@ def test_certify_writes_a_certificate_and_takes_it_from_the_cache_the_next_time(
     written = file.stat().st_mtime_ns
     assert CliRunner().invoke(main, command).stdout == first.stdout
     assert file.stat().st_mtime_ns == written
-    _the_level_asked_for_decides_and_fresh_asks_again(command, file)
+    _the_level_asked_for_decides_and_no_cache_certifies_again(command, file)
     edited = file.read_text().replace('"level": 3', '"level": 2', 1)
     file.write_text(edited)
     again = CliRunner().invoke(main, command)
@@ -32,7 +32,7 @@ def test_certify_writes_a_certificate_and_takes_it_from_the_cache_the_next_time(
     assert file.read_text() != edited
 
 
-def _the_level_asked_for_decides_and_fresh_asks_again(command: list[str], file: Path) -> None:
+def _the_level_asked_for_decides_and_no_cache_certifies_again(command: list[str], file: Path) -> None:
     """A sealed certificate of a lower level lies in the cache: it answers, until nothing made before is accepted."""
     made = read_certificate(file)
     lower = seal(replace(made, checks=tuple(replace(c, passed=c.passed and c.level < 4) for c in made.checks)))
@@ -42,8 +42,8 @@ def _the_level_asked_for_decides_and_fresh_asks_again(command: list[str], file: 
         outcome = CliRunner().invoke(main, [*command, "--level", level])
         endings[level] = (outcome.exit_code, outcome.stdout.splitlines()[-1])
     assert endings == {"P3": (0, "P3"), "P4": (1, "P3")}
-    fresh = CliRunner().invoke(main, [*command, "--level", "P4", "--fresh"])
-    assert (fresh.exit_code, fresh.stdout.splitlines()[-1]) == (0, "P4"), fresh.output
+    again = CliRunner().invoke(main, [*command, "--level", "P4", "--no-cache"])
+    assert (again.exit_code, again.stdout.splitlines()[-1]) == (0, "P4"), again.output
     assert read_certificate(file).level() == 4
 
 

@@ -83,7 +83,7 @@ def test_accuracy_is_judged_over_seeds_and_its_runs_stay_out_of_the_table(
         ("B", 0),
         ("B", 1),
     ]
-    assert invoke("table", stored.file.parents[4]).exit_code == 3
+    assert invoke("table", "--results", stored.file.parents[4]).exit_code == 3
 
 
 def test_nothing_between_the_arms_is_an_a_a_test_and_says_so(tmp_path: Path) -> None:

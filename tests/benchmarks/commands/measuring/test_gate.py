@@ -45,15 +45,15 @@ def gate(tmp_path: Path, base: Path | str, *arguments: str | Path) -> Result:
 
 def test_a_slow_down_is_1_and_0_once_it_is_accepted_and_told_in_every_format(tmp_path: Path) -> None:
     file = suite(tmp_path, "scratch")
-    leave = ("accept", "reference/*/scratch", "--metric", "throughput", "--up-to", "900%", "--reason", "a safer loop")
-    assert invoke(*leave, "--results", tmp_path / "results").exit_code == 0
+    leave = ("accept", "reference/*/scratch", "--metric", "throughput", "--reason", "a safer loop")
+    assert invoke(*leave, "--max-loss", "900%", "--results", tmp_path / "results").exit_code == 0
     base = checkout(tmp_path / "base")
     old = Acceptance(case="*", metric="throughput", up_to=9.0, reason="an older loss", moment="2026-01-01")
     for folder in (base, tmp_path):
         add_accepted(folder / ("results" if folder == tmp_path else RESULTS), old)
     outs = {kind: tmp_path / f"out.{kind}" for kind in ("junit", "markdown", "json", "pytest-benchmark")}
     wanted = [part for kind, path in outs.items() for part in (f"--{kind}", path)]
-    said = gate(tmp_path, base, "--suite", file, "--inject-delay", "100%", *wanted)
+    said = gate(tmp_path, base, "--suite", file, "--inject-delay", "B=100%", *wanted)
     assert said.exit_code == 0, said.output
     assert "accepted: a safer loop" in said.output
     assert "an older loss" not in said.output  # the base has it too, so it excuses nothing here
@@ -173,8 +173,9 @@ def test_an_acceptance_is_a_committed_line_and_a_bad_one_is_named(tmp_path: Path
     add_accepted(tmp_path, one)
     assert read_accepted(tmp_path) == [one, one]
     path.write_text(path.read_text() + "{}\n")
+    assert "5% is not a side (A or B); write B=5%" in refused("gate", "--base", ROOT, "--inject-delay", "5%")
     assert "line 3" in refused("gate", "--base", ROOT, "--results", tmp_path, "--suite", suite(tmp_path, "scratch"))
     common = ("accept", "a/b/c", "--results", tmp_path, "--reason", "why")
-    assert "did you mean throughput" in refused(*common, "--metric", "throughputs", "--up-to", "5%")
-    assert "in points" in refused(*common, "--metric", "accuracy", "--up-to", "5%")
-    assert "is empty" in refused(*common[:-1], " ", "--metric", "accuracy", "--up-to", "5")
+    assert "did you mean throughput" in refused(*common, "--metric", "throughputs", "--max-loss", "5%")
+    assert "in points" in refused(*common, "--metric", "accuracy", "--max-loss", "5%")
+    assert "is empty" in refused(*common[:-1], " ", "--metric", "accuracy", "--max-loss", "5")

@@ -26,10 +26,10 @@ SERVED = ("tensorboard", "mlflow")
 
 
 def test_the_guide_has_a_command_for_every_target() -> None:
-    assert {shlex.split(command)[3] for command in COMMANDS} == set(TARGETS)
+    assert {shlex.split(command)[2] for command in COMMANDS} == set(TARGETS)
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if shlex.split(c)[3] not in SERVED])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if shlex.split(c)[2] not in SERVED])
 def test_the_commands_of_the_guide_write_their_files(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,7 +58,7 @@ def test_a_missing_library_is_one_line_with_the_extra_to_install(
     monkeypatch.setitem(sys.modules, module, None)
     out = "http://127.0.0.1:1" if target == "mlflow" else tmp_path / "out"
     done = invoke(
-        *("export", finished.results, "--to", target, "--out", out),
+        *("export", "--results", finished.results, "--to", target, "--out", out),
         *("--metric", "accuracy", "--where", "scenario=full"),
     )
     assert (done.exit_code, done.stdout) == (3, "")
@@ -76,13 +76,14 @@ def test_every_extra_that_is_named_exists() -> None:
 
 
 def test_the_terminal_gets_what_a_file_would(finished: Finished, tmp_path: Path) -> None:
-    invoke("export", finished.results, "--to", "markdown", "--out", tmp_path / "summary.md")
-    assert invoke("export", finished.results, "--to", "markdown").stdout == (tmp_path / "summary.md").read_text()
+    export = ("export", "--results", finished.results, "--to", "markdown")
+    invoke(*export, "--out", tmp_path / "summary.md")
+    assert invoke(*export).stdout == (tmp_path / "summary.md").read_text()
 
 
 def test_conditions_choose_the_records(finished: Finished) -> None:
     content = invoke(
-        *("export", finished.results, "--to", "csv", "--where", "scenario=full", "--where", "seed=1"),
+        *("export", "--results", finished.results, "--to", "csv", "--where", "scenario=full", "--where", "seed=1"),
     ).stdout_bytes
     read = pd.read_csv(io.BytesIO(content))
     assert (read["scenario"].tolist(), read["seed"].tolist()) == (["full"], [1])
@@ -93,7 +94,7 @@ def test_missing_cases_are_told_and_end_with_3(finished_copy: Path) -> None:
     (file,) = finished_copy.rglob("*.jsonl")
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join(lines[:2] + lines[3:]))
-    done = invoke("export", finished_copy, "--to", "csv")
+    done = invoke("export", "--results", finished_copy, "--to", "csv")
     assert done.exit_code == 3
     assert "lacks 1 of them" in done.stderr
     assert done.stdout.count("\n") == 4
@@ -103,13 +104,13 @@ def test_two_cases_under_one_version_are_told_and_end_with_1(tmp_path: Path) -> 
     relabelled = replace(build(seed=1), case=replace(build(seed=1).case, dropout=False))
     store(tmp_path, build(), relabelled)
     for options in (("markdown",), ("badge", "--metric", "accuracy")):
-        done = invoke("export", tmp_path, "--to", *options)
+        done = invoke("export", "--results", tmp_path, "--to", *options)
         assert done.exit_code == 1
         assert ": 2 different cases are pooled as one" in done.stderr
 
 
 def test_a_badge_is_of_one_figure_of_one_case(finished: Finished, tmp_path: Path) -> None:
-    badge = ("export", finished.results, "--to", "badge")
+    badge = ("export", "--results", finished.results, "--to", "badge")
     assert "--metric" in refused(*badge)
     several = refused(*badge, "--metric", "accuracy")
     assert "here are 2; choose with --where: scenario (full, freeze-conv)" in several
@@ -122,15 +123,16 @@ def test_a_badge_is_of_one_figure_of_one_case(finished: Finished, tmp_path: Path
 
 def test_a_badge_of_nothing_but_arms_is_refused(tmp_path: Path) -> None:
     store_sides(tmp_path, build(), build(seed=1))
-    assert "only sides of comparisons" in refused("export", tmp_path, "--to", "badge", "--metric", "accuracy")
+    badge = ("export", "--results", tmp_path, "--to", "badge")
+    assert "only sides of comparisons" in refused(*badge, "--metric", "accuracy")
 
 
 def test_what_cannot_be_chosen_or_written_is_refused(finished: Finished, tmp_path: Path) -> None:
-    export = ("export", finished.results, "--to")
+    export = ("export", "--results", finished.results, "--to")
     assert "is no NAME=VALUE" in refused(*export, "csv", "--where", "full")
     assert "did you mean scenario or" in refused(*export, "csv", "--where", "scenari=full")
     assert "leaves no record; scenario is full, freeze-conv" in refused(*export, "csv", "--where", "scenario=none")
     assert "cannot be written" in refused(*export, "csv", "--out", tmp_path / "nowhere" / "x.csv")
     assert "name it with --out" in refused(*export, "tensorboard")
     assert "MLFLOW_TRACKING_URI" in refused(*export, "mlflow")
-    assert "does not exist" in refused("export", tmp_path / "nothing", "--to", "csv")
+    assert "does not exist" in refused("export", "--results", tmp_path / "nothing", "--to", "csv")
