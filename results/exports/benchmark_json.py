@@ -1,7 +1,13 @@
-"""Stored step times as a file of pytest-benchmark, for `pytest-benchmark compare FILE`."""
+"""Stored times as a file of pytest-benchmark, for `pytest-benchmark compare FILE` and trackers that read such files.
+
+The statistics are pytest-benchmark's own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,51 +15,97 @@ import msgspec
 import pandas as pd
 
 from harness.errors import Declined
+from results.storage.comparison import Comparison
 from results.storage.rows import record_at
 from results.storage.windows import steps_of
+from results.verdicts.stored_comparisons import comparisons as compared
 
 
 def as_benchmark_json(frame: pd.DataFrame) -> bytes:
     """One benchmark per process that has step latencies (synchronised steps, in seconds); the others have none to show.
 
     Benchmarks of one group are of one version of a case on one device of one machine, so that none that did other work
-    stands in the same table (V52); the arms of a comparison are apart too. The statistics are pytest-benchmark's own.
-    Raises `Declined` if no process has any (V50), ImportError where pytest-benchmark is not installed.
+    stands in the same table (V52); the arms of a comparison are apart too. Raises `Declined` if no process has any
+    (V50), ImportError where pytest-benchmark is not installed.
     """
-    from pytest_benchmark import __version__
-
-    benchmarks = [_benchmark(row) for row in frame.to_dict("records") if not pd.isna(row["latency_ms"])]
+    benchmarks = [_process(row) for row in frame.to_dict("records") if not pd.isna(row["latency_ms"])]
     if not benchmarks:
         raise Declined("no process here has step latencies to export; `table` says what became of each")
-    content = {
-        "machine_info": {"machine": ", ".join(dict.fromkeys(frame["machine"]))},
-        "commit_info": {"id": "unversioned"},
-        "benchmarks": benchmarks,
-        "datetime": max(frame["started"], default=""),
-        "version": __version__,
-    }
-    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
+    machine = {"machine": ", ".join(dict.fromkeys(frame["machine"]))}
+    return _file(benchmarks, machine, "unversioned", max(frame["started"], default=""))
 
 
-def _benchmark(row: dict[Any, Any]) -> dict[str, Any]:
-    from pytest_benchmark.stats import Stats
+def turns_json(results_dir: Path, comparisons: Sequence[Comparison]) -> bytes:
+    """For each case and arm of the comparisons the seconds per step of every turn that counts.
 
+    Raises `Declined` where pytest-benchmark is not installed.
+    """
+    if find_spec("pytest_benchmark") is None:
+        raise Declined("pytest-benchmark is not installed; pip install pytest-benchmark")
+    stored = {one.comparison: one.pairs for one in compared(results_dir)}
+    benchmarks = []
+    for one in comparisons:
+        for arm, facts in zip(("A", "B"), one.arms, strict=True):
+            sides = (pair.a if arm == "A" else pair.b for pair in stored.get(one.comparison, ()) if pair.counts)
+            seconds = [turn.seconds / turn.steps for side in sides for turn in side.turns]
+            about = {"arm": facts.said, "verdict": one.verdict}
+            if seconds:
+                benchmarks.append(_benchmark(one.label, f"{one.label}[{arm}]", seconds, about, param=arm))
+    revision = comparisons[0].arms[1].revision if comparisons else ""
+    return _file(benchmarks, {}, revision, datetime.now(UTC).isoformat())
+
+
+def _process(row: dict[Any, Any]) -> dict[str, Any]:
     record = record_at(Path(row["file"]), row["offset"])
-    stats = Stats()
-    for step in steps_of(record.stages[-1], "latency"):  # as `latency_ms`: steps of two stages are unlike
-        stats.update(step / 1e6)
     case = record.case
     arm = "" if pd.isna(row["arm"]) else f", arm {row['arm']} of {row['comparison']}"
     place = f"{row['machine']} {row['device']}"
     facts = ("run", "version", "machine", "environment", "dataset", "image_size", "device", "precision", "layout",
              "input", "threads", "epochs", "throughput", "accuracy")  # fmt: skip
+    return _benchmark(
+        f"{case.backend_name}/{case.model}/{case.scenario.name} {row['version'][:8]} on {place}{arm}",
+        case.label,
+        # As `latency_ms`: steps of two stages are unlike.
+        [step / 1e6 for step in steps_of(record.stages[-1], "latency")],
+        {name: None if pd.isna(row[name]) else row[name] for name in facts},
+        options={"timer": "perf_counter_ns", "warmup": case.warmup_steps},
+    )
+
+
+def _benchmark(
+    group: str,
+    name: str,
+    seconds: Iterable[float],
+    about: Mapping[str, Any],
+    *,
+    param: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    from pytest_benchmark.stats import Stats
+
+    stats = Stats()
+    for one in seconds:
+        stats.update(one)
     return {
-        "group": f"{case.backend_name}/{case.model}/{case.scenario.name} {row['version'][:8]} on {place}{arm}",
-        "name": case.label,
-        "fullname": case.label,
+        "group": group,
+        "name": name,
+        "fullname": name,
         "params": None,
-        "param": None,
-        "extra_info": {name: None if pd.isna(row[name]) else row[name] for name in facts},
-        "options": {"timer": "perf_counter_ns", "warmup": case.warmup_steps},
+        "param": param,
+        "extra_info": about,
+        "options": options or {},
         "stats": {**stats.as_dict(), "iterations": 1, "data": stats.data},
     }
+
+
+def _file(benchmarks: Sequence[Any], machine: Mapping[str, str], revision: str, moment: str) -> bytes:
+    from pytest_benchmark import __version__
+
+    content = {
+        "machine_info": machine,
+        "commit_info": {"id": revision},
+        "benchmarks": benchmarks,
+        "datetime": moment,
+        "version": __version__,
+    }
+    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"

@@ -18,7 +18,8 @@ from benchmarks.comparing.places import Unbuildable, find_place, require_sources
 from benchmarks.comparing.repository import Incomparable
 from benchmarks.comparing.session import comparing
 from benchmarks.running.forecast import say_if_long
-from results.exports.comparison_formats import as_junit, formatted, save, turns_json
+from results.exports.benchmark_json import turns_json
+from results.exports.comparison_formats import as_junit, formatted, save
 from results.verdicts.accepted import read_accepted
 
 SHORTER_GATE = "--budget MINUTES ends it earlier, --suite FILE chooses other cases"

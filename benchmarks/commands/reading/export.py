@@ -107,7 +107,8 @@ def _export(frame: pd.DataFrame, target: Target, wish: Wish) -> int:
         from results.exports.benchmark_json import as_benchmark_json
 
         return _deliver(as_benchmark_json(frame), wish.out)
-    from results.exports.processes import as_csv, as_parquet
+    from results.exports.processes import as_csv
+    from results.tables.parquet_cache import as_parquet
 
     return _deliver(as_csv(frame) if target == "csv" else as_parquet(frame), wish.out)
 
