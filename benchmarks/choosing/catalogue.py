@@ -13,11 +13,10 @@ import msgspec
 from msgspec.structs import replace
 
 import backends
-from benchmarks.choosing.names import unknown
 from benchmarks.choosing.scenarios import check_scenario
 from harness import plugins
 from harness.data.checkpoint import Published
-from harness.errors import Refused
+from harness.errors import Refused, unknown
 from harness.plugins import BackendFacts
 from harness.process.launch import launch
 from harness.spec import Scenario

@@ -1,9 +1,6 @@
-"""Names as they are said: on one line, and with the nearest ones when one is not known."""
+"""Names from outside as text that is safe to print."""
 
 from __future__ import annotations
-
-import difflib
-from collections.abc import Iterable
 
 
 def printable(text: str) -> str:
@@ -13,15 +10,3 @@ def printable(text: str) -> str:
     'two\\\\nlines'
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """One line that names the nearest known names.
-
-    >>> unknown("model", "resnt18", ["resnet18", "mobilenet"])
-    'no model resnt18; did you mean resnet18? (known: resnet18, mobilenet)'
-    """
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
-    return f"no {kind} {name}{hint} (known: {', '.join(names)})"

@@ -84,7 +84,7 @@ def view_model(cases: list[dict[str, Any]], checkpoint: str | None, plugins: lis
 
 def view_tensor(cases: list[dict[str, Any]], checkpoint: str | None, plugins: list[str], tensor: str) -> TensorView:
     """Values of one tensor. Raises `Refused` with the nearest names."""
-    from benchmarks.choosing.names import unknown
+    from harness.errors import unknown
 
     session, _ = _open(msgspec.convert(cases[0], Case), checkpoint, plugins)
     found = {t.name: t for t in session.state()}

@@ -10,7 +10,6 @@ import click
 from rich.console import Console
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
-from benchmarks.choosing.names import unknown
 from benchmarks.choosing.options import given, results_option, selection_options
 from benchmarks.choosing.scenarios import SCENARIOS
 from benchmarks.choosing.selection import Draft, Selection, expand
@@ -18,7 +17,7 @@ from benchmarks.preparing.certify import LONG_SIZES, Request, certify, prepare
 from benchmarks.running.forecast import say_if_long
 from benchmarks.running.progress import RunProgress
 from harness.certifying.answers import StandInCost
-from harness.errors import Refused
+from harness.errors import Refused, unknown
 from results.certificates.certificate import Certificate, place, read_certificate, read_certificates, write_certificate
 
 CERTIFIED = ("full", "freeze-conv", "two-stage")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import click
 
-from benchmarks.choosing.names import unknown
-from harness.errors import Declined, Refused
+from harness.errors import Declined, Refused, unknown
 from results.certificates.certificate import read_certificates
 from results.storage.folder import RESULTS
 from results.tables.metric import METRICS

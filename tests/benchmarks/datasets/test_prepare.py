@@ -174,7 +174,7 @@ def test_prepare_takes_and_gives_plain_values(tmp_path: Path) -> None:
     assert answer["images"] == {"train": [6, 6], "val": [3, 3]}
     assert answer["meta"]["name"] == "data"
     assert Path(answer["files"]) == source
-    with pytest.raises(Refused, match=r"no folder and no dataset 'hymenoptra' \(did you mean hymenoptera\?\)"):
+    with pytest.raises(Refused, match=r"no folder and no dataset hymenoptra; did you mean hymenoptera\?"):
         prepare(data="hymenoptra", cache=str(tmp_path / "cache"))
 
 
