@@ -7,10 +7,12 @@ address. Where a file is from, what is written about it and its digest do not ch
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import msgspec
 
@@ -87,9 +89,7 @@ def _download(wanted: WantedFile, folder: Path, partial: Path) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             _transfer(address, partial)
-        except RequestException as error:
-            if error.response is not None:
-                error.response.close()  # it holds the connection
+        except (RequestException, FileNotFoundError) as error:
             if attempt == _ATTEMPTS:
                 by_mirror = f" from {os.environ[MIRROR]}" if address != wanted.url else ""
                 raise Declined(
@@ -107,11 +107,20 @@ def _download(wanted: WantedFile, folder: Path, partial: Path) -> None:
 
 def _transfer(address: str, place: Path) -> None:
     import pooch
+    from requests import HTTPError
 
+    if address.startswith("file:"):  # which pooch does not take
+        shutil.copyfile(url2pathname(urlsplit(address).path), place)
+        return
     # Some hosts refuse the library's own name; a digest is that of the file as it is, not unpacked on the way.
     headers = {"User-Agent": "finetune-bench", "Accept-Encoding": "identity"}
     download = pooch.HTTPDownloader(chunk_size=2**20, timeout=_TIMEOUT_S, headers=headers)
-    download(address, str(place), None)
+    try:
+        download(address, str(place), None)
+    except HTTPError as error:
+        if error.response is not None:
+            error.response.close()  # it holds the connection
+        raise
 
 
 def _cause(error: BaseException) -> str:
