@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from benchmarks.inspecting.predict import Prediction
+from benchmarks.running.terminal import aligned
 from harness.process.launch import launch
 from harness.running.saved_model import read_card
 
@@ -40,9 +41,11 @@ def command(model_dir: Path, images: tuple[Path, ...], native: bool, format_: st
     if format_ == "json":
         click.echo(bytes(value))
         return
-    for said in msgspec.json.decode(value, type=list[Prediction]):
-        name = Path(said.image).name
-        if said.label is None:
-            click.echo(f"{name!r:40} not readable: {said.problem}")
-        else:
-            click.echo(f"{name!r:40} {said.label!r} {said.confidence:.1%}")
+    click.echo(aligned(map(_row, msgspec.json.decode(value, type=list[Prediction]))))
+
+
+def _row(said: Prediction) -> tuple[str, ...]:
+    name = repr(Path(said.image).name)
+    if said.label is None:
+        return name, f"not readable: {said.problem}"
+    return name, repr(said.label), f"{said.confidence:.1%}"
