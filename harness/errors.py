@@ -35,11 +35,20 @@ def one_line(text: str, longest: int = LONGEST) -> str:
     text = _APPENDED.split(_ESCAPES.sub("", text))[0]
     words = [word for line in text.splitlines() if not line.strip().startswith(_TRACED) for word in line.split()]
     # Names of files may hold what no terminal and no JSON bears.
-    said = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(words))
+    said = printable(" ".join(words))
     if len(said) <= longest:
         return said
     cut = said[: longest - 1]
     return f"{cut[: cut.rfind(' ')] if ' ' in cut[longest // 2 :] else cut}…"
+
+
+def printable(text: str) -> str:
+    """Text on one line, its control characters as escapes: names of files may hold line breaks and worse.
+
+    >>> printable("two\\nlines")
+    'two\\\\nlines'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def unknown(kind: str, name: str, known: Iterable[str], most: int | None = None) -> str:

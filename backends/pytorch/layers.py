@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from harness.contract import Layer
-
-if TYPE_CHECKING:
-    from torch.utils.flop_counter import FlopCounterMode
 
 _SECTIONS = ("backbone.", "pretrained_head.")
 _NO_ARITHMETIC = (nn.Identity, nn.Dropout, nn.Flatten, nn.ZeroPad2d)
@@ -28,7 +25,7 @@ def trace(module: nn.Module, image: torch.Tensor) -> list[Layer]:
     modes = {layer: layer.training for layer in module.modules()}
     counter = FlopCounterMode(display=False)
     handles = [
-        layer.register_forward_hook(_record(canonical(name), found, counter))
+        layer.register_forward_hook(_record(canonical(name), found, counter.get_total_flops))
         for name, layer in module.named_modules()
         if _is_listed(layer)
     ]
@@ -57,10 +54,10 @@ def canonical(name: str) -> str:
     return name
 
 
-def _record(name: str, found: list[Layer], counter: FlopCounterMode) -> object:
+def _record(name: str, found: list[Layer], total_flops: Callable[[], int]) -> object:
     def hook(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         parameters = sum(p.numel() for p in layer.parameters(recurse=False))
-        macs = counter.get_total_flops() // 2 - sum(earlier.macs for earlier in found)
+        macs = total_flops() // 2 - sum(earlier.macs for earlier in found)
         found.append(Layer(name, type(layer).__name__, tuple(output.shape[1:]), parameters, macs))
 
     return hook

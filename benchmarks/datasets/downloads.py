@@ -90,10 +90,11 @@ def _download(wanted: WantedFile, folder: Path, partial: Path) -> None:
         try:
             _transfer(address, partial)
         except (RequestException, FileNotFoundError) as error:
+            cause = _cause(error)
             if attempt == _ATTEMPTS:
                 by_mirror = f" from {os.environ[MIRROR]}" if address != wanted.url else ""
                 raise Declined(
-                    f"{wanted.what} cannot be downloaded{by_mirror} ({_cause(error)}); fetch "
+                    f"{wanted.what} cannot be downloaded{by_mirror} ({cause}); fetch "
                     f"{wanted.url} ({_expected(wanted, folder)}) and put it at {folder / wanted.file_name}"
                 ) from error
         else:
@@ -107,32 +108,28 @@ def _download(wanted: WantedFile, folder: Path, partial: Path) -> None:
 
 def _transfer(address: str, place: Path) -> None:
     import pooch
-    from requests import HTTPError
 
     if address.startswith("file:"):  # which pooch does not take
         shutil.copyfile(url2pathname(urlsplit(address).path), place)
         return
     # Some hosts refuse the library's own name; a digest is that of the file as it is, not unpacked on the way.
     headers = {"User-Agent": "finetune-bench", "Accept-Encoding": "identity"}
-    download = pooch.HTTPDownloader(chunk_size=2**20, timeout=_TIMEOUT_S, headers=headers)
-    try:
-        download(address, str(place), None)
-    except HTTPError as error:
-        if error.response is not None:
-            error.response.close()  # it holds the connection
-        raise
+    pooch.HTTPDownloader(chunk_size=2**20, timeout=_TIMEOUT_S, headers=headers)(address, str(place), None)
 
 
 def _cause(error: BaseException) -> str:
     """Why a download failed, in the words of the server or the system."""
+    from requests import RequestException
     from urllib3.exceptions import IncompleteRead
 
+    if isinstance(error, RequestException) and error.response is not None:
+        error.response.close()  # it holds the connection
+        return str(error.response.reason)
     while error.__context__ is not None:
         error = error.__context__
     if isinstance(error, IncompleteRead) and error.expected is not None:
-        done = int(error.partial)
-        return f"the download broke off at {done} of {done + error.expected} bytes"
-    return str(getattr(getattr(error, "response", None), "reason", error))
+        return f"the download broke off at {error.partial} of {error.partial + error.expected} bytes"
+    return str(error)
 
 
 def _digest(file: Path, kind: str) -> str:

@@ -23,8 +23,6 @@ RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 """Footnote marks and exponents: ¹² becomes ^12."""
 HANDLER = "finetune-bench-stand-ins"
 PLAIN = "finetune-bench-ascii"
-WIDEST = 10_000
-"""Characters of a line, which the terminal breaks where it ends."""
 
 
 def aligned(rows: Iterable[Sequence[str | Text]], right: Collection[int] = ()) -> str:
@@ -40,7 +38,7 @@ def aligned(rows: Iterable[Sequence[str | Text]], right: Collection[int] = ()) -
         grid.add_column(justify="right" if place in right else "left", no_wrap=True)
     for row in cells:
         grid.add_row(*row)
-    console = Console(width=WIDEST, force_terminal=True, color_system="standard", legacy_windows=False)
+    console = Console(width=10_000, force_terminal=True, color_system="standard", legacy_windows=False)
     with console.capture() as capture:
         console.print(grid)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())

@@ -81,8 +81,7 @@ def _write_failure(folder: Path) -> Callable[[type[BaseException], BaseException
 
 
 def _write(folder: Path, ending: str, reason: str, value: Any) -> None:
-    content = msgspec.json.encode({"ending": ending, "reason": reason, "value": value})
-    write_whole(folder / "result.json", content)
+    write_whole(folder / "result.json", msgspec.json.encode({"ending": ending, "reason": reason, "value": value}))
 
 
 def _reporter(pipe: int) -> Callable[[dict[str, Any]], None]:

@@ -5,7 +5,7 @@ The statistics are pytest-benchmark's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,11 +28,14 @@ def as_benchmark_json(frame: pd.DataFrame) -> bytes:
     stands in the same table (V52); the arms of a comparison are apart too. Raises `Declined` if no process has any
     (V50), ImportError where pytest-benchmark is not installed.
     """
+
+    from pytest_benchmark import __version__
+
     benchmarks = [_process(row) for row in frame.to_dict("records") if not pd.isna(row["latency_ms"])]
     if not benchmarks:
         raise Declined("no process here has step latencies to export; `table` says what became of each")
     machine = {"machine": ", ".join(dict.fromkeys(frame["machine"]))}
-    return _file(benchmarks, machine, "unversioned", max(frame["started"], default=""))
+    return _file(benchmarks, machine, "unversioned", max(frame["started"], default=""), __version__)
 
 
 def turns_json(results_dir: Path, comparisons: Sequence[Comparison]) -> bytes:
@@ -42,70 +45,48 @@ def turns_json(results_dir: Path, comparisons: Sequence[Comparison]) -> bytes:
     """
     if find_spec("pytest_benchmark") is None:
         raise Declined("pytest-benchmark is not installed; pip install pytest-benchmark")
+    from pytest_benchmark import __version__
+
     stored = {one.comparison: one.pairs for one in compared(results_dir)}
     benchmarks = []
     for one in comparisons:
         for arm, facts in zip(("A", "B"), one.arms, strict=True):
             sides = (pair.a if arm == "A" else pair.b for pair in stored.get(one.comparison, ()) if pair.counts)
             seconds = [turn.seconds / turn.steps for side in sides for turn in side.turns]
-            about = {"arm": facts.said, "verdict": one.verdict}
+            about = {"param": arm, "extra_info": {"arm": facts.said, "verdict": one.verdict}}
             if seconds:
-                benchmarks.append(_benchmark(one.label, f"{one.label}[{arm}]", seconds, about, param=arm))
+                benchmarks.append(_benchmark(one.label, f"{one.label}[{arm}]", seconds, **about))
     revision = comparisons[0].arms[1].revision if comparisons else ""
-    return _file(benchmarks, {}, revision, datetime.now(UTC).isoformat())
+    return _file(benchmarks, {}, revision, datetime.now(UTC).isoformat(), __version__)
 
 
 def _process(row: dict[Any, Any]) -> dict[str, Any]:
     record = record_at(Path(row["file"]), row["offset"])
     case = record.case
     arm = "" if pd.isna(row["arm"]) else f", arm {row['arm']} of {row['comparison']}"
-    place = f"{row['machine']} {row['device']}"
+    place = f"{row['machine']} {row['device']}{arm}"
     facts = ("run", "version", "machine", "environment", "dataset", "image_size", "device", "precision", "layout",
              "input", "threads", "epochs", "throughput", "accuracy")  # fmt: skip
     return _benchmark(
-        f"{case.backend_name}/{case.model}/{case.scenario.name} {row['version'][:8]} on {place}{arm}",
+        f"{case.backend_name}/{case.model}/{case.scenario.name} {row['version'][:8]} on {place}",
         case.label,
-        # As `latency_ms`: steps of two stages are unlike.
-        [step / 1e6 for step in steps_of(record.stages[-1], "latency")],
-        {name: None if pd.isna(row[name]) else row[name] for name in facts},
+        [step / 1e6 for step in steps_of(record.stages[-1], "latency")],  # as `latency_ms`: two stages are unlike
+        extra_info={name: None if pd.isna(row[name]) else row[name] for name in facts},
         options={"timer": "perf_counter_ns", "warmup": case.warmup_steps},
     )
 
 
-def _benchmark(
-    group: str,
-    name: str,
-    seconds: Iterable[float],
-    about: Mapping[str, Any],
-    *,
-    param: str | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+def _benchmark(group: str, name: str, seconds: Sequence[float], **about: Any) -> dict[str, Any]:
     from pytest_benchmark.stats import Stats
 
     stats = Stats()
     for one in seconds:
         stats.update(one)
-    return {
-        "group": group,
-        "name": name,
-        "fullname": name,
-        "params": None,
-        "param": param,
-        "extra_info": about,
-        "options": options or {},
-        "stats": {**stats.as_dict(), "iterations": 1, "data": stats.data},
-    }
+    figures = {**stats.as_dict(), "iterations": 1, "data": stats.data}
+    named = {"group": group, "name": name, "fullname": name}
+    return {**named, "params": None, "param": None, "options": {}, **about, "stats": figures}
 
 
-def _file(benchmarks: Sequence[Any], machine: Mapping[str, str], revision: str, moment: str) -> bytes:
-    from pytest_benchmark import __version__
-
-    content = {
-        "machine_info": machine,
-        "commit_info": {"id": revision},
-        "benchmarks": benchmarks,
-        "datetime": moment,
-        "version": __version__,
-    }
-    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
+def _file(benchmarks: Sequence[Any], machine: Mapping[str, str], revision: str, moment: str, version: str) -> bytes:
+    about = {"machine_info": machine, "commit_info": {"id": revision}, "datetime": moment, "version": version}
+    return msgspec.json.format(msgspec.json.encode(about | {"benchmarks": benchmarks}), indent=1) + b"\n"

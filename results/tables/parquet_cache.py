@@ -36,13 +36,6 @@ NESTED: dict[str, pa.DataType] = {
     "notes": _TEXTS,
 }
 """Columns of a row per process that hold lists and mappings, with their Parquet types."""
-_FLAT: dict[str, pa.DataType] = {
-    "string": pa.string(),
-    "int64": pa.int64(),
-    "Int64": pa.int64(),
-    "float64": pa.float64(),
-    "bool": pa.bool_(),
-}
 META = b"finetune-bench"
 
 
@@ -93,7 +86,7 @@ def write_piece(files: Sequence[Path], piece: Piece) -> None:
 def as_parquet(frame: pd.DataFrame, metadata: Mapping[bytes, bytes] | None = None) -> bytes:
     """The bytes of a Parquet file of what `results.load` returned; types do not depend on the values, missing ones are
     null."""
-    fields = [(name, NESTED.get(name) or _FLAT[str(frame[name].dtype)]) for name in frame.columns]
+    fields = [(name, NESTED.get(name) or pa.type_for_alias(str(frame[name].dtype).lower())) for name in frame.columns]
     items = {name: frame[name].map(lambda one: list(one.items())) for name, kind in fields if pa.types.is_map(kind)}
     table = pa.Table.from_pandas(frame.assign(**items), pa.schema(fields, metadata), preserve_index=False)
     stream = pa.BufferOutputStream()

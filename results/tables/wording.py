@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.errors import printable
 from results.tables.metric import METRICS
 
 Row = Mapping[Hashable, Any]
@@ -30,7 +31,7 @@ def plain(text: str) -> str:
     >>> plain("bad\\x1b[2J name\\nsecond line")
     'bad\\\\x1b[2J name second line'
     """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+    return printable(" ".join(text.split()))
 
 
 def figure(row: Row, name: str, *, brief: bool = False) -> str:

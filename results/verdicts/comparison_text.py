@@ -13,10 +13,7 @@ from results.verdicts.conclusion import signed
 
 LEVEL = "95 %"
 """What the intervals are called: 97.8 % at each of three looks, so that all of them together hold 95 % (`simulate`)."""
-COLUMNS = [
-    Column(title, False)
-    for title in ("case", "metric", "change", "95 % interval", "p adjusted", "visible from", "verdict")
-]
+TITLES = ("case", "metric", "change", "95 % interval", "p adjusted", "visible from", "verdict")
 MARKS = {"regression": "✗", "improvement": "✓", "no change": "=", "inconclusive": "?"}
 
 
@@ -35,9 +32,23 @@ def as_markdown(comparisons: Sequence[Comparison]) -> str:
             p = "–" if finding.p_adjusted is None else f"{finding.p_adjusted:.3g}"
             rows.append((where, finding.metric, f"{change:+.1f} {unit}", f"{low:+.1f} to {high:+.1f}", p,
                          f"{_visible(finding):.1f} {unit}", f"{MARKS[finding.verdict]} {finding.verdict}"))  # fmt: skip
+    table = markdown_table([Column(title, False) for title in TITLES], rows)
     verdicts = [f"**{escape(one.label)}: {one.verdict}** – {escape(_said(one))}" for one in comparisons]
     differing = [f"- {escape(line)}" for one in comparisons[:1] for line in differences(one)]
-    return "\n".join([*verdicts, "", *markdown_table(COLUMNS, rows), "", "Between the arms:", "", *differing]) + "\n"
+    return (
+        "\n".join(
+            [
+                *verdicts,
+                "",
+                *table,
+                "",
+                "Between the arms:",
+                "",
+                *differing,
+            ]
+        )
+        + "\n"
+    )
 
 
 def differences(comparison: Comparison) -> list[str]:

@@ -13,14 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
-from benchmarks.choosing.names import printable
 from benchmarks.choosing.options import given, selection_options
 from benchmarks.choosing.scenarios import SCENARIOS
 from benchmarks.choosing.selection import Draft, Selection, expand
 from benchmarks.datasets.named import described
 from benchmarks.inspecting.views import ModelView, TensorView
 from benchmarks.preparing.plan import Preparation, PreparedData
-from harness.errors import Refused, unknown
+from harness.errors import Refused, printable, unknown
 from harness.process.launch import launch
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import chain, product
-from typing import TypeVar
 
 import click
 from rich.console import Console
@@ -16,8 +15,6 @@ from results.verdicts.accuracy_simulation import ASSERTED, FALLS, SEED_SDS, Accu
 from results.verdicts.accuracy_simulation import missed as missed_accuracy
 from results.verdicts.simulation import CHANGES, SETTINGS, Cell, missed, simulate
 
-One = TypeVar("One")
-Other = TypeVar("Other")
 HEADING = ("setting", "true", "regression", "improvement", "undecided", "interval holds", "pairs", "10 % on means",
            "Mann-Whitney")  # fmt: skip
 ACCURACY_HEADING = ("sd of seeds", "true fall", "regression", "equal")
@@ -35,20 +32,15 @@ def command(comparisons: int, seed: int) -> None:
     Beside the verdicts: what a 10 % threshold on means against a stored run, and Mann-Whitney on pooled steps at 5 %,
     would have said. Where nothing changed, any change is counted; else slow-downs are.
     """
-    cells = [simulate(setting, change, comparisons, seed) for setting, change in _counted("time", SETTINGS, CHANGES)]
+    bar = partial(track, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    cells = [simulate(*one, comparisons, seed) for one in bar(list(product(SETTINGS, CHANGES)), "time")]
     click.echo(aligned([HEADING, *map(_row, cells)], right=range(1, len(HEADING))))
-    falls = [simulate_accuracy(sd, fall, comparisons, seed) for sd, fall in _counted("accuracy", SEED_SDS, FALLS)]
+    falls = [simulate_accuracy(*one, comparisons, seed) for one in bar(list(product(SEED_SDS, FALLS)), "accuracy")]
     click.echo("\naccuracy, 5 seeds of 2 000 images")
     click.echo(aligned([ACCURACY_HEADING, *map(_accuracy_row, falls)], right=range(len(ACCURACY_HEADING))))
     said = [*chain.from_iterable(map(missed, cells)), *chain.from_iterable(map(missed_accuracy, falls))]
     click.echo("\n" + ("\n".join(said) if said else f"{KEPT}; {comparisons} comparisons per line, seed {seed}"))
     sys.exit(1 if said else 0)
-
-
-def _counted(what: str, ones: Sequence[One], others: Sequence[Other]) -> Iterable[tuple[One, Other]]:
-    """Every pair of them, with a bar on a terminal that shows how many are done."""
-    console = Console(stderr=True)
-    return track(list(product(ones, others)), what, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _row(cell: Cell) -> tuple[str, ...]:

@@ -172,9 +172,8 @@ def _deliver(content: bytes, out: str | None, *, text: bool = False) -> int:
     """`text` is for people and goes to a terminal in its encoding; other content is written as it is."""
     if out is None:
         click.echo(content.decode() if text else content, nl=False)
-        return 0
-    try:
-        Path(out).write_bytes(content)
-    except OSError as error:
-        raise Refused(f"--out {out} cannot be written ({error.strerror})") from error
+    else:
+        from results.exports.comparison_formats import save
+
+        save(Path(out), content)
     return 0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from harness.errors import Refused
 from results.certificates.certificate import read_certificates
+from results.exports.comparison_formats import save
 from results.storage.folder import RESULTS
 from results.tables.render import FORMATS, Format, render
 from results.tables.sheet import DEFAULT, Style
@@ -79,10 +79,7 @@ def print_table(
     rows.attrs["warnings"] = [*rows.attrs["warnings"], *lost]
     content = render(rows, format_, certificates=proofs, style=style, width=width, colour=terminal)
     if out is not None:
-        try:
-            out.write_bytes(content)
-        except OSError as error:
-            raise Refused(f"--out {out} cannot be written ({error.strerror})") from error
+        save(out, content)
     elif format_ in ("text", "markdown"):
         click.echo(content.decode(), nl=False)  # in the terminal's encoding
     else:
