@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, get_type_hints
 
 import msgspec
 
@@ -85,7 +88,7 @@ class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One row: everything that changes what a number means. Paths and limits are no part of it (see `Job`)."""
+    """One row: everything that changes what a number means; `SETTINGS` explains each field. Paths belong to a `Job`."""
 
     backend: str
     model: str
@@ -106,7 +109,6 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     layout: Literal["channels-last", "channels-first"] = "channels-last"
     compile: bool = False
     dropout: bool = True
-    """Whether stochastic layers drop at the model's rates; without, dropout and drop-connect are 0 everywhere."""
     input: Literal["arrays", "stream", "native"] = "arrays"
     workers: int = 0
     threads: int = 1
@@ -124,22 +126,106 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return f"{self.backend_name}/{self.model}/{self.scenario.name}/seed{self.seed}"
 
 
-_NOT_IN_VERSION = ("seed",)
+class Setting(NamedTuple):
+    """Facts about a field of `Case`; options, columns, hashes, scopes, labels and documentation follow from them.
+
+    `option` chooses the field if it has another name than that; None if no option does. Values of `several` are
+    combined as a product. `must_run`: a person who gives the option wants the case, so it is a failure to skip it.
+    `unproved` is the reason why a certificate does not depend on the field. `words` are its value in a table, where
+    `shown` applies. A field `added` later is in no digest while it has its default, which is what was done before.
+    """
+
+    text: str
+    role: Literal["identity", "setting"] = "setting"
+    option: str | None = ""
+    several: bool = False
+    must_run: bool = False
+    unproved: str = ""
+    shown: Literal["always", "other", "apart", "elsewhere"] = "other"
+    """Always; where it is not the default; only where two rows cannot be told apart without it; in another column."""
+    words: str = ""
+    added: bool = False
+    name: str = ""
+    type: Any = None
+    default: Any = msgspec.NODEFAULT
+
+    @property
+    def label(self) -> str:
+        """The name for people; that of a setting is its option's."""
+        return (self.option if self.option and self.role == "setting" else self.name).replace("_", " ")
+
+
+def _settings(**facts: Setting) -> Mapping[str, Setting]:
+    types, found = get_type_hints(Case), {}
+    for field in msgspec.structs.fields(Case):
+        own = facts[field.name]
+        option = field.name if own.option == "" else own.option
+        own = own._replace(option=option, name=field.name, type=types[field.name], default=field.default)
+        found[field.name] = own._replace(words=own.words or f"{own.label}={{}}")
+    return MappingProxyType(found)
+
+
+_PIXELS = "the pixels of both rows are compared by their digests (V28)"
+_named = partial(Setting, role="identity", shown="elsewhere")
+_shown = partial(Setting, shown="always", several=True, must_run=True, words="{}")
+
+SETTINGS = _settings(
+    backend=_named("adapter of a framework", must_run=True, unproved="an arm of the certificate"),
+    model=_named("architecture", must_run=True),
+    scenario=_named("way of fine-tuning"),
+    dataset=Setting("images", "identity", "data", unproved="a proof holds for any images", shown="always", words="{}"),
+    dataset_sha256=_named("digest of the images", option=None, unproved="rows of other data have no ratio"),
+    image_size=_shown("side of the images in pixels", must_run=False, words="{} px"),
+    engine=_named("engine of keras3", must_run=True, unproved="an arm of the certificate"),
+    checkpoint=_named("first weights", must_run=True, unproved="a name; the digest counts"),
+    checkpoint_sha256=_named("digest of the first weights", option=None),
+    augment=Setting("random changes of training images", several=True, unproved=_PIXELS, shown="apart"),
+    head=Setting("classifier: one layer, or three with dropout", several=True, words="{} head"),
+    reuse_head=Setting(
+        "start from the source classifier's rows for classes it knows", unproved="first heads are compared (V08)"
+    ),
+    limit=Setting("use that many images of each split", unproved="fewer of the same images", shown="apart"),
+    seed=_named("seed of order, augmentation, dropout and new layers", option="seeds", unproved="a replicate"),
+    device=_shown("where the network is trained"),
+    precision=_shown("number format of training"),
+    layout=_shown("memory layout of images and features"),
+    compile=Setting("torch.compile, or XLA for Keras on TensorFlow", must_run=True),
+    dropout=Setting("dropout and drop-connect at the model's rates, or at rate 0", unproved="P4 proves each rate"),
+    input=_shown(
+        "pixels ready in memory; streamed by the harness; the framework's own pipeline", unproved=_PIXELS
+    ),
+    workers=Setting("workers of a streamed or native pipeline", unproved="who decodes, not what", shown="apart"),
+    threads=_shown(
+        "threads and cores of a measured worker", must_run=False, unproved="as many in both rows (V37)",
+        words="{} threads",
+    ),
+    warmup_steps=Setting(
+        "steps between the first and the throughput window", unproved="which steps are timed", shown="apart"
+    ),
+    idiom=Setting("each framework's own defaults, never mixed with matched cases", option="native_defaults"),
+)  # fmt: skip
+"""What is known about each field of `Case`, by its name, in their order."""
 
 
 def version(case: Case) -> str:
     """Sixteen hex digits; two records are compared only if theirs are equal. The seed is a replicate, not a version."""
-    fields = {k: v for k, v in msgspec.to_builtins(case).items() if k not in _NOT_IN_VERSION}
-    return _digest({"protocol": PROTOCOL, **fields})
+    return _digest(case, (name for name in hashed_fields(case) if name != "seed"))
 
 
 def key(case: Case) -> str:
     """Sixteen hex digits that identify the case, seed included: what `--resume` looks for."""
-    return _digest({"protocol": PROTOCOL, **msgspec.to_builtins(case)})
+    return _digest(case, hashed_fields(case))
 
 
-def _digest(fields: object) -> str:
-    return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()[:16]
+def hashed_fields(case: Case) -> list[str]:
+    """The fields of a case that digests are of: all but those that were added later and have their default."""
+    return [name for name, own in SETTINGS.items() if not own.added or getattr(case, name) != own.default]
+
+
+def _digest(case: Case, fields: Iterable[str]) -> str:
+    values = msgspec.to_builtins(case)
+    content = {"protocol": PROTOCOL, **{name: values[name] for name in fields}}
+    return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()[:16]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,7 +86,7 @@ def welch(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Any:
 
 
 def detectable(accuracy: float, images: int) -> float:
-    """Half the width of Wilson's 95 % interval for that fraction of that many test images (V47); NaN for none.
+    """Half the width of Wilson's 95 % interval for that fraction of that many test images; NaN for none.
 
     >>> round(detectable(0.95, 153), 3)
     0.037

@@ -109,7 +109,7 @@ def test_the_example_model_is_shown_and_takes_what_fits_of_a_checkpoint(tmp_path
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     done = run(
         *("show", "my-resnet34", "--plugin", str(EXAMPLES / "my_model.py"), "--image-size", "64"),
-        *("--checkpoint", str(weights), "--normalise", "imagenet", "--scenario", "full"),
+        *("--checkpoint", str(weights), "--input-scaling", "imagenet", "--scenario", "full"),
     )
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())

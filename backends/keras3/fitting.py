@@ -107,8 +107,6 @@ class _FeedAdapter(DataAdapter):  # type: ignore[misc]
 def fit(model: Any, epochs: int, feed: Feed, clock: Clock, batches: Batches, note: Callable[[Any], None]) -> None:
     """Train the compiled model; `note` is given the arrays that each step will have written when it is done."""
     model._loss_tracker = _LastLoss()
-    # Variables made while TensorFlow traces the first step would have it traced a second time.
-    model.optimizer.build(model.trainable_variables)
     # fit reads this at an epoch's end: compiled here, it is not compiled in the first window.
     model.get_metrics_result()
     model.make_train_function()

@@ -13,7 +13,7 @@ from backends.keras3.models import KerasNetwork
 
 
 class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """Batch norm as torch.nn.BatchNorm2d trains it: the running variance follows the unbiased variance (V12).
+    """Batch norm as torch.nn.BatchNorm2d trains it: the running variance follows the unbiased variance.
 
     `batch_statistics` says whether training uses and follows the batch; Keras ties that to `trainable`.
     `momentum` stays Keras' convention, one minus torch's. Both are read when a step is traced.

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from backends.keras3.engine import to_numpy
 from harness.spec import Optimizer
 
 
@@ -215,6 +216,16 @@ def idiomatic(
     if len(made) == 1:
         return next(iter(made.values()))
     return keras.optimizers.MultiOptimizer(lambda variable: made[rates[variable.path]])
+
+
+def latest_rates(optimizer: Any) -> dict[str, float]:
+    """The learning rate of each variable in the optimizer's latest step, by path; empty before the first step."""
+    step, found = int(to_numpy(optimizer.iterations)) - 1, {}
+    for own in getattr(optimizer, "optimizers", [optimizer]) if step >= 0 else ():
+        variables, factor = own._trainable_variables, float(own._learning_rate(ops.convert_to_tensor(step)))
+        bases = own._rates if isinstance(own, _PartRates) else [1.0] * len(variables)
+        found.update({v.path: factor * base for v, base in zip(variables, bases, strict=True)})
+    return found
 
 
 def _own(constants: Optimizer, decay: float, rate: NDArray[np.float64]) -> keras.optimizers.Optimizer:

@@ -51,8 +51,10 @@ def _idiom(case: Case) -> str | None:
 
     for stage in case.scenario.stages:
         if stage.norm == "frozen" and stage.frozen != "backbone":
-            return "Keras itself cannot train a layer and keep its batch norm in inference mode; leave out --idiom"
+            return "Keras cannot train a layer and keep its batch norm in inference mode; leave out --native-defaults"
         two_rates = stage.head_lr != stage.backbone_lr and stage.frozen != "backbone"
         if two_rates and not hasattr(keras.optimizers, "MultiOptimizer"):
-            return f"Keras {keras.__version__} has no MultiOptimizer for two learning rates; leave out --idiom"
+            return (
+                f"Keras {keras.__version__} has no MultiOptimizer for two learning rates; leave out --native-defaults"
+            )
     return None

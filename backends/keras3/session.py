@@ -38,7 +38,7 @@ class KerasSession:
     wall_part = "fetch+transfer+step"
 
     def __init__(self, case: Case, model: Model, classes: int, device: Device) -> None:
-        self._case = case
+        self.case = case
         wide = case.precision == "fp64"
         self._engine = Engine(device, case.threads, wide=wide)
         # Layers draw their seeds from here. keras.utils.set_random_seed would start an installed TensorFlow as well.
@@ -55,39 +55,46 @@ class KerasSession:
                 network = layers.matched(network, depthwise_sums=depthwise.needed(self._engine, wide=wide))
             self.head_features = int(network.backbone.output.shape[-1])
             head = heads.build(case.head, network.backbone.output, classes)
-        self._model = fitting.TracedModel(network.backbone.input, head.logits)
+        self.model = fitting.TracedModel(network.backbone.input, head.logits)
         if not case.dropout:
-            for layer in self._model.layers:
+            for layer in self.model.layers:
                 if isinstance(layer, keras.layers.Dropout):
                     layer.rate = 0.0
         # Never compiled, so that a stage does not throw away its traced function.
         self._predictor = fitting.TracedModel(network.backbone.input, head.logits)
-        self._predictor.jit_compile = self._jit
-        self._optimizer: Any = None
-        self._blocks = network.blocks()
-        self._table = (*network.table, *head.table)
-        self._parts: dict[str, Part] = {row.variable: "backbone" for row in network.table}
-        self._parts |= {row.variable: "head" for row in head.table}
-        self._variables = {v.path: v for v in self._model.weights if v.path in self._parts}
-        maps.check({path: variable.shape for path, variable in self._variables.items()}, self._table)
+        self._predictor.jit_compile = self.jit
+        self.optimizer: Any = None
+        self.blocks = network.blocks()
+        self.table = (*network.table, *head.table)
+        self.parts: dict[str, Part] = {row.variable: "backbone" for row in network.table}
+        self.parts |= {row.variable: "head" for row in head.table}
+        self._variables = {v.path: v for v in self.model.weights if v.path in self.parts}
+        maps.check({path: variable.shape for path, variable in self._variables.items()}, self.table)
 
     @property
-    def _jit(self) -> bool:
-        return self._engine.name == "jax" or self._case.compile
+    def jit(self) -> bool:
+        """Whether steps are compiled by XLA."""
+        return self._engine.name == "jax" or self.case.compile
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
-        """Compile anew, with fresh optimizer state, and fit the feed's epochs in one call."""
-        self._freeze(stage)
-        rates = {path: stage.learning_rate(self._parts[path]) for path, v in self._variables.items() if v.trainable}
-        make = optimizers.idiomatic if self._case.idiom else optimizers.matched
-        steps = factors(stage.schedule, stage.epochs, feed.steps_per_epoch)
-        self._optimizer = make(stage.optimizer, stage.weight_decay, steps, rates)
-        self._model.compile(self._optimizer, _loss(stage.label_smoothing), jit_compile=self._jit)
+        """Compile anew and fit the feed's epochs in one call."""
+        self.compile_stage(stage, factors(stage.schedule, stage.epochs, feed.steps_per_epoch))
         batches = _native(feed) if feed.input == "native" else partial(_fed, feed)
-        fitting.fit(self._model, stage.epochs, feed, clock, batches, self._engine.note)
+        fitting.fit(self.model, stage.epochs, feed, clock, batches, self._engine.note)
 
-    def _freeze(self, stage: Stage) -> None:
-        for layer, block in self._blocks.items():
+    def compile_stage(self, stage: Stage, factors: NDArray[np.float64]) -> None:
+        """Freeze, then compile loss and a fresh optimizer; `factors` has the factor on the rates of each step."""
+        self.freeze(stage)
+        rates = {path: stage.learning_rate(self.parts[path]) for path, v in self._variables.items() if v.trainable}
+        make = optimizers.idiomatic if self.case.idiom else optimizers.matched
+        self.optimizer = make(stage.optimizer, stage.weight_decay, factors, rates)
+        self.model.compile(self.optimizer, _loss(stage.label_smoothing), jit_compile=self.jit)
+        # Variables made while TensorFlow traces the first step would have it traced a second time.
+        self.optimizer.build(self.model.trainable_variables)
+
+    def freeze(self, stage: Stage) -> None:
+        """Give every layer the mode that the stage declares for it."""
+        for layer, block in self.blocks.items():
             frozen = stage.is_frozen("backbone", block)
             layer.trainable = not frozen
             if isinstance(layer, layers.BatchNormalization):
@@ -102,18 +109,18 @@ class KerasSession:
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits from a compiled function that is traced once, since n is always the same."""
-        wide = self._case.precision == "fp64"
+        wide = self.case.precision == "fp64"
         return np.asarray(self._predictor.predict_on_batch(images), dtype=np.float64 if wide else np.float32)
 
     def state(self) -> Iterator[Tensor]:
         """Backbone in the map's order, then the head."""
-        for row in self._table:
-            part = self._parts[row.variable]
+        for row in self.table:
+            part = self.parts[row.variable]
             yield Tensor(row.name, _array(self._variables[row.variable], row.layout), part, row.block, row.role)
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Overwrite the tensors named; raises KeyError for an unknown name, `maps.fitted`'s error for another shape."""
-        table = {row.name: row for row in self._table}
+        table = {row.name: row for row in self.table}
         for name, array in arrays.items():
             variable = self._variables[table[name].variable]
             variable.assign(maps.fitted(array, table[name], variable.shape))
@@ -121,8 +128,8 @@ class KerasSession:
     def slots(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
         """Momentum and velocity of the stage just trained, in canonical layout, copied when asked for."""
         kept: dict[str, dict[str, Callable[[], NDArray[Any]]]] = {}
-        owners = {row.variable.replace("/", "_"): row for row in self._table}
-        for variable in self._optimizer.variables if self._optimizer else ():
+        owners = {row.variable.replace("/", "_"): row for row in self.table}
+        for variable in self.optimizer.variables if self.optimizer else ():
             owner, _, slot = variable.name.rpartition("_")
             if owner in owners:
                 row = owners[owner]
@@ -131,10 +138,10 @@ class KerasSession:
 
     def observed(self, stage: Stage) -> Observed:
         """What the stage just trained paid for, and which of its frozen layers are random."""
-        trained = {variable.path for variable in self._model.trainable_variables}
-        paid = {row.name: "its gradient was computed" for row in self._table if row.variable in trained}
-        frozen = [layer for layer, block in self._blocks.items() if stage.is_frozen("backbone", block)]
-        return Observed(paid, randomness.dropping_layers(self._model, frozen))
+        trained = {variable.path for variable in self.model.trainable_variables}
+        paid = {row.name: "its gradient was computed" for row in self.table if row.variable in trained}
+        frozen = [layer for layer, block in self.blocks.items() if stage.is_frozen("backbone", block)]
+        return Observed(paid, randomness.dropping_layers(self.model, frozen))
 
     def sync(self) -> None:
         """Return when the device has done all work given to it."""
@@ -142,7 +149,7 @@ class KerasSession:
 
     def compile_events(self) -> int:
         """Traces on TensorFlow, XLA compilations on JAX, 0 on torch."""
-        return self._engine.compile_events(self._model.traces + self._predictor.traces)
+        return self._engine.compile_events(self.model.traces + self._predictor.traces)
 
     def device_memory(self) -> int | None:
         """Peak bytes allocated on an accelerator so far, or None on a CPU."""
@@ -151,21 +158,21 @@ class KerasSession:
     def effective(self) -> Effective:
         """What really ran, read back from Keras and its engine."""
         eager = "eager" if self._engine.name == "torch" else "graph"
-        norms = {type(layer) for layer in self._blocks if isinstance(layer, keras.layers.BatchNormalization)}
+        norms = {type(layer) for layer in self.blocks if isinstance(layer, keras.layers.BatchNormalization)}
         settings: dict[str, str | int | float | bool] = {
             "engine": self._engine.name,
-            "mode": "idiom: Keras' own layers, optimizers and constants" if self._case.idiom else "matched",
+            "mode": "idiom: Keras' own layers, optimizers and constants" if self.case.idiom else "matched",
             "batch_norm": ", ".join(sorted(f"{kind.__module__}.{kind.__name__}" for kind in norms)) or "none",
             "epsilon": keras.config.epsilon(),
             "loss_passed_to_clock": "raw loss of the step, on the device",
         }
-        if self._optimizer:
-            kind = type(self._optimizer)
+        if self.optimizer:
+            kind = type(self.optimizer)
             settings["optimizer"] = f"{kind.__module__}.{kind.__name__}"
         return Effective(
             device=self._engine.device.kind,
             device_name=self._engine.device.name,
-            precision=_precision(self._blocks),
+            precision=_precision(self.blocks),
             layout=keras.config.image_data_format().replace("_", "-"),
             compile="xla" if self._predictor.jit_compile else eager,
             threads=self._engine.threads(),
@@ -174,11 +181,11 @@ class KerasSession:
 
     def layers(self) -> list[Layer]:
         """The layers that hold tensors, under canonical names, in the order of the weight map."""
-        return arithmetic.layers(self._model, self._table, channels_last=self.batch_layout == "nhwc")
+        return arithmetic.layers(self.model, self.table, channels_last=self.batch_layout == "nhwc")
 
     def save_native(self, folder: str) -> str:
         """Write `model.keras`, made of Keras' own layers, so that it loads where this package is absent."""
-        layers.stock(self._model).save(Path(folder) / NATIVE_FILE)
+        layers.stock(self.model).save(Path(folder) / NATIVE_FILE)
         return NATIVE_FILE
 
     def load_native(self, path: str) -> None:

@@ -144,3 +144,8 @@ def by_owner(model: Any, variables: list[Any]) -> Mapping[str, Mapping[str, Any]
         if owner is not None:
             found.setdefault(owners[owner], {})[variable.name.removeprefix(f"{owner}_")] = variable
     return found
+
+
+def holds(optimizer: Any, variable: Any) -> bool:
+    """Whether a variable is among those that the optimizer was built for."""
+    return optimizer._var_key(variable) in optimizer._trainable_variables_indices

@@ -39,36 +39,35 @@ class TorchSession:
 
     def __init__(self, case: Case, model: Model, classes: int) -> None:
         requirements.configure(case)
-        self._case = case
+        self.case = case
         cuda = case.device == "cuda" or (case.device == "auto" and torch.cuda.is_available())
-        self._device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
+        self.device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
         channels_last = case.layout == "channels-last" and not case.idiom
-        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self._dtype = torch.float64 if case.precision == "fp64" else torch.float32
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.dtype = torch.float64 if case.precision == "fp64" else torch.float32
         self.batch_layout = "nhwc" if channels_last else "nchw"
-        with self._arithmetic():  # threads that start here keep its mode
+        with self.arithmetic():  # threads that start here keep its mode
             parts = model.build(case.image_size)
             head = new_head(case.head, parts.features, classes)
-            self._network = TorchNetwork(model.name, parts, head, self._device, self._memory_format, self._dtype)
+            self.network = TorchNetwork(model.name, parts, head, self.device, self.memory_format, self.dtype)
             if not case.dropout:
-                drop_nothing(self._network.module)
+                drop_nothing(self.network.module)
             torch.manual_seed(case.seed)  # after the builder, whose draws are replaced: dropout does not depend on them
         self.head_features = parts.features
-        self._forward: Callable[[torch.Tensor], torch.Tensor] = self._network.module
+        self._forward: Callable[[torch.Tensor], torch.Tensor] = self.network.module
         if case.compile:
-            self._forward = torch.compile(self._network.module, dynamic=False)
-        self._optimizer: torch.optim.Optimizer | None = None
+            self._forward = torch.compile(self.network.module, dynamic=False)
+        self.optimizer: torch.optim.Optimizer | None = None
         self._ran: torch.dtype | None = None
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
         """Raises `Refused` if the stage freezes more blocks than there are; `NotFinite` comes from the clock."""
-        recipe.fix(self._network, stage, own_momentum=self._case.idiom)
-        self._optimizer = optimizer = recipe.make_optimizer(self._network, stage)
+        optimizer = self.begin(stage)
         factor = iter(factors(stage.schedule, stage.epochs, feed.steps_per_epoch).tolist())
         epochs = self._epochs(feed)
-        with self._arithmetic():
+        with self.arithmetic():
             for _ in range(stage.epochs):
-                recipe.set_modes(self._network, stage)
+                recipe.set_modes(self.network, stage)
                 batches = next(epochs)
                 clock.epoch_begin()
                 for images, labels in batches:
@@ -81,42 +80,48 @@ class TorchSession:
                 clock.epoch_end()
         optimizer.zero_grad(set_to_none=True)
 
+    def begin(self, stage: Stage) -> torch.optim.Optimizer:
+        """Fix what the stage freezes and make its optimizer."""
+        recipe.fix(self.network, stage, own_momentum=self.case.idiom)
+        self.optimizer = recipe.make_optimizer(self.network, stage)
+        return self.optimizer
+
     def loss(self, images: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
         """Mean loss of a batch on the device: the forward pass of a training step."""
-        with self._autocast():
+        with self.autocast():
             logits = self._forward(images)
             self._ran = logits.dtype
             return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits in inference mode; the next epoch of `train` sets its own modes again."""
-        if self._network.module.training:
-            self._network.module.eval()
-        with self._arithmetic(), torch.inference_mode(), self._autocast():
-            logits = self._network.module(self.place(images))
+        if self.network.module.training:
+            self.network.module.eval()
+        with self.arithmetic(), torch.inference_mode(), self.autocast():
+            logits = self.network.module(self.place(images))
         self._ran = logits.dtype
-        found: NDArray[np.float32] = logits.to(self._dtype).cpu().numpy()
+        found: NDArray[np.float32] = logits.to(self.dtype).cpu().numpy()
         return found
 
     def state(self) -> Iterator[Tensor]:
         """Copies, made one at a time."""
-        for entry in self._network.entries:
+        for entry in self.network.entries:
             yield Tensor(entry.name, _copy(entry.tensor), entry.part, entry.block, entry.role)
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """In place; types stay those of the network."""
         with torch.no_grad():
             for name, array in arrays.items():
-                tensor = self._network.by_name[name].tensor
+                tensor = self.network.by_name[name].tensor
                 if tuple(tensor.shape) != array.shape:
                     raise ValueError(f"{name}: {list(array.shape)} instead of {list(tensor.shape)}")
                 tensor.copy_(torch.tensor(array))
 
     def slots(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
         """Momentum and the like, without the step counts, copied when asked for; empty before the first stage."""
-        if self._optimizer is None:
+        if self.optimizer is None:
             return {}
-        state = self._optimizer.state
+        state = self.optimizer.state
         return {
             entry.name: OnDemand(
                 {
@@ -125,14 +130,14 @@ class TorchSession:
                     if isinstance(value, torch.Tensor) and value.shape == entry.tensor.shape
                 }
             )
-            for entry in self._network.parameters
+            for entry in self.network.parameters
             if entry.tensor in state
         }
 
     def observed(self, stage: Stage) -> Observed:
         """What the stage just trained paid for, and which of its frozen modules are random."""
-        with self._arithmetic():
-            return randomness.observe(self._network, stage, self.black_image())
+        with self.arithmetic():
+            return randomness.observe(self.network, stage, self.black_image())
 
     def use_threads(self, count: int) -> None:
         """Compute with so many threads from now on."""
@@ -140,32 +145,32 @@ class TorchSession:
 
     def sync(self) -> None:
         """CPU operations are synchronous; only accelerators need a synchronisation."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def compile_events(self) -> int:
         """Graphs that torch.compile made; 0 without `compile`."""
-        if not self._case.compile:
+        if not self.case.compile:
             return 0
         from torch._dynamo.utils import counters
 
         return int(counters["stats"]["unique_graphs"])
 
     def device_memory(self) -> int | None:
-        """The allocator's peak, which leaves out the CUDA context (V39)."""
-        return int(torch.cuda.max_memory_allocated(self._device)) if self._device.type == "cuda" else None
+        """The allocator's peak, which leaves out the CUDA context."""
+        return int(torch.cuda.max_memory_allocated(self.device)) if self.device.type == "cuda" else None
 
     def effective(self) -> Effective:
         """Precision is that of the last logits; layout is that of the first convolution's weights."""
-        cuda = self._device.type == "cuda"
+        cuda = self.device.type == "cuda"
         capability = torch.backends.cpu.get_cpu_capability()
-        kernels = [e.tensor for e in self._network.parameters if e.tensor.dim() == 4]
+        kernels = [e.tensor for e in self.network.parameters if e.tensor.dim() == 4]
         last = any(k.is_contiguous(memory_format=torch.channels_last) and not k.is_contiguous() for k in kernels)
-        with self._arithmetic():
+        with self.arithmetic():
             settings = requirements.settings_read_back()
         return Effective(
-            device=self._device.type,
-            device_name=torch.cuda.get_device_name(self._device) if cuda else f"{platform.machine()} {capability}",
+            device=self.device.type,
+            device_name=torch.cuda.get_device_name(self.device) if cuda else f"{platform.machine()} {capability}",
             precision="not run" if self._ran is None else _PRECISIONS.get(self._ran, str(self._ran)),
             layout="channels-last" if last else "channels-first",
             compile="inductor" if self.compile_events() else "none",
@@ -175,7 +180,7 @@ class TorchSession:
 
     def layers(self) -> list[Layer]:
         """From one forward pass over a black image."""
-        return layers.trace(self._network.module, self.black_image())
+        return layers.trace(self.network.module, self.black_image())
 
     def save_native(self, folder: str) -> str:
         """A state dict under canonical names, head included; no code in it."""
@@ -185,49 +190,51 @@ class TorchSession:
     def load_native(self, path: str) -> None:
         """Raises `Refused` if the file is not a state dict of exactly this network."""
         arrays = read_state(path)
-        if set(arrays) != set(self._network.by_name):
-            odd = sorted(set(arrays) ^ set(self._network.by_name))
-            raise Refused(f"{path} is not a {self._network.name} with this head: {odd[0]} is in one of them only")
+        if set(arrays) != set(self.network.by_name):
+            odd = sorted(set(arrays) ^ set(self.network.by_name))
+            raise Refused(f"{path} is not a {self.network.name} with this head: {odd[0]} is in one of them only")
         try:
             self.load(arrays)
         except ValueError as error:
-            raise Refused(f"{path} does not fit {self._network.name}: {error}") from error
+            raise Refused(f"{path} does not fit {self.network.name}: {error}") from error
 
     def place(self, images: NDArray[np.float32]) -> torch.Tensor:
         """Normalised images in `batch_layout` as the network takes them, [n, 3, h, w] on the device."""
-        return self._move(self._channels_second(torch.from_numpy(images)), self._dtype)
+        return self._move(self._channels_second(torch.from_numpy(images)), self.dtype)
 
     def black_image(self) -> torch.Tensor:
         """One image [1, 3, h, w] of the case's size, as the network takes them."""
-        size = self._case.image_size
-        image = torch.zeros(1, 3, size, size, device=self._device, dtype=self._dtype)
-        return image.contiguous(memory_format=self._memory_format)
+        size = self.case.image_size
+        image = torch.zeros(1, 3, size, size, device=self.device, dtype=self.dtype)
+        return image.contiguous(memory_format=self.memory_format)
 
-    def _arithmetic(self) -> AbstractContextManager[None]:
-        return requirements.denormals_flushed(not self._case.idiom)
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Treat denormals as a training step does."""
+        return requirements.denormals_flushed(not self.case.idiom)
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self._case.precision != "bf16":
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Compute in bf16 where the case says so."""
+        if self.case.precision != "bf16":
             return nullcontext()
-        autocast: AbstractContextManager[Any] = torch.autocast(self._device.type, dtype=torch.bfloat16)
+        autocast: AbstractContextManager[Any] = torch.autocast(self.device.type, dtype=torch.bfloat16)
         return autocast
 
     def _epochs(self, feed: Feed) -> Iterator[Iterator[Pair]]:
         """For each epoch the iterator of its batches, on the device when they come out."""
-        loader = native.pipeline(feed, pin=self._device.type == "cuda") if feed.input == "native" else None
+        loader = native.pipeline(feed, pin=self.device.type == "cuda") if feed.input == "native" else None
         for epoch in range(feed.epochs):
             if loader is not None:
                 found = native.epoch(loader, feed)
-                pairs = ((images.contiguous(memory_format=self._memory_format), labels) for images, labels in found)
+                pairs = ((images.contiguous(memory_format=self.memory_format), labels) for images, labels in found)
             else:
                 pairs = (self._host(batch) for batch in feed.epoch(epoch))
             # Ready batches are pinned before the window opens, streamed ones as they come.
             ready = iter(list(pairs)) if feed.input == "arrays" else pairs
-            yield ((self._move(images, self._dtype), self._move(labels)) for images, labels in ready)
+            yield ((self._move(images, self.dtype), self._move(labels)) for images, labels in ready)
 
     def _host(self, batch: Batch) -> Pair:
         images, labels = torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
-        if self._device.type == "cuda":
+        if self.device.type == "cuda":
             images, labels = images.pin_memory(), labels.pin_memory()
         return self._channels_second(images), labels
 
@@ -235,7 +242,7 @@ class TorchSession:
         return images.permute(0, 3, 1, 2) if self.batch_layout == "nhwc" else images
 
     def _move(self, tensor: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
-        return tensor.to(self._device, dtype, non_blocking=True)
+        return tensor.to(self.device, dtype, non_blocking=True)
 
 
 def _copy(tensor: torch.Tensor) -> NDArray[Any]:

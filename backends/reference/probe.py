@@ -56,7 +56,7 @@ class ReferenceProbe:
 
     def rates(self) -> dict[Part, float]:
         """As the update rule noted them; empty before the first step."""
-        return {} if self._session._updates is None else dict(self._session._updates.rates)
+        return {} if self._session.updates is None else dict(self._session.updates.rates)
 
     def norms(self) -> list[Norm]:
         """As each layer holds them now."""
@@ -82,7 +82,7 @@ class ReferenceProbe:
         return {}
 
     def _declare(self, stage: Stage) -> list[Variable]:
-        trained = self._network.declare(stage, self._session._case.seed)
+        trained = self._network.declare(stage, self._session.case.seed)
         for variable in self._network.variables:
             variable.gradient = None
         return trained

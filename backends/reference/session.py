@@ -40,8 +40,8 @@ class ReferenceSession:
         if not case.dropout:
             self.network.drop_nothing()
         self.dtype = np.dtype(dtype)
-        self._case = case
-        self._updates: Updates | None = None
+        self.case = case
+        self.updates: Updates | None = None
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
         self.begin(stage)
@@ -55,8 +55,8 @@ class ReferenceSession:
 
     def begin(self, stage: Stage) -> list[Variable]:
         """Declare what the stage freezes and make its optimizer; returns what it trains."""
-        trained = self.network.declare(stage, self._case.seed)
-        self._updates = Updates(stage, trained)
+        trained = self.network.declare(stage, self.case.seed)
+        self.updates = Updates(stage, trained)
         return trained
 
     def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
@@ -69,9 +69,9 @@ class ReferenceSession:
 
     def update(self, factor: float) -> None:
         """Let the stage's optimizer move what it trains by its gradients."""
-        if self._updates is None:
+        if self.updates is None:
             raise RuntimeError("no stage has begun")
-        self._updates.step(factor)
+        self.updates.step(factor)
         self.network.done["updates"] += 1
 
     def work(self) -> Work:
@@ -96,9 +96,9 @@ class ReferenceSession:
             own[name].array[...] = array
 
     def slots(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
-        if self._updates is None:
+        if self.updates is None:
             return {}
-        return {name: {k: v.copy() for k, v in slots.items()} for name, slots in self._updates.slots.items()}
+        return {name: {k: v.copy() for k, v in slots.items()} for name, slots in self.updates.slots.items()}
 
     def sync(self) -> None:
         """NumPy has finished when it returns."""
@@ -122,7 +122,7 @@ class ReferenceSession:
         )
 
     def layers(self) -> list[Layer]:
-        size = self._case.image_size
+        size = self.case.image_size
         x = np.zeros((1, size, size, 3), self.dtype)
         found = []
         for layer in self.network.layers:

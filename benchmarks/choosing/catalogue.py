@@ -5,7 +5,6 @@ Naming a model imports no framework. Plugins run in a worker, which answers with
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,9 +15,9 @@ import backends
 from benchmarks.choosing.scenarios import check_scenario
 from harness import plugins
 from harness.data.checkpoint import Published
-from harness.errors import Refused, unknown
+from harness.errors import Declined, Refused, unknown
 from harness.plugins import BackendFacts
-from harness.process.launch import launch
+from harness.process.ask import ask
 from harness.spec import Scenario
 
 DEFAULT_MODELS = ("resnet18", "efficientnet-b0", "mobilenet-v2-0.35", "tiny-cnn")
@@ -78,12 +77,10 @@ def read_catalogue(plugin_paths: Sequence[str] = (), scenarios: Mapping[str, Sce
 
 
 def _ask(paths: Sequence[str]) -> plugins.Names:
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = launch("harness.plugins:describe", {"paths": paths}, folder=Path(folder), timeout_s=120)
-    if outcome.ending != "ok":
-        raise Refused(f"plugin {', '.join(paths)}: {outcome.reason}")
     try:
-        return msgspec.json.decode(outcome.value, type=plugins.Names)
+        return ask(plugins.describe, {"paths": paths}, plugins.Names, timeout_s=120)
+    except (Declined, Refused) as error:
+        raise Refused(f"plugin {', '.join(paths)}: {error}") from error
     except msgspec.ValidationError as error:
         raise Refused(f"plugin {', '.join(paths)}: {error}; see harness.plugins for what a plugin holds") from error
 

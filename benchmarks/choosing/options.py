@@ -5,12 +5,13 @@ from __future__ import annotations
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import click
 import msgspec
 
 from benchmarks.choosing.selection import Selection
+from harness.spec import SETTINGS
 from results.storage.folder import RESULTS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,9 +30,9 @@ def selection_options(*without: str) -> Callable[[F], F]:
     hints = get_type_hints(Selection, include_extras=True)
 
     def decorate(command: F) -> F:
-        for name in reversed(Selection.__struct_fields__):
-            if name not in without:
-                command = _option(name, hints[name])(command)
+        for field in reversed(msgspec.structs.fields(Selection)):
+            if field.name not in without:
+                command = _option(field.name, hints[field.name], on=field.default is True)(command)
         return command
 
     return decorate
@@ -42,21 +43,23 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in Selection.__struct_fields__ if options.get(name) not in (None, ())}
 
 
-def _option(name: str, hint: Any) -> Callable[[F], F]:
-    text, hint = _description(hint)
+def _option(name: str, hint: Any, *, on: bool) -> Callable[[F], F]:
+    text, hint = _description(name, hint)
     kind, several = _kind(hint)
     flag = f"--{name.replace('_', '-')}"
     if kind is bool:
-        return click.option(flag, name, is_flag=True, default=None, help=text)
+        flags = f"{flag}/--no-{flag.removeprefix('--')}" if on else flag
+        return click.option(flags, name, is_flag=True, default=None, help=text)
     if get_origin(kind) is Literal:
         return click.option(flag, name, type=click.Choice(get_args(kind)), multiple=several, help=text)
     return click.option(flag, name, type=kind, multiple=several, help=text)
 
 
-def _description(hint: Any) -> tuple[str | None, Any]:
-    metadata = getattr(hint, "__metadata__", ())
-    said = next((meta.description for meta in metadata if isinstance(meta, msgspec.Meta)), None)
-    return said, get_args(hint)[0] if metadata else hint
+def _description(name: str, hint: Any) -> tuple[str | None, Any]:
+    if get_origin(hint) is Annotated:
+        kind, meta = get_args(hint)
+        return meta.description, kind
+    return next(setting.text for setting in SETTINGS.values() if setting.option == name), hint
 
 
 def _kind(hint: Any) -> tuple[Any, bool]:

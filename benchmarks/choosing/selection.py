@@ -6,7 +6,8 @@ import itertools
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from types import GenericAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -16,18 +17,23 @@ from benchmarks.choosing.scenarios import FIVE, RECIPES, check_scenario, find_sc
 from harness.data.augment import parse_augment
 from harness.errors import Refused, unknown
 from harness.process.machine import measuring_threads
-from harness.spec import Case, Scenario, Stage, key
+from harness.spec import SETTINGS, Case, Scenario, Stage, key
 
 
 def _says(description: str) -> msgspec.Meta:
     return msgspec.Meta(description=description)
 
 
-class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+CHOSEN = [setting for setting in SETTINGS.values() if setting.role == "setting"]
+"""Settings of a case that an option chooses."""
+
+
+class _Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One `[[case]]` of a suite, or what the command line says: options and fields have the same names and meaning.
 
-    Fields that hold several values are combined as a product. What is None or empty follows from the data: the embedded
-    task has its own recipe, image size, augmentation and checkpoint.
+    Beside the fields below there is one for each setting of a case. Fields that hold several values are combined as a
+    product. What is None or empty follows from the data: the embedded task has its own recipe, image size,
+    augmentation and checkpoint.
     """
 
     backend: Annotated[tuple[str, ...], _says("pytorch, keras3, reference; default: all that have the model")] = ()
@@ -44,44 +50,46 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     checkpoint: Annotated[
         tuple[str, ...], _says("a file, imagenet, embedded, or MODEL=one of these; default: by the data")
     ] = ()
-    normalise: Annotated[
+    input_scaling: Annotated[
         str | None, _says("how a bare file's inputs are scaled: imagenet, minus-one-to-one, zero-to-one, R,G,B/R,G,B")
     ] = None
     image_size: Annotated[tuple[int, ...], _says("side in pixels; default 224, embedded 64")] = ()
     augment: Annotated[
         tuple[str, ...], _says("such as random-resized-crop:scale=0.5,flip or none; see `list augmentations`")
     ] = ()
-    head: tuple[Literal["linear", "mlp"], ...] = ("linear",)
-    reuse_head: Annotated[bool, _says("start from the source classifier's rows for classes it knows")] = False
     recipe: Annotated[str | None, _says("embedded or tutorial; default: by the data")] = None
     epochs: Annotated[int | None, _says("epochs of every stage")] = None
     lr: Annotated[float | None, _says("base learning rate of the recipe")] = None
     batch_size: Annotated[tuple[int, ...], _says("batch size of every stage")] = ()
     bn_momentum: Annotated[float | None, _says("weight of the new batch in batch-norm statistics (as in torch)")] = None
-    norm: Annotated[
+    bn_mode: Annotated[
         Literal["auto", "batch", "frozen"] | None,
         _says("which batch norms use batch statistics: those not frozen, all, none"),
     ] = None
-    keep: Annotated[Literal["last", "best"] | None, _says("which epoch's weights a stage ends with")] = None
+    select_epoch: Annotated[Literal["last", "best"] | None, _says("which epoch's weights a stage ends with")] = None
     seeds: Annotated[int, _says("how many seeds: 0, 1, …")] = 1
-    device: tuple[Literal["auto", "cpu", "cuda"], ...] = ("cpu",)
-    precision: tuple[Literal["fp32", "bf16", "fp64"], ...] = ("fp32",)
-    layout: tuple[Literal["channels-last", "channels-first"], ...] = ("channels-last",)
-    compile: Annotated[bool, _says("torch.compile, or XLA for Keras on TensorFlow")] = False
-    no_dropout: Annotated[bool, _says("dropout and drop-connect at rate 0 everywhere, not at the model's rates")] = (
-        False
-    )
-    input: Annotated[
-        tuple[Literal["arrays", "stream", "native"], ...],
-        _says("pixels ready in memory; streamed by the harness; the framework's own pipeline"),
-    ] = ("arrays",)
-    workers: Annotated[int, _says("workers of a streamed or native pipeline")] = 0
     threads: Annotated[
         tuple[int, ...], _says("threads and cores of a measured worker; default: all cores but one")
     ] = ()
-    warmup_steps: Annotated[int, _says("steps between the first and the throughput window")] = 3
-    limit: Annotated[int | None, _says("use that many images of each split")] = None
-    idiom: Annotated[bool, _says("each framework's own defaults, never mixed with matched cases")] = False
+
+
+def _with_settings() -> Any:
+    fields: list[tuple[str, Any, Any]] = []
+    for setting in CHOSEN:
+        name, kind, default = str(setting.option), setting.type, setting.default
+        if name not in _Selection.__struct_fields__:
+            if setting.several:
+                kind, default = GenericAlias(tuple, (kind, ...)), (default,)
+            fields.append((name, kind, default))
+    return msgspec.defstruct(
+        "Selection", fields, bases=(_Selection,), module=__name__, frozen=True, kw_only=True, forbid_unknown_fields=True
+    )
+
+
+if TYPE_CHECKING:
+    Selection = _Selection
+else:
+    Selection = _with_settings()
 
 
 LEAST = {"epochs": 1, "batch_size": 1, "threads": 1, "seeds": 1, "limit": 1, "warmup_steps": 0, "workers": 0,
@@ -89,24 +97,26 @@ LEAST = {"epochs": 1, "batch_size": 1, "threads": 1, "seeds": 1, "limit": 1, "wa
 """The smallest value of a field that makes sense."""
 
 
-class Draft(NamedTuple):
-    """A case whose data and checkpoint are named but not prepared yet."""
+class SelectedCase(NamedTuple):
+    """One case of a selection, before its data and checkpoint are prepared: `case` has no digests yet.
+
+    The other fields say how to read both. They are not part of a case: the digests follow from them.
+    """
 
     case: Case
-    data: str
     checkpoint: str
-    normalise: str | None
+    input_scaling: str | None
     validation_split: float | None
     splits: str | None
 
 
-def expand(selection: Selection, catalogue: Catalogue) -> list[Draft]:
+def expand(selection: Selection, catalogue: Catalogue) -> list[SelectedCase]:
     """The product of a selection, in the order of its lists. Raises `Refused` for unknown names."""
     pairs = _pairs(selection, catalogue)
     _refuse_nonsense(selection)
     checkpoints = _by_model(selection.checkpoint)
     names, scenarios = with_files(selection.scenario, catalogue.scenarios)
-    drafts = []
+    cases = []
     batches: tuple[int | None, ...] = selection.batch_size or (None,)
     for data, (backend, engine, model), name, batch in itertools.product(selection.data, pairs, names, batches):
         embedded = data == "embedded"
@@ -121,34 +131,21 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[Draft]:
         checkpoint = checkpoints.get(model, checkpoints.get("*", "embedded" if embedded else "imagenet"))
         for axes in _axes(selection, embedded):
             case = Case(
-                backend=backend,
-                engine=engine,
-                model=model,
-                scenario=scenario,
-                dataset=data,
-                dataset_sha256="",
-                reuse_head=selection.reuse_head,
-                limit=selection.limit,
-                workers=selection.workers,
-                warmup_steps=selection.warmup_steps,
-                idiom=selection.idiom,
-                compile=selection.compile,
-                dropout=not selection.no_dropout,
-                **axes,  # type: ignore[arg-type]
+                backend=backend, engine=engine, model=model, scenario=scenario, dataset=data, dataset_sha256="", **axes
             )
-            drafts.append(
-                Draft(case, data, checkpoint, selection.normalise, selection.validation_split, selection.splits)
+            cases.append(
+                SelectedCase(case, checkpoint, selection.input_scaling, selection.validation_split, selection.splits)
             )
-    return drafts
+    return cases
 
 
-def in_turns(drafts: Sequence[Draft]) -> list[Draft]:
-    """The same drafts, those that differ in the backend alone one after the other: they meet the same load."""
-    alike: dict[object, list[Draft]] = {}
-    for draft in drafts:
-        case = replace(draft.case, backend="", engine=None)
-        alike.setdefault((key(case), *draft[1:]), []).append(draft)
-    return [draft for group in alike.values() for draft in group]
+def in_turns(cases: Sequence[SelectedCase]) -> list[SelectedCase]:
+    """The same cases; those that differ in the backend alone follow each other, so that they meet the same load."""
+    alike: dict[object, list[SelectedCase]] = {}
+    for selected in cases:
+        case = replace(selected.case, backend="", engine=None)
+        alike.setdefault((key(case), *selected[1:]), []).append(selected)
+    return [selected for group in alike.values() for selected in group]
 
 
 def read_suite(path: Path) -> tuple[list[Selection], dict[str, Scenario]]:
@@ -210,8 +207,14 @@ def _by_model(checkpoints: Sequence[str]) -> dict[str, str]:
 
 
 def _adjusted(scenario: Scenario, selection: Selection, batch_size: int | None) -> Scenario:
-    wanted = {field: getattr(selection, field) for field in ("epochs", "bn_momentum", "norm", "keep")}
-    changes = {field: value for field, value in {**wanted, "batch_size": batch_size}.items() if value is not None}
+    wanted = {
+        "epochs": selection.epochs,
+        "bn_momentum": selection.bn_momentum,
+        "norm": selection.bn_mode,
+        "keep": selection.select_epoch,
+        "batch_size": batch_size,
+    }
+    changes = {field: value for field, value in wanted.items() if value is not None}
     return check_scenario(replace(scenario, stages=tuple(_changed(stage, changes) for stage in scenario.stages)))
 
 
@@ -219,20 +222,13 @@ def _changed(stage: Stage, changes: Mapping[str, object]) -> Stage:
     return msgspec.convert({**msgspec.to_builtins(stage), **changes}, Stage)
 
 
-def _axes(selection: Selection, embedded: bool) -> Iterator[dict[str, object]]:
-    axes = {
-        "image_size": selection.image_size or ((64,) if embedded else (224,)),
-        "augment": tuple(
-            parse_augment(text)
-            for text in selection.augment or (("flip",) if embedded else ("random-resized-crop,flip",))
-        ),
-        "head": selection.head,
-        "device": selection.device,
-        "precision": selection.precision,
-        "layout": selection.layout,
-        "input": selection.input,
-        "threads": selection.threads or (measuring_threads(),),
-        "seed": tuple(range(selection.seeds)),
-    }
+def _axes(selection: Selection, embedded: bool) -> Iterator[dict[str, Any]]:
+    chosen = {setting.name: getattr(selection, str(setting.option)) for setting in CHOSEN}
+    axes = {name: value if isinstance(value, tuple) else (value,) for name, value in chosen.items()}
+    augment = selection.augment or (("flip",) if embedded else ("random-resized-crop,flip",))
+    axes["image_size"] = selection.image_size or ((64,) if embedded else (224,))
+    axes["augment"] = tuple(map(parse_augment, augment))
+    axes["threads"] = selection.threads or (measuring_threads(),)
+    axes["seed"] = tuple(range(selection.seeds))
     for values in itertools.product(*axes.values()):
         yield dict(zip(axes, values, strict=True))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.scenarios import FIVE, SCENARIOS
-from benchmarks.choosing.selection import Draft, Selection, expand, read_suite
+from benchmarks.choosing.selection import SelectedCase, Selection, expand, read_suite
 from harness.errors import Refused, unknown
 from harness.spec import Case
 
@@ -72,7 +72,7 @@ SUITES: Mapping[str, Suite] = {
 def suite_cases(suite: str) -> list[str]:
     """Labels of a suite's cases in this checkout: a suite's name, or a TOML file."""
     selections, catalogue = find_suite(suite)
-    return [case_label(draft.case) for draft in suite_drafts(selections, catalogue)]
+    return [case_label(selected.case) for selected in expand_suite(selections, catalogue)]
 
 
 def find_suite(suite: str) -> tuple[tuple[Selection, ...], Catalogue]:
@@ -85,10 +85,10 @@ def find_suite(suite: str) -> tuple[tuple[Selection, ...], Catalogue]:
     return tuple(selections), read_catalogue((), scenarios)
 
 
-def suite_drafts(selections: Sequence[Selection], catalogue: Catalogue) -> list[Draft]:
+def expand_suite(selections: Sequence[Selection], catalogue: Catalogue) -> list[SelectedCase]:
     """The cases, each once however many seeds it has."""
-    drafts = [draft for selection in selections for draft in expand(selection, catalogue)]
-    return list({case_label(draft.case): draft for draft in drafts}.values())
+    cases = [selected for selection in selections for selected in expand(selection, catalogue)]
+    return list({case_label(selected.case): selected for selected in cases}.values())
 
 
 def case_label(case: Case) -> str:

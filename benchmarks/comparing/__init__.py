@@ -1,1 +1,1 @@
-"""Two arms held against each other: what they are, their pairs, and what is said about them."""
+"""Compare two sides: read and prepare them, measure pairs and seeds, and reach a verdict."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from benchmarks.comparing.arms import read_share
+from benchmarks.comparing.sides import read_share
 from harness.errors import Refused
 from results.storage.comparison import LOOKS
 

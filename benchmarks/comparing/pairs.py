@@ -23,7 +23,7 @@ LEAST_STEPS, QUADS = 5, 3
 
 
 class Side(NamedTuple):
-    """What one arm runs in a pair: a job, in a place, its stage counted from 0, each step longer by `delay`."""
+    """What one side runs in a pair: a stage, counted from 0, of a job, in a place; each step is longer by `delay`."""
 
     job: Job
     place: Place
@@ -72,7 +72,7 @@ def _take_turns(
 
 def _worker(side: Side, folder: Path, timeout_s: float, beside: int) -> Worker:
     case = side.job.case
-    arguments = {"job": msgspec.to_builtins(side.job), "stage": side.stage, "delay": side.delay}
+    arguments = {"job": side.job, "stage": side.stage, "delay": side.delay}
     return Worker(
         TAKE_TURNS,
         arguments,
@@ -113,6 +113,6 @@ def _said(side: Side, outcome: Outcome) -> SideRecord:
 
 
 def trouble(a: SideRecord, b: SideRecord) -> str:
-    """Why a pair is none, naming the arm; empty if both sides were measured."""
+    """Why a pair has no ratio, naming the side; empty if both sides were measured."""
     bad: Sequence[tuple[SideName, SideRecord]] = (("A", a), ("B", b))
-    return "; ".join(f"arm {name}: {side.status} – {side.reason}" for name, side in bad if side.status != "ok")
+    return "; ".join(f"side {name}: {side.status} – {side.reason}" for name, side in bad if side.status != "ok")

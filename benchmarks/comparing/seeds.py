@@ -1,4 +1,4 @@
-"""Accuracy of both arms over seeds: whole runs, each in a fresh process, judged as any run is."""
+"""Accuracy of both sides over seeds: whole runs, each in a fresh process, judged as any run is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from benchmarks.comparing.question import Question
+from benchmarks.comparing.prepare import PreparedComparison
 from benchmarks.running.execute import run_job
 from harness.errors import Declined
 from harness.process.launch import Event
@@ -18,53 +18,53 @@ from results.storage.comparison import Finding
 from results.storage.objects import get_arrays
 from results.storage.rows import SideName
 from results.storage.run_files import RunWriter
-from results.verdicts.accuracy_verdict import flips, of_accuracy
+from results.verdicts.accuracy_verdict import accuracy_finding, flips
 
 
-class Seeds:
-    """Runs a question's case with seeds, both arms of a seed one after the other in random order."""
+class SeedRuns:
+    """Runs a case with several seeds; both sides of a seed follow each other in random order."""
 
     def __init__(
         self,
-        question: Question,
+        prepared: PreparedComparison,
         writer: RunWriter,
         comparison: str,
         machine: str,
         timeout_s: float,
         on_event: Callable[[Event], None],
     ) -> None:
-        self._question, self._writer, self._comparison = question, writer, comparison
+        self._prepared, self._writer, self._comparison = prepared, writer, comparison
         self._machine, self._timeout_s, self._on_event = machine, timeout_s, on_event
 
     def finding(self, seeds: Iterable[int], left_s: Callable[[], float]) -> list[Finding]:
-        """One finding over the seeds that the budget allowed; none if that is fewer than two of each arm."""
+        """One finding over the seeds that the budget allowed; none if that is fewer than two of each side."""
         records: dict[SideName, list[Record]] = {"A": [], "B": []}
         slowest = 0.0
         for seed in seeds:
             if left_s() < 2 * slowest:
                 break
-            arms: list[SideName] = ["A", "B"]
-            random.Random(f"{self._comparison} {seed}").shuffle(arms)
-            for arm in arms:
-                record = self._run(arm, seed)
+            sides: list[SideName] = ["A", "B"]
+            random.Random(f"{self._comparison} {seed}").shuffle(sides)
+            for side in sides:
+                record = self._run(side, seed)
                 slowest = max(slowest, record.total_s)
-                records[arm].append(record)
+                records[side].append(record)
         if len(records["B"]) < 2:
             return []
-        found = of_accuracy(records["A"], records["B"])
+        found = accuracy_finding(records["A"], records["B"])
         a, b = ([self._logits(record) for record in own] for own in records.values())
         return [replace(found, explanation=flips(a, b).sentence())]
 
     def _logits(self, record: Record) -> dict[str, NDArray[Any]]:
         return get_arrays(self._writer.results_dir, record.logits or "")
 
-    def _run(self, arm: SideName, seed: int) -> Record:
-        side = self._question.sides[0 if arm == "A" else 1]
-        job = replace(side.job, case=replace(side.job.case, seed=seed))
-        self._on_event({"comparing": self._question.label, "arm": arm, "seed": seed})
-        record = run_job(job, self._writer, self._timeout_s, self._on_event, side.place)
+    def _run(self, side: SideName, seed: int) -> Record:
+        own = self._prepared.sides[0 if side == "A" else 1]
+        job = replace(own.job, case=replace(own.job.case, seed=seed))
+        self._on_event({"comparing": self._prepared.label, "side": side, "seed": seed})
+        record = run_job(job, self._writer, self._timeout_s, self._on_event, own.place)
         record = replace(record, machine=self._machine)
-        self._writer.append_of_arm(record, self._comparison, arm)
+        self._writer.append_of_side(record, self._comparison, side)
         if record.status != "ok":
-            raise Declined(f"{self._question.label}, arm {arm}, seed {seed}: {record.status} – {record.reason}")
+            raise Declined(f"{self._prepared.label}, side {side}, seed {seed}: {record.status} – {record.reason}")
         return record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,8 @@ from PIL import Image
 from benchmarks.datasets.writing import PreparedDataset, entry, finish, recipe_key
 from harness.data.dataset import SPLITS, content_digest
 from harness.errors import Refused
+from harness.rules import require
+from results.rules.file_rules import image_in_two_splits
 
 Arrays = Mapping[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]
 
@@ -107,14 +108,4 @@ def _refuse_arrays(name: str, arrays: ArraySet) -> None:
         absent = sorted(set(range(classes)) - set(labels.tolist()))
         if split == "train" and absent:
             raise Refused(f"dataset {name}: no training images of class {arrays.classes[absent[0]]!r}")
-    v24_no_image_in_two_splits(name, arrays)
-
-
-def v24_no_image_in_two_splits(name: str, arrays: ArraySet) -> None:
-    """Raises `Refused` with the places of an image that training and judging would share."""
-    seen: dict[bytes, tuple[str, int]] = {}
-    for split, (images, _) in arrays.splits.items():
-        for place, image in enumerate(images):
-            other, first = seen.setdefault(hashlib.sha256(image.tobytes()).digest(), (split, place))
-            if other != split:
-                raise Refused(f"dataset {name}: the same image is in {other} ({first}) and in {split} ({place}) (V24)")
+    require(breach._replace(where=f"dataset {name}") for breach in image_in_two_splits(arrays.splits))

@@ -15,9 +15,12 @@ from benchmarks.datasets.folder import inventory as folder_inventory
 from benchmarks.datasets.layout.scan import shown
 from benchmarks.datasets.prepare import Progress, prepare_folder
 from benchmarks.datasets.writing import PreparedDataset
-from harness.data.dataset import images_per_class
+from harness.data.dataset import DatasetMeta, images_per_class
 from harness.errors import Refused, unknown
 from harness.plugins import dataset
+
+CLASSES_SAID = 12
+"""As many classes as a line of a run names."""
 
 
 class Generated(NamedTuple):
@@ -66,6 +69,30 @@ def described() -> dict[str, str]:
     return {name: entry.about for name, entry in (DATASETS | ARCHIVES).items()}
 
 
+class PreparedData(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset in the cache; `files` is where its source files' names begin, `images` counts each split's classes."""
+
+    folder: str
+    files: str | None
+    meta: DatasetMeta
+    images: dict[str, tuple[int, ...]]
+
+    def sentence(self) -> str:
+        """The first classes with their images in each split, and how many classes there are."""
+        each = zip(self.meta.classes, *self.images.values(), strict=True)
+        counts = [f"{name} {'/'.join(map(str, numbers))}" for name, *numbers in each]
+        more = [f"and {len(counts) - CLASSES_SAID} more"] if len(counts) > CLASSES_SAID else []
+        said = ", ".join([*counts[:CLASSES_SAID], *more])
+        return f"{self.meta.name}: {len(counts)} classes, images of {'/'.join(self.images)}: {said}"
+
+
+class Inventory(NamedTuple):
+    """Files of a folder that are not used, with the reason, and the names of each image that is in two splits."""
+
+    skipped: list[tuple[str, str]]
+    shared: list[tuple[str, ...]]
+
+
 def prepare(
     *,
     data: str,
@@ -76,14 +103,12 @@ def prepare(
     cache: str | None = None,
     plugin: str | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
-) -> dict[str, Any]:
-    """Prepare `--data`: a name, or a folder. Plain values in and out, so that a worker can be asked for it.
+) -> PreparedData:
+    """Prepare `--data`: a name, or a folder.
 
-    Returns `folder` (what `open_dataset` opens), `files` (where the names in `files.json` start, or None) and `meta`.
-    `images` has the number of images of each class by split. `splits` says which folders are splits, or `none`.
-    `plugin` is the file or module whose function `data` is. `seed` chooses the validation images where the data has
-    none. Image size 224 for folders unless given; arrays have their own. Raises `Refused` for bad input and `Declined`
-    where a download is impossible.
+    `splits` says which folders are splits, or `none`. `plugin` is the file or module whose function `data` is. `seed`
+    chooses the validation images where the data has none. Image size 224 for folders unless given; arrays have their
+    own. Raises `Refused` for bad input and `Declined` where a download is impossible.
     """
     if validation_split is not None and (plugin is not None or data in DATASETS):
         raise Refused(f"dataset {data} has validation images of its own; leave out --validation-split")
@@ -119,10 +144,10 @@ def prepare(
     )
 
 
-def inventory(*, data: str, splits: str | None = None) -> tuple[list[tuple[str, str]], list[tuple[str, ...]]]:
-    """The files of an image folder that are not used, with the reason, and those that are in two splits."""
+def inventory(*, data: str, splits: str | None = None) -> Inventory:
+    """The files of an image folder that are not used, and its images that are in two splits."""
     skipped, shared = folder_inventory(Path(data).expanduser(), splits)
-    return [(one.name, one.reason) for one in skipped], shared
+    return Inventory([(one.name, one.reason) for one in skipped], shared)
 
 
 def _every_hundredth(data: str, report: Callable[[dict[str, Any]], None]) -> Progress:
@@ -133,14 +158,14 @@ def _every_hundredth(data: str, report: Callable[[dict[str, Any]], None]) -> Pro
     return progress
 
 
-def _answer(prepared: PreparedDataset) -> dict[str, Any]:
+def _answer(prepared: PreparedDataset) -> PreparedData:
     classes = len(prepared.meta.classes)
-    return {
-        "images": {split: images_per_class(prepared.folder, split, classes) for split in prepared.meta.counts},
-        "folder": str(prepared.folder),
-        "files": None if prepared.files is None else str(prepared.files),
-        "meta": msgspec.to_builtins(prepared.meta),
-    }
+    return PreparedData(
+        folder=str(prepared.folder),
+        files=None if prepared.files is None else str(prepared.files),
+        meta=prepared.meta,
+        images={split: tuple(images_per_class(prepared.folder, split, classes)) for split in prepared.meta.counts},
+    )
 
 
 def _source_digest() -> str:

@@ -11,9 +11,9 @@ import numpy as np
 from harness.data.checkpoint import read_checkpoint
 from harness.data.dataset import Split
 from harness.data.decode import Unreadable, decode
-from harness.errors import Declined, Refused
-from harness.plugins import find_model
+from harness.errors import Refused
 from harness.running.evaluate import split_logits
+from harness.running.opening import find_model_for
 from harness.running.saved_model import NEUTRAL, read_card
 
 
@@ -31,11 +31,7 @@ def predict(model_dir: str, images: list[str], native: bool, plugins: list[str])
     """Predictions for files, and for the files in folders, in order; decoded and cropped as for the run."""
     card = read_card(model_dir)
     case = card.case
-    backend, model = find_model(case.backend, case.model, plugins)
-    reason = backend.decline(case)
-    if reason:
-        raise Declined(reason)
-    session = backend.open_session(case, model, len(card.classes))
+    session = find_model_for(case, plugins, card.classes).open(case)
     if native:
         session.load_native(str(Path(model_dir) / card.native))
     else:

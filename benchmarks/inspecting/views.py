@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,12 +11,11 @@ from msgspec.structs import replace
 from benchmarks.datasets.contact_sheet import sheet
 from harness.contract import BUFFERS, Layer, Session, Tensor
 from harness.data.checkpoint import read_checkpoint
-from harness.errors import Declined, Refused
-from harness.plugins import find_model
-from harness.running.run import starting_arrays
+from harness.errors import Refused
+from harness.running.opening import find_model_for
 from harness.spec import Case, Stage
 
-CLASSES = 2
+CLASSES = ("class 0", "class 1")
 """Classes of the head that `show` puts on a network."""
 
 
@@ -59,34 +57,33 @@ class TensorView(msgspec.Struct, frozen=True, kw_only=True):
     values: str
 
 
-def view_model(cases: list[dict[str, Any]], checkpoint: str | None, plugins: list[str]) -> ModelView:
+def view_model(cases: list[Case], checkpoint: str | None, plugins: list[str]) -> ModelView:
     """Layers and parameters of the cases' common model, and what each case's scenario trains."""
-    wanted = msgspec.convert(cases, list[Case])
-    session, load = _open(wanted[0], checkpoint, plugins)
+    session, load = _open(cases[0], checkpoint, plugins)
     tensors = list(session.state())
     counted = {"backbone": 0, "head": 0, "buffers": 0}
     for tensor in tensors:
         counted["buffers" if tensor.role in BUFFERS else tensor.part] += tensor.array.size
     layers = tuple(session.layers())
     return ModelView(
-        image_size=wanted[0].image_size,
+        image_size=cases[0].image_size,
         layers=layers,
         **counted,
         macs=sum(layer.macs for layer in layers),
         load=load,
         trainable=tuple(
             _trainable(tensors, case.scenario.name, number, stage)
-            for case in wanted
+            for case in cases
             for number, stage in enumerate(case.scenario.stages, 1)
         ),
     )
 
 
-def view_tensor(cases: list[dict[str, Any]], checkpoint: str | None, plugins: list[str], tensor: str) -> TensorView:
+def view_tensor(case: Case, checkpoint: str | None, plugins: list[str], tensor: str) -> TensorView:
     """Values of one tensor. Raises `Refused` with the nearest names."""
     from harness.errors import unknown
 
-    session, _ = _open(msgspec.convert(cases[0], Case), checkpoint, plugins)
+    session, _ = _open(case, checkpoint, plugins)
     found = {t.name: t for t in session.state()}
     if tensor not in found:
         raise Refused(unknown("tensor", tensor, found))
@@ -105,24 +102,17 @@ def view_tensor(cases: list[dict[str, Any]], checkpoint: str | None, plugins: li
     )
 
 
-def contact_sheet(dataset: str, path: str, case: dict[str, Any]) -> None:
+def contact_sheet(dataset: str, path: str, case: Case) -> None:
     """Write the images of a prepared dataset as a network gets them."""
-    wanted = msgspec.convert(case, Case)
-    sheet(Path(dataset), Path(path), augmentations=wanted.augment, seed=wanted.seed)
+    sheet(Path(dataset), Path(path), augmentations=case.augment, seed=case.seed)
 
 
 def _open(case: Case, checkpoint: str | None, plugins: list[str]) -> tuple[Session, str]:
-    backend, model = find_model(case.backend, case.model, plugins)
-    reason = backend.decline(case)
-    if reason:
-        raise Declined(reason)
-    session = backend.open_session(case, model, CLASSES)
-    classes = tuple(f"class {number}" for number in range(CLASSES))
-    # Whatever the scenario: a checkpoint that is named is shown, and without one there is nothing to start from.
-    case = replace(case, scenario=replace(case.scenario, start="checkpoint" if checkpoint else "random"))
-    loaded = read_checkpoint(checkpoint) if checkpoint else None
-    start, report = starting_arrays(session, case, model, loaded, classes)
-    session.load(start)
+    found = find_model_for(case, plugins, CLASSES, read_checkpoint(checkpoint) if checkpoint else None)
+    session = found.open(case)
+    # In every scenario, a checkpoint that is named is shown, and without one there is nothing to start from.
+    scenario = replace(case.scenario, start="checkpoint" if checkpoint else "random")
+    _, report = found.start(session, replace(case, scenario=scenario))
     return session, report.sentence() if report else ""
 
 

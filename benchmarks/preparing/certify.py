@@ -18,15 +18,16 @@ from msgspec.structs import replace
 import backends
 import harness
 from benchmarks.choosing.catalogue import Catalogue
-from benchmarks.choosing.selection import Draft
+from benchmarks.choosing.selection import SelectedCase
 from benchmarks.preparing.plan import Preparation
 from harness import PROTOCOL
 from harness.certifying.answers import ArmAnswers
-from harness.certifying.questions import STEPS, TRAINED_AT
-from harness.errors import Declined, Refused
-from harness.process.launch import Event, launch
+from harness.certifying.questions import STEPS, TRAINED_AT, rehearse
+from harness.errors import Declined
+from harness.process.ask import ask
+from harness.process.launch import Event
 from harness.spec import Job, Precision, Scenario
-from results.certificates.certificate import Arm, Certificate, essence, packages, seal
+from results.certificates.certificate import Arm, Certificate, essence, packages, proved_settings, seal
 from results.certificates.evidence import ArmEvidence, EvidencePair, open_answers
 from results.certificates.proof import prove
 
@@ -37,12 +38,12 @@ DATA = "embedded"
 
 
 class Request(NamedTuple):
-    """A certificate to be made: per arm one draft for each scenario, and the sides of the images for P0 to P2.
+    """A certificate to be made: per arm one case for each scenario, and the sides of the images for P0 to P2.
 
     Without `priced` it does not say what the stand-ins cost, which is no part of the proof and takes long to measure.
     """
 
-    arms: tuple[list[Draft], list[Draft]]
+    arms: tuple[list[SelectedCase], list[SelectedCase]]
     sizes: tuple[int, ...]
     with_checkpoint: bool
     priced: bool = True
@@ -50,12 +51,12 @@ class Request(NamedTuple):
     @property
     def scenarios(self) -> tuple[Scenario, ...]:
         """As they were asked for."""
-        return tuple(draft.case.scenario for draft in self.arms[0])
+        return tuple(selected.case.scenario for selected in self.arms[0])
 
     @property
     def label(self) -> str:
         """What is certified, for people."""
-        one, other = (drafts[0].case for drafts in self.arms)
+        one, other = (cases[0].case for cases in self.arms)
         return f"{one.model} in {one.backend_name} and {other.backend_name}"
 
 
@@ -70,7 +71,7 @@ def prepare(request: Request, catalogue: Catalogue, on_event: Callable[[Event], 
     """Data and checkpoint once, then the jobs. Raises `Refused` or `Declined` where there is nothing to certify."""
     preparation = Preparation(catalogue, on_event)
     one, other = (
-        [_job(_rehearsed(draft, request.with_checkpoint), preparation) for draft in drafts] for drafts in request.arms
+        [_job(_rehearsed(one, request.with_checkpoint), preparation) for one in cases] for cases in request.arms
     )
     installed = [_packages(jobs[0], catalogue) for jobs in (one, other)]
     content = [PROTOCOL, one, other, request.sizes, request.priced, _code(), *installed]
@@ -101,11 +102,7 @@ def certify(
     return seal(
         Certificate(
             model=case.model,
-            precision=case.precision,
-            layout=case.layout,
-            head=case.head,
-            compile=case.compile,
-            idiom=case.idiom,
+            **proved_settings(case),
             checkpoint=pretrained.checkpoint if request.with_checkpoint else None,
             checkpoint_sha256=pretrained.checkpoint_sha256 if request.with_checkpoint else None,
             dataset_sha256=case.dataset_sha256,
@@ -131,22 +128,22 @@ def _all_of(asked: Sequence[Future[ArmEvidence]], pool: ThreadPoolExecutor) -> l
         raise
 
 
-def _rehearsed(draft: Draft, with_checkpoint: bool) -> Draft:
-    scenario = draft.case.scenario
+def _rehearsed(selected: SelectedCase, with_checkpoint: bool) -> SelectedCase:
+    scenario = selected.case.scenario
     stages = tuple(replace(stage, epochs=STEPS) for stage in scenario.stages)
     start = scenario.start if with_checkpoint else "random"
     scenario = replace(scenario, stages=stages, start=start)
     case = replace(
-        draft.case, scenario=scenario, dataset=DATA, image_size=TRAINED_AT, dropout=False, limit=None, input="arrays",
-        workers=0, seed=0, reuse_head=False,
+        selected.case, scenario=scenario, dataset=DATA, image_size=TRAINED_AT, dropout=False, limit=None,
+        input="arrays", workers=0, seed=0, reuse_head=False,
     )  # fmt: skip
-    return draft._replace(case=case, data=DATA, validation_split=None, splits=None)
+    return selected._replace(case=case, validation_split=None, splits=None)
 
 
-def _job(draft: Draft, preparation: Preparation) -> Job:
-    planned = preparation.plan(draft)
+def _job(selected: SelectedCase, preparation: Preparation) -> Job:
+    planned = preparation.plan(selected)
     if planned.job is None:
-        raise Declined(planned.skip)
+        raise Declined(planned.skip_reason)
     return planned.job
 
 
@@ -154,21 +151,18 @@ def _ask(
     request: Request, jobs: Sequence[Job], precision: Precision, folder: Path, on_event: Callable[[Event], None]
 ) -> ArmEvidence:
     case = jobs[0].case
-    arguments: dict[str, Any] = {
-        "jobs": [msgspec.to_builtins(replace(job, case=replace(job.case, precision=precision))) for job in jobs],
-        "sizes": list(request.sizes),
-        "priced": request.priced,
-    }
-    outcome = launch(
-        "harness.certifying.questions:rehearse",
-        arguments,
+    arm = f"{case.backend_name} in {precision}"
+    asked = [replace(job, case=replace(job.case, precision=precision)) for job in jobs]
+    answers = ask(
+        rehearse,
+        {"jobs": asked, "sizes": request.sizes, "priced": request.priced},
+        ArmAnswers,
         folder=folder,
+        about=arm,
         engine=case.engine,
-        on_event=lambda event: on_event({"certifying": f"{case.backend_name} in {precision}", **event}),
+        on_event=lambda event: on_event({"certifying": arm, **event}),
     )
-    if outcome.ending not in ("ok", "skipped", "refused"):
-        raise Refused(f"{case.backend_name} in {precision}: {outcome.reason}")
-    return open_answers(msgspec.json.decode(outcome.require(), type=ArmAnswers), folder)
+    return open_answers(answers, folder)
 
 
 def arm_of(job: Job, narrow: ArmEvidence, wide: ArmEvidence, catalogue: Catalogue) -> Arm:

@@ -6,9 +6,9 @@ Whatever it was, it becomes one neutral file in the cache, once; cases name it b
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import NoneType
 from typing import NamedTuple
 
 import msgspec
@@ -25,7 +25,8 @@ from harness.data.checkpoint import (
 )
 from harness.data.weight_files import ending_of, is_safetensors
 from harness.errors import Refused, unknown
-from harness.process.launch import Event, launch
+from harness.process.ask import ask
+from harness.process.launch import Event
 
 
 class FoundCheckpoint(NamedTuple):
@@ -39,7 +40,7 @@ class FoundCheckpoint(NamedTuple):
 def find_checkpoint(
     source: str,
     model: str,
-    normalise: str | None,
+    input_scaling: str | None,
     catalogue: Catalogue,
     source_dataset: Callable[[], tuple[str, str]],
     on_event: Callable[[Event], None],
@@ -62,12 +63,9 @@ def find_checkpoint(
         meta = read_meta(path)
         if meta.model != model and _is_known(meta.model) and _is_known(model):
             raise Refused(f"{path} holds a {meta.model}, not a {model}")
-        with tempfile.TemporaryDirectory() as folder:
-            launch(
-                "benchmarks.preparing.checkpoints:check_file", {"path": str(path.resolve())}, folder=Path(folder)
-            ).require()
+        ask(check_file, {"path": str(path.resolve())}, NoneType)
         return FoundCheckpoint(path.resolve(), meta.sha256, path.name)
-    return _found(_imported(path, model, normalise, catalogue), path.name)
+    return _found(_imported(path, model, input_scaling, catalogue), path.name)
 
 
 def parse_normalisation(text: str) -> Normalisation:
@@ -93,17 +91,17 @@ def check_file(path: str) -> None:
     read_checkpoint(path)
 
 
-def _imported(path: Path, model: str, normalise: str | None, catalogue: Catalogue) -> Path:
+def _imported(path: Path, model: str, input_scaling: str | None, catalogue: Catalogue) -> Path:
     owners = {ending: name for name, facts in reversed(catalogue.backends.items()) for ending in facts.formats}
     ending = ending_of(path, tuple(owners))
     if ending is None:
         raise Refused(f"{path}: no known checkpoint format (known: {', '.join(owners)})")
-    if normalise is None:
-        raise Refused(f"{path} does not say how its inputs are scaled; add --normalise {'|'.join(NORMALISATIONS)}")
+    if input_scaling is None:
+        raise Refused(f"{path} does not say how its inputs are scaled; add --input-scaling {'|'.join(NORMALISATIONS)}")
     backend = owners[ending]
     if model not in catalogue.backends[backend].models:
         raise Refused(f"{path}: {backend} reads {ending} files but has no model {model}")
-    return own_checkpoint(path, backend, model, parse_normalisation(normalise), catalogue)
+    return own_checkpoint(path, backend, model, parse_normalisation(input_scaling), catalogue)
 
 
 def _found(neutral: Path, name: str) -> FoundCheckpoint:

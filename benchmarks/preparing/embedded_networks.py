@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import TypeVar
 
 import msgspec
@@ -26,7 +27,8 @@ from harness.data.augment import parse_augment
 from harness.data.checkpoint import read_checkpoint, refuse_not_finite, write_checkpoint
 from harness.entry import RUN_CASE
 from harness.errors import Declined
-from harness.process.launch import Event, launch
+from harness.process.ask import ask
+from harness.process.launch import Event
 from harness.process.machine import usable_cores
 from harness.running.initial_weights import COUNTER
 from harness.running.record import Record
@@ -70,8 +72,7 @@ def rebuild(
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / NEUTRAL
         _in_first_backend(model, catalogue, source_data, lambda job: _pretrain(job, on_event, path))
-        arguments = {"path": str(path), "target": str(target.resolve()), "model": model}
-        launch("benchmarks.preparing.embedded_networks:write_half", arguments, folder=Path(scratch) / "job").require()
+        ask(write_half, {"path": str(path), "target": str(target.resolve()), "model": model}, NoneType)
 
 
 def write_half(path: str, target: str, model: str) -> None:
@@ -117,12 +118,11 @@ def _in_first_backend(model: str, catalogue: Catalogue, source_data: SourceData,
 def _pretrain(job: Job, on_event: Callable[[Event], None], target: Path) -> None:
     case = replace(job.case, threads=len(usable_cores()))
     with tempfile.TemporaryDirectory() as scratch:
-        outcome = launch(
+        record = ask(
             RUN_CASE,
-            {"job": msgspec.to_builtins(replace(job, case=case, save_model=f"{scratch}/kept"))},
-            folder=Path(scratch) / "job",
+            {"job": replace(job, case=case, save_model=f"{scratch}/kept")},
+            Record,
             engine=case.engine,
             on_event=lambda event: on_event({"pretraining": case.model, **event}),
         )
-        record = msgspec.json.decode(outcome.require(), type=Record)
         shutil.move(Path(record.artefacts["model"]) / NEUTRAL, target)

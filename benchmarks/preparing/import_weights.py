@@ -6,10 +6,7 @@ It is a file of one's own, or the one file that a checkpoint's name means for a 
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -21,7 +18,7 @@ from harness.data.checkpoint import Normalisation, Published, refuse_not_finite,
 from harness.data.weight_files import IMPORT, noted
 from harness.errors import Declined, Refused
 from harness.plugins import find_model
-from harness.process.launch import launch
+from harness.process.ask import ask
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,10 +60,7 @@ def _import_published(
     name: str, backend: str, model: str, published: Published, catalogue: Catalogue, target: Path
 ) -> None:
     wanted = _wanted(f"the {name} weights of {model}, a file for {backend},", published)
-    with tempfile.TemporaryDirectory() as folder:
-        call = "benchmarks.preparing.import_weights:fetch_file"
-        outcome = launch(call, {"wanted": wanted._asdict()}, folder=Path(folder), timeout_s=1800)
-        fetched = msgspec.json.decode(outcome.require(), type=Fetched)
+    fetched = ask(fetch, {"wanted": wanted}, Fetched, timeout_s=1800)
     origin = f"{published.url} ({fetched.said})"
     known = Known(normalisation=published.normalisation, origin=origin, classes=published.classes)
     try:
@@ -86,46 +80,37 @@ def _wanted(what: str, published: Published) -> WantedFile:
     return WantedFile(what, published.url, file_name, f"{file_name}.sha256.json", published.sha256)
 
 
-def fetch_file(wanted: dict[str, Any]) -> dict[str, str]:
-    """`downloads.fetch` in a worker, with and as plain values."""
-    fetched: dict[str, str] = msgspec.to_builtins(fetch(WantedFile(**wanted)))
-    return fetched
-
-
 def _import(path: Path, backend: str, model: str, known: Known, catalogue: Catalogue, target: Path) -> None:
-    arguments = {"path": str(path), "backend": backend, "model": model, "known": msgspec.to_builtins(known)}
+    arguments = {"path": str(path), "backend": backend, "model": model, "known": known}
     arguments |= {"plugins": catalogue.plugins, "target": str(target)}
     reasons = []
     for engine in catalogue.backends[backend].engines or (None,):  # any engine reads, and not all are installed
-        with tempfile.TemporaryDirectory() as folder:
-            call = "benchmarks.preparing.import_weights:import_file"
-            outcome = launch(call, arguments, folder=Path(folder), engine=engine, timeout_s=1800)
-        if outcome.ending != "skipped":
-            outcome.require()
+        try:
+            ask(import_file, arguments, str, engine=engine, timeout_s=1800)
             return
-        reasons.append(outcome.reason)
-    raise Declined(reasons[0])
+        except Declined as reason:
+            reasons.append(reason)
+    raise reasons[0]
 
 
-def import_file(path: str, backend: str, model: str, known: Mapping[str, Any], plugins: list[str], target: str) -> str:
+def import_file(path: str, backend: str, model: str, known: Known, plugins: list[str], target: str) -> str:
     """Turn a framework's file into a neutral one; runs in a worker. Returns its SHA-256."""
-    facts = msgspec.convert(known, Known)
     module, offered = find_model(backend, model, plugins)
     with noted() as notes:
         arrays, unmapped = module.import_weights(path, offered)
     refuse_not_finite(path, arrays)
     classifier = arrays.get(f"{offered.classifier}weight")
-    if facts.classes and classifier is not None and len(classifier) != len(facts.classes):
+    if known.classes and classifier is not None and len(classifier) != len(known.classes):
         raise Refused(
-            f"{path} has a classifier of {len(classifier)} classes, and {len(facts.classes)} are named for it"
+            f"{path} has a classifier of {len(classifier)} classes, and {len(known.classes)} are named for it"
         )
     meta = write_checkpoint(
         target,
         arrays,
         model=model,
-        normalisation=facts.normalisation,
-        origin=facts.origin,
-        classes=facts.classes,
+        normalisation=known.normalisation,
+        origin=known.origin,
+        classes=known.classes,
         head=offered.classifier,
         unmapped=unmapped,
         notes=tuple(notes),

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.choosing.catalogue import Catalogue
-from benchmarks.choosing.selection import Draft
+from benchmarks.choosing.selection import SelectedCase
 from benchmarks.preparing.certify import Request, certify, prepare
-from benchmarks.preparing.plan import Planned
+from benchmarks.preparing.plan import PlannedCase
 from harness.errors import Declined, Refused
 from harness.process.launch import Event
 from harness.process.machine import Machine
@@ -17,29 +17,22 @@ from results.certificates.certificate import Certificates, packages, write_certi
 from results.certificates.scope import Scope, Subject, standing, subject_of_case
 
 
-class Asked(NamedTuple):
-    """A draft and what became of it."""
-
-    draft: Draft
-    planned: Planned
-
-
 class Twins(NamedTuple):
     """One case in two backends, without a certificate."""
 
-    one: Draft
-    other: Draft
+    one: SelectedCase
+    other: SelectedCase
     scope: Scope
 
 
 def lacking(
-    asked: Iterable[Asked], catalogue: Catalogue, certificates: Certificates, machine: Machine
+    plan: Iterable[tuple[SelectedCase, PlannedCase]], catalogue: Catalogue, certificates: Certificates, machine: Machine
 ) -> list[Request]:
-    """The certificates to be made so that a table of these cases can print ratios; as few as possible.
+    """The certificates that a table of these cases needs to print ratios; as few as possible.
 
     A certificate that was made and falls short is not asked for again.
     """
-    return _requests(_uncertified(asked, catalogue, certificates, machine))
+    return _requests(_uncertified(plan, catalogue, certificates, machine))
 
 
 def make(
@@ -58,20 +51,20 @@ def make(
 
 
 def _uncertified(
-    asked: Iterable[Asked], catalogue: Catalogue, certificates: Certificates, machine: Machine
+    plan: Iterable[tuple[SelectedCase, PlannedCase]], catalogue: Catalogue, certificates: Certificates, machine: Machine
 ) -> list[Twins]:
-    beside: dict[Scope, dict[str, Draft]] = {}
+    beside: dict[Scope, dict[str, SelectedCase]] = {}
     installed = {}
-    for draft, planned in asked:
+    for selected, planned in plan:
         case = planned.case
         if planned.job is not None and not case.idiom:
             facts = catalogue.backends[case.backend]
             installed[case.backend_name] = packages(facts.versions(case.engine))
             scope = subject_of_case(case, "", machine.device_kind(case.device)).scope
-            beside.setdefault(scope, {}).setdefault(case.backend_name, draft)
+            beside.setdefault(scope, {}).setdefault(case.backend_name, selected)
     found = []
-    for scope, drafts in beside.items():
-        (first, one), *others = drafts.items()
+    for scope, cases in beside.items():
+        (first, one), *others = cases.items()
         for name, other in others:
             ours, theirs = (Subject(backend, installed[backend], scope) for backend in (first, name))
             stands = standing(ours, theirs, certificates.all)
@@ -87,14 +80,14 @@ def _requests(twins: Iterable[Twins]) -> list[Request]:
         apart = scope._replace(scenario="", recipe="", start="", batch_size="", image_size=0, checkpoint_sha256=None)
         backends = (one.case.backend_name, other.case.backend_name)
         for turn in range(len(requests) + 1):  # a certificate has one recipe of each scenario
-            key = (apart, backends, one.checkpoint, one.normalise, turn)
+            key = (apart, backends, one.checkpoint, one.input_scaling, turn)
             request = requests.get(key, Request(([], []), (), with_checkpoint=False, priced=False))
-            known = {draft.case.scenario.name: draft.case.scenario for draft in request.arms[0]}
+            known = {selected.case.scenario.name: selected.case.scenario for selected in request.arms[0]}
             if known.get(scope.scenario, one.case.scenario) == one.case.scenario:
                 break
         if scope.scenario not in known:
-            for drafts, draft in zip(request.arms, (one, other), strict=True):
-                drafts.append(draft)
+            for cases, selected in zip(request.arms, (one, other), strict=True):
+                cases.append(selected)
         requests[key] = request._replace(
             sizes=tuple(dict.fromkeys((*request.sizes, scope.image_size))),
             with_checkpoint=request.with_checkpoint or scope.start == "checkpoint",

@@ -7,62 +7,36 @@ from __future__ import annotations
 
 import functools
 import math
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from benchmarks.choosing.catalogue import Catalogue
-from benchmarks.choosing.selection import Draft
+from benchmarks.choosing.selection import SelectedCase
+from benchmarks.datasets import named
+from benchmarks.datasets.named import Inventory, PreparedData
 from benchmarks.preparing.checkpoints import FoundCheckpoint, find_checkpoint
 from harness.data.dataset import DatasetMeta
 from harness.errors import Declined, Refused
-from harness.process.launch import Event, launch
+from harness.process.ask import ask
+from harness.process.launch import Event
 from harness.process.machine import usable_cores
-from harness.running.run import open_case
+from harness.running.opening import find_model_for
 from harness.spec import Case, Job, Part, Scenario, Stage
 
-CLASSES_SAID = 12
-"""As many classes as a line of a run names."""
 
-
-class Planned(NamedTuple):
-    """A case to run, or why it cannot be."""
+class PlannedCase(NamedTuple):
+    """A case to run: its job, or the reason why it is skipped."""
 
     case: Case
     job: Job | None
-    skip: str = ""
-
-
-class PreparedData(msgspec.Struct, frozen=True, kw_only=True):
-    """A dataset in the cache; `files` is where its source files' names begin, `images` counts each split's classes."""
-
-    folder: str
-    files: str | None
-    meta: DatasetMeta
-    images: dict[str, tuple[int, ...]]
-
-    def sentence(self) -> str:
-        """The first classes with their images in each split, and how many classes there are."""
-        each = zip(self.meta.classes, *self.images.values(), strict=True)
-        counts = [f"{name} {'/'.join(map(str, numbers))}" for name, *numbers in each]
-        more = [f"and {len(counts) - CLASSES_SAID} more"] if len(counts) > CLASSES_SAID else []
-        said = ", ".join([*counts[:CLASSES_SAID], *more])
-        return f"{self.meta.name}: {len(counts)} classes, images of {'/'.join(self.images)}: {said}"
-
-
-class Inventory(NamedTuple):
-    """Files of a folder that are not used, with the reason, and the names of each image that is in two splits."""
-
-    skipped: list[tuple[str, str]]
-    shared: list[tuple[str, ...]]
+    skip_reason: str = ""
 
 
 class Preparation:
-    """Prepares what drafts need, each thing once. `on_event` hears what is being done."""
+    """Prepares data and checkpoints, each once, and plans cases. `on_event` hears what is being done."""
 
     def __init__(self, catalogue: Catalogue, on_event: Callable[[Event], None]) -> None:
         self._catalogue, self._on_event = catalogue, on_event
@@ -71,19 +45,24 @@ class Preparation:
         self._checkpoints: dict[tuple[object, ...], FoundCheckpoint | Declined] = {}
 
     def plan(
-        self, draft: Draft, save_model: str | None = None, *, strict: bool = False, train_sample: int | None = None
-    ) -> Planned:
-        """The job of a draft, or the reason why it is skipped. Raises `Refused` for bad input."""
-        case = draft.case
+        self,
+        selected: SelectedCase,
+        save_model: str | None = None,
+        *,
+        strict: bool = False,
+        train_sample: int | None = None,
+    ) -> PlannedCase:
+        """The job of a case, or the reason why it is skipped. Raises `Refused` for bad input."""
+        case = selected.case
         try:
-            data = self.dataset(draft.data, case.image_size, draft.validation_split, draft.splits)
+            data = self.dataset(case.dataset, case.image_size, selected.validation_split, selected.splits)
             case = replace(case, dataset=data.meta.name, dataset_sha256=data.meta.sha256)
             self._said |= dict.fromkeys([data.sentence(), *(f"{data.meta.name}: {note}" for note in data.meta.notes)])
             _refuse_short(case, data.meta)
             refuse_single_values(case, self._catalogue.plugins)
-            found = self._checkpoint_if_needed(draft)
+            found = self._checkpoint_if_needed(selected)
         except Declined as reason:
-            return Planned(case, None, str(reason))
+            return PlannedCase(case, None, str(reason))
         if found:
             case = replace(case, checkpoint=found.name, checkpoint_sha256=found.sha256)
         job = Job(
@@ -97,7 +76,7 @@ class Preparation:
             train_sample=train_sample,
             evaluation_cores=tuple(usable_cores()),
         )
-        return Planned(case, job)
+        return PlannedCase(case, job)
 
     def said_of_data(self) -> list[str]:
         """Lines about the datasets of the planned cases: classes with their images, splits, skipped files."""
@@ -117,46 +96,37 @@ class Preparation:
 
     def inventory(self, data: str, splits: str | None) -> Inventory:
         """What is not used of an image folder that is refused."""
-        with tempfile.TemporaryDirectory() as place:
-            arguments = {"data": data, "splits": splits}
-            outcome = launch("benchmarks.datasets.named:inventory", arguments, folder=Path(place))
-        return msgspec.json.decode(outcome.require(), type=Inventory)
+        return ask(named.inventory, {"data": data, "splits": splits}, Inventory)
 
     def _prepare(self, data: str, image_size: int, validation_split: float | None, splits: str | None) -> PreparedData:
         self._on_event({"preparing": data})
-        arguments: dict[str, Any] = {
+        arguments = {
             "data": data,
             "image_size": image_size,
             "validation_split": validation_split,
             "splits": splits,
             "plugin": self._catalogue.datasets.get(data),
         }
-        with tempfile.TemporaryDirectory() as folder:
-            outcome = launch("benchmarks.datasets.named:prepare", arguments, folder=Path(folder))
-        if outcome.ending == "skipped":
-            raise Declined(outcome.reason)
-        if outcome.ending != "ok":
-            raise Refused(f"{data}: {outcome.reason}" if outcome.ending != "refused" else outcome.reason)
-        return msgspec.json.decode(outcome.value, type=PreparedData)
+        return ask(named.prepare, arguments, PreparedData, about=data)
 
-    def _checkpoint_if_needed(self, draft: Draft) -> FoundCheckpoint | None:
+    def _checkpoint_if_needed(self, selected: SelectedCase) -> FoundCheckpoint | None:
         # From random initialisation only the normalisation of a checkpoint matters, and the embedded one's is default.
-        if draft.case.scenario.start == "checkpoint":
-            return self.checkpoint(draft)
-        if draft.checkpoint == "embedded":
+        if selected.case.scenario.start == "checkpoint":
+            return self.checkpoint(selected)
+        if selected.checkpoint == "embedded":
             return None
         try:
-            return self.checkpoint(draft)
+            return self.checkpoint(selected)
         except Declined:
             return None
 
-    def checkpoint(self, draft: Draft) -> FoundCheckpoint:
-        """The neutral checkpoint of a draft, made or imported if need be. Raises `Declined` or `Refused`."""
-        key = source, model, normalise = draft.checkpoint, draft.case.model, draft.normalise
+    def checkpoint(self, selected: SelectedCase) -> FoundCheckpoint:
+        """The neutral checkpoint of a case, made or imported if need be. Raises `Declined` or `Refused`."""
+        key = source, model, scaling = selected.checkpoint, selected.case.model, selected.input_scaling
         if key not in self._checkpoints:
             try:
                 self._checkpoints[key] = find_checkpoint(
-                    source, model, normalise, self._catalogue, self.embedded_source, self._on_event
+                    source, model, scaling, self._catalogue, self.embedded_source, self._on_event
                 )
             except Declined as reason:
                 self._checkpoints[key] = reason
@@ -226,25 +196,22 @@ def refuse_single_values(case: Case, plugins: Sequence[str]) -> None:
                 raise Refused(
                     f"{case.scenario.name}, stage {number}: a batch of 1 image of {case.image_size} px leaves "
                     f"{norm.layer} of {case.model} one value per channel, which batch norm cannot normalise; use a "
-                    "--batch-size of 2 or more, a larger --image-size or --norm frozen"
+                    "--batch-size of 2 or more, a larger --image-size or --bn-mode frozen"
                 )
 
 
 @functools.cache
 def _asked(case: bytes, plugins: tuple[str, ...]) -> list[SingleValued]:
-    engine = msgspec.json.decode(case, type=Case).engine
-    arguments = {"case": msgspec.json.decode(case), "plugins": plugins}
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = launch("benchmarks.preparing.plan:single_valued", arguments, folder=Path(folder), engine=engine)
-    # A network that cannot be built here is no fault of its batches; the run says what it is.
-    return msgspec.json.decode(outcome.value, type=list[SingleValued]) if outcome.ending == "ok" else []
+    decoded = msgspec.json.decode(case, type=Case)
+    try:
+        return ask(single_valued, {"case": decoded, "plugins": plugins}, list[SingleValued], engine=decoded.engine)
+    except (Declined, Refused):  # a network that cannot be built is not the fault of its batches; the run reports it
+        return []
 
 
-def single_valued(case: dict[str, Any], plugins: list[str]) -> list[SingleValued]:
+def single_valued(case: Case, plugins: list[str]) -> list[SingleValued]:
     """Batch-norm layers of a case's network whose output has one value per channel, in order. Runs in a worker."""
-    wanted = msgspec.convert(case, Case)
-    backend, model = open_case(wanted, plugins)
-    session = backend.open_session(wanted, model, 2)
+    session = find_model_for(case, plugins, ("one class", "another class")).open(case)
     outputs = {layer.name: layer.output for layer in session.layers()}
     return [
         SingleValued(layer=name, part=tensor.part, block=tensor.block)

@@ -12,22 +12,23 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from benchmarks.preparing.plan import Planned
+from benchmarks.preparing.plan import PlannedCase
 from harness.data.dataset import open_dataset
 from harness.entry import RUN_CASE
 from harness.process.environment import HERE, Place
 from harness.process.launch import Event, Outcome, launch
 from harness.process.machine import Machine
+from harness.rules import ask
 from harness.running.record import Record, Status
 from harness.spec import Case, Job, key, version
-from results.rules.file_rules import Files, file_breaches
+from results.rules.file_rules import FILE_RULES, Files
 from results.rules.record_rules import judged
 from results.storage.folder import Unwritable, make_folder
 from results.storage.run_files import RunWriter
 
 
 def execute(
-    plan: Iterable[Planned],
+    plan: Iterable[PlannedCase],
     writer: RunWriter,
     machine: Machine,
     timeout_s: float,
@@ -41,7 +42,7 @@ def execute(
     for planned in plan:
         on_event({"begin": planned.case.label})
         if planned.job is None:
-            record = _without_figures(planned.case, "skipped", planned.skip)
+            record = _without_figures(planned.case, "skipped", planned.skip_reason)
         else:
             try:
                 record = run_job(planned.job, writer, timeout_s, on_event)
@@ -64,7 +65,7 @@ def run_job(
         folder = Path(name)
         outcome = launch(
             RUN_CASE,
-            {"job": msgspec.to_builtins(job)},
+            {"job": job},
             folder=folder,
             cores=case.threads,
             engine=case.engine,
@@ -80,7 +81,7 @@ def run_job(
             meta = files.dataset.meta
             listed = {"skipped": meta.skipped, "copies": meta.copies} if meta.skipped or meta.copies else None
             return replace(
-                judged(record, file_breaches(record, files)),
+                judged(record, ask(FILE_RULES, record, files)),
                 logits=writer.put_arrays(arrays),
                 skipped=writer.put_json(listed) if listed else None,
             )

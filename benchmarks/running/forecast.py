@@ -13,7 +13,7 @@ import click
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.running.terminal import aligned
 from harness.process.machine import Machine, describe_machine
-from harness.spec import Case
+from harness.spec import SETTINGS, Case
 from results.storage.rows import ProcessRow, scan
 
 START_S = {"pytorch": 6.0, "keras3": 15.0}
@@ -82,8 +82,8 @@ def _measured(results: Path, machine: Machine) -> dict[tuple[object, ...], list[
 
 def _likeness(case: Case) -> tuple[object, ...]:
     epochs = tuple((stage.epochs, stage.batch_size) for stage in case.scenario.stages)
-    return (case.backend_name, case.model, case.scenario.name, epochs, Path(case.dataset).name, case.image_size,
-            case.device, case.precision, case.layout, case.compile, case.input, case.threads, case.limit)  # fmt: skip
+    settings = (str(getattr(case, name)) for name, setting in SETTINGS.items() if setting.role == "setting")
+    return case.backend_name, case.model, case.scenario.name, epochs, Path(case.dataset).name, *settings
 
 
 def _guess(case: Case, catalogue: Catalogue) -> float:

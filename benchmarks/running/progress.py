@@ -144,7 +144,7 @@ def _epoch(event: Event) -> str:
 def _replicate(event: Event) -> str:
     if "pair" in event:
         return f"pair {event['pair']} of at most {event['pairs']}"
-    return f"arm {event['arm']}, seed {event['seed']}"
+    return f"side {event['side']}, seed {event['seed']}"
 
 
 def _ending(record: Record) -> str:

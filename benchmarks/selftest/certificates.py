@@ -10,11 +10,11 @@ import msgspec
 from msgspec.structs import replace
 
 from backends import reference
-from benchmarks.selftest.arms import FIRST, SECOND
+from benchmarks.selftest.simulated_backends import FIRST, SECOND
 from harness.certifying.questions import STEPS, rehearse
 from harness.process import machine
 from harness.spec import Job, Scenario
-from results.certificates.certificate import Arm, Certificate, Check, essence, packages, seal
+from results.certificates.certificate import Arm, Certificate, essence, packages, proved_settings, seal
 from results.certificates.evidence import ArmEvidence, EvidencePair, open_answers
 from results.certificates.proof import prove
 
@@ -29,20 +29,20 @@ class Rehearsals:
         self._home = home
         self._first = cache(self.ask)
 
-    def compare(self, first: Job, second: Job) -> list[Check]:
-        """Every check of two jobs that differ in the arm; what the first answered once is kept."""
+    def compare(self, first: Job, second: Job) -> EvidencePair:
+        """The evidence of two jobs that differ in the arm; what the first answered once is kept."""
         one, other = self._first(_encoded(first)), self.ask(_encoded(second))
-        return prove(EvidencePair((one[0], other[0]), (one[1], other[1])), [_rehearsed(first.case.scenario)])
+        return EvidencePair((one[0], other[0]), (one[1], other[1]))
 
     def ask(self, encoded: bytes) -> Arms:
         """Both precisions of one arm."""
         job = msgspec.json.decode(encoded, type=Job)
-        case = replace(job.case, scenario=_rehearsed(job.case.scenario), dropout=False)
+        case = replace(job.case, scenario=rehearsed(job.case.scenario), dropout=False)
         return self._answer(replace(job, case=replace(case, precision="fp64"))), self._answer(replace(job, case=case))
 
     def _answer(self, job: Job) -> ArmEvidence:
         with tempfile.TemporaryDirectory(dir=self._home) as folder:
-            facts = rehearse([msgspec.to_builtins(job)], [job.case.image_size], folder, lambda event: None)
+            facts = rehearse([job], [job.case.image_size], folder, lambda event: None)
             answers = open_answers(facts, Path(folder))
             return answers._replace(arrays=dict(answers.arrays))
 
@@ -56,11 +56,7 @@ class Rehearsals:
         return seal(
             Certificate(
                 model=case.model,
-                precision=case.precision,
-                layout=case.layout,
-                head=case.head,
-                compile=case.compile,
-                idiom=case.idiom,
+                **proved_settings(case),
                 checkpoint=case.checkpoint,
                 checkpoint_sha256=case.checkpoint_sha256,
                 dataset_sha256=case.dataset_sha256,
@@ -68,24 +64,15 @@ class Rehearsals:
                 arms=(one, other),
                 scenarios={case.scenario.name: essence(case.scenario)},
                 batch_sizes={case.scenario.name: tuple(stage.batch_size for stage in case.scenario.stages)},
-                checks=tuple(self.compare(first, second)),
+                checks=tuple(prove(self.compare(first, second), [rehearsed(case.scenario)])),
                 made="",
                 seconds=0.0,
             )
         )
 
 
-def failures(checks: list[Check]) -> list[str]:
-    """A sentence for each check that did not pass."""
-    return [
-        f"P{check.level} {check.scenario or ''}: {check.what}: {check.worst:.2g} of {check.limit:.2g} "
-        f"({check.where}) ({check.rule})"
-        for check in checks
-        if not check.passed
-    ]
-
-
-def _rehearsed(scenario: Scenario) -> Scenario:
+def rehearsed(scenario: Scenario) -> Scenario:
+    """The scenario with the few steps of a certificate."""
     return replace(scenario, stages=tuple(replace(s, epochs=STEPS) for s in scenario.stages))
 
 

@@ -13,11 +13,13 @@ from harness.clock import TimeSource
 from harness.process.environment import HERE, Place
 from harness.process.launch import Event, Outcome
 from harness.process.worker import classify
-from harness.running import checks
+from harness.rules import switched_off
 from harness.running.run import run_case
+from results.rules.registry import RULES
 
 Memory = dict[tuple[object, ...], tuple[Outcome, bytes]]
-"""What workers answered, with the logits they left, by their job and by the checks that they make themselves."""
+"""What workers answered, with the logits they left, by their job and by the rules of theirs that were switched off."""
+IN_WORKERS = {rule.id for rule in RULES if rule.scope in ("session", "audit")}
 
 
 def launch_here(source: TimeSource, memory: Memory) -> Callable[..., Outcome]:
@@ -35,7 +37,7 @@ def launch_here(source: TimeSource, memory: Memory) -> Callable[..., Outcome]:
         place: Place = HERE,
     ) -> Outcome:
         (folder / "log.txt").touch()
-        asked = msgspec.json.encode(arguments), checks.v02_everything_loaded, checks.v08_head_answers
+        asked = msgspec.json.encode(arguments), switched_off() & IN_WORKERS
         if asked not in memory:
             outcome = run(arguments, folder, on_event)
             logits = folder / "logits.npz"

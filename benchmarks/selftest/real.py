@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
 from benchmarks.choosing.catalogue import read_catalogue
+from harness.errors import Declined, Refused
 from harness.plugins import find_model
-from harness.process.launch import Event, launch
+from harness.process.ask import ask
+from harness.process.launch import Event
 from harness.running.numerics import CoreUse, Numerics, busy
 from harness.spec import Case, Scenario
 from results.rules.record_rules import BITS
@@ -75,12 +75,10 @@ def ask_all(on_event: Callable[[Event], None]) -> list[Probed]:
 
 def _ask(backend: str, engine: str | None, model: str, cores: int | None) -> Probed:
     arguments = {"backend": backend, "engine": engine, "model": model}
-    with tempfile.TemporaryDirectory() as folder:
-        call = "benchmarks.selftest.real:probe"
-        outcome = launch(call, arguments, folder=Path(folder), cores=cores, engine=engine, timeout_s=300)
-    if outcome.ending == "ok":
-        return msgspec.json.decode(outcome.value, type=Probed)
-    return Probed(backend=backend if engine is None else f"{backend}-{engine}", declined=outcome.reason)
+    try:
+        return ask(probe, arguments, Probed, cores=cores, engine=engine, timeout_s=300)
+    except (Declined, Refused) as error:
+        return Probed(backend=backend if engine is None else f"{backend}-{engine}", declined=str(error))
 
 
 def faults(probed: Probed) -> list[str]:

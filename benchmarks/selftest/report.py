@@ -1,4 +1,4 @@
-"""What `selftest` prints: a line per sin, the clean runs, the shims, and the score last."""
+"""What `selftest` prints: a line per sin, the clean runs, the naive formulas, and the score last."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def lines(outcome: SelftestOutcome) -> Iterator[str]:
     yield ""
     yield f"{clean.runs} runs without a sin: {'no rule spoke' if not clean.said else 'NO, ' + '; '.join(clean.said)}"
     yield ""
-    yield "What the arithmetic of well-known harnesses makes of such runs:"
+    yield "Formulas of well-known harnesses, applied to such runs:"
     for one in shown:
         sign = "ok " if one.holds else "NO "
         yield f"{sign}{one.name}: says {one.naive}; true is {one.true}"

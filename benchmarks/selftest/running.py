@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,14 @@ import msgspec
 import numpy as np
 
 from benchmarks.selftest import fixtures
-from benchmarks.selftest.bench import SEEDS, Bench, Experiment, ExperimentSetting
-from benchmarks.selftest.checks import ids, sentence
-from benchmarks.selftest.shims import ShimResult, show
+from benchmarks.selftest.experiments import SEEDS, Experiment, ExperimentRunner, ExperimentSetting
+from benchmarks.selftest.naive_formulas import NaiveResult, show
 from benchmarks.selftest.sin import Sin, SinPlace
 from benchmarks.selftest.sins import SINS
-from harness.process.launch import Event, launch
+from harness.process.ask import ask
+from harness.process.launch import Event
 from harness.process.machine import usable_cores
+from harness.rules import Breach
 
 CLEAN_RUNS = 100
 MEMORY = Path("/dev/shm")
@@ -55,7 +56,7 @@ class SelftestOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     trials: tuple[SinTrial, ...]
     clean: Clean
-    shown: tuple[ShimResult, ...] = ()
+    shown: tuple[NaiveResult, ...] = ()
 
 
 def run(
@@ -65,20 +66,20 @@ def run(
     report: Callable[[dict[str, Any]], None],
     clean_runs: int = CLEAN_RUNS,
 ) -> SelftestOutcome:
-    """Try a part of the sins, at the places of a seed, then of the runs without any; the last part shows the shims."""
+    """Try a part of the sins, at a seed's places, and of the clean runs; the last part shows the naive formulas."""
     with tempfile.TemporaryDirectory(prefix="finetune-bench-", dir=MEMORY if MEMORY.is_dir() else None) as home:
-        bench = Bench(Path(home))
+        runner = ExperimentRunner(Path(home))
         trials = []
         for number, sin in list(enumerate(SINS))[part::parts]:
             report({"begin": sin.name})
-            trials += [attempt(bench, sin, gross, (seed, number)) for gross in (True, False)]
+            trials += [attempt(runner, sin, gross, (seed, number)) for gross in (True, False)]
         report({"begin": "no sin"})
-        clean = without_sin(bench, seed, range(part, -(-clean_runs // (SEEDS + 1)), parts))
-        shown = show(bench) if part == parts - 1 else []
+        clean = without_sin(runner, seed, range(part, -(-clean_runs // (SEEDS + 1)), parts))
+        shown = show(runner) if part == parts - 1 else []
         return SelftestOutcome(trials=tuple(trials), clean=clean, shown=tuple(shown))
 
 
-def attempt(bench: Bench, sin: Sin, gross: bool, seed: tuple[int, ...]) -> SinTrial:
+def attempt(runner: ExperimentRunner, sin: Sin, gross: bool, seed: tuple[int, ...]) -> SinTrial:
     """Plant a sin and see who notices: its rule, its rule alone, and without it nobody."""
 
     def planted() -> Any:
@@ -86,24 +87,29 @@ def attempt(bench: Bench, sin: Sin, gross: bool, seed: tuple[int, ...]) -> SinTr
 
     trial = partial(SinTrial, name=sin.name, rule=sin.rule, magnitude="gross" if gross else "subtle")
     experiment = Experiment(sin.setting, planted)
-    noticed = bench.judge(experiment)
-    spoken = [said for said in noticed if sin.rule in ids(said)]
+    noticed = runner.judge(experiment)
+    spoken = [said for said in noticed if sin.rule in ids([said])]
     if not spoken:
-        return trial(fault=f"{sin.rule} does not notice it: {noticed or 'nothing was said'}")
+        return trial(fault=f"{sin.rule} does not notice it: {list(map(str, noticed)) or 'nothing was said'}")
     also: list[str] = []
     for _ in range(ROUNDS):
-        left = bench.judge(experiment, [sin.rule, *also])
-        more = {rule for said in left for rule in ids(said)} - {sin.rule, *also}
+        left = runner.judge(experiment, [sin.rule, *also])
+        more = ids(left) - {sin.rule, *also}
         if not more:
             break
         also += sorted(more)
-    fault = f"without {sin.rule} it is still noticed: {left}" if left else ""
-    if also and not any(sin.rule in ids(one) for one in bench.judge(experiment, also)):
+    fault = f"without {sin.rule} it is still noticed: {list(map(str, left))}" if left else ""
+    if also and sin.rule not in ids(runner.judge(experiment, also)):
         fault = f"{sin.rule} does not notice it alone, without {', '.join(also)}"
-    return trial(said=sentence(spoken[0], sin.rule), also=tuple(also), fault=fault)
+    return trial(said=str(spoken[0]), also=tuple(also), fault=fault)
 
 
-def without_sin(bench: Bench, seed: int, experiments: Sequence[int]) -> Clean:
+def ids(said: Iterable[Breach | str]) -> set[str]:
+    """The rules of the breaches."""
+    return {one.rule for one in said if isinstance(one, Breach)}
+
+
+def without_sin(runner: ExperimentRunner, seed: int, experiments: Sequence[int]) -> Clean:
     """Different scenarios, inputs, heads and seeds, and no sin in any of them; each experiment is of several runs."""
     said: list[str] = []
     for number in experiments:
@@ -116,7 +122,7 @@ def without_sin(bench: Bench, seed: int, experiments: Sequence[int]) -> Clean:
             certified=number < len(fixtures.SCENARIOS),
             seed=SEEDS * (number + 1),
         )
-        said += bench.judge(Experiment(setting))
+        said += map(str, runner.judge(Experiment(setting)))
     return Clean(runs=len(experiments) * (SEEDS + 1), said=tuple(said))
 
 
@@ -134,8 +140,4 @@ def _ask(part: int, seed: int, on_event: Callable[[Event], None]) -> SelftestOut
     cores = usable_cores()
     if hasattr(os, "sched_setaffinity"):  # of this thread alone; its worker inherits it
         os.sched_setaffinity(0, {cores[part % len(cores)]})
-    arguments: dict[str, Any] = {"seed": seed, "part": part, "parts": PARTS}
-    with tempfile.TemporaryDirectory() as folder:
-        call = "benchmarks.selftest.running:run"
-        outcome = launch(call, arguments, folder=Path(folder), cores=1, on_event=on_event)
-    return msgspec.json.decode(outcome.require(), type=SelftestOutcome)
+    return ask(run, {"seed": seed, "part": part, "parts": PARTS}, SelftestOutcome, cores=1, on_event=on_event)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.selftest.bench import ExperimentSetting
+from benchmarks.selftest.experiments import ExperimentSetting
 
 
 class SinPlace(NamedTuple):
@@ -24,7 +24,7 @@ class SinPlace(NamedTuple):
 
 
 class Sin(NamedTuple):
-    """A sin of RULES.md, the rule meant for it, and how to commit it: while `plant(place)` is open."""
+    """A sin, the rule meant for it, and how to commit it: while `plant(place)` is open."""
 
     name: str
     rule: str

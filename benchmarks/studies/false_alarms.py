@@ -1,4 +1,4 @@
-"""The verdicts tried for real: a network against itself, against itself slowed, and both beside a busy neighbour.
+"""Verdicts of real comparisons: a network against itself, against itself slowed, and both beside a busy neighbour.
 
     python -m benchmarks.studies.false_alarms --results campaign/
 
@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 import click
 
 from benchmarks.choosing.catalogue import read_catalogue
-from benchmarks.comparing.arms import ArmSpec, drafts
 from benchmarks.comparing.budget import Limits
-from benchmarks.comparing.session import comparing
+from benchmarks.comparing.comparison_run import open_comparison_run
+from benchmarks.comparing.sides import SideSpec, expand_sides
 from benchmarks.running.terminal import use_stand_ins
 from harness.process.machine import usable_cores
 from results.storage.folder import RESULTS
-from results.verdicts.stored_comparisons import Compared, comparisons
+from results.verdicts.stored_comparisons import StoredComparison, read_comparisons
 
 CASE: dict[str, Any] = {
     "backend": ("pytorch",), "model": ("resnet18",), "scenario": ("scratch",), "image_size": (32,),
@@ -33,8 +33,8 @@ CASE: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Trial(NamedTuple):
-    """What is injected into B, whether a neighbour is busy, and how many comparisons are made of it."""
+class StudyCondition(NamedTuple):
+    """The delay injected into B, whether a neighbour is busy, and how many comparisons are made."""
 
     delay: float
     loaded: bool
@@ -47,77 +47,79 @@ class Trial(NamedTuple):
         return f"{what} beside a load" if self.loaded else what
 
 
-TRIALS = (Trial(0.0, False, 5), Trial(0.10, False, 5), Trial(0.05, False, 5),
-          Trial(0.0, True, 3), Trial(0.05, True, 3), Trial(0.10, True, 3))  # fmt: skip
+CONDITIONS = (
+    StudyCondition(0.0, False, 5), StudyCondition(0.10, False, 5), StudyCondition(0.05, False, 5),
+    StudyCondition(0.0, True, 3), StudyCondition(0.05, True, 3), StudyCondition(0.10, True, 3),
+)  # fmt: skip
 
 
 @click.command
 @click.option("--results", type=click.Path(file_okay=False, path_type=Path), default=RESULTS, show_default=True)
 @click.option("--margin", type=float, default=0.03, show_default=True)
-@click.option("--summary", is_flag=True, help="only say what is there")
+@click.option("--summary", is_flag=True, help="only sum up the comparisons that are stored")
 def main(results: Path, margin: float, *, summary: bool) -> None:
-    """Run what is missing of the campaign, and sum up all of it; ends with 1 if a verdict was wrong too often."""
+    """Run the comparisons that are missing and sum up all of them; ends with 1 if verdicts were wrong too often."""
     if not summary:
         catalogue = read_catalogue()
-        for trial in TRIALS:
-            for _ in range(trial.times - len(_of(trial, results))):
+        for condition in CONDITIONS:
+            for _ in range(condition.times - len(_of(condition, results))):
                 with (
-                    comparing(results, Limits(margin=margin, seeds=0), catalogue, order_seed=None) as sitting,
-                    _load(trial),
+                    open_comparison_run(results, Limits(margin=margin, seeds=0), catalogue, order_seed=None) as run,
+                    _load(condition),
                 ):
-                    specs = ArmSpec("A", "here", {}), ArmSpec("B", _said(trial), {}, delay=trial.delay)
-                    answers = sitting.compare(specs, drafts(specs, CASE, catalogue), None)
-                for said in (*(one.sentence for one in answers.comparisons), *answers.failed):
-                    click.echo(f"{trial.name}: {said}")
-    wrong = [line for trial in TRIALS for line in _summed(trial, _of(trial, results))]
+                    specs = SideSpec("A", "here", {}), SideSpec("B", _said(condition), {}, delay=condition.delay)
+                    found = run.measure(run.prepare(specs, expand_sides(specs, CASE, catalogue), None), "compare")
+                for said in (*(one.sentence for one in found.comparisons), *found.failed):
+                    click.echo(f"{condition.name}: {said}")
+    wrong = [line for condition in CONDITIONS for line in _summed(condition, _of(condition, results))]
     sys.exit(1 if wrong else 0)
 
 
-def _said(trial: Trial) -> str:
-    return "here, beside a load" if trial.loaded else "here"
+def _said(condition: StudyCondition) -> str:
+    return "here, beside a load" if condition.loaded else "here"
 
 
-def _of(trial: Trial, results: Path) -> list[Compared]:
-    """Finished comparisons of a trial."""
-    stored = comparisons(results) if results.exists() else []
+def _of(condition: StudyCondition, results: Path) -> list[StoredComparison]:
+    """Finished comparisons of a condition."""
+    stored = read_comparisons(results) if results.exists() else []
     return [
         one
         for one in stored
-        if one.verdict is not None
-        and one.verdict.arms[1].injected == trial.delay
-        and one.verdict.arms[1].said == _said(trial)
+        if one.comparison is not None
+        and one.comparison.sides[1].injected == condition.delay
+        and one.comparison.sides[1].text == _said(condition)
     ]
 
 
-def _summed(trial: Trial, done: list[Compared]) -> list[str]:
-    """Print a trial's verdicts; returns what is wrong with them, in sentences."""
-    verdicts = [one.verdict for one in done if one.verdict is not None]
-    times = [finding for verdict in verdicts for finding in verdict.findings if finding.metric == "throughput"]
-    covered = sum(finding.low <= math.log1p(trial.delay) <= finding.high for finding in times)
-    words = [verdict.verdict for verdict in verdicts]
+def _summed(condition: StudyCondition, done: list[StoredComparison]) -> list[str]:
+    """Print the verdicts of a condition; returns what is wrong with them, in sentences."""
+    comparisons = [one.comparison for one in done if one.comparison is not None]
+    times = [finding for one in comparisons for finding in one.findings if finding.metric == "throughput"]
+    covered = sum(finding.low <= math.log1p(condition.delay) <= finding.high for finding in times)
+    words = [one.verdict for one in comparisons]
     changes = ", ".join(
         f"{100 * math.expm1(f.change):+.1f} ({100 * math.expm1(f.low):+.1f} to {100 * math.expm1(f.high):+.1f})"
         for f in times
     )
     counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
     inside = f"truth inside {covered} of {len(times)}"
-    click.echo(f"{trial.name}: {len(words)} of {trial.times}: {counts}; {inside}; cost {changes} %")
+    click.echo(f"{condition.name}: {len(words)} of {condition.times}: {counts}; {inside}; cost {changes} %")
     wrong = []
-    if trial.delay == 0 and "regression" in words:
-        wrong.append(f"{trial.name}: a regression where nothing differs")
+    if condition.delay == 0 and "regression" in words:
+        wrong.append(f"{condition.name}: a regression where nothing differs")
     if "improvement" in words:
-        wrong.append(f"{trial.name}: an improvement where there is none")
-    if trial.delay == 0.10 and not trial.loaded and words.count("regression") < len(words) - 1:
-        wrong.append(f"{trial.name}: found in {words.count('regression')} of {len(words)}")
+        wrong.append(f"{condition.name}: an improvement where there is none")
+    if condition.delay == 0.10 and not condition.loaded and words.count("regression") < len(words) - 1:
+        wrong.append(f"{condition.name}: found in {words.count('regression')} of {len(words)}")
     for line in wrong:
         click.echo(f"! {line}")
     return wrong
 
 
 @contextmanager
-def _load(trial: Trial) -> Iterator[None]:
+def _load(condition: StudyCondition) -> Iterator[None]:
     """A busy process on the first core for as long as the block lasts; measured workers have the last ones."""
-    if not trial.loaded:
+    if not condition.loaded:
         yield
         return
     neighbour = multiprocessing.get_context("spawn").Process(target=_spin, args=(usable_cores()[0],), daemon=True)

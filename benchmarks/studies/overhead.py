@@ -11,10 +11,7 @@ from __future__ import annotations
 import importlib
 import math
 import statistics
-import tempfile
 import threading
-from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -28,8 +25,9 @@ from harness.clock import empty_step_us
 from harness.data.checkpoint import NORMALISATIONS
 from harness.data.dataset import Split
 from harness.data.feed import Feed, normalise
+from harness.errors import Declined, Refused
 from harness.plugins import find_model
-from harness.process.launch import launch
+from harness.process.ask import ask
 from harness.process.machine import measuring_threads
 from harness.spec import Case, Stage
 from results.verdicts.estimate import estimate
@@ -39,7 +37,7 @@ TURN_S, WARM_UP_TURNS = 0.5, 2
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """Images per second of each turn, by arm, in the order of the pairs, and what the clock costs by itself."""
+    """Images per second of each turn, by loop, in the order of the pairs, and what the clock costs by itself."""
 
     harness: tuple[float, ...]
     plain: tuple[float, ...]
@@ -54,21 +52,20 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         return math.exp(found.value), math.exp(found.low), math.exp(found.high)
 
 
-def measure(case: dict[str, Any], turns: int, turn_s: float = TURN_S) -> Measured:
+def measure(case: Case, turns: int, turn_s: float = TURN_S) -> Measured:
     """Let the two loops take turns; runs in a worker."""
-    wanted = msgspec.convert(case, Case)
     harness, plain = LoopTurn(), LoopTurn()
-    threading.Thread(target=_harness_loop, args=(wanted, harness), daemon=True).start()
+    threading.Thread(target=_harness_loop, args=(case, harness), daemon=True).start()
     harness.run(turn_s)
-    threading.Thread(target=_plain_loop, args=(wanted, plain), daemon=True).start()
+    threading.Thread(target=_plain_loop, args=(case, plain), daemon=True).start()
     plain.run(turn_s)
     speeds: dict[str, list[float]] = {"harness": [], "plain": []}
-    arms = {"harness": harness, "plain": plain}
+    loops = {"harness": harness, "plain": plain}
     for number in range(-WARM_UP_TURNS, turns):
         for name in ("harness", "plain") if number % 2 == 0 else ("plain", "harness"):
-            steps, seconds = arms[name].run(turn_s)
+            steps, seconds = loops[name].run(turn_s)
             if number >= 0:
-                speeds[name].append(steps * wanted.scenario.stages[0].batch_size / seconds)
+                speeds[name].append(steps * case.scenario.stages[0].batch_size / seconds)
     return Measured(harness=tuple(speeds["harness"]), plain=tuple(speeds["plain"]), empty_step_us=empty_step_us())
 
 
@@ -146,13 +143,10 @@ def main(
 
 
 def _one_process(case: Case, turns: int) -> Measured:
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = {"case": msgspec.to_builtins(case), "turns": turns}
-        call = "benchmarks.studies.overhead:measure"
-        outcome = launch(call, arguments, folder=Path(folder), cores=case.threads, engine=case.engine)
-    if outcome.ending != "ok":
-        raise click.ClickException(outcome.reason)
-    return msgspec.json.decode(outcome.value, type=Measured)
+    try:
+        return ask(measure, {"case": case, "turns": turns}, Measured, cores=case.threads, engine=case.engine)
+    except (Declined, Refused) as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _case(backend: str, engine: str | None, model: str, scenario: str, image_size: int) -> Case:

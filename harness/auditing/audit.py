@@ -6,6 +6,7 @@ Frameworks and models of one's own come in through `harness.auditing.auditor`; h
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from harness.auditing.ledger import Declared, Kind, Slots, TensorChange, TensorMark, Watched, ledger, mark, out_of_reach
 from harness.contract import BUFFERS, Tensor
+from harness.rules import Breach, ask, rule
 from harness.spec import Stage
 
 __all__ = ["DROPPED_OF", "NOT_LOOKED", "Audit", "Observed", "Tally", "judge", "mark", "verdict"]
@@ -54,6 +56,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
     """Outcome of one stage. `breaches` are sentences; `still` names trainable tensors too nearly without gradient.
 
+    `rules` holds the rule of each breach; it is unset where there is none, and in records from before it was stored.
     `random` is None, and a sentence stands in `unchecked`, where nobody looked.
     """
 
@@ -67,6 +70,13 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     slots: Tally = Tally()
     random: tuple[str, ...] | None = None
     unchecked: tuple[str, ...] = ()
+    rules: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def found(self) -> list[Breach]:
+        """Each breach with its rule."""
+        pairs = itertools.zip_longest(self.rules or (), self.breaches, fillvalue=moved.id)
+        return [Breach(rule, "", text) for rule, text in pairs]
 
 
 def judge(
@@ -121,15 +131,14 @@ def verdict(lines: Iterable[TensorChange], observed: Observed = NOT_LOOKED) -> A
         if line.declared.moves is False:
             fixed.update(line.name.encode() + line.digest)
     moved, frozen = sum(line.moved for line in lines), any(line.declared.frozen for line in lines)
-    breaches = [sentence for line in lines for sentence in _breaches(line, observed)]
-    breaches += [f"{place} is random although it is frozen" for place in observed.random or ()]
+    breaches = [breach for line in lines for breach in ask(TENSOR_RULES, line, observed)] + ask(STAGE_RULES, observed)
     unchecked = [what for what, seen in _ASKED if frozen and getattr(observed, seen) is None]
     parameters = [line for line in lines if line.kind == "parameter"]
     return Audit(
         moved=moved,
         fixed=len(lines) - moved,
         frozen_sha256=fixed.hexdigest(),
-        breaches=(*breaches, *observed.others),
+        breaches=tuple(breach.text for breach in breaches),
         still=tuple(line.name for line in lines if line.excused),
         parameters=_tally(parameters, observed.paid),
         buffers=_tally([line for line in lines if line.kind != "parameter"], None),
@@ -140,6 +149,7 @@ def verdict(lines: Iterable[TensorChange], observed: Observed = NOT_LOOKED) -> A
         ),
         random=observed.random,
         unchecked=(*unchecked, *observed.unchecked),
+        rules=tuple(breach.rule for breach in breaches) or msgspec.UNSET,
     )
 
 
@@ -149,17 +159,53 @@ _ASKED = (
 )
 
 
-def _breaches(line: TensorChange, observed: Observed) -> Iterator[str]:
-    name, declared, cause = line.name, line.declared, observed.causes.get(line.name)
-    end = f"{declared.why}: {cause}" if cause else declared.why
-    if line.moved and declared.moves is False:
-        yield f"{name} moved although {end}"
-    elif declared.moves and not line.moved and not line.excused:
-        yield f"{name} did not move although {end}"
-    if line.slots and declared.frozen:
-        yield f"{name} has optimizer state although it is frozen"
-    if declared.frozen and name in (observed.paid or {}):
-        yield f"{name} was paid for although it is frozen: {(observed.paid or {})[name]}"
+@rule("V09", "audit")
+def moved(line: TensorChange, observed: Observed) -> Iterator[str]:
+    """A tensor moved although it was declared not to move."""
+    if line.moved and line.declared.moves is False:
+        yield f"{line.name} moved although {_why(line, observed)}"
+
+
+@rule("V14", "audit")
+def did_not_move(line: TensorChange, observed: Observed) -> Iterator[str]:
+    """A tensor did not move although it was declared to move, and its gradient was large enough to move it."""
+    if line.declared.moves and not line.moved and not line.excused:
+        yield f"{line.name} did not move although {_why(line, observed)}"
+
+
+def _why(line: TensorChange, observed: Observed) -> str:
+    cause = observed.causes.get(line.name)
+    return f"{line.declared.why}: {cause}" if cause else line.declared.why
+
+
+@rule("V15", "audit")
+def has_optimizer_state(line: TensorChange, observed: Observed) -> Iterator[str]:
+    """A frozen tensor has optimizer state, so weight decay or momentum can move it."""
+    if line.slots and line.declared.frozen:
+        yield f"{line.name} has optimizer state although it is frozen"
+
+
+@rule("V16", "audit")
+def was_paid_for(line: TensorChange, observed: Observed) -> Iterator[str]:
+    """The gradient of a frozen tensor was computed."""
+    if line.declared.frozen and observed.paid and line.name in observed.paid:
+        yield f"{line.name} was paid for although it is frozen: {observed.paid[line.name]}"
+
+
+@rule("V13", "audit")
+def is_random(observed: Observed) -> Iterator[str]:
+    """A layer of the frozen part gives two answers for one batch: it drops units or draws noise."""
+    yield from (f"{place} is random although it is frozen" for place in observed.random or ())
+
+
+@rule("V09", "audit")
+def otherwise(observed: Observed) -> Iterator[str]:
+    """The model differs from its declaration in another way: a tensor is gone, or the output has another width."""
+    yield from observed.others
+
+
+TENSOR_RULES = (moved, did_not_move, has_optimizer_state, was_paid_for)
+STAGE_RULES = (is_random, otherwise)
 
 
 def _tally(lines: list[TensorChange], paid: Mapping[str, str] | None) -> Tally:

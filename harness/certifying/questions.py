@@ -6,12 +6,11 @@ answers. Training goes through the code that is timed (`harness.running.stage`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
@@ -19,17 +18,16 @@ from numpy.typing import NDArray
 from harness.certifying import conventions, gradient_tape
 from harness.certifying.answers import ArmAnswers, LayerFacts, StageFacts, TensorFacts
 from harness.certifying.cost import cost_of_stand_ins
-from harness.contract import BUFFERS, Model, Norm, Probe, Session, Tensor
+from harness.contract import BUFFERS, Norm, Probe, Session, Tensor
 from harness.data.checkpoint import read_checkpoint, tensors_digest
 from harness.data.dataset import Dataset, open_dataset
 from harness.data.feed import normalise
 from harness.errors import Declined
-from harness.plugins import find_model
 from harness.process import machine
 from harness.running.evaluate import Evaluator
 from harness.running.initial_weights import random_arrays
+from harness.running.opening import find_model_for
 from harness.running.record import StageRecord
-from harness.running.run import WITHOUT_CHECKPOINT, starting_arrays
 from harness.running.sensors import Wall
 from harness.running.stage import Report, StageRun
 from harness.spec import Case, Job, Part
@@ -44,29 +42,21 @@ COST_IMAGES = 4 * IMAGES
 Start = Literal["random", "checkpoint"]
 
 
-def rehearse(
-    jobs: list[dict[str, Any]], sizes: list[int], folder: str, report: Report, *, priced: bool = True
-) -> ArmAnswers:
+def rehearse(jobs: list[Job], sizes: list[int], folder: str, report: Report, *, priced: bool = True) -> ArmAnswers:
     """Answer for one arm in one precision. `jobs` differ in the scenario alone; `sizes` are the images' sides for P1.
 
     Writes `folder`/arrays.npz. In `fp64` everything is asked; in another precision logits and training only and, with
     `priced`, what the stand-ins cost per step.
     """
-    tasks = [msgspec.convert(job, Job) for job in jobs]
-    backend, model = find_model(tasks[0].case.backend, tasks[0].case.model, tasks[0].plugins)
-    if not hasattr(backend, "open_probe"):
-        raise Declined(f"{tasks[0].case.backend} has no probe, so nothing of it can be certified")
-    if reason := backend.decline(tasks[0].case):
-        raise Declined(reason)
-    arm = _Arm(backend, model, tasks, report)
+    arm = _Arm(jobs, report)
     for number, size in enumerate(sizes):
         arm.look(size, whole=number == 0)
     if arm.wide:
         arm.conform()
-    for task in tasks:
-        arm.train(task)
+    for job in jobs:
+        arm.train(job.case)
     if priced and not arm.wide:
-        arm.price(tasks[0])
+        arm.price(jobs[0].case)
     np.savez(Path(folder) / "arrays.npz", **arm.arrays)  # type: ignore[arg-type]
     return arm.facts()
 
@@ -74,15 +64,17 @@ def rehearse(
 class _Arm:
     """Gathers answers. Each question opens a session of its own."""
 
-    def __init__(self, backend: Any, model: Model, tasks: list[Job], report: Report) -> None:
-        self._backend, self._model, self._report = backend, model, report
-        self._case = tasks[0].case
-        # A scenario that starts from random values has none, and may be the first.
-        path = next((task.checkpoint_path for task in tasks if task.checkpoint_path), None)
-        self._checkpoint = read_checkpoint(path) if path else None
-        self._data = tasks[0].dataset_path
-        self._dataset = self._training_on(IMAGES)
-        self._normalisation = self._checkpoint.meta.normalisation if self._checkpoint else WITHOUT_CHECKPOINT
+    def __init__(self, jobs: list[Job], report: Report) -> None:
+        self._report, self._case, self._data = report, jobs[0].case, jobs[0].dataset_path
+        found = find_model_for(self._case, jobs[0].plugins)
+        open_probe: Callable[[Session], Probe] | None = getattr(found.backend, "open_probe", None)
+        if open_probe is None:
+            raise Declined(f"{self._case.backend} has no probe, so nothing of it can be certified")
+        # A scenario that starts from random values has no checkpoint, and may be the first.
+        path = next((job.checkpoint_path for job in jobs if job.checkpoint_path), None)
+        checkpoint = read_checkpoint(path) if path else None
+        self._dataset, self._open_probe = self._training_on(IMAGES), open_probe
+        self._found = found._replace(classes=self._dataset.meta.classes, checkpoint=checkpoint)
         self.wide = self._case.precision == "fp64"
         self._settings: dict[str, Any] = {}
         self._device = ""
@@ -92,7 +84,7 @@ class _Arm:
     def facts(self) -> ArmAnswers:
         """What was said so far."""
         return ArmAnswers(
-            versions=machine.versions(self._backend.PACKAGES),
+            versions=machine.versions(self._found.backend.PACKAGES),
             settings=self._settings,
             device=self._device,
             precision=self._case.precision,
@@ -143,16 +135,16 @@ class _Arm:
             self._report({"asking": f"updates of {kind}"})
             self.arrays.update(conventions.updates(session, probe, kind, reload))
         self.arrays.update(conventions.movement(session, probe, reload))
-        train, normalisation = self._dataset.splits["train"], self._normalisation
+        train, normalisation = self._dataset.splits["train"], self._found.normalisation
         self._answers["augmented"] = conventions.augmented(train, self._case, IMAGES, normalisation, session)
         session, probe = self._open(replace(self._case, dropout=True))
         self._answers["dropping"] = tuple(
             conventions.dropped(probe, partial(self._load, session, self._case, "random"))
         )
 
-    def train(self, task: Job) -> None:
+    def train(self, case: Case) -> None:
         """P3: the scenario itself through the code that is timed, looked at after every step."""
-        case, name = task.case, task.case.scenario.name
+        name = case.scenario.name
         session, probe = self._open(case)
         effective = session.effective()
         self._settings, self._device = effective.settings, effective.device
@@ -161,7 +153,7 @@ class _Arm:
         for number, stage in enumerate(case.scenario.stages):
             place = f"{name}/{number}"
             dataset = self._training_on(stage.batch_size)
-            evaluator = Evaluator(session, dataset, case.image_size, self._normalisation, IMAGES, IMAGES)
+            evaluator = Evaluator(session, dataset, case.image_size, self._found.normalisation, IMAGES, IMAGES)
             self._report({"asking": f"{name}, stage {number + 1}"})
             before = {t.name: t.array for t in session.state()}
             rates: list[dict[Part, float]] = []
@@ -182,20 +174,20 @@ class _Arm:
                     self.arrays[f"moved/{place}/{tensor.name}"] = np.abs(tensor.array - before[tensor.name]).max()
         self._answers["stages"][name] = tuple(stages)
 
-    def price(self, task: Job) -> None:
+    def price(self, case: Case) -> None:
         """What the stand-ins cost, if there are any: the scenario with them, and with the framework's own parts."""
         if not self._answers["stand_ins"]:
             return
         self._report({"asking": "what the stand-ins cost"})
-        batch_size = task.case.scenario.stages[0].batch_size
+        batch_size = case.scenario.stages[0].batch_size
         dataset = self._training_on(batch_size, max(COST_IMAGES, batch_size))
 
         def ready(case: Case) -> Session:
-            session, _ = self._open(case)
-            self._load(session, case, case.scenario.start)
+            session = self._found.open(case)
+            self._found.start(session, case)
             return session
 
-        self._answers["cost"] = cost_of_stand_ins(ready, task.case, dataset, self._normalisation)
+        self._answers["cost"] = cost_of_stand_ins(ready, case, dataset, self._found.normalisation)
 
     def _training_on(self, batch_size: int, images: int | None = None) -> Dataset:
         """Enough images for one batch an epoch, and another one each epoch: a session is looked at after every step.
@@ -213,18 +205,14 @@ class _Arm:
         return dataset._replace(splits={**short, "train": chosen})
 
     def _open(self, case: Case) -> tuple[Session, Probe]:
-        session: Session = self._backend.open_session(case, self._model, len(self._dataset.meta.classes))
-        return session, self._backend.open_probe(session)
+        session = self._found.open(case)
+        return session, self._open_probe(session)
 
     def _starts(self) -> tuple[Start, ...]:
-        return ("random", "checkpoint") if self._checkpoint else ("random",)
+        return ("random", "checkpoint") if self._found.checkpoint else ("random",)
 
     def _load(self, session: Session, case: Case, start: Start) -> None:
-        scenario = replace(case.scenario, start=start)
-        arrays, _ = starting_arrays(
-            session, replace(case, scenario=scenario), self._model, self._checkpoint, self._dataset.meta.classes
-        )
-        session.load(arrays)
+        self._found.start(session, replace(case, scenario=replace(case.scenario, start=start)))
 
     def _images(self, case: Case, layout: Literal["nhwc", "nchw"]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Real images, cut or repeated to size; the first is one lit pixel, which shows how edges are padded (V06)."""
@@ -234,7 +222,7 @@ class _Arm:
         pixels = np.tile(pixels, (1, repeats, repeats, 1))[:, : case.image_size, : case.image_size]
         pixels[0] = 0
         pixels[0, case.image_size // 2, case.image_size // 2] = 255
-        return normalise(pixels, self._normalisation, layout), split.labels[:IMAGES]
+        return normalise(pixels, self._found.normalisation, layout), split.labels[:IMAGES]
 
 
 def _unsettled(session: Session, seed: int) -> dict[str, NDArray[Any]]:

@@ -115,7 +115,7 @@ def read_meta(path: str | Path) -> CheckpointMeta:
     except (SafetensorError, OSError) as error:
         raise Refused(f"{path} is no readable safetensors file ({error}); import the original again") from error
     if text is None:
-        raise Bare(f"{path} carries no finetune-bench metadata; import it with --checkpoint FILE --normalise NAME")
+        raise Bare(f"{path} carries no finetune-bench metadata; import it with --checkpoint FILE --input-scaling NAME")
     try:
         return msgspec.json.decode(text, type=CheckpointMeta)
     except msgspec.MsgspecError as error:

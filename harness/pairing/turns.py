@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from harness.clock import REAL_TIME, TimeSource
-from harness.data.checkpoint import read_checkpoint, tensors_digest
-from harness.data.dataset import open_dataset
+from harness.data.checkpoint import tensors_digest
 from harness.data.feed import Feed, stage_seed
 from harness.pairing.side_record import SideRecord
 from harness.pairing.turn_clock import Orders, Stopped, TurnClock
 from harness.process import machine
-from harness.running.record import Memory
-from harness.running.run import WITHOUT_CHECKPOINT, open_case, start_from
-from harness.running.sensors import anonymous_peak, peak_memory, private_memory
+from harness.running.opening import open_case
+from harness.running.sensors import private_memory
 from harness.running.stage import Report
 from harness.spec import Job, Schedule, key, version
 
@@ -27,7 +23,7 @@ ENDLESS = 50_000
 
 
 def take_turns(
-    job: dict[str, Any],
+    job: Job,
     stage: int,
     delay: float,
     started: float,
@@ -40,25 +36,19 @@ def take_turns(
     `ready` is reported after the first step and warm-up, `turn` after each turn, and before each the parent is waited
     for. Raises as `harness.running.run.run_case` does.
     """
-    task = msgspec.convert(job, Job)
-    case = task.case
-    dataset = open_dataset(task.dataset_path, case.limit, task.files_path)
-    checkpoint = read_checkpoint(task.checkpoint_path) if task.checkpoint_path else None
-    backend, model = open_case(case, task.plugins)
-    framework_bytes = private_memory()
-    session = backend.open_session(case, model, len(dataset.meta.classes))
-    start, _ = start_from(session, task, model, checkpoint, dataset.meta.classes)
+    opened = open_case(job)
+    case, session, train = job.case, opened.session, opened.dataset.splits["train"]
     planned = case.scenario.stages[stage]
-    steps_per_epoch = max(1, len(dataset.splits["train"].ids) // planned.batch_size)
+    steps_per_epoch = max(1, len(train.ids) // planned.batch_size)
     # A schedule would end long before the turns do; its first rate holds.
     endless = replace(planned, epochs=-(-ENDLESS // steps_per_epoch), schedule=Schedule())
     feed = Feed(
-        dataset.splits["train"],
+        train,
         batch_size=endless.batch_size,
         epochs=endless.epochs,
         seed=stage_seed(case, stage),
         image_size=case.image_size,
-        normalisation=checkpoint.meta.normalisation if checkpoint else WITHOUT_CHECKPOINT,
+        normalisation=opened.found.normalisation,
         augmentations=case.augment,
         layout=session.batch_layout,
         input=case.input,
@@ -79,13 +69,7 @@ def take_turns(
     )
     with suppress(Stopped):
         session.train(endless, feed, clock)
-    memory = Memory(
-        process_peak=peak_memory(),
-        private_peak=private_memory(),
-        framework=framework_bytes,
-        device_peak=session.device_memory(),
-        anonymous_peak=anonymous_peak(),
-    )
+    memory = opened.memory(private_memory())
     return SideRecord(
         case=case,
         key=key(case),
@@ -94,9 +78,9 @@ def take_turns(
         started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         first_step_s=clock.step_ns[0] / 1e9,
         turns=tuple(clock.turns),
-        start_sha256=tensors_digest(start),
+        start_sha256=tensors_digest(opened.start),
         memory=memory,
         sensors=clock.disturbance.read(),
         effective=session.effective(),
-        versions=machine.versions(backend.PACKAGES),
+        versions=machine.versions(opened.found.backend.PACKAGES),
     )

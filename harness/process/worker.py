@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
@@ -32,8 +32,8 @@ _REMEDIES = {
 
 
 def main(folder: Path) -> None:
-    """Run the job in `folder`. Functions get their arguments, and what they ask for by name: `report` for events,
-    `orders` from the parent, `started` and `folder`."""
+    """Run the job in `folder`. Functions get their arguments, as the types that they declare, and what they ask for by
+    name: `report` for events, `orders` from the parent, `started` and `folder`."""
     job = msgspec.json.decode((folder / "job.json").read_bytes())
     _die_with(job["parent"])
     sys.excepthook = _write_failure(folder)
@@ -42,7 +42,8 @@ def main(folder: Path) -> None:
         raise Refused(f"the harness of {own} ran instead of that of {root}")
     module, _, name = job["call"].partition(":")
     function = getattr(importlib.import_module(module), name)
-    arguments = job["arguments"]
+    declared = get_type_hints(function)
+    arguments = {name: msgspec.convert(value, declared.get(name, Any)) for name, value in job["arguments"].items()}
     wanted = inspect.signature(function).parameters
     if "report" in wanted:
         arguments["report"] = _reporter(job["events"])

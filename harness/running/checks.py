@@ -1,14 +1,15 @@
-"""What a worker asks of a session before and after it trains. Each raises RuntimeError, which fails the record."""
+"""Rules about a session: whether it holds the weights it was given, and whether its head makes its logits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.contract import Session
+from harness.rules import rule
 from harness.running.initial_weights import HEAD_LAYERS
 from harness.spec import Case
 
@@ -16,15 +17,17 @@ _DISTINCT = 97
 """As many whole numbers, and negative ones, as even bfloat16 tells apart."""
 
 
-def v02_everything_loaded(session: Session, start: Mapping[str, NDArray[Any]]) -> None:
-    """What was loaded into a session is what it now has, tensor by tensor."""
+@rule("V02", "session")
+def not_loaded(session: Session, start: Mapping[str, NDArray[Any]]) -> Iterator[str]:
+    """A tensor of the session differs from the one that was loaded into it."""
     for tensor in session.state():
         if not np.array_equal(tensor.array, start[tensor.name]):
-            raise RuntimeError(f"{tensor.name} is not what was loaded into it (V02)")
+            yield f"{tensor.name} is not what was loaded into it"
 
 
-def v08_head_answers(session: Session, case: Case, classes: int, images: NDArray[np.float32]) -> None:
-    """The head that the session names is the one that makes its logits, for that many classes.
+@rule("V08", "session")
+def head_in_name_only(session: Session, case: Case, classes: int, images: NDArray[np.float32]) -> Iterator[str]:
+    """The logits do not come from the head that the session names, or there is not one per class.
 
     With its last layer's weights 0, the logits are its biases. The session's head is not restored.
     """
@@ -32,11 +35,15 @@ def v08_head_answers(session: Session, case: Case, classes: int, images: NDArray
     weight, bias = f"{last}.weight", f"{last}.bias"
     shapes = {tensor.name: tensor.array.shape for tensor in session.state() if tensor.name in (weight, bias)}
     if shapes[bias] != (classes,):
-        raise RuntimeError(f"the head has {shapes[bias][0]} outputs for {classes} classes (V08)")
+        yield f"the head has {shapes[bias][0]} outputs for {classes} classes"
+        return
     wanted = (np.arange(1, classes + 1) % _DISTINCT * (-1) ** np.arange(classes)).astype(np.float32)
     session.load({weight: np.zeros(shapes[weight], np.float32), bias: wanted})
     logits = session.predict(images)
     if logits.shape[1] != classes:
-        raise RuntimeError(f"{logits.shape[1]} logits for {classes} classes: {last} is a head in name only (V08)")
-    if not np.allclose(logits, wanted, atol=1e-5):
-        raise RuntimeError(f"{last} is a head in name only: the logits do not follow it (V08)")
+        yield f"{logits.shape[1]} logits for {classes} classes: {last} is a head in name only"
+    elif not np.allclose(logits, wanted, atol=1e-5):
+        yield f"{last} is a head in name only: the logits do not follow it"
+
+
+SESSION_RULES = (not_loaded, head_in_name_only)

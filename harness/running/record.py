@@ -19,7 +19,7 @@ STATUSES: tuple[Status, ...] = ("ok", "skipped", "failed", "timeout", "oom", "ki
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True):
-    """One epoch: seconds of training, then loss and accuracy of passes made after it, in inference mode (V30)."""
+    """One epoch: seconds of training, then loss and accuracy of passes made after it, in inference mode."""
 
     seconds: float
     train_loss: float

@@ -2,72 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.clock import REAL_TIME, TimeSource, empty_step_us
-from harness.contract import BUFFERS, Backend, Model, Session
-from harness.data.checkpoint import Checkpoint, Normalisation, read_checkpoint, tensors_digest
-from harness.data.dataset import open_dataset
-from harness.errors import Declined, Refused
-from harness.plugins import find_model
+from harness.contract import BUFFERS, Session
+from harness.data.checkpoint import tensors_digest
 from harness.process import machine
+from harness.rules import require
 from harness.running import checks
 from harness.running.disturbance import Disturbance
 from harness.running.evaluate import TRAIN_SAMPLE, Evaluator, on_cores
-from harness.running.initial_weights import LoadReport, head_arrays, overlay, random_arrays
 from harness.running.numerics import Examined
-from harness.running.record import Memory, Record
+from harness.running.opening import open_case
+from harness.running.record import Record
 from harness.running.saved_model import keep_model
-from harness.running.sensors import Wall, anonymous_peak, peak_memory, private_memory
+from harness.running.sensors import Wall
 from harness.running.stage import Report, StageRun
-from harness.spec import Case, Job, key, version
-
-WITHOUT_CHECKPOINT = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-"""How inputs are scaled where no checkpoint says it."""
+from harness.spec import Job, key, version
 
 
-def run_case(
-    job: dict[str, Any], folder: str, started: float, report: Report, source: TimeSource = REAL_TIME
-) -> Record:
+def run_case(job: Job, folder: str, started: float, report: Report, source: TimeSource = REAL_TIME) -> Record:
     """Run the case of a `spec.Job` and return its record; test logits go to `folder`/logits.npz.
 
     Raises `Declined` for what cannot be done here, `Refused` for wrong input, `NotFinite` for a training that diverged.
     """
-    task = msgspec.convert(job, Job)
-    case = task.case
     wall = Wall(started, source)
-    dataset = open_dataset(task.dataset_path, case.limit, task.files_path)
-    checkpoint = read_checkpoint(task.checkpoint_path) if task.checkpoint_path else None
-    wall.lap("open files")
-    backend, model = open_case(case, task.plugins)
-    framework_bytes = private_memory()
-    wall.lap("import")
-    session = backend.open_session(case, model, len(dataset.meta.classes))
-    wall.lap("build")
-    start, load = start_from(session, task, model, checkpoint, dataset.meta.classes)
-    wall.lap("load")
-
-    normalisation = checkpoint.meta.normalisation if checkpoint else WITHOUT_CHECKPOINT
+    opened = open_case(job, wall.lap)
+    case, dataset, backend, session = job.case, opened.dataset, opened.found.backend, opened.session
     disturbance = Disturbance(source)
 
     @contextmanager
     def untimed() -> Iterator[None]:
         watched = disturbance.end()
-        with on_cores(session, task.evaluation_cores, case.threads):
+        with on_cores(session, job.evaluation_cores, case.threads):
             yield
         if watched:
             disturbance.begin()
 
-    sample = TRAIN_SAMPLE if task.train_sample is None else task.train_sample
-    evaluator = Evaluator(session, dataset, case.image_size, normalisation, sample, untimed=untimed)
+    sample = TRAIN_SAMPLE if job.train_sample is None else job.train_sample
+    evaluator = Evaluator(session, dataset, case.image_size, opened.found.normalisation, sample, untimed=untimed)
     stages, private_peak = [], 0
     for number in range(len(case.scenario.stages)):
         stage = StageRun(session, case, number, dataset, evaluator, source)
@@ -78,18 +56,13 @@ def run_case(
     test = evaluator.split("test")
     np.savez(Path(folder) / "logits.npz", logits=logits, labels=test.labels, ids=test.ids)
     wall.lap("evaluation")
-    artefacts = keep_model(session, case, dataset.meta, normalisation, task.save_model) if task.save_model else {}
+    kept = job.save_model
+    artefacts = keep_model(session, case, dataset.meta, opened.found.normalisation, kept) if kept else {}
     parameters, subnormals = _count(session)
-    memory = Memory(
-        process_peak=peak_memory(),
-        private_peak=private_peak,
-        framework=framework_bytes,
-        device_peak=session.device_memory(),
-        anonymous_peak=anonymous_peak(),
-    )
+    memory = opened.memory(private_peak)
     effective = session.effective()
     numerics = backend.probe_numerics(session) if isinstance(backend, Examined) else None
-    checks.v08_head_answers(session, case, len(dataset.meta.classes), evaluator.images("test"))
+    require(checks.head_in_name_only(session, case, len(dataset.meta.classes), evaluator.images("test")))
     wall.lap("other")
     parts = wall.parts()
     return Record(
@@ -106,9 +79,9 @@ def run_case(
         test_is_val=dataset.meta.test_is_val,
         classes=dataset.meta.classes,
         images={name: len(split.ids) for name, split in dataset.splits.items()},
-        load=load,
-        head_sha256=tensors_digest({name: array for name, array in start.items() if name.startswith("head.")}),
-        start_sha256=tensors_digest(start),
+        load=opened.load,
+        head_sha256=tensors_digest({name: array for name, array in opened.start.items() if name.startswith("head.")}),
+        start_sha256=tensors_digest(opened.start),
         parameters=parameters,
         memory=memory,
         sensors=sensors,
@@ -120,46 +93,6 @@ def run_case(
         notes=dataset.meta.notes,
         artefacts=artefacts,
     )
-
-
-def open_case(case: Case, plugins: Sequence[str]) -> tuple[Backend, Model]:
-    """A case's backend and model. Raises `Declined` with the reason if it cannot run here."""
-    backend, model = find_model(case.backend, case.model, plugins)
-    reason = backend.decline(case)
-    if reason:
-        raise Declined(reason)
-    return backend, model
-
-
-def start_from(
-    session: Session, task: Job, model: Model, checkpoint: Checkpoint | None, classes: tuple[str, ...]
-) -> tuple[dict[str, NDArray[Any]], LoadReport | None]:
-    """Load a session's first values and see that they arrived; see `starting_arrays`."""
-    start, load = starting_arrays(session, task.case, model, checkpoint, classes)
-    if task.strict and load is not None and not load.complete:
-        raise Refused(f"--strict: the checkpoint does not fit {task.case.model}: {load.sentence()}")
-    session.load(start)
-    checks.v02_everything_loaded(session, start)
-    return start, load
-
-
-def starting_arrays(
-    session: Session, case: Case, model: Model, checkpoint: Checkpoint | None, classes: tuple[str, ...]
-) -> tuple[dict[str, NDArray[Any]], LoadReport | None]:
-    """Every tensor's value before the first step, the same in every backend, and what became of the checkpoint's.
-
-    With `idiom`, what no checkpoint says is left as the framework initialised it.
-    """
-    own = {tensor.name: tensor.array for tensor in session.state()}
-    start = dict(own) if case.idiom else random_arrays(session.state(), model.initialisation, case.seed)
-    if not case.idiom:
-        init = case.scenario.head_init
-        start.update(head_arrays(case.head, session.head_features, len(classes), init, case.seed))
-    if case.scenario.start == "random":
-        return start, None
-    if checkpoint is None:
-        raise Declined(f"{case.scenario.name} starts from a checkpoint and there is none for {case.model}")
-    return start, overlay(start, model, checkpoint, classes if case.reuse_head else ())
 
 
 def _count(session: Session) -> tuple[dict[str, int], int]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from harness import PROTOCOL
 from harness.certifying.answers import StandInCost
-from harness.spec import Scenario
+from harness.spec import SETTINGS, Case, Scenario
 from harness.whole_files import write_whole
 from results.storage.folder import make_folder
 
@@ -76,6 +76,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     scenarios: dict[str, str]
     batch_sizes: dict[str, tuple[int, ...]] = {}
     """Batch size of each stage of a scenario, as it was rehearsed; 8 where it is missing."""
+    settings: dict[str, str | int | float | bool | None] | msgspec.UnsetType = msgspec.UNSET
+    """Settings of a case that have no field here; one that is missing has its default."""
     checks: tuple[Check, ...]
     made: str
     seconds: float
@@ -93,6 +95,12 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
                 return reached
             reached = level
         return reached
+
+    def setting(self, name: str) -> object:
+        """The value of one of `PROVED` that the proof was made with."""
+        if name in self.__struct_fields__:
+            return getattr(self, name)
+        return (self.settings or {}).get(name, SETTINGS[name].default)
 
     def failures(self) -> list[Check]:
         """The checks that did not pass, lowest level first."""
@@ -128,6 +136,21 @@ class Certificates(NamedTuple):
 
 
 NO_CERTIFICATES = Certificates()
+
+
+PROVED = tuple(
+    name
+    for name, setting in SETTINGS.items()
+    if setting.role == "setting" and not setting.unproved and name not in ("image_size", "device")
+)
+"""Settings of a case that a proof was made with one value of; it may have several image sizes, and a device per arm."""
+
+
+def proved_settings(case: Case) -> dict[str, Any]:
+    """The fields of a certificate that say which settings a case has."""
+    own = {name: getattr(case, name) for name in PROVED}
+    fields = {name: own.pop(name) for name in PROVED if name in Certificate.__struct_fields__}
+    return {**fields, "settings": own or msgspec.UNSET}
 
 
 def essence(scenario: Scenario) -> str:
@@ -200,8 +223,8 @@ def _digest(certificate: Certificate) -> str:
     fields = {
         name: msgspec.Raw(msgspec.json.encode(getattr(certificate, name), order="deterministic"))
         for name in Certificate.__struct_fields__
-        # A certificate from before there was this field has a digest without it.
-        if name != "batch_sizes" or certificate.batch_sizes
+        # A certificate from before there were these fields has a digest without them.
+        if name not in ("batch_sizes", "settings") or getattr(certificate, name)
     }
     fields["sha256"] = msgspec.Raw(b'""')
     return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()

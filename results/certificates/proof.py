@@ -40,13 +40,11 @@ MACS = 0.01
 
 def prove(pair: EvidencePair, scenarios: Sequence[Scenario]) -> list[Check]:
     """Every check of every level, P0 first."""
-    checks = [*_architecture(pair), *_function(pair), *_gradients(pair)]
-    for scenario in scenarios:
-        checks.extend(training(pair, scenario))
-    return [*checks, *conventions(pair)]
+    return [check for level in LEVELS for check in level(pair, scenarios)]
 
 
-def _architecture(pair: EvidencePair) -> Iterator[Check]:
+def architecture(pair: EvidencePair, scenarios: Sequence[Scenario]) -> Iterator[Check]:
+    """P0: the same tensors, layers, output shapes, multiply-accumulates and first values."""
     one, other = (answers.facts for answers in pair.wide)
     ours, theirs = ({t.name: t for t in facts.tensors if t.role != "counter"} for facts in (one, other))
     yield none_of(0, "V01", "tensors that only one of them has", sorted(set(ours) ^ set(theirs)))
@@ -70,7 +68,8 @@ def _architecture(pair: EvidencePair) -> Iterator[Check]:
         yield none_of(0, "V08", f"tensors with other first values, head included, {place}", odd)
 
 
-def _function(pair: EvidencePair) -> Iterator[Check]:
+def function(pair: EvidencePair, scenarios: Sequence[Scenario]) -> Iterator[Check]:
+    """P1: the same normalised images, features and logits."""
     ours, theirs = (answers.facts.images for answers in pair.wide)
     yield none_of(1, "V26", "normalised images differ", [place for place in ours if ours[place] != theirs.get(place)])
     for place in dict.fromkeys(name.rpartition("/")[0] for name in pair.wide[0].under("features/")):
@@ -88,7 +87,8 @@ def _function(pair: EvidencePair) -> Iterator[Check]:
         yield none_of(1, "V03", f"images with another first class, {place}", flipped)
 
 
-def _gradients(pair: EvidencePair) -> Iterator[Check]:
+def gradients(pair: EvidencePair, scenarios: Sequence[Scenario]) -> Iterator[Check]:
+    """P2: the same loss and gradients."""
     for place, loss in pair.wide[0].facts.losses.items():
         found = pair.wide[1].facts.losses.get(place, math.nan)
         yield at_most(2, "V04", f"loss in float64, {place}", abs(loss - found) / abs(loss), LOSS_FP64)
@@ -116,7 +116,8 @@ SIGMAS = 5.0
 SCALE = 1e-6
 
 
-def conventions(pair: EvidencePair) -> Iterator[Check]:
+def conventions(pair: EvidencePair, scenarios: Sequence[Scenario]) -> Iterator[Check]:
+    """P4: the same optimizer updates, rates, norm constants, augmentation and dropout."""
     one, other = pair.wide
     for rule in dict.fromkeys(name.split("/")[0] for name in one.under("tape/")):
         errors = {
@@ -169,12 +170,13 @@ FLOOR_FACTOR = 10.0
 """Times the larger of the two arms' own differences from their float64 selves."""
 
 
-def training(pair: EvidencePair, scenario: Scenario) -> Iterator[Check]:
-    """Learning rates, losses, buffers and weights of every stage, then the precision's own distance."""
-    for number, stage in enumerate(scenario.stages):
-        where = f" stage {number + 1}" if len(scenario.stages) > 1 else ""
-        yield from _stage(pair, scenario.name, number, stage, where)
-        yield from _narrow(pair, scenario.name, number, where)
+def training(pair: EvidencePair, scenarios: Sequence[Scenario]) -> Iterator[Check]:
+    """P3: the same learning rates, losses, buffers and weights in every stage, and differences of rounding only."""
+    for scenario in scenarios:
+        for number, stage in enumerate(scenario.stages):
+            where = f" stage {number + 1}" if len(scenario.stages) > 1 else ""
+            yield from _stage(pair, scenario.name, number, stage, where)
+            yield from _narrow(pair, scenario.name, number, where)
 
 
 def _stage(pair: EvidencePair, name: str, number: int, stage: Stage, where: str) -> Iterator[Check]:
@@ -268,3 +270,7 @@ def _over_floor(what: str, name: str, precision: str, difference: float, own: Se
     ratio = difference / floor if floor else (0.0 if difference == 0 else math.inf)
     what = f"{what} in {precision}, in units of its rounding"
     return at_most(3, "V05", what, ratio, FLOOR_FACTOR, scenario=name, note=note)
+
+
+LEVELS = (architecture, function, gradients, training, conventions)
+"""The comparisons of P0 to P4."""

@@ -6,8 +6,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from harness import PROTOCOL
-from harness.spec import Case, Scenario
-from results.certificates.certificate import RATIO_LEVEL, Certificate, essence
+from harness.spec import SETTINGS, Case, Scenario
+from results.certificates.certificate import PROVED, RATIO_LEVEL, Certificate, essence
 
 NONE_MADE = "no certificate"
 """The reason where no certificate was made for the two backends, the model and the scenario."""
@@ -18,7 +18,8 @@ REHEARSED_BATCH = 8
 class Scope(NamedTuple):
     """Everything in a case that a proof depends on, except the backend. Names are those of the table's columns.
 
-    `recipe` is `essence`; `batch_size` is that of each stage; `device` is the kind that was used, `cpu` or `cuda`.
+    `recipe` is `essence`; `batch_size` is that of each stage; `device` is the kind that was used, `cpu` or `cuda`;
+    `settings` are the values of `PROVED`.
     """
 
     protocol: int
@@ -30,11 +31,16 @@ class Scope(NamedTuple):
     image_size: int
     checkpoint_sha256: str | None
     device: str
-    precision: str
-    layout: str
-    head: str
-    compile: bool
-    idiom: bool
+    settings: tuple[object, ...]
+
+    def differing(self, other: Scope) -> Iterator[str]:
+        """Names of what differs, for people."""
+        for name, ours, theirs in zip(self._fields, self, other, strict=True):
+            if name == "settings":
+                pairs = zip(PROVED, self.settings, other.settings, strict=True)
+                yield from (SETTINGS[setting].label for setting, mine, its in pairs if mine != its)
+            elif ours != theirs:
+                yield name.replace("_", " ")
 
 
 class Subject(NamedTuple):
@@ -47,10 +53,10 @@ class Subject(NamedTuple):
 
 def subject_of_row(row: Mapping[Hashable, Any]) -> Subject:
     """The subject of a row of `results.table`."""
-    fields = {name: row[name] for name in Scope._fields}
+    fields = {name: row[name] for name in Scope._fields if name != "settings"}
     known = isinstance(fields["checkpoint_sha256"], str) and fields["start"] == "checkpoint"
     fields["checkpoint_sha256"] = fields["checkpoint_sha256"] if known else None
-    return Subject(row["backend_name"], row["packages"], Scope(**fields))
+    return Subject(row["backend_name"], row["packages"], Scope(**fields, settings=tuple(row[name] for name in PROVED)))
 
 
 def subject_of_case(case: Case, installed: str, device: str) -> Subject:
@@ -66,11 +72,7 @@ def subject_of_case(case: Case, installed: str, device: str) -> Subject:
         image_size=case.image_size,
         checkpoint_sha256=case.checkpoint_sha256 if scenario.start == "checkpoint" else None,
         device=device,
-        precision=case.precision,
-        layout=case.layout,
-        head=case.head,
-        compile=case.compile,
-        idiom=case.idiom,
+        settings=tuple(getattr(case, name) for name in PROVED),
     )
     return Subject(case.backend_name, installed, scope)
 
@@ -110,9 +112,8 @@ def standing(one: Subject, other: Subject, certificates: Iterable[Certificate]) 
 
 def _out_of_scope(certificate: Certificate, one: Subject, other: Subject) -> str:
     scope = one.scope
-    differing = next((name for name in Scope._fields if getattr(scope, name) != getattr(other.scope, name)), None)
-    if differing is not None:
-        return f"other {differing.replace('_', ' ')}"
+    if differing := next(scope.differing(other.scope), None):
+        return f"other {differing}"
     if uncovered := next(_uncovered(certificate, scope), None):
         return f"certificate of another {uncovered}"
     installed = {subject.backend: _versions(subject.packages) for subject in (one, other)}
@@ -129,15 +130,9 @@ def _uncovered(certificate: Certificate, scope: Scope) -> Iterator[str]:
         batch_size=_rehearsed(certificate, scope),
         checkpoint_sha256=certificate.checkpoint_sha256 if scope.start == "checkpoint" else None,
         image_size=scope.image_size if scope.image_size in certificate.image_sizes else 0,
-        precision=certificate.precision,
-        layout=certificate.layout,
-        head=certificate.head,
-        compile=certificate.compile,
-        idiom=certificate.idiom,
+        settings=tuple(map(certificate.setting, PROVED)),
     )
-    for name, made, wanted in zip(Scope._fields, proved, scope, strict=True):
-        if made != wanted:
-            yield name.removesuffix("_sha256").replace("_", " ")
+    yield from (name.removesuffix(" sha256") for name in proved.differing(scope))
     if {arm.device for arm in certificate.arms} != {scope.device}:
         yield "device"
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import pandas as pd
 
-from results.tables.metric import METRICS
+from results.tables.columns import METRICS, Row
 from results.tables.wording import figure, plain
 
 FIGURE, NO_FIGURE, BROKEN = "#007ec6", "#9f9f9f", "#e05d44"
@@ -23,7 +22,7 @@ class Badge(NamedTuple):
     colour: str
 
 
-def badge(row: Mapping[Hashable, Any], metric: str, label: str | None = None) -> Badge:
+def badge(row: Row, metric: str, label: str | None = None) -> Badge:
     """The badge of one row of `results.table`: the figure with its interval, or what became of the case instead."""
     title = label or f"{row['model']} {row['scenario']} ({row['backend_name']}) {METRICS[metric].title}"
     return Badge(plain(title), *_shown(row, metric))
@@ -43,7 +42,7 @@ def as_endpoint(shown: Badge) -> bytes:
     return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
 
 
-def _shown(row: Mapping[Hashable, Any], metric: str) -> tuple[str, str]:
+def _shown(row: Row, metric: str) -> tuple[str, str]:
     if row["status"] != "ok":
         return row["status"], NO_FIGURE if row["status"] in ("skipped", "interrupted") else BROKEN
     if pd.isna(row[metric]):

@@ -15,20 +15,20 @@ import msgspec
 import pandas as pd
 
 from harness.errors import Declined
+from harness.spec import SETTINGS
 from results.storage.comparison import Comparison
 from results.storage.rows import record_at
 from results.storage.windows import steps_of
-from results.verdicts.stored_comparisons import comparisons as compared
+from results.verdicts.stored_comparisons import read_comparisons
 
 
 def as_benchmark_json(frame: pd.DataFrame) -> bytes:
     """One benchmark per process that has step latencies (synchronised steps, in seconds); the others have none to show.
 
     Benchmarks of one group are of one version of a case on one device of one machine, so that none that did other work
-    stands in the same table (V52); the arms of a comparison are apart too. Raises `Declined` if no process has any
+    stands in the same table (V52); the sides of a comparison are apart too. Raises `Declined` if no process has any
     (V50), ImportError where pytest-benchmark is not installed.
     """
-
     from pytest_benchmark import __version__
 
     benchmarks = [_process(row) for row in frame.to_dict("records") if not pd.isna(row["latency_ms"])]
@@ -39,7 +39,7 @@ def as_benchmark_json(frame: pd.DataFrame) -> bytes:
 
 
 def turns_json(results_dir: Path, comparisons: Sequence[Comparison]) -> bytes:
-    """For each case and arm of the comparisons the seconds per step of every turn that counts.
+    """For each case and side the seconds per step of every turn that counts.
 
     Raises `Declined` where pytest-benchmark is not installed.
     """
@@ -47,26 +47,25 @@ def turns_json(results_dir: Path, comparisons: Sequence[Comparison]) -> bytes:
         raise Declined("pytest-benchmark is not installed; pip install pytest-benchmark")
     from pytest_benchmark import __version__
 
-    stored = {one.comparison: one.pairs for one in compared(results_dir)}
+    stored = {one.name: one.pairs for one in read_comparisons(results_dir)}
     benchmarks = []
     for one in comparisons:
-        for arm, facts in zip(("A", "B"), one.arms, strict=True):
-            sides = (pair.a if arm == "A" else pair.b for pair in stored.get(one.comparison, ()) if pair.counts)
-            seconds = [turn.seconds / turn.steps for side in sides for turn in side.turns]
-            about = {"param": arm, "extra_info": {"arm": facts.said, "verdict": one.verdict}}
+        for side, facts in zip(("A", "B"), one.sides, strict=True):
+            records = (pair.a if side == "A" else pair.b for pair in stored.get(one.name, ()) if pair.counts)
+            seconds = [turn.seconds / turn.steps for record in records for turn in record.turns]
+            about = {"param": side, "extra_info": {"arm": facts.text, "verdict": one.verdict}}
             if seconds:
-                benchmarks.append(_benchmark(one.label, f"{one.label}[{arm}]", seconds, **about))
-    revision = comparisons[0].arms[1].revision if comparisons else ""
+                benchmarks.append(_benchmark(one.label, f"{one.label}[{side}]", seconds, **about))
+    revision = comparisons[0].sides[1].revision if comparisons else ""
     return _file(benchmarks, {}, revision, datetime.now(UTC).isoformat(), __version__)
 
 
 def _process(row: dict[Any, Any]) -> dict[str, Any]:
     record = record_at(Path(row["file"]), row["offset"])
     case = record.case
-    arm = "" if pd.isna(row["arm"]) else f", arm {row['arm']} of {row['comparison']}"
-    place = f"{row['machine']} {row['device']}{arm}"
-    facts = ("run", "version", "machine", "environment", "dataset", "image_size", "device", "precision", "layout",
-             "input", "threads", "epochs", "throughput", "accuracy")  # fmt: skip
+    side = "" if pd.isna(row["arm"]) else f", side {row['arm']} of {row['comparison']}"
+    place = f"{row['machine']} {row['device']}{side}"
+    facts = ("run", "version", "machine", "environment", *SETTINGS, "epochs", "throughput", "accuracy")
     return _benchmark(
         f"{case.backend_name}/{case.model}/{case.scenario.name} {row['version'][:8]} on {place}",
         case.label,

@@ -8,10 +8,10 @@ import pandas as pd
 
 from results.certificates.certificate import NO_CERTIFICATES, Certificates
 from results.tables.render import PROBLEMS, emphasised, escape, markdown_table, with_models
-from results.tables.sheet import Column, Problem, Sheet, compose
+from results.tables.sheet import Heading, Problem, Sheet, compose
 
 TITLE = "### Fine-tuning benchmarks"
-ONLY_ARMS = "Only arms of comparisons were measured; their verdicts are what `python -m benchmarks compare` prints."
+ONLY_SIDES = "Only sides of comparisons were measured; `python -m benchmarks compare` prints their verdicts."
 
 MOST_ROWS, LONGEST_REASON = 40, 300
 """GitHub refuses a comment of over 65 536 characters."""
@@ -23,7 +23,7 @@ def as_summary(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES
     Every text from outside is escaped, and nobody is mentioned. What is cut off is counted.
     """
     if table.empty:
-        return f"{TITLE}\n\n{ONLY_ARMS}\n"
+        return f"{TITLE}\n\n{ONLY_SIDES}\n"
     return "\n".join(_lines(compose(table, certificates))) + "\n"
 
 
@@ -47,7 +47,7 @@ def _lines(sheet: Sheet) -> Iterator[str]:
         yield from _folded("How to read it", [line for note in sheet.legend for line in (escape(note), "")])
 
 
-def _shortened(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _shortened(columns: Sequence[Heading], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield from markdown_table(columns, rows[:MOST_ROWS])
     if len(rows) > MOST_ROWS:
         yield from ("", f"… and {len(rows) - MOST_ROWS} more; `python -m benchmarks table` has them all.")

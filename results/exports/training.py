@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import accumulate, islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from harness.running.record import Record
 from harness.spec import Case
 from results.storage.rows import record_at
 from results.storage.windows import training_seconds
-from results.tables.metric import METRICS
+from results.tables.columns import METRICS, Row
 
 Setting = str | bool | int | float
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
@@ -100,7 +100,7 @@ def _curves(record: Record, began: float) -> dict[str, tuple[CurvePoint, ...]]:
     return {name: tuple(CurvePoint(step, at, getattr(epoch, name)) for step, (at, epoch) in timed) for name in CURVES}
 
 
-def _tags(row: Mapping[Hashable, Any]) -> dict[str, str]:
+def _tags(row: Row) -> dict[str, str]:
     names = ("status", "reason", "run", "key", "version", "protocol", "machine", "environment", "device_name",
              "comparison", "arm")  # fmt: skip
     told = {name: str(row[name]) for name in names if not pd.isna(row[name]) and str(row[name])}

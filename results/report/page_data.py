@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,13 +13,12 @@ from numpy.typing import NDArray
 from harness.running.record import Record
 from results.certificates.certificate import Certificates, read_certificates
 from results.storage.rows import RunRow, record_at, scan
-from results.tables.load import TYPES, NothingMeasured, load, row_files
+from results.tables.columns import PROCESS_TYPES, Row, key_of
+from results.tables.load import NothingMeasured, load, row_files
 from results.tables.sheet import Sheet, Style, compose
 from results.tables.tabulate import GROUP, table
-from results.tables.wording import SETTINGS, extra_columns, plain, worded
-from results.verdicts.stored_comparisons import Compared, comparisons
-
-Row = Mapping[Hashable, Any]
+from results.tables.wording import WORDS, extra_columns, plain, worded
+from results.verdicts.stored_comparisons import StoredComparison, read_comparisons
 
 
 class Process(NamedTuple):
@@ -75,7 +73,7 @@ class Material(NamedTuple):
     runs: tuple[StoredRun, ...]
     certificates: Certificates
     warnings: tuple[str, ...]
-    compared: tuple[Compared, ...] = ()
+    compared: tuple[StoredComparison, ...] = ()
 
 
 def gather(path: Path) -> Material:
@@ -85,14 +83,14 @@ def gather(path: Path) -> Material:
     try:
         frame = load(path)
     except NothingMeasured as nothing:
-        compared = comparisons(path)
+        compared = read_comparisons(path)
         said = () if compared else (str(nothing),)
-        empty = pd.DataFrame(columns=list(TYPES)).astype(TYPES)
+        empty = pd.DataFrame(columns=list(PROCESS_TYPES)).astype(PROCESS_TYPES)
         return Material(results_dir, empty, empty, None, (), _runs(path), proofs, said, tuple(compared))
-    compared, rows = comparisons(path), table(frame)
+    compared, rows = read_comparisons(path), table(frame)
     if rows.empty:
-        said = tuple(frame.attrs["warnings"])
-        return Material(results_dir, frame, rows, None, (), _runs(path), proofs, said, tuple(compared))
+        warnings = tuple(map(str, frame.attrs["warnings"]))
+        return Material(results_dir, frame, rows, None, (), _runs(path), proofs, warnings, tuple(compared))
     sheet, shown = compose(rows, proofs, Style(explain=True)), _shown(frame, rows)
     return Material(results_dir, frame, rows, sheet, shown, _runs(path), proofs, sheet.warnings, tuple(compared))
 
@@ -116,12 +114,13 @@ def _shown(frame: pd.DataFrame, rows: pd.DataFrame) -> tuple[ShownCase, ...]:
     good = rows[rows["status"] == "ok"]
     extra = extra_columns(good)
     sources = frame[(frame["status"] == "ok") & frame["arm"].isna()]
-    places = {_identity(key): group for key, group in sources.groupby(list(GROUP), sort=False, dropna=False)}
+    groups = (group for _, group in sources.groupby(list(GROUP), sort=False, dropna=False))
+    places = {key_of(group.iloc[0].to_dict(), GROUP): group for group in groups}
     shown: list[ShownCase] = []
     for row in good.to_dict("records"):
-        group = places[_identity(tuple(row[name] for name in GROUP))]
-        where = [worded(row, name) for name in extra if name in SETTINGS]
-        telling = [worded(row, name) for name in extra if name not in SETTINGS]
+        group = places[key_of(row, GROUP)]
+        where = [worded(row, name) for name in extra if name in WORDS]
+        telling = [worded(row, name) for name in extra if name not in WORDS]
         shown.append(
             ShownCase(
                 number=len(shown),
@@ -134,10 +133,6 @@ def _shown(frame: pd.DataFrame, rows: pd.DataFrame) -> tuple[ShownCase, ...]:
             )
         )
     return tuple(shown)
-
-
-def _identity(key: Any) -> tuple[Any, ...]:
-    return tuple(None if pd.isna(value) else value for value in key)
 
 
 def _process(row: Row) -> Process:

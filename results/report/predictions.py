@@ -15,7 +15,7 @@ from results.report.page_data import Process, ShownCase
 from results.report.thinning import evenly
 from results.storage.objects import get_arrays
 from results.tables.wording import plain
-from results.verdicts.stored_comparisons import Compared
+from results.verdicts.stored_comparisons import StoredComparison
 
 NO_STEPS = np.zeros(0, dtype=np.int64)
 POOLED = 5
@@ -66,16 +66,16 @@ class JudgedImages(NamedTuple):
         return self.cases[0].first.labels
 
 
-def arms_of(compared: Iterable[Compared], first: int) -> Iterator[ShownCase]:
-    """The arms of comparisons as cases, numbered from `first` on, where their processes judged images."""
+def compared_cases(compared: Iterable[StoredComparison], first: int) -> Iterator[ShownCase]:
+    """The sides of comparisons as cases, numbered from `first` on, where their processes judged images."""
     number = first
     for one in compared:
-        for arm in ("A", "B"):
-            records = [row.record for row in one.processes if row.arm == arm and row.record.status == "ok"]
+        for side in ("A", "B"):
+            records = [row.record for row in one.processes if row.side == side and row.record.status == "ok"]
             if records:
                 case = records[0].case
-                label = one.verdict.label if one.verdict else one.comparison
-                setting = plain(f"arm {arm} of {label}")
+                label = one.comparison.label if one.comparison else one.name
+                setting = plain(f"side {side} of {label}")
                 processes = tuple(Process({"seed": own.case.seed}, own, NO_STEPS) for own in records)
                 names = (plain(case.model), plain(case.backend_name), plain(case.scenario.name))
                 yield ShownCase(number, setting, *names, {}, processes)

@@ -57,12 +57,12 @@ def write_report(
 
 def sections(material: Material, find: FindPixels = nowhere) -> list[Section]:
     """Every section, the answer first. One that has nothing to show says so, or is left out if it never could."""
-    only_arms = bool(material.compared) and bool(material.frame["arm"].notna().all())
-    judged = not only_arms or any(one.processes for one in material.compared)
+    only_sides = bool(material.compared) and bool(material.frame["arm"].notna().all())
+    judged = not only_sides or any(one.processes for one in material.compared)
     made = (
-        None if only_arms else answer_section(material),
+        None if only_sides else answer_section(material),
         comparisons_section(material.compared),
-        *([] if only_arms else _of_cases(material)),
+        *([] if only_sides else _of_cases(material)),
         predictions_section(material, find) if judged else None,
         history_section(material),
         trust_section(material),
@@ -101,4 +101,4 @@ def title(material: Material) -> str:
     some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     if some:
         return f"Fine-tuning on {some}"
-    return "Fine-tuning: two arms compared" if material.compared else "Fine-tuning: no records"
+    return "Fine-tuning: two sides compared" if material.compared else "Fine-tuning: no records"

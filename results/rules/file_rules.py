@@ -1,14 +1,13 @@
-"""Rules over a record and the files it was made from: what came out of a worker, held against what went in.
+"""Rules about prepared images, and about a record and the files it was made from.
 
-The worker says what it saw; here another process works out from the prepared dataset what it should have seen.
+The worker says which images it saw; here another process works out from the prepared dataset which it should have seen.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from harness.data.dataset import Dataset
 from harness.data.feed import epoch_order, stage_seed
+from harness.rules import Finding, rule
 from harness.running.evaluate import quality
 from harness.running.record import Record
 
@@ -32,11 +32,9 @@ class Files(NamedTuple):
     ids: NDArray[Any]
 
 
-Rule = Callable[[Record, Files], Iterator[str]]
-
-
-def v23_quality_is_that_of_the_logits(record: Record, files: Files) -> Iterator[str]:
-    """Loss and accuracy on the test images follow from the logits that were kept."""
+@rule("V23", "files")
+def quality_not_of_logits(record: Record, files: Files) -> Iterator[Finding]:
+    """The loss or the accuracy on the test images does not follow from the stored logits."""
     if record.test is None or len(files.labels) != len(files.logits):
         return
     found = quality(files.logits, files.labels)
@@ -46,47 +44,50 @@ def v23_quality_is_that_of_the_logits(record: Record, files: Files) -> Iterator[
         yield f"the test accuracy is {record.test.accuracy:.4f}, that of the logits {found.accuracy:.4f}"
 
 
-def v24_order_is_that_of_the_seed(record: Record, files: Files) -> Iterator[str]:
-    """Samples came in the order that the seed gives; a native pipeline has its own."""
+@rule("V24", "files")
+def other_order(record: Record, files: Files) -> Iterator[Finding]:
+    """The samples came in another order than the seed gives; a native pipeline has its own order."""
     for number, order in _orders(record, files.dataset):
         if _digest(files.dataset.splits["train"].ids[order]) != record.stages[number].order_sha256:
-            yield f"stage {number + 1}: the samples did not come in the order of the seed"
+            yield f"stage {number + 1}", "the samples did not come in the order of the seed"
 
 
-def v27_labels_are_those_of_the_dataset(record: Record, files: Files) -> Iterator[str]:
-    """Every image came with its own label, in training and in the test."""
+@rule("V27", "files")
+def other_labels(record: Record, files: Files) -> Iterator[Finding]:
+    """An image was trained on or evaluated with another label than its own."""
     train, test = (files.dataset.splits[name] for name in ("train", "test"))
     for number, order in _orders(record, files.dataset):
         said = record.stages[number].labels_sha256
         if said is not None and said != _digest(train.labels[order]):
-            yield f"stage {number + 1}: images came with other labels than their own"
+            yield f"stage {number + 1}", "images came with other labels than their own"
     own = dict(zip(test.ids.tolist(), test.labels.tolist(), strict=True))
     odd = [i for i, label in zip(files.ids.tolist(), files.labels.tolist(), strict=False) if own.get(i, label) != label]
     if odd:
         yield f"test image {odd[0]} was judged by another label than its own"
 
 
-def v29_every_test_image_once(record: Record, files: Files) -> Iterator[str]:
-    """There are logits for every test image, once."""
+@rule("V29", "files")
+def test_images_not_once(record: Record, files: Files) -> Iterator[Finding]:
+    """A test image has no logits, or has them twice."""
     wanted, found = files.dataset.splits["test"].ids, files.ids
     missing, extra = np.setdiff1d(wanted, found), len(found) - len(np.unique(found))
     if missing.size or extra or len(files.logits) != len(found):
         yield f"{len(files.logits)} logits for {len(wanted)} test images, {missing.size} without any, {extra} twice"
 
 
-FILE_RULES: Mapping[str, Rule] = MappingProxyType(
-    {
-        "V23": v23_quality_is_that_of_the_logits,
-        "V24": v24_order_is_that_of_the_seed,
-        "V27": v27_labels_are_those_of_the_dataset,
-        "V29": v29_every_test_image_once,
-    }
-)
+@rule("V24", "dataset")
+def image_in_two_splits(splits: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]) -> Iterator[Finding]:
+    """The same image is in two splits, so it is trained on and evaluated."""
+    seen: dict[bytes, tuple[str, int]] = {}
+    for split, (images, _) in splits.items():
+        for place, image in enumerate(images):
+            other, first = seen.setdefault(hashlib.sha256(image.tobytes()).digest(), (split, place))
+            if other != split:
+                yield f"the same image is in {other} ({first}) and in {split} ({place})"
 
 
-def file_breaches(record: Record, files: Files) -> list[str]:
-    """A sentence for each breach, with the rule's id in front."""
-    return [f"{rule}: {sentence}" for rule, speaks in FILE_RULES.items() for sentence in speaks(record, files)]
+DATASET_RULES = (image_in_two_splits,)
+FILE_RULES = (quality_not_of_logits, other_order, other_labels, test_images_not_once)
 
 
 def _orders(record: Record, dataset: Dataset) -> Iterator[tuple[int, NDArray[np.int64]]]:

@@ -1,17 +1,16 @@
-"""Rules over two rows that stand side by side: whether both did the same work on the same pixels with the same means.
+"""Rules about two rows of a table: whether both did the same work on the same pixels in the same way.
 
-What two rows are compared by is gathered per seed, since a row may stand for several; only common seeds are compared,
-and only what both have.
+A row may hold several seeds, so the facts are kept per seed. Only facts that both rows have for a seed are compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from harness.rules import Breach, rule
 from harness.running.record import Record
 
 Row = Mapping[Hashable, Any]
@@ -32,9 +31,6 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     bits: tuple[float, float] | None = None
     flushes: bool | None = None
     subnormals: int = 0
-
-
-Rule = Callable[[Traits, Traits], bool]
 
 
 def traits(record: Record) -> str:
@@ -64,76 +60,69 @@ def pooled(several: Iterable[str]) -> str:
     return msgspec.json.encode(dict(sorted(found.items()))).decode()
 
 
-def v08_other_head(one: Traits, other: Traits) -> bool:
-    """The heads started with other values."""
+@rule("V08", "pair", "first head")
+def first_head(one: Traits, other: Traits) -> bool:
+    """The heads started with different values."""
     return bool(one.head and other.head and one.head != other.head)
 
 
-def v24_other_order(one: Traits, other: Traits) -> bool:
-    """The samples came in another order."""
+@rule("V24", "pair", "order")
+def sample_order(one: Traits, other: Traits) -> bool:
+    """The samples came in different orders."""
     return _differ(one.order, other.order)
 
 
-def v26_other_normalisation(one: Traits, other: Traits) -> bool:
-    """The first batches have other means or standard deviations."""
+@rule("V26", "pair", "normalisation")
+def normalisation(one: Traits, other: Traits) -> bool:
+    """The first batches have different means or standard deviations."""
     pairs = [(a, b) for a, b in zip(one.colours, other.colours, strict=False) if a and b]
     return any(abs(x - y) > COLOURS * max(1.0, abs(x)) for a, b in pairs for x, y in zip(a, b, strict=True))
 
 
-def v28_other_pixels(one: Traits, other: Traits) -> bool:
-    """The batches have other pixels."""
+@rule("V28", "pair", "pixels")
+def pixels(one: Traits, other: Traits) -> bool:
+    """The batches have different pixels."""
     return _differ(one.pixels, other.pixels)
 
 
-def v32_other_precision(one: Traits, other: Traits) -> bool:
-    """Products or convolutions are not equally exact."""
+@rule("V32", "pair", "precision")
+def precision(one: Traits, other: Traits) -> bool:
+    """Products or convolutions are more exact on one side."""
     return bool(one.bits and other.bits and any(abs(a - b) > BITS for a, b in zip(one.bits, other.bits, strict=True)))
 
 
-def v37_other_threads(one: Traits, other: Traits) -> bool:
-    """One has more threads than the other."""
+@rule("V37", "pair", "threads")
+def threads(one: Traits, other: Traits) -> bool:
+    """One side has more threads than the other."""
     return None not in (one.threads, other.threads) and one.threads != other.threads
 
 
-def v38_other_denormals(one: Traits, other: Traits) -> bool:
-    """There are denormal weights, and one of the two flushes them to zero."""
+@rule("V38", "pair", "denormals")
+def denormals(one: Traits, other: Traits) -> bool:
+    """There are denormal weights, and one side sets them to zero."""
     differ = None not in (one.flushes, other.flushes) and one.flushes != other.flushes
     return differ and bool(one.subnormals or other.subnormals)
 
 
-def v43_other_parts(one: Traits, other: Traits) -> bool:
-    """The parts of the time are named differently."""
+@rule("V43", "pair", "parts of time")
+def parts_of_time(one: Traits, other: Traits) -> bool:
+    """The time of the two sides is split into different parts."""
     return one.parts != other.parts
 
 
-PAIR_RULES: Mapping[str, tuple[str, Rule]] = MappingProxyType(
-    {
-        "V08": ("first head", v08_other_head),
-        "V24": ("order", v24_other_order),
-        "V26": ("normalisation", v26_other_normalisation),
-        "V28": ("pixels", v28_other_pixels),
-        "V32": ("precision", v32_other_precision),
-        "V37": ("threads", v37_other_threads),
-        "V38": ("denormals", v38_other_denormals),
-        "V43": ("parts of time", v43_other_parts),
-    }
-)
-"""Rules with the word that stands behind a `≠`."""
-ABOUT_TIME = ("V43",)
+PAIR_RULES = (
+    first_head, sample_order, normalisation, pixels, precision, threads, denormals, parts_of_time
+)  # fmt: skip
+"""The label of each is the word behind a `≠`."""
+ABOUT_TIME = (parts_of_time,)
 
 
-def unlike(one: Row, other: Row, *, timed: bool) -> str:
-    """The first thing in which two rows of `results.table` are unlike, with the rule's id; empty if they are alike.
-
-    Rules about time are asked only if the figure is `timed`.
-    """
+def unlike(one: Row, other: Row, *, timed: bool) -> Breach | None:
+    """The first breach between two rows of `results.table`; rules about time count only if the figure is `timed`."""
     ours, theirs = _read(one["traits"]), _read(other["traits"])
     common = sorted(ours.keys() & theirs.keys())
-    for rule, (word, speaks) in PAIR_RULES.items():
-        asked = timed or rule not in ABOUT_TIME
-        if asked and any(speaks(ours[seed], theirs[seed]) for seed in common):
-            return f"{word} ({rule})"
-    return ""
+    rules = [asked for asked in PAIR_RULES if timed or asked not in ABOUT_TIME]
+    return next((breach for asked in rules for seed in common for breach in asked(ours[seed], theirs[seed])), None)
 
 
 def _differ(ours: tuple[str | None, ...], theirs: tuple[str | None, ...]) -> bool:

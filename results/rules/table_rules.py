@@ -1,26 +1,25 @@
-"""A table followed back to the raw rows it was made of: figures worked out again, by the shortest way there is.
+"""Rules about a table: its figures are computed again from the raw rows, in the shortest way.
 
-This is on purpose no use of `results.tables.figures` or `results.statistics`: it has to notice when they go wrong.
+This module does not use `results.tables.figures` or `results.statistics`, so that it notices when they are wrong.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 from msgspec.structs import replace
 
+from harness.rules import Breach, Finding, ask, rule
 from harness.running.record import Record
 from results.rules.time_rules import voided
 from results.storage.rows import record_at
 
 Row = Mapping[Hashable, Any]
-Rule = Callable[[Row, Sequence[Record]], Iterator[str]]
 RELATIVE = 1e-9
 OWN = ("protocol", "version", "machine", "environment", "device", "status")
 """What the rows of a table are told apart by (V52)."""
@@ -29,8 +28,9 @@ OWN = ("protocol", "version", "machine", "environment", "device", "status")
 THROUGHPUT = ("throughput", "throughput_low", "throughput_high")
 
 
-def v46_every_seed_counts(row: Row, records: Sequence[Record]) -> Iterator[str]:
-    """Accuracy is the mean over all seeds, not that of the best."""
+@rule("V46", "table")
+def left_out_seeds(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
+    """The accuracy is not the mean over all seeds, for example that of the best seed."""
     seeds: dict[int, list[float]] = {}
     for record in records:
         quality = record.test or record.val
@@ -45,8 +45,9 @@ def v46_every_seed_counts(row: Row, records: Sequence[Record]) -> Iterator[str]:
         yield f"the accuracy is {row['accuracy']:.4f}, the mean over the seeds {expected:.4f}"
 
 
-def v48_processes_are_the_replicates(row: Row, records: Sequence[Record]) -> Iterator[str]:
-    """The range of a throughput is one of processes: it ends where one of them stands."""
+@rule("V48", "table")
+def range_not_of_processes(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
+    """The range of a throughput does not end at the throughput of a process."""
     rates = _rates(records)
     for end in ("low", "high"):
         bound = row[f"throughput_{end}"]
@@ -54,8 +55,9 @@ def v48_processes_are_the_replicates(row: Row, records: Sequence[Record]) -> Ite
             yield f"the range of images/s ends at {bound:.6g}, which is no process's figure"
 
 
-def v51_throughput_is_one_division(row: Row, records: Sequence[Record]) -> Iterator[str]:
-    """Throughput is the median over processes of images ÷ seconds of the same windows."""
+@rule("V51", "table")
+def throughput_not_one_division(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
+    """The throughput is not the median over processes of images ÷ seconds of the same windows."""
     if pd.isna(row["throughput"]):
         return
     expected = median(_rates(records) or [math.nan])
@@ -63,21 +65,24 @@ def v51_throughput_is_one_division(row: Row, records: Sequence[Record]) -> Itera
         yield f"{row['throughput']:.6g} images/s, but the median of images ÷ seconds is {expected:.6g}"
 
 
-def v34_compiling_is_no_training(row: Row, records: Sequence[Record]) -> Iterator[str]:
-    """Seconds of training are the median over processes of all epochs without what the first steps took too long."""
+@rule("V34", "table")
+def training_with_compiling(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
+    """The seconds of training are not the median over processes, or contain compiling."""
     trained = [seconds for record in records if math.isfinite(seconds := _trained(record))]
     if trained and not _same(row["train_s"], median(trained)):
         yield f"{row['train_s']:.6g} s of training, but without compiling the median is {median(trained):.6g} s"
 
 
-def v50_no_record_is_left_out(row: Row, records: Sequence[Record]) -> Iterator[str]:
-    """A row stands for every record there is of it."""
+@rule("V50", "table")
+def left_out_records(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
+    """A row of the table leaves out a record."""
     if row["runs"] < len(records):
         yield f"{row['runs']} runs, and there are {len(records)} records"
 
 
-def v52_one_version(row: Row, records: Sequence[Record]) -> Iterator[str]:
-    """Records that make one row are of one protocol and version, which means one case but for the seed."""
+@rule("V52", "table")
+def several_versions(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
+    """Records of several protocols or versions make one row; a version means one case but for the seed."""
     if row["runs"] > len(records):
         yield f"{row['runs']} runs are pooled, of which {len(records)} are of its protocol, version and place"
     cases = {(record.version, _but_for_seed(record)) for record in records}
@@ -85,20 +90,14 @@ def v52_one_version(row: Row, records: Sequence[Record]) -> Iterator[str]:
         yield f"{len(cases)} different cases are pooled as one"
 
 
-FOLLOW_RULES: Mapping[str, Rule] = MappingProxyType(
-    {
-        "V34": v34_compiling_is_no_training,
-        "V46": v46_every_seed_counts,
-        "V48": v48_processes_are_the_replicates,
-        "V50": v50_no_record_is_left_out,
-        "V51": v51_throughput_is_one_division,
-        "V52": v52_one_version,
-    }
-)
+TABLE_RULES = (
+    training_with_compiling, left_out_seeds, range_not_of_processes, left_out_records, throughput_not_one_division,
+    several_versions,
+)  # fmt: skip
 
 
-def unfollowed(table: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
-    """A sentence for each figure of `results.table` that cannot be followed to the rows of `results.load`."""
+def unfollowed(table: pd.DataFrame, frame: pd.DataFrame) -> list[Breach]:
+    """A breach for each figure of `results.table` that cannot be followed to the rows of `results.load`."""
     sources = frame[(frame["status"] == "ok") & frame["arm"].isna()]
     found = []
     asked = [*OWN, "model", "backend_name", "scenario", "runs", "seeds", "accuracy", "train_s", *THROUGHPUT]
@@ -106,8 +105,7 @@ def unfollowed(table: pd.DataFrame, frame: pd.DataFrame) -> list[str]:
         mine = sources[_matches(sources, row)]
         records = [record_at(Path(file), offset) for file, offset in zip(mine["file"], mine["offset"], strict=True)]
         where = f"{row['model']} {row['backend_name']} {row['scenario']}"
-        for rule, speaks in FOLLOW_RULES.items():
-            found += [f"{where}: {said} ({rule})" for said in speaks(row, records)]
+        found += [breach._replace(where=where) for breach in ask(TABLE_RULES, row, records)]
     return found
 
 

@@ -1,16 +1,15 @@
-"""Rules about time: whether what a record says of it can be believed. Where one speaks, its rates are void.
+"""Rules about the figures of a record: a breach of a rule about time voids the rates, others mark a figure.
 
-Each takes a record and says whether something is wrong. What the record has no evidence for is not held against it.
+The label of a rule is the code of its mark. A rule finds nothing where the record has no evidence.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 from harness.clock import Kind, plan
 from harness.errors import Refused
+from harness.rules import ask, rule
 from harness.running.record import Record, StageRecord
 from results import statistics
 from results.storage.windows import steps_of
@@ -26,78 +25,114 @@ COARSE_US, ENOUGH_STEPS = 10, 8
 CLOCK_SHARE = 0.01
 
 
-def v34_compiled_in_window(record: Record) -> bool:
-    """Something was traced or compiled while time was taken."""
+@rule("V34", "times", "compile in window")
+def compiled_in_window(record: Record) -> bool:
+    """Something was compiled inside the window."""
     windows = (window for stage in record.stages for window in stage.windows)
     return any(window.compile_events for window in windows if window.kind in MEASURED)
 
 
-def v37_other_threads(record: Record) -> bool:
-    """More cores were busy, or more threads set, than the case has threads; a feed of its own may have some too."""
+@rule("V37", "times", "other threads")
+def other_threads(record: Record) -> bool:
+    """It ran on more cores or threads than its case has.
+
+    A feed of its own may have some too."""
     allowed = record.case.threads + (record.case.workers if record.case.input != "arrays" else 0)
     used = record.sensors.cpu_over_wall if record.sensors else 0.0
     said = record.effective.threads if record.effective else 0
     return used > allowed * CORES or said > record.case.threads
 
 
-def v40_clock_stopped_early(record: Record) -> bool:
-    """The device still worked when it said that it was done."""
+@rule("V40", "times", "not synchronised")
+def not_synchronised(record: Record) -> bool:
+    """The device still worked when the clock was stopped."""
     trained = sum(epoch.seconds for stage in record.stages for epoch in stage.epochs)
     drained = sum(stage.drained_s for stage in record.stages)
     return drained > max(UNFINISHED * trained, UNFINISHED_S)
 
 
-def v41_window_holds_other_steps(record: Record) -> bool:
-    """A window is not made of the steps that the case's warm-up leaves to it, or its seconds are not theirs."""
+@rule("V41", "times", "other steps")
+def other_steps(record: Record) -> bool:
+    """The window does not hold exactly the steps after warm-up.
+
+    Or its seconds are not those of its steps."""
     return any(_holds_other_steps(stage, record.case.warmup_steps) for stage in record.stages)
 
 
-def v43_fetched_outside(record: Record) -> bool:
-    """Batches were drawn before the window opened, so that fetching them is not in it."""
+@rule("V43", "times", "fetched outside")
+def fetched_outside(record: Record) -> bool:
+    """Batches were fetched before the window opened."""
     return any(stage.seen is not None and stage.seen.drawn_early > 0 for stage in record.stages)
 
 
-def v43_evaluated_inside(record: Record) -> bool:
-    """Something was predicted while time was taken for training."""
+@rule("V43", "times", "evaluated inside")
+def evaluated_inside(record: Record) -> bool:
+    """Something was evaluated inside the window."""
     works = (stage.seen.work for stage in record.stages if stage.seen is not None)
     return any(work is not None and work.inferences for work in works)
 
 
-def v44_clock_costs(record: Record) -> bool:
-    """The harness's own step costs more than a hundredth of the shortest real one."""
+@rule("V44", "times", "clock costs")
+def clock_costs(record: Record) -> bool:
+    """The clock itself takes over 1 % of the shortest step."""
     steps = [step for stage in record.stages for step in steps_of(stage, "latency")]
     return bool(steps) and record.empty_step_us is not None and record.empty_step_us > CLOCK_SHARE * min(steps)
 
 
-def v51_rounded(record: Record) -> bool:
-    """Step times are coarser than the microseconds in which they are kept."""
+@rule("V51", "times", "rounded times")
+def rounded_times(record: Record) -> bool:
+    """Step times were rounded."""
     windows = (steps_of(stage, kind) for stage in record.stages for kind in MEASURED)
     return any(len(steps) >= ENOUGH_STEPS and math.gcd(*steps) >= COARSE_US for steps in windows)
 
 
-def v41_not_steady(record: Record) -> bool:
-    """First and last third of a window differ by more than noise allows; the rates are marked, not void."""
+@rule("V41", "mark", "not steady")
+def not_steady(record: Record) -> bool:
+    """First and last third of the window differ by more than 10 %: warm-up too short?"""
     return any(abs(statistics.drift(steps_of(stage, "throughput"))) > statistics.NOISE for stage in record.stages)
 
 
-TIME_RULES: Mapping[str, Callable[[Record], bool]] = MappingProxyType(
-    {
-        "compile in window": v34_compiled_in_window,
-        "other threads": v37_other_threads,
-        "not synchronised": v40_clock_stopped_early,
-        "other steps": v41_window_holds_other_steps,
-        "fetched outside": v43_fetched_outside,
-        "evaluated inside": v43_evaluated_inside,
-        "clock costs": v44_clock_costs,
-        "rounded times": v51_rounded,
-    }
-)
-"""Every rule by the code of its mark (see `results.tables.figures.MARKS`)."""
+@rule("V46", "mark", "best epoch")
+def best_epoch(record: Record) -> bool:
+    """Weights of the best epoch by validation accuracy were kept."""
+    return _kept_best(record) and not on_validation(record)
+
+
+@rule("V46", "mark", "best epoch on test")
+def best_epoch_on_test(record: Record) -> bool:
+    """Biased upwards: the best epoch was chosen by the very images that are judged here."""
+    return _kept_best(record) and on_validation(record)
+
+
+def on_validation(record: Record) -> bool:
+    """Whether the accuracy is that of the validation images."""
+    return record.test_is_val or (record.test is None and record.val is not None)
+
+
+def _kept_best(record: Record) -> bool:
+    return any(stage.keep == "best" for stage in record.case.scenario.stages)
+
+
+@rule("V11", "mark", "norm not converged")
+def norm_lags(record: Record) -> bool:
+    """Batch-norm statistics moved for fewer than 3 / momentum steps and lag behind.
+
+    After n steps at momentum m the old statistics still weigh (1 - m)^n, about exp(-n m): 5 % at n = 3 / m.
+    """
+    plans = zip(record.stages, record.case.scenario.stages, strict=False)
+    return 0 < sum(stage.norm_steps * plan.bn_momentum for stage, plan in plans) < 3
+
+
+TIME_RULES = (
+    compiled_in_window, other_threads, not_synchronised, other_steps, fetched_outside, evaluated_inside, clock_costs,
+    rounded_times,
+)  # fmt: skip
+MARK_RULES = (not_steady, best_epoch, best_epoch_on_test, norm_lags)
 
 
 def voided(record: Record) -> list[str]:
-    """Codes of the rules that speak."""
-    return [code for code, speaks in TIME_RULES.items() if speaks(record)]
+    """Codes of the marks that void the rates of a record."""
+    return [breach.text for breach in ask(TIME_RULES, record)]
 
 
 def _holds_other_steps(stage: StageRecord, warmup_steps: int) -> bool:

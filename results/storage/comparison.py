@@ -1,10 +1,11 @@
-"""A comparison of two arms as data: what they are, what differs between them, and what was found for each metric."""
+"""A comparison of two sides as data: what they are, what differs between them, and what was found for each metric."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import msgspec
+from msgspec import field
 
 Verdict = Literal["regression", "improvement", "no change", "inconclusive"]
 LOOKS = (10, 15, 20)
@@ -13,10 +14,10 @@ Purpose = Literal["compare", "noise", "gate", "bisect"]
 
 
 class SideFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """One side of a comparison, as it was asked for and as it ran. `revision` is a commit, `python` an interpreter."""
+    """One side of a comparison. `text` is how it was named; `revision` is a commit, `python` an interpreter."""
 
     name: str
-    said: str
+    text: str = field(name="said")
     case_version: str = ""
     revision: str = ""
     python: str = ""
@@ -25,7 +26,7 @@ class SideFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One field in which the arms differ, with its value in A and in B."""
+    """One field in which the sides differ, with its value in A and in B."""
 
     field: str
     a: str
@@ -37,7 +38,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     `low` and `high` are its interval and `detectable` the smallest change that this many replicates could have shown,
     all three as `change`, or, where `unit` is `points`, differences of accuracy in points, positive is worse, too.
-    `replicates` are pairs of processes, or seeds of each arm. `note` says why there is no finding, `explanation` what
+    `replicates` are pairs of processes, or seeds of each side. `note` says why there is no finding, `explanation` what
     stands beside one and decides nothing.
     """
 
@@ -58,15 +59,15 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """One case of two arms. `confirmation` is what an independent re-run found; `order_seed` made the random order.
+    """One case of two sides. `confirmation` is what an independent re-run found; `order_seed` made the random order.
 
     `differs` is empty for an A/A test. `verdict` is the whole's: a regression counts only once it is confirmed.
     """
 
-    comparison: str
+    name: str = field(name="comparison")
     purpose: Purpose = "compare"
     label: str
-    arms: tuple[SideFacts, SideFacts]
+    sides: tuple[SideFacts, SideFacts] = field(name="arms")
     differs: tuple[Difference, ...] = ()
     findings: tuple[Finding, ...] = ()
     confirmation: tuple[Finding, ...] = ()

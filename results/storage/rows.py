@@ -16,7 +16,7 @@ from results.storage.comparison import Comparison
 SCHEMA = 2
 """Number of the rows' format. A reader takes its own and older ones; newer rows are counted, not guessed at.
 
-2 added pairs and verdicts, and the arm of a process.
+2 added pairs and verdicts, and the side of a process.
 """
 
 CUT = b" #cut\n"
@@ -45,7 +45,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="ro
 class ProcessRow(msgspec.Struct, frozen=True, kw_only=True, tag="process", tag_field="row"):
     """One process. `environment` names the JSON object of the environment it was started from.
 
-    `comparison` and `arm` say which side of which comparison it belongs to, if it belongs to one.
+    `comparison` and `side` say which side of which comparison it belongs to, if it belongs to one.
     """
 
     schema: int
@@ -54,7 +54,7 @@ class ProcessRow(msgspec.Struct, frozen=True, kw_only=True, tag="process", tag_f
     environment: str
     record: Record
     comparison: str = ""
-    arm: SideName | None = None
+    side: SideName | None = msgspec.field(name="arm", default=None)
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):

@@ -88,9 +88,9 @@ class RunWriter:
         """
         self._write(ProcessRow(record=record, environment=self._environment, **self._head()))
 
-    def append_of_arm(self, record: Record, comparison: str, arm: SideName) -> None:
+    def append_of_side(self, record: Record, comparison: str, side: SideName) -> None:
         """Add one `process` row that belongs to a side of a comparison."""
-        row = ProcessRow(record=record, environment=self._environment, comparison=comparison, arm=arm, **self._head())
+        row = ProcessRow(record=record, environment=self._environment, comparison=comparison, side=side, **self._head())
         self._write(row)
 
     def append_pair(self, pair: Pair) -> None:
@@ -205,7 +205,7 @@ def _open_end(path: Path) -> Unfinished | None:
             first = line.row
         elif isinstance(line.row, EndRow):
             ended = line.row.status
-        elif isinstance(line.row, PairRow | VerdictRow) or (isinstance(line.row, ProcessRow) and line.row.arm):
+        elif isinstance(line.row, PairRow | VerdictRow) or (isinstance(line.row, ProcessRow) and line.row.side):
             return None  # what was cut short of a comparison is no run to go on with
         elif isinstance(line.row, ProcessRow):
             statuses[line.row.record.key] = line.row.record.status

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from harness.rules import Breach
 from results.certificates.certificate import Certificate
 from results.certificates.scope import NONE_MADE
+from results.tables.columns import METRICS, Row
 from results.tables.identity import alike
-from results.tables.metric import METRICS
 from results.tables.side_by_side import may_compare
-from results.tables.wording import extra_columns, plain, worded
+from results.tables.wording import APART, extra_columns, plain, worded
 
-Row = Mapping[Hashable, Any]
-LeftOut = Literal["no accuracy or no training time", "each framework's own defaults (--idiom)",
+LeftOut = Literal["no accuracy or no training time", "each framework's own defaults (--native-defaults)",
                   "its epoch was selected on the images that its score is of"]  # fmt: skip
 """Why a case is no candidate."""
 DIFFERENT_CASES = "their answers are different cases"
@@ -68,7 +68,7 @@ def left_out(row: Row) -> LeftOut | None:
     if not (math.isfinite(row["accuracy"]) and math.isfinite(row["train_s"])):
         return "no accuracy or no training time"
     if row["idiom"]:
-        return "each framework's own defaults (--idiom)"
+        return "each framework's own defaults (--native-defaults)"
     if "best epoch on test" in row["marks"]:
         return "its epoch was selected on the images that its score is of"
     return None
@@ -104,7 +104,8 @@ def _covered(one: Answer, other: Answer, certificates: Sequence[Certificate]) ->
         return "other package versions"
     if any(ours[name] != theirs[name] for name in ("model", "stages")):
         return DIFFERENT_CASES
-    return may_compare(ours, theirs, "train_s", certificates)
+    found = may_compare(ours, theirs, "train_s", certificates)
+    return found.text if isinstance(found, Breach) else found
 
 
 def _winner(cluster: Sequence[Answer], certificates: Sequence[Certificate]) -> Answer:
@@ -125,7 +126,7 @@ def _alone(answer: Answer, others: Sequence[Answer], certificates: Sequence[Cert
 
 OPTIMISTIC = "Selected after the fact, so its score is optimistic."
 CERTIFY = "`python -m benchmarks certify` makes one"
-TELLING = ("augment", "limit", "workers", "warmup_steps", "environment", "setting")
+TELLING = (*APART, "environment", "setting")
 """Columns that are named only where two settings could not be told apart otherwise."""
 
 

@@ -8,8 +8,8 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from harness.clock import MINIMUM_WINDOW_S
+from harness.rules import Rule, ask
 from harness.running.record import Record, StageRecord
-from harness.spec import Case
 from results.rules import time_rules
 from results.storage.windows import compile_s, seconds_of, steps_of, training_seconds
 
@@ -21,35 +21,28 @@ class Mark(NamedTuple):
     words: str
     rule: str = ""
 
-    @property
-    def sentence(self) -> str:
-        """The footnote with the rule's id."""
-        return f"{self.words} ({self.rule})" if self.rule else self.words
+    def sentence(self, *, ids: bool) -> str:
+        """The footnote, with the rule's id or without."""
+        return f"{self.words} ({self.rule})" if ids and self.rule else self.words
+
+
+def _mark(rule: Rule[[Record]], metric: str, prefix: str = "") -> Mark:
+    words = rule.sentence.removesuffix(".")
+    return Mark(metric, prefix + words[0].lower() + words[1:], rule.id)
 
 
 MARKS = {
     "short window": Mark("throughput", "measured over less than 1 s of work"),
-    "compile in window": Mark("throughput", "void: something was compiled inside the window", "V34"),
-    "other threads": Mark("throughput", "void: it ran on more cores or threads than its case has", "V37"),
-    "not synchronised": Mark("throughput", "void: the device still worked when the clock was stopped", "V40"),
-    "other steps": Mark("throughput", "void: the window does not hold exactly the steps after warm-up", "V41"),
-    "fetched outside": Mark("throughput", "void: batches were fetched before the window opened", "V43"),
-    "evaluated inside": Mark("throughput", "void: something was evaluated inside the window", "V43"),
-    "clock costs": Mark("throughput", "void: the clock itself takes over 1 % of the shortest step", "V44"),
-    "rounded times": Mark("throughput", "void: step times were rounded", "V51"),
-    "not steady": Mark(
-        "throughput", "first and last third of the window differ by more than 10 %: warm-up too short?", "V41"
-    ),
-    "best epoch": Mark("accuracy", "weights of the best epoch by validation accuracy were kept", "V46"),
-    "best epoch on test": Mark(
-        "accuracy", "biased upwards: the best epoch was chosen by the very images that are judged here", "V46"
-    ),
+    **{rule.label: _mark(rule, "throughput", "void: ") for rule in time_rules.TIME_RULES},
+    "not steady": _mark(time_rules.not_steady, "throughput"),
+    "best epoch": _mark(time_rules.best_epoch, "accuracy"),
+    "best epoch on test": _mark(time_rules.best_epoch_on_test, "accuracy"),
     "validation images": Mark("accuracy", "of the validation images; there is no test split"),
-    "norm not converged": Mark(
-        "accuracy", "batch-norm statistics moved for fewer than 3 / momentum steps and lag behind", "V11"
-    ),
+    "norm not converged": _mark(time_rules.norm_lags, "accuracy"),
     "checkpoint incomplete": Mark("accuracy", "the checkpoint did not fit: some tensors were missing or left over"),
-    "idiom": Mark("accuracy", "each framework's own defaults (--idiom); not for comparison with matched runs"),
+    "native defaults": Mark(
+        "accuracy", "each framework's own defaults (--native-defaults); not for comparison with matched runs"
+    ),
 }
 """Every mark by its code, in the order of the footnotes."""
 
@@ -94,32 +87,21 @@ def measure(record: Record) -> dict[str, Any]:
 
 def marks(record: Record) -> list[str]:
     """Codes of what must be known about this record, in the order of MARKS."""
-    on_validation = record.test_is_val or (record.test is None and record.val is not None)
-    kept_best = any(stage.keep == "best" for stage in record.case.scenario.stages)
-    void = time_rules.voided(record)
     holds = {
         "short window": 0 < seconds_of(record.stages, "throughput") < MINIMUM_WINDOW_S,
-        "not steady": time_rules.v41_not_steady(record),
-        "best epoch": kept_best and not on_validation,
-        "best epoch on test": kept_best and on_validation,
-        "validation images": on_validation,
-        "norm not converged": _norm_lags(record.case, record.stages),
+        "validation images": time_rules.on_validation(record),
         "checkpoint incomplete": record.load is not None and not record.load.complete,
-        "idiom": record.case.idiom,
+        "native defaults": record.case.idiom,
     }
-    return [code for code in MARKS if holds.get(code) or code in void]
+    marked = [breach.text for breach in ask((*time_rules.TIME_RULES, *time_rules.MARK_RULES), record)]
+    found = {*marked, *(code for code, true in holds.items() if true)}
+    return [code for code in MARKS if code in found]
 
 
 def _throughput(stages: Sequence[StageRecord]) -> float:
     images = sum(w.images for stage in stages for w in stage.windows if w.kind == "throughput")
     seconds = seconds_of(stages, "throughput")
     return images / seconds if seconds > 0 else math.nan
-
-
-def _norm_lags(case: Case, stages: Sequence[StageRecord]) -> bool:
-    """After n steps at momentum m the old statistics still weigh (1 - m)^n, about exp(-n m): 5 % at n = 3 / m."""
-    moved = [stage.norm_steps * plan.bn_momentum for stage, plan in zip(stages, case.scenario.stages, strict=False)]
-    return 0 < sum(moved) < 3
 
 
 def _p95(ordered: Sequence[float]) -> float:

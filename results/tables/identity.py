@@ -10,12 +10,21 @@ from typing import Any, Literal
 import msgspec
 import pandas as pd
 
-from harness.spec import Case
-from results.tables.tabulate import GROUP, IDENTITY
+from harness.spec import SETTINGS, Case, hashed_fields
+from results.tables.columns import key_of
+from results.tables.tabulate import GROUP
 
 Compared = Literal["scenario", "model", "backend_name", "environment"]
 
-WHOLE = tuple(dict.fromkeys((*GROUP, *IDENTITY, "dataset_sha256", "setting", "stages")))
+WHOLE = tuple(
+    dict.fromkeys(
+        (
+            *GROUP, "backend", "engine", "backend_name", "model", "scenario", "dataset", "epochs", "batch_size",
+            "checkpoint", *(setting.name for setting in SETTINGS.values() if setting.role == "setting"),
+            "dataset_sha256", "setting", "stages",
+        )
+    )
+)  # fmt: skip
 """Columns of `results.load` and `results.table` in which the replicates of a row agree."""
 
 FOLLOWING: Mapping[Compared, tuple[str, ...]] = MappingProxyType(
@@ -27,8 +36,6 @@ FOLLOWING: Mapping[Compared, tuple[str, ...]] = MappingProxyType(
     }
 )
 """What rows can be compared by, with the columns that differ along with it."""
-
-_IN_NO_SETTING = {"scenario", "model", "backend", "engine", "checkpoint", "checkpoint_sha256", "dataset_sha256", "seed"}
 
 
 def alike(*compared: Compared) -> list[str]:
@@ -43,7 +50,8 @@ def alike(*compared: Compared) -> list[str]:
 
 def setting_of(case: Case) -> str:
     """Sixteen hex digits of everything in a case but scenario, model, backend, checkpoint, data and seed."""
-    return _digest([getattr(case, name) for name in Case.__struct_fields__ if name not in _IN_NO_SETTING])
+    own = [name for name in hashed_fields(case) if name == "dataset" or SETTINGS[name].role == "setting"]
+    return _digest([[name, getattr(case, name)] if SETTINGS[name].added else getattr(case, name) for name in own])
 
 
 def stages_of(case: Case) -> str:
@@ -61,7 +69,7 @@ def races(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
     random = dict(_groups(frame[frame["start"] == "random"], loose))
     met = set()
     for _, rows in _groups(frame[frame["start"] != "random"], keys):
-        key = _key(rows.iloc[0].to_dict(), loose)
+        key = key_of(rows.iloc[0].to_dict(), loose)
         met.add(key)
         yield pd.concat([rows, random[key]]).sort_index() if key in random else rows
     yield from (rows for key, rows in random.items() if key not in met)
@@ -81,11 +89,7 @@ def arms(race: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def _groups(frame: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
     for _, rows in frame.groupby(keys, sort=False, dropna=False):
-        yield _key(rows.iloc[0].to_dict(), keys), rows
-
-
-def _key(row: Mapping[Any, Any], keys: list[str]) -> tuple[Any, ...]:
-    return tuple(None if pd.isna(row[name]) else row[name] for name in keys)
+        yield key_of(rows.iloc[0].to_dict(), keys), rows
 
 
 def _digest(fields: object) -> str:

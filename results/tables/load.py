@@ -14,12 +14,15 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import Declined, Refused
-from harness.spec import Case
+from harness.rules import Breach
+from harness.spec import SETTINGS, Case
 from results.certificates.certificate import essence, packages
 from results.certificates.scope import batch_sizes
+from results.rules.folder_rules import missing_cases, unread_lines
 from results.rules.pair_rules import traits
 from results.rules.record_rules import judged
 from results.storage.rows import EndRow, Fault, PairRow, ProcessRow, RunRow, scan
+from results.tables.columns import PROCESS_TYPES
 from results.tables.figures import measure
 from results.tables.identity import setting_of, stages_of
 from results.tables.parquet_cache import Piece, read_piece, write_piece
@@ -29,47 +32,21 @@ class NothingMeasured(Declined):
     """There is no record to read: nothing measured is never green (V50). The message says what was found instead."""
 
 
-TYPES: dict[str, str] = {
-    **dict.fromkeys(("run", "started", "key", "version", "machine", "environment", "comparison", "arm"), "string"),
-    "protocol": "int64",
-    **dict.fromkeys(("backend", "engine", "backend_name", "model", "scenario", "dataset", "dataset_sha256"), "string"),
-    **dict.fromkeys(("checkpoint", "checkpoint_sha256", "head", "augment", "device", "device_name"), "string"),
-    **dict.fromkeys(("recipe", "start", "batch_size", "packages", "traits", "setting", "stages"), "string"),
-    **dict.fromkeys(("precision", "layout", "input", "status", "reason", "wall_parts", "logits", "file"), "string"),
-    **dict.fromkeys(("image_size", "threads", "workers", "warmup_steps", "seed", "epochs", "offset"), "int64"),
-    **dict.fromkeys(("limit", "test_images", "backbone_parameters"), "Int64"),
-    **dict.fromkeys(("compile", "idiom", "reuse_head"), "bool"),
-    **dict.fromkeys(("throughput", "window_s", "latency_ms", "latency_p95_ms", "latency_max_ms"), "float64"),
-    **dict.fromkeys(("first_step_s", "compile_s", "epoch_s", "train_s", "total_s"), "float64"),
-    **dict.fromkeys(("accuracy", "loss", "val_accuracy"), "float64"),
-    **dict.fromkeys(("process_memory_mb", "device_memory_mb", "peak_memory_mb"), "float64"),
-    **dict.fromkeys(("step_us", "epoch_seconds", "epoch_val_accuracy", "wall_s", "versions"), "object"),
-    **dict.fromkeys(("marks", "notes"), "object"),
-}
-"""Columns of `load`, with their types. `offset` is where in `file` the row begins (see `record_at`)."""
-
-
 ALONE = "comparisons alone, no run of its own"
 """What a folder holds of which there is no table, and yet something to verify."""
 
 ROWS_AT_ONCE = 5_000
 """Rows that are Python objects before they become columns; bounds memory."""
 
-SENTENCES: dict[Fault, str] = {
-    "cut": "cut off while it was written",
-    "unreadable": "damaged",
-    "foreign": "not written by this program",
-    "future": "written by a newer version of this program; upgrade to read it",
-}
-
 
 def load(path: str | Path) -> pd.DataFrame:
     """Read a results folder, a folder of runs or one run's file: a row per process, in the order of writing.
 
+    Its columns are those of `results.tables.columns`; `offset` is where in `file` the row begins (see `record_at`).
     `step_us` holds all raw step times of the row as one int64 array; `attrs["unread"]` counts the lines that are none
-    of ours by fault, `attrs["missing"]` the planned cases that a run lacks, and `attrs["warnings"]` says both in
-    sentences. A row that is in two files of one run (folders that were merged) counts once. Raises `Refused` for a path
-    that does not exist, `NothingMeasured` if there is no record in it. A record that breaks a rule is read as failed,
+    of ours by fault, `attrs["missing"]` the planned cases that a run lacks, and `attrs["warnings"]` holds a breach for
+    each. A row that is in two files of one run (folders that were merged) counts once. Raises `Refused` for a path that
+    does not exist, `NothingMeasured` if there is no record in it. A record that breaks a rule is read as failed,
     whatever it was written as.
     """
     path = Path(path)
@@ -81,10 +58,10 @@ def load(path: str | Path) -> pd.DataFrame:
     for _, group in groupby(files, key=lambda file: file.parent):
         own = list(group)
         reading.add(own, alone=all(several[file.name] == 1 for file in own))
-    warnings = [*reading.v50_lacking(), *reading.v50_unread()]
+    warnings = reading.warnings()
     if not sum(map(len, reading.frames)):
         found = ALONE if reading.compared else "no record"
-        raise NothingMeasured("; ".join([f"{path} holds {found}", *warnings]))
+        raise NothingMeasured("; ".join([f"{path} holds {found}", *map(str, warnings)]))
     frame = pd.concat(reading.frames, ignore_index=True)
     frame.attrs.update(unread=dict(reading.unread), missing=reading.missing(), warnings=warnings)
     return frame
@@ -171,21 +148,14 @@ class _Reading:
         lacking = {run: len(set(plan.planned) - self._keys[run]) for run, plan in self._plans.items()}
         return {run: count for run, count in lacking.items() if count}
 
-    def v50_lacking(self) -> Iterator[str]:
-        """A sentence for each of those runs."""
-        for run, count in self.missing().items():
-            remedy = "" if run in self._ended else "; --resume runs what is missing"
-            planned = len(set(self._plans[run].planned))
-            yield f"run {run} planned {planned} cases and lacks {count} of them (V50){remedy}"
-
-    def v50_unread(self) -> Iterator[str]:
-        """A sentence for each kind of line that is no row."""
-        for fault, count in self.unread.items():
-            yield f"{count} line{'s' if count > 1 else ''} not read (V50): {SENTENCES[fault]}"
+    def warnings(self) -> list[Breach]:
+        """A breach for each of those runs, and for each kind of line that cannot be read."""
+        planned = {run: len(set(plan.planned)) for run, plan in self._plans.items()}
+        return [*missing_cases(planned, self.missing(), self._ended), *unread_lines(self.unread)]
 
 
 def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
+    return pd.DataFrame(rows, columns=list(PROCESS_TYPES)).astype(PROCESS_TYPES)
 
 
 def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:
@@ -216,7 +186,7 @@ def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:
         "step_us": np.concatenate(steps) if steps else np.zeros(0, dtype=np.int64),
         "logits": record.logits,
         "comparison": row.comparison or None,
-        "arm": row.arm,
+        "arm": row.side,
         "notes": list(record.notes),
         "file": file,
         "offset": offset,
@@ -224,13 +194,9 @@ def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:
 
 
 def _identity(case: Case) -> dict[str, Any]:
-    names = (
-        "backend", "engine", "backend_name", "model", "dataset", "dataset_sha256", "image_size", "checkpoint",
-        "checkpoint_sha256", "head", "reuse_head", "limit", "seed", "precision", "layout", "compile", "input",
-        "workers", "threads", "warmup_steps", "idiom",
-    )  # fmt: skip
     return {
-        **{name: getattr(case, name) for name in names},
+        **{name: getattr(case, name) for name in SETTINGS},
+        "backend_name": case.backend_name,
         "scenario": case.scenario.name,
         "recipe": essence(case.scenario),
         "setting": setting_of(case),

@@ -20,11 +20,11 @@ from rich.text import Text
 
 from harness.errors import Refused
 from results.certificates.certificate import NO_CERTIFICATES, Certificates
-from results.tables.sheet import DEFAULT, Block, Column, Problem, Sheet, Style, compose
+from results.tables.sheet import DEFAULT, Block, Heading, Problem, Sheet, Style, compose
 
 Format = Literal["text", "markdown", "csv", "json", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-PROBLEMS = (Column("status", False), Column("case", False), Column("runs"), Column("reason", False))
+PROBLEMS = (Heading("status", False), Heading("case", False), Heading("runs"), Heading("reason", False))
 APART = "\N{ZERO WIDTH SPACE}"
 """Stands where GitHub would otherwise see a mention, a reference or an address."""
 
@@ -92,12 +92,12 @@ def emphasised(said: Sequence[str]) -> str:
     return " ".join([f"**{escape(said[0])}**", *map(escape, said[1:])])
 
 
-def with_models(block: Block) -> tuple[list[Column], list[tuple[str, ...]]]:
+def with_models(block: Block) -> tuple[list[Heading], list[tuple[str, ...]]]:
     """Columns and rows of a block, the titles of its groups as a column before the others."""
-    return [Column("model", False), *block.columns], [(title, *row) for title, rows in block.groups for row in rows]
+    return [Heading("model", False), *block.columns], [(title, *row) for title, rows in block.groups for row in rows]
 
 
-def markdown_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def markdown_table(columns: Sequence[Heading], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """Lines of a table in GitHub's markdown: the heading, the rule, a line per row."""
     yield _row(column.title for column in columns)
     yield "| " + " | ".join("---:" if column.figures else "---" for column in columns) + " |"

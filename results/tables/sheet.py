@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
+from harness.rules import Breach, read_breaches
 from results.certificates.certificate import NO_CERTIFICATES, Certificates
 from results.certificates.scope import NONE_MADE
 from results.tables.answer import answers, paragraphs
+from results.tables.columns import METRICS, Row, key_of
 from results.tables.figures import MARKS
-from results.tables.metric import METRICS
-from results.tables.side_by_side import ComparedRow, Ratio, backends, side_by_side
+from results.tables.side_by_side import ComparedRow, Ratio, backends, side_by_side, withheld
 from results.tables.tabulate import GROUP
-from results.tables.wording import SETTINGS, extra_columns, figure, plain, setting, without_rules, worded
+from results.tables.wording import QUIET, WORDS, extra_columns, figure, label, plain, setting, told, worded
 
-Row = Mapping[Hashable, Any]
-Ids = Callable[[str], str]
 MARKED = "~"
 """Stands before a figure of which a footnote says what must be known."""
 
@@ -31,9 +30,10 @@ class Style(NamedTuple):
 
 
 DEFAULT = Style()
+EXPLAINED = "V and two digits: a rule; `python -m benchmarks rules V46` explains one"
 
 
-class Column(NamedTuple):
+class Heading(NamedTuple):
     """A column as it is read: title with its unit (it may break at a newline), and whether it holds figures."""
 
     title: str
@@ -43,7 +43,7 @@ class Column(NamedTuple):
 class Block(NamedTuple):
     """Rows in titled groups; every row has a cell per column."""
 
-    columns: tuple[Column, ...]
+    columns: tuple[Heading, ...]
     groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
 
 
@@ -71,30 +71,35 @@ class Sheet(NamedTuple):
 
 def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES, style: Style = DEFAULT) -> Sheet:
     """The sheet of what `results.table` returned; ratios cite `certificates`."""
-    ids: Ids = str if style.explain else without_rules
     good = table[table["status"] == "ok"]
     extra = extra_columns(good)
-    varying = [name for name in SETTINGS if len(table[name].unique()) > 1]
+    varying = [name for name in WORDS if len(table[name].unique()) > 1]
     models = _by_model(side_by_side(table, "throughput", certificates.all))
     lines = [line for own in models.values() for line in own]
     names = backends(table)
     rows = [(line.cells[name], line.ratios.get(name)) for line in lines for name in names if name in line.cells]
-    order = {_key(row): place for place, row in enumerate(good.to_dict("records"))}
+    order = {key_of(row, GROUP): place for place, row in enumerate(good.to_dict("records"))}
     said = paragraphs(answers(table, certificates.all), list(table["status"]))
     below = legend(table, lines, wide=style.wide, shipped=certificates.shipped) if lines else ()
     return Sheet(
-        answer=tuple(tuple(plain(ids(one)) for one in own) for own in said),
+        answer=tuple(tuple(map(plain, own)) for own in said),
         caption=plain(_caption(table, extra)),
-        block=None if good.empty else _block(rows, extra, style, ids),
-        places=tuple(order[_key(row)] for row, _ in rows),
-        footnotes=tuple(map(ids, footnotes([row for row, _ in rows]))),
-        legend=tuple(plain(ids(one)) for one in below),
+        block=None if good.empty else _block(rows, extra, style),
+        places=tuple(order[key_of(row, GROUP)] for row, _ in rows),
+        footnotes=tuple(footnotes([row for row, _ in rows], ids=style.explain)),
+        legend=(*map(plain, below), *([EXPLAINED] if style.explain and lines else [])),
         problems=tuple(
-            Problem(row["status"], _where(row, varying), row["runs"], plain(ids(row["reason"])) or "no reason given")
+            Problem(row["status"], _where(row, varying), row["runs"], _reason(row, style) or "no reason given")
             for row in table[table["status"] != "ok"].to_dict("records")
         ),
-        warnings=tuple(plain(ids(said)) for said in (*table.attrs.get("warnings", ()), *certificates.problems)),
+        warnings=tuple(
+            plain(told(said, ids=style.explain)) for said in (*table.attrs.get("warnings", ()), *certificates.problems)
+        ),
     )
+
+
+def _reason(row: Row, style: Style) -> str:
+    return plain("; ".join(told(said, ids=style.explain) for said in read_breaches(row["reason"])))
 
 
 def _by_model(lines: Iterable[ComparedRow]) -> dict[str, list[ComparedRow]]:
@@ -106,22 +111,18 @@ def _by_model(lines: Iterable[ComparedRow]) -> dict[str, list[ComparedRow]]:
     return dict(sorted(found.items(), key=lambda item: not several[item[0]]))
 
 
-def _key(row: Row) -> tuple[Any, ...]:
-    return tuple(None if pd.isna(row[name]) else row[name] for name in GROUP)
-
-
-def _block(rows: Sequence[tuple[Row, Ratio | str | None]], extra: Sequence[str], style: Style, ids: Ids) -> Block:
+def _block(rows: Sequence[tuple[Row, Ratio | Breach | str | None]], extra: Sequence[str], style: Style) -> Block:
     target = next((row["target"] for row, _ in rows if not pd.isna(row["target"])), None)
-    columns = [Column("method", False), *(Column(name.replace("_", " "), False) for name in extra)]
-    columns += [Column("framework", False), *(Column(title) for title in _titles(target, style).values())]
+    columns = [Heading("method", False), *(Heading(label(name), False) for name in extra)]
+    columns += [Heading("framework", False), *(Heading(title) for title in _titles(target, style).values())]
     compared = any(ratio is not None for _, ratio in rows)
     groups: dict[str, list[tuple[str, ...]]] = {}
     for row, ratio in rows:
         cells = [plain(row["scenario"]), *(setting(row, name) for name in extra), plain(row["backend_name"])]
         cells += [_cell(row, name, style) for name in _titles(target, style)]
-        cells += [ids(_ratio(ratio))] if compared else []
+        cells += [_ratio(ratio, style)] if compared else []
         groups.setdefault(plain(row["model"]), []).append(tuple(cells))
-    columns += [Column("ratio of images/s", False)] if compared else []
+    columns += [Heading("ratio of images/s", False)] if compared else []
     return Block(tuple(columns), tuple((title, tuple(own)) for title, own in groups.items()))
 
 
@@ -150,18 +151,18 @@ def _cell(row: Row, name: str, style: Style) -> str:
     return f"{MARKED}{text}" if any(MARKS[code].metric == name for code in row["marks"]) else text
 
 
-def _ratio(ratio: Ratio | str | None) -> str:
-    if ratio is None or isinstance(ratio, str):
-        return ratio or ""
+def _ratio(ratio: Ratio | Breach | str | None, style: Style) -> str:
+    if not isinstance(ratio, Ratio):
+        return withheld(ratio or "", ids=style.explain)
     interval = "" if pd.isna(ratio.low) else f" ({ratio.low:.2f}–{ratio.high:.2f})"
     return f"× {ratio.value:.2f}{interval} P{ratio.level}"
 
 
 def _caption(table: pd.DataFrame, extra: Iterable[str]) -> str:
-    quiet = {"compile": False, "idiom": False, "head": "linear", "machine": None, "protocol": None}
     ok = table["status"] == "ok"
     first: Row = (table[ok] if ok.any() else table).iloc[0].to_dict()
-    told = (n for n in SETTINGS if n not in extra and (n not in quiet or quiet[n] not in (None, first[n])))
+    left_out = {*extra, "machine", "protocol"}
+    told = (name for name in WORDS if name not in left_out and setting(first, name) != QUIET.get(name))
     return " · ".join(worded(first, name) for name in told)
 
 
@@ -170,20 +171,20 @@ def _where(row: Row, varying: Iterable[str]) -> str:
 
 
 def _differing(row: Row, varying: Iterable[str]) -> Iterator[str]:
-    return (SETTINGS[name].format(row[name]) for name in varying)
+    return (WORDS[name].format(row[name]) for name in varying)
 
 
 NAMED = 4
 """Rows that a footnote names at most."""
 
 
-def footnotes(rows: Sequence[Row]) -> Iterator[str]:
-    """A line per mark: the figure, what must be known about it, and which rows have it; rule ids are in brackets."""
+def footnotes(rows: Sequence[Row], *, ids: bool) -> Iterator[str]:
+    """A line per mark: the figure, what must be known about it, which rows have it, and `ids` of rules in brackets."""
     for code, mark in MARKS.items():
         marked = [row for row in rows if code in row["marks"]]
         if marked:
             title = METRICS[mark.metric].unit if mark.metric == "throughput" else METRICS[mark.metric].title
-            yield f"~ {title}: {mark.sentence} – {_which(marked, rows)}"
+            yield f"~ {title}: {mark.sentence(ids=ids)} – {_which(marked, rows)}"
 
 
 def legend(
@@ -227,11 +228,11 @@ def _arm(row: Row) -> str:
 
 def _ratios(lines: Sequence[ComparedRow], shipped: frozenset[str]) -> Iterator[str]:
     found = [ratio for line in lines for ratio in line.ratios.values()]
-    proved = [ratio for ratio in found if not isinstance(ratio, str)]
+    proved = [ratio for ratio in found if isinstance(ratio, Ratio)]
     if proved:
         interval = " (95 % interval of the ratio)" if any(not pd.isna(ratio.low) for ratio in proved) else ""
         yield f"×: images/s over those of the method's first framework{interval}; P3, P4: level of the certificate"
-    if any(isinstance(ratio, str) for ratio in found):
+    if len(proved) < len(found):
         remedy = "; `python -m benchmarks certify` makes certificates" if f"≠ {NONE_MADE}" in found else ""
         yield f"≠: no ratio, for the reason beside it{remedy}"
     if any(isinstance(ratio, str) and ratio.endswith("(rounding)") for ratio in found):

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from harness.rules import Breach
 from results.certificates.certificate import Certificate
 from results.certificates.scope import standing, subject_of_row
 from results.rules.pair_rules import unlike
 from results.statistics import ratio_interval
+from results.tables.columns import METRICS, Row, key_of
 from results.tables.identity import alike
-from results.tables.metric import METRICS
 
 ROW = [name for name in alike("backend_name") if name != "dataset_sha256"]
-"""What two cells of one line agree in, but for the layout of an idiom, which is each framework's own; that data of one
-name are other data is said in the cell."""
+"""What two cells of one line agree in, but for the layout of native defaults, which is each framework's own. That data
+of one name are other data is written in the cell."""
 
 
 class Ratio(NamedTuple):
@@ -41,28 +42,28 @@ class ComparedRow(NamedTuple):
     """
 
     shared: dict[str, Any]
-    cells: dict[str, Mapping[Hashable, Any]]
-    ratios: dict[str, Ratio | str]
+    cells: dict[str, Row]
+    ratios: dict[str, Ratio | Breach | str]
 
 
 def may_compare(
-    one: Mapping[Hashable, Any],
-    other: Mapping[Hashable, Any],
+    one: Row,
+    other: Row,
     metric: str,
     certificates: Sequence[Certificate] = (),
-) -> Certificate | str:
+) -> Certificate | Breach | str:
     """The certificate that lets `metric` of two rows of `table` be shown as a ratio, or why not.
 
-    A reason is a few words that stand behind a `≠` (V01, V02, V52, and the rules of `results.rules.pair_rules`).
+    A reason is a few words behind a `≠`, or the breach of a rule of `results.rules.pair_rules`.
     """
     reasons = {
         "protocol": _differs(one, other, "protocol"),
         "data": _differs(one, other, "dataset_sha256"),
-        "idiom": one["idiom"] or other["idiom"],
+        "native defaults": one["idiom"] or other["idiom"],
         "architecture": _differs(one, other, "backbone_parameters"),
         "checkpoint": _differs(one, other, "checkpoint_sha256"),
     }
-    void = "void" if pd.isna(one[metric]) or pd.isna(other[metric]) else ""
+    void: str = "void" if pd.isna(one[metric]) or pd.isna(other[metric]) else ""
     timed = METRICS[metric].unit in ("s", "ms", "images/s")
     first = next((word for word, holds in reasons.items() if holds), "")
     if reason := first or unlike(one, other, timed=timed) or void:
@@ -85,7 +86,7 @@ def side_by_side(
         shared = {name: row[name] for name in ROW}
         if row["idiom"]:
             shared["layout"] = None
-        agreed = tuple(None if pd.isna(value) else value for value in shared.values())
+        agreed = key_of(shared, ROW)
         backend = row["backend_name"]
         turn = taken[(*agreed, backend)] = taken.get((*agreed, backend), -1) + 1
         lines.setdefault((*agreed, turn), ComparedRow(shared, {}, {})).cells[backend] = row
@@ -97,11 +98,16 @@ def side_by_side(
 def unproved(table: pd.DataFrame, certificates: Sequence[Certificate]) -> list[str]:
     """A sentence for each pair of figures that stands side by side without a ratio."""
     return [
-        f"{line.shared['model']} {line.shared['scenario']}: {ratio} ({name})"
+        f"{line.shared['model']} {line.shared['scenario']}: {withheld(ratio)} ({name})"
         for line in side_by_side(table, "throughput", certificates)
         for name, ratio in line.ratios.items()
-        if isinstance(ratio, str) and len(line.cells) > 1
+        if not isinstance(ratio, Ratio) and len(line.cells) > 1
     ]
+
+
+def withheld(reason: Breach | str, *, ids: bool = True) -> str:
+    """Why there is no ratio, with the id of the rule or without."""
+    return reason if isinstance(reason, str) else f"{reason.text} ({reason.rule})" if ids else reason.text
 
 
 def backends(table: pd.DataFrame) -> list[str]:
@@ -111,23 +117,22 @@ def backends(table: pd.DataFrame) -> list[str]:
 
 def _ratios(
     line: ComparedRow, names: Sequence[str], metric: str, certificates: Sequence[Certificate]
-) -> dict[str, Ratio | str]:
+) -> dict[str, Ratio | Breach | str]:
     present = [name for name in names if name in line.cells]
     if len(present) < 2:
         return {}
     reference = line.cells[present[0]]
-    ratios: dict[str, Ratio | str] = {}
+    ratios: dict[str, Ratio | Breach | str] = {}
     for name in present[1:]:
         allowed = may_compare(reference, line.cells[name], metric, certificates)
-        ratios[name] = (
-            f"≠ {allowed}" if isinstance(allowed, str) else _ratio(line.cells[name], reference, metric, allowed)
-        )
+        if isinstance(allowed, Certificate):
+            ratios[name] = _ratio(line.cells[name], reference, metric, allowed)
+        else:
+            ratios[name] = f"≠ {allowed}" if isinstance(allowed, str) else allowed._replace(text=f"≠ {allowed.text}")
     return ratios
 
 
-def _ratio(
-    row: Mapping[Hashable, Any], reference: Mapping[Hashable, Any], metric: str, certificate: Certificate
-) -> Ratio:
+def _ratio(row: Row, reference: Row, metric: str, certificate: Certificate) -> Ratio:
     paired = metric == "throughput"
     low, high = ratio_interval(row["throughputs"], reference["throughputs"]) if paired else (math.nan, math.nan)
     return Ratio(
@@ -139,6 +144,5 @@ def _ratio(
     )
 
 
-def _differs(one: Mapping[Hashable, Any], other: Mapping[Hashable, Any], field: str) -> bool:
-    a, b = (None if pd.isna(row[field]) else row[field] for row in (one, other))
-    return bool(a != b)
+def _differs(one: Row, other: Row, field: str) -> bool:
+    return key_of(one, [field]) != key_of(other, [field])

@@ -13,48 +13,17 @@ from numpy.typing import NDArray
 from harness.errors import Refused
 from results import statistics
 from results.rules.pair_rules import pooled
+from results.tables.columns import CASE_TYPES, METRICS, PROCESS_TYPES
 from results.tables.figures import MARKS
-from results.tables.metric import METRICS
 
 GROUP = ("protocol", "version", "machine", "environment", "device", "status")
 """Records are pooled only if they agree in all of these (V52)."""
 
-IDENTITY = (
-    "backend", "engine", "backend_name", "model", "scenario", "dataset", "image_size", "device", "precision", "layout",
-    "compile", "input", "threads", "head", "idiom", "augment", "epochs", "batch_size", "checkpoint", "limit", "workers",
-    "warmup_steps",
-)  # fmt: skip
-FACTS = ("dataset_sha256", "checkpoint_sha256", "backbone_parameters", "wall_parts", "device_name", "recipe", "start",
-         "packages", "setting", "stages")  # fmt: skip
+POOLED = ("seed", "reason", "marks", "notes", "traits", "epoch_seconds", "epoch_val_accuracy", "test_images")
+"""Columns in which the processes of a row differ, beside the figures."""
 
-POOLED = ("seed", "reason", "marks", "notes", "traits", "epoch_seconds", "epoch_val_accuracy")
-"""Columns of which every process has its own say in a row, beside the figures."""
-
-_FIRST = ("backend", "engine", "model", "scenario", "dataset", "device", "precision", "status", "reason", "runs")
-_SHOWN = ("throughput", "epoch_s", "train_s", "accuracy", "peak_memory_mb")
-_ORDER = (*_SHOWN, *(name for name in METRICS if name not in _SHOWN))
-
-TYPES: dict[str, str] = {
-    **dict.fromkeys(_FIRST[:-1], "string"),
-    "runs": "int64",
-    "seeds": "int64",
-    **{f"{name}{end}": "float64" for name in _ORDER for end in ("", "_low", "_high")},
-    "throughputs": "object",
-    "accuracy_mde": "float64",
-    "target": "float64",
-    "reached": "Int64",
-    "marks": "object",
-    "notes": "object",
-    **dict.fromkeys(("backend_name", "layout", "input", "head", "augment", "checkpoint"), "string"),
-    **dict.fromkeys(("compile", "idiom"), "bool"),
-    **dict.fromkeys(("image_size", "threads", "epochs", "workers", "warmup_steps"), "int64"),
-    **dict.fromkeys(("limit", "test_images", "backbone_parameters"), "Int64"),
-    **dict.fromkeys(("dataset_sha256", "checkpoint_sha256", "wall_parts", "device_name"), "string"),
-    **dict.fromkeys(("recipe", "start", "batch_size", "packages", "traits", "setting", "stages"), "string"),
-    **dict.fromkeys(("version", "machine", "environment"), "string"),
-    "protocol": "int64",
-}
-"""Columns of `table`, with their types; figures are NaN where there is none, bounds where one replicate leaves none."""
+SHARED = [name for name in PROCESS_TYPES if name in CASE_TYPES and name not in METRICS and name not in POOLED]
+"""Columns of a process that are the same in its row."""
 
 
 def table(frame: pd.DataFrame, target: float | None = None) -> pd.DataFrame:
@@ -77,13 +46,13 @@ def table(frame: pd.DataFrame, target: float | None = None) -> pd.DataFrame:
     columns["test_images"] = kept["test_images"].to_numpy(dtype=np.float64, na_value=math.nan)
     groups = kept.groupby(list(GROUP), sort=False, dropna=False).indices.values()
     places = sorted(groups, key=lambda own: int(own[0]))
-    firsts = kept[list(dict.fromkeys((*GROUP, *IDENTITY, *FACTS)))].iloc[[own[0] for own in places]]
+    firsts = kept[SHARED].iloc[[own[0] for own in places]]
     shared = firsts.to_dict("records")
     rows = [
         _row({str(name): cell for name, cell in first.items()}, {n: v[own] for n, v in columns.items()}, target)
         for first, own in zip(shared, places, strict=True)
     ]
-    whole = pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
+    whole = pd.DataFrame(rows, columns=list(CASE_TYPES)).astype(CASE_TYPES)
     place = whole["model"].map(order)
     whole = whole.iloc[np.argsort(place.to_numpy(), kind="stable")].reset_index(drop=True)
     whole.attrs.update(frame.attrs)

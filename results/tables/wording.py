@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
 from harness.errors import printable
-from results.tables.metric import METRICS
+from harness.rules import Breach
+from harness.spec import SETTINGS
+from results.tables.columns import METRICS, Row
 
-Row = Mapping[Hashable, Any]
-
-SETTINGS = {
-    "dataset": "{}", "image_size": "{} px", "device": "{}", "precision": "{}", "layout": "{}", "compile": "compile={}",
-    "input": "{}", "threads": "{} threads", "head": "{} head", "idiom": "idiom={}", "machine": "machine {}",
+_SHOWN = {when: [one for one in SETTINGS.values() if one.shown == when] for when in ("always", "other", "apart")}
+WORDS = {
+    **{one.name: one.words for one in (*_SHOWN["always"], *_SHOWN["other"])},
+    "machine": "machine {}",
     "protocol": "protocol {}",
-}  # fmt: skip
+}
 """Named once above the table while they are the same for all rows, a column each as soon as they differ."""
 
-TELLING = ("epochs", "batch_size", "augment", "checkpoint", "limit", "workers", "warmup_steps", "environment",
-           "version")  # fmt: skip
+QUIET = {one.name: "–" if one.default is None else str(one.default) for one in _SHOWN["other"]}
+"""Settings that are not named above the table while they have these values, their defaults."""
+
+APART = tuple(one.name for one in _SHOWN["apart"])
+TELLING = ("epochs", "batch_size", "checkpoint", *APART, "environment", "version")
 """Columns only where two rows could not be told apart otherwise, in this order."""
 
 
@@ -46,13 +48,13 @@ def figure(row: Row, name: str, *, brief: bool = False) -> str:
     return text if pd.isna(low) else f"{text} ({metric.write(low)}–{metric.write(high)})"
 
 
-def without_rules(sentence: str) -> str:
-    """A sentence without the ids of rules.
+def told(said: Breach | str, *, ids: bool) -> str:
+    """A breach in words, with the id of its rule or without; other text as it is.
 
-    >>> without_rules("V07: 9 updates in 18 steps"), without_rules("lacks 2 of them (V50); --resume")
-    ('9 updates in 18 steps', 'lacks 2 of them; --resume')
+    >>> told(Breach("V07", "", "9 updates in 18 steps"), ids=True), told("no CUDA", ids=False)
+    ('V07: 9 updates in 18 steps', 'no CUDA')
     """
-    return re.sub(r" \(V\d\d\)|\bV\d\d: ", "", sentence)
+    return str(said) if ids or isinstance(said, str) else said.words
 
 
 def extra_columns(
@@ -60,9 +62,9 @@ def extra_columns(
     named: Sequence[str] = ("model", "backend_name", "scenario"),
     telling: Sequence[str] = TELLING,
 ) -> list[str]:
-    """Columns in which rows differ besides those that are `named` anyway: of SETTINGS all that do, of `telling` as many
+    """Columns in which rows differ besides those that are `named` anyway: of WORDS all that do, of `telling` as many
     as tell the rows apart."""
-    extra = [name for name in SETTINGS if len(good[name].unique()) > 1]
+    extra = [name for name in WORDS if len(good[name].unique()) > 1]
     shown = [*named, *extra]
     for name in telling:
         alike = good[good.duplicated(shown, keep=False)]
@@ -78,7 +80,12 @@ def worded(row: Row, name: str) -> str:
     """Such a column and its value in words: `64 px`, `epochs 9`."""
     if name == "threads" and row[name] == 1:
         return "1 thread"
-    return SETTINGS[name].format(setting(row, name)) if name in SETTINGS else f"{name} {setting(row, name)}"
+    return WORDS[name].format(setting(row, name)) if name in WORDS else f"{name} {setting(row, name)}"
+
+
+def label(name: str) -> str:
+    """The name of such a column for people."""
+    return SETTINGS[name].label if name in SETTINGS else name.replace("_", " ")
 
 
 def setting(row: Row, name: str) -> str:

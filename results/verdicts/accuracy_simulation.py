@@ -12,7 +12,7 @@ SEEDS, IMAGES, ACCURACY = 5, 2_000, 0.95
 SEED_SDS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 """Standard deviations of the true accuracy from seed to seed, in points; that of 2 000 images comes on top."""
 ASSERTED = 0.5
-"""Up to which scatter 95 % of falls of 2 points must be found; with more, five seeds of each arm are too few."""
+"""Up to which scatter 95 % of falls of 2 points must be found; with more, five seeds of each side are too few."""
 FALLS = (0.0, 2.0)
 
 
@@ -27,16 +27,16 @@ class AccuracyCell(NamedTuple):
 
 
 def simulate_accuracy(seed_sd: float, fall: float, comparisons: int, seed: int) -> AccuracyCell:
-    """Five seeds of each arm; each run judges 2 000 images, whose number of right ones is binomial."""
+    """Five seeds of each side; each run judges 2 000 images, whose number of right ones is binomial."""
     draw = np.random.default_rng([seed, round(seed_sd * 1e6), round(fall * 1e6)])
     verdicts = []
     for _ in range(comparisons):
-        arms = []
+        sides = []
         for lost in (0.0, fall):
             true = ACCURACY + (seed_sd * draw.standard_normal(SEEDS) - lost) / 100
             right = draw.binomial(IMAGES, np.clip(true, 0.0, 1.0))
-            arms.append((100 * right / IMAGES).tolist())
-        verdicts.append(judge_accuracy(*arms).verdict)
+            sides.append((100 * right / IMAGES).tolist())
+        verdicts.append(judge_accuracy(*sides).verdict)
     return AccuracyCell(
         seed_sd=seed_sd,
         fall=fall,

@@ -15,28 +15,28 @@ from results.storage.comparison import Finding, Verdict
 from results.verdicts.estimate import POWER
 
 MARGIN = 1.0
-"""Points of accuracy within which two arms count as equal, and from which on a fall matters."""
+"""Points of accuracy within which two sides count as equal, and from which on a fall matters."""
 LEVEL = 0.05
 
 
-def of_accuracy(a: Sequence[Record], b: Sequence[Record]) -> Finding:
+def accuracy_finding(a: Sequence[Record], b: Sequence[Record]) -> Finding:
     """Welch's test over the seeds' accuracies, in points, and an equivalence test of ± 1 point.
 
     A regression needs the 95 % interval of the fall above zero and the fall at the margin; `no change` needs both
-    one-sided tests of equivalence (Schuirmann 1987) at 5 %. Raises ValueError for fewer than two seeds of an arm.
+    one-sided tests of equivalence (Schuirmann 1987) at 5 %. Raises ValueError for fewer than two seeds of a side.
     """
     ours, theirs = ([100 * _accuracy(record) for record in records] for records in (a, b))
     return judge_accuracy(ours, theirs)
 
 
 def judge_accuracy(ours: Sequence[float], theirs: Sequence[float]) -> Finding:
-    """As `of_accuracy`, from accuracies in per cent.
+    """As `accuracy_finding`, from accuracies in per cent.
 
     >>> judge_accuracy([95.0, 95.2, 94.9, 95.1, 95.0], [92.8, 93.1, 93.0, 92.9, 93.2]).verdict
     'regression'
     """
     if min(len(ours), len(theirs)) < 2:
-        raise ValueError("accuracy needs at least two seeds of each arm")
+        raise ValueError("accuracy needs at least two seeds of each side")
     one, other = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
     fall = float(one.mean() - other.mean())
     if not np.ptp(one) and not np.ptp(other):  # without any spread there is no t
@@ -101,15 +101,15 @@ class Flips(NamedTuple):
 
 
 def flips(a: Sequence[Arrays], b: Sequence[Arrays]) -> Flips:
-    """Compare both arms' logits, per seed as a run stored them (`logits`, `labels`, `ids`), image by image.
+    """Compare both sides' logits, per seed as a run stored them (`logits`, `labels`, `ids`), image by image.
 
-    An arm has an image right if it is right in more than half of its seeds. Raises ValueError for other images.
+    A side has an image right if it is right in more than half of its seeds. Raises ValueError for other images.
     """
     if any(not np.array_equal(one["ids"], a[0]["ids"]) for one in (*a, *b)):
-        raise ValueError("the arms judged different images")
+        raise ValueError("the two sides judged different images")
     from statsmodels.stats.contingency_tables import mcnemar  # takes a second to import
 
-    ours, theirs = (_mostly_right(arm) for arm in (a, b))
+    ours, theirs = (_mostly_right(side) for side in (a, b))
     lost, won = ours & ~theirs, theirs & ~ours
     counts = [[int((ours & theirs).sum()), int(lost.sum())], [int(won.sum()), int((~ours & ~theirs).sum())]]
     p = float(mcnemar(counts, exact=True).pvalue) if lost.any() or won.any() else 1.0
@@ -117,7 +117,7 @@ def flips(a: Sequence[Arrays], b: Sequence[Arrays]) -> Flips:
     return Flips(tuple(ids[lost].tolist()), tuple(ids[won].tolist()), p, len(ids))
 
 
-def _mostly_right(arm: Sequence[Arrays]) -> NDArray[np.bool_]:
-    right = np.array([one["logits"].argmax(axis=1) == one["labels"] for one in arm])
+def _mostly_right(side: Sequence[Arrays]) -> NDArray[np.bool_]:
+    right = np.array([one["logits"].argmax(axis=1) == one["labels"] for one in side])
     found: NDArray[np.bool_] = right.mean(axis=0) > 0.5
     return found

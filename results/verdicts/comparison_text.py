@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from results.storage.comparison import Comparison, Finding, SideFacts
 from results.tables.render import escape, markdown_table
-from results.tables.sheet import Column
+from results.tables.sheet import Heading
 from results.tables.wording import plain
 from results.verdicts.conclusion import signed
 
@@ -23,7 +23,7 @@ def as_text(comparisons: Sequence[Comparison]) -> str:
 
 
 def as_markdown(comparisons: Sequence[Comparison]) -> str:
-    """One table over all comparisons, and below it what differs between the arms."""
+    """One table over all comparisons, and below it what differs between the sides."""
     rows = []
     for one in comparisons:
         for finding in (*one.findings, *one.confirmation):
@@ -32,34 +32,21 @@ def as_markdown(comparisons: Sequence[Comparison]) -> str:
             p = "–" if finding.p_adjusted is None else f"{finding.p_adjusted:.3g}"
             rows.append((where, finding.metric, f"{change:+.1f} {unit}", f"{low:+.1f} to {high:+.1f}", p,
                          f"{_visible(finding):.1f} {unit}", f"{MARKS[finding.verdict]} {finding.verdict}"))  # fmt: skip
-    table = markdown_table([Column(title, False) for title in TITLES], rows)
+    table = markdown_table([Heading(title, False) for title in TITLES], rows)
     verdicts = [f"**{escape(one.label)}: {one.verdict}** – {escape(_said(one))}" for one in comparisons]
     differing = [f"- {escape(line)}" for one in comparisons[:1] for line in differences(one)]
-    return (
-        "\n".join(
-            [
-                *verdicts,
-                "",
-                *table,
-                "",
-                "Between the arms:",
-                "",
-                *differing,
-            ]
-        )
-        + "\n"
-    )
+    return "\n".join([*verdicts, "", *table, "", "Differences between the sides:", "", *differing]) + "\n"
 
 
 def differences(comparison: Comparison) -> list[str]:
-    """A line per difference between the arms; one that says that this is an A/A test where there is none."""
+    """A line per difference between the sides; one that says that this is an A/A test where there is none."""
     if not comparison.differs:
-        return ["nothing differs between the arms: this is an A/A test"]
+        return ["nothing differs between the sides: this is an A/A test"]
     return [f"{one.field}: {_short(one.a)} in A, {_short(one.b)} in B" for one in comparison.differs]
 
 
 def _lines(one: Comparison) -> Iterator[str]:
-    yield plain(f"{one.label}: A {_arm(one.arms[0])}, B {_arm(one.arms[1])}")
+    yield plain(f"{one.label}: A {_side(one.sides[0])}, B {_side(one.sides[1])}")
     yield from (f"  {plain(line)}" for line in differences(one))
     for title, findings in (("", one.findings), ("re-run: ", one.confirmation)):
         for finding in findings:
@@ -101,9 +88,9 @@ def _said(one: Comparison) -> str:
     return f"{one.sentence}; accepted: {one.accepted}" if one.accepted else one.sentence
 
 
-def _arm(arm: SideFacts) -> str:
-    revision = f" at {arm.revision[:8]}{'+' if arm.revision.endswith('+') else ''}" if arm.revision else ""
-    return f"{arm.said}{revision}"
+def _side(side: SideFacts) -> str:
+    revision = f" at {side.revision[:8]}{'+' if side.revision.endswith('+') else ''}" if side.revision else ""
+    return f"{side.text}{revision}"
 
 
 def _short(value: str) -> str:

@@ -6,18 +6,18 @@ Over many cases, p-values are adjusted for their number.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from results.storage.comparison import Comparison, Finding, Verdict
-from results.tables.metric import METRICS
+from results.tables.columns import METRICS
 
 
 def conclude(comparison: Comparison, *, confirmed: bool = True) -> Comparison:
     """Fill in `verdict` and `sentence`. Without `confirmed`, a regression needs no re-run.
 
-    Any regression decides, whatever else improved: a faster arm that learned less is a regression (V49). Else what was
+    Any regression decides, whatever else improved: a faster side that learned less is a regression. Else what was
     found of throughput decides, or, where nothing was measured of it, the first finding; and `no change` needs every
     metric to say so.
     """
@@ -40,10 +40,6 @@ def conclude(comparison: Comparison, *, confirmed: bool = True) -> Comparison:
         verdict = "inconclusive" if first.verdict == "no change" and others else first.verdict
         sentence = "; ".join(describe(one) for one in (first, *others))
     return replace(comparison, verdict=verdict, sentence=sentence)
-
-
-def _found_again(finding: Finding, again: Mapping[str, Finding]) -> bool:
-    return finding.metric in again and again[finding.metric].verdict == "regression"
 
 
 def describe(finding: Finding) -> str:

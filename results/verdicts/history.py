@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from scipy import stats
 
 from results.storage.comparison import Finding
+from results.tables.columns import METRICS
 from results.tables.identity import alike
-from results.tables.metric import METRICS
 from results.verdicts.accepted import Acceptance, accepted_by
 
 RECENT, BEFORE, LEAST = 5, 25, 10
@@ -81,7 +81,7 @@ class _Environment(NamedTuple):
 def history(
     frame: pd.DataFrame, acceptances: Sequence[Acceptance] = (), margin: float = 0.03, points: float = 1.0
 ) -> list[Series]:
-    """Series of what `results.load` returned, but for the arms of comparisons; `margin` is relative, `points` of
+    """Series of what `results.load` returned, but for the sides of comparisons; `margin` is relative, `points` of
     accuracy."""
     good = frame[(frame["status"] == "ok") & frame["arm"].isna()]
     found = []

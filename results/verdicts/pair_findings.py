@@ -97,7 +97,7 @@ MEMORY_MARGINS = {"device memory": 0.02, "process memory": 0.05}
 TOO_FEW = "{} pairs, and the first look needs {}"
 
 
-def of_time(pairs: Sequence[Pair], margin: float) -> Finding:
+def throughput_finding(pairs: Sequence[Pair], margin: float) -> Finding:
     """Whether B takes longer per image than A; inconclusive for fewer pairs than the first look needs."""
     if len(pairs) < LOOKS[0]:
         return _too_few("throughput", len(pairs), margin)
@@ -107,7 +107,7 @@ def of_time(pairs: Sequence[Pair], margin: float) -> Finding:
     return replace(found, explanation=f"by mean steps, stalls included, B costs {100 * math.expm1(mean):+.1f} %")
 
 
-def of_memory(pairs: Sequence[Pair]) -> Iterator[Finding]:
+def memory_findings(pairs: Sequence[Pair]) -> Iterator[Finding]:
     """Whether B's peaks are above A's: of the device where there is one, and of the process."""
     for metric, margin in MEMORY_MARGINS.items():
         found = [memory_log_ratio(metric, pair.a, pair.b) for pair in pairs]

@@ -70,7 +70,7 @@ class Cell(NamedTuple):
 
 
 def simulate(setting: NoiseSetting, change: float, comparisons: int, seed: int) -> Cell:
-    """Simulate comparisons of an arm with another that is slower by `change`, with the verdicts of `compare`."""
+    """Simulate comparisons with a side that is slower by `change`, with the verdicts of `compare`."""
     draw = np.random.default_rng([seed, *setting.name.encode(), round(change * 1e6)])
     verdicts: list[Verdict] = []
     covered = pairs = threshold = pooled = 0.0

@@ -1,4 +1,4 @@
-"""Stored comparisons: each verdict with the pairs and processes that it was made of, and those that came to none."""
+"""Stored comparisons: each with its pairs and processes, and those that were cut short."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from results.tables.load import row_files
 _NAMED = re.compile(rb'"comparison"\s*:\s*("[^"]|\{)')
 
 
-class Compared(NamedTuple):
-    """One comparison, as it lies in `file`. `verdict` is None if it was cut short; pairs in the order of measuring."""
+class StoredComparison(NamedTuple):
+    """One comparison in `file`, with its pairs as they were measured; `comparison` is None if it was cut short."""
 
-    comparison: str
+    name: str
     run: str
     file: Path
-    verdict: Comparison | None
+    comparison: Comparison | None
     pairs: tuple[PairRow, ...]
     processes: tuple[ProcessRow, ...]
 
 
-def comparisons(path: str | Path) -> list[Compared]:
+def read_comparisons(path: str | Path) -> list[StoredComparison]:
     """Every comparison under a results folder, or in one run's file, oldest first; each once, however often stored."""
-    found: dict[str, Compared] = {}
+    found: dict[str, StoredComparison] = {}
     for file in filter(_holds_some, row_files(Path(path))):
         rows = [line.row for line in scan(file)]
         members = [row for row in rows if isinstance(row, PairRow | ProcessRow) and row.comparison]
-        verdicts = {row.comparison.comparison: row.comparison for row in rows if isinstance(row, VerdictRow)}
-        for name in dict.fromkeys([*(row.comparison for row in members), *verdicts]):
+        finished = {row.comparison.name: row.comparison for row in rows if isinstance(row, VerdictRow)}
+        for name in dict.fromkeys([*(row.comparison for row in members), *finished]):
             own = [row for row in members if row.comparison == name]
-            found[name] = Compared(
-                comparison=name,
+            found[name] = StoredComparison(
+                name=name,
                 run=own[0].run if own else file.stem,
                 file=file,
-                verdict=verdicts.get(name),
+                comparison=finished.get(name),
                 pairs=tuple(row for row in own if isinstance(row, PairRow)),
                 processes=tuple(row for row in own if isinstance(row, ProcessRow)),
             )

@@ -19,11 +19,12 @@ from harness.data.checkpoint import NORMALISATIONS, write_checkpoint
 from harness.data.dataset import open_dataset
 from harness.data.feed import evaluation_batches
 from harness.plugins import find_model
+from harness.running.opening import FoundModel
 from harness.running.record import Record
-from harness.running.run import run_case, starting_arrays
+from harness.running.run import run_case
 from harness.spec import Case, Job, Scenario, Stage
 from results.rules.record_rules import breaches
-from results.rules.time_rules import TIME_RULES
+from results.rules.time_rules import voided
 from tests.quick_xla import compile_quickly
 
 CLASSES = ("red", "green", "blue")
@@ -72,8 +73,7 @@ def _problems(
         return [f"declined: {reason}"]
     session = module.open_session(case, offered, len(CLASSES))
     untrained = replace(case, seed=1, scenario=replace(scenario, start="random"))
-    arrays, _ = starting_arrays(session, untrained, offered, None, CLASSES)
-    session.load(arrays)
+    arrays, _ = FoundModel(module, offered, CLASSES).start(session, untrained)
     problems = [*_of_state(session), *_of_predict(session, prepared.folder, size)]
     if probed and hasattr(module, "open_probe"):
         problems += _of_probe(module.open_probe(session), session, size)
@@ -85,7 +85,7 @@ def _problems(
     del session
     job = Job(case=case, dataset_path=str(prepared.folder), checkpoint_path=str(checkpoint), strict=True,
               save_model=str(folder / "kept") if probed else None)  # fmt: skip
-    record = run_case(msgspec.to_builtins(job), str(folder), time.time(), lambda event: None)
+    record = run_case(job, str(folder), time.time(), lambda event: None)
     problems += _of_record(record, scenario)
     return problems + (_of_kept(record.artefacts["model"], folder, prepared.folder) if probed else [])
 
@@ -173,8 +173,8 @@ def _of_probe(probe: Probe, session: Session, size: int) -> list[str]:
 
 
 def _of_record(record: Record, scenario: Scenario) -> list[str]:
-    problems = breaches(record)
-    problems += [f"time is void: {code}" for code in NOT_OF_THE_MACHINE if TIME_RULES[code](record)]
+    problems = [str(breach) for breach in breaches(record)]
+    problems += [f"time is void: {code}" for code in voided(record) if code in NOT_OF_THE_MACHINE]
     for number, (said, stage) in enumerate(zip(record.stages, scenario.stages, strict=True), 1):
         problems += _of_steps(f"stage {number}", said, stage)
     if record.load is not None and not record.load.complete:

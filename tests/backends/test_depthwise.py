@@ -50,7 +50,7 @@ def _compared(layout: str, side: int, kernel: int, stride: int, padding: str) ->
     import keras
 
     from backends.keras3.depthwise import DepthwiseConv2D
-    from backends.keras3.probing.autodiff import array_of
+    from backends.keras3.tensors import array_of
 
     draw = np.random.default_rng(0)
     # Rows and columns differ, so that a swap of the two would be seen.

@@ -183,7 +183,7 @@ def _layouts(name: str) -> dict[str, Any]:
 def _drops(session: Any) -> list[Any]:
     import keras
 
-    found = [layer for layer in session._model.layers if isinstance(layer, keras.layers.Dropout)]
+    found = [layer for layer in session.model.layers if isinstance(layer, keras.layers.Dropout)]
     return [[layer.rate, layer.noise_shape] for layer in found]
 
 
@@ -196,8 +196,8 @@ def _passes_differ(session: Any) -> dict[str, bool]:
     images = keras.ops.convert_to_tensor(np.random.default_rng(2).normal(size=(8, SIDE, SIDE, 3)).astype(np.float32))
     found = {}
     for frozen in ("none", "backbone", 15, 17):
-        session._freeze(Stage(epochs=1, head_lr=0.1, backbone_lr=0.1, frozen=frozen, norm="frozen"))
-        first, *others = (array_of(session._model(images, training=True)) for _ in range(4))
+        session.freeze(Stage(epochs=1, head_lr=0.1, backbone_lr=0.1, frozen=frozen, norm="frozen"))
+        first, *others = (array_of(session.model(images, training=True)) for _ in range(4))
         found[str(frozen)] = any(not np.array_equal(first, other) for other in others)
     return found
 

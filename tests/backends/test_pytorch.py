@@ -138,17 +138,17 @@ def test_the_frozen_part_has_no_gradient_graph_and_is_not_random() -> None:
     case = make_case("efficientnet-b0")
     session = open_session(case)
     seen: list[Any] = []
-    backbone = session._network.parts.backbone
+    backbone = session.network.parts.backbone
     hook = backbone.register_forward_hook(lambda module, inputs, output: seen.append(output))
     stage = make_stage(frozen="backbone", head_lr=0.0, epochs=1, batch_size=12)
     feed = make_feed(session, case, make_stage(batch_size=4, epochs=1))
     from backends.pytorch import recipe
 
-    recipe.fix(session._network, stage, own_momentum=False)
-    recipe.set_modes(session._network, stage)
+    recipe.fix(session.network, stage, own_momentum=False)
+    recipe.set_modes(session.network, stage)
     batch = torch.from_numpy(next(feed.epoch(0)).images).permute(0, 3, 1, 2)
-    session._network.module(batch)
-    session._network.module(batch)
+    session.network.module(batch)
+    session.network.module(batch)
     hook.remove()
     assert not seen[0].requires_grad
     assert torch.equal(seen[0], seen[1])
@@ -327,7 +327,7 @@ def test_idiom_leaves_momentum_and_layout_as_torch_has_them() -> None:
     session = open_session(case)
     train(session, case, make_stage(bn_momentum=0.5))
     assert session.batch_layout == "nchw" and session.effective().layout == "channels-first"
-    assert session._network.norms[0].owner.momentum == pytest.approx(0.01)
+    assert session.network.norms[0].owner.momentum == pytest.approx(0.01)
     assert session.effective().settings["flush_denormals"] is False
 
 
@@ -335,7 +335,7 @@ def test_batch_norm_momentum_is_the_stages() -> None:
     case = make_case("efficientnet-b0")
     session = open_session(case)
     train(session, case, make_stage(bn_momentum=0.3))
-    assert {entry.owner.momentum for entry in session._network.norms} == {0.3}
+    assert {entry.owner.momentum for entry in session.network.norms} == {0.3}
 
 
 def test_streamed_batches_give_the_same_losses_as_ready_ones() -> None:

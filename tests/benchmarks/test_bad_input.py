@@ -50,7 +50,13 @@ def test_an_unknown_dataset_is_refused_with_the_nearest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--device", "cdua"), ("--precision", "fp8"), ("--input", "disk"), ("--norm", "bach"), ("--keep", "bset")],
+    [
+        ("--device", "cdua"),
+        ("--precision", "fp8"),
+        ("--input", "disk"),
+        ("--bn-mode", "bach"),
+        ("--select-epoch", "bset"),
+    ],
 )
 def test_a_word_of_a_closed_list_is_refused_with_the_list(tmp_path: Path, option: str, value: str) -> None:
     line = run_refused(tmp_path, *SMALL, option, value)

@@ -41,7 +41,7 @@ def run_here(
     task = Job(case=case, dataset_path=str(data.folder), **job)
     with tempfile.TemporaryDirectory() as scratch:
         place = str(folder or scratch)
-        found = run_case(msgspec.to_builtins(task), place, time.time(), (events if events is not None else []).append)
+        found = run_case(task, place, time.time(), (events if events is not None else []).append)
     return msgspec.json.decode(msgspec.json.encode(found), type=Record)
 
 

@@ -11,11 +11,28 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from harness.errors import Declined, Refused
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    first: int
+    last: int
+
+
+class Middle(NamedTuple):
+    place: float
+    folder: str
+    kinds: tuple[str, ...]
+
+
+def middle(span: Span, names: tuple[str, ...], folder: str) -> Middle:
+    """What it was given must be of the types it declares: `span.first` fails on a dictionary."""
+    return Middle((span.first + span.last) / 2, folder, (type(span).__name__, type(names).__name__))
 
 
 def add(left: int, right: int) -> dict[str, int]:
@@ -119,3 +136,9 @@ def launch_another(folder: str, report: Callable[[dict[str, Any]], None]) -> Non
     from harness.process.launch import launch
 
     launch("tests.harness.jobs:sleep", {"seconds": 600}, folder=Path(folder) / "inner", on_event=report)
+
+
+if __name__ == "__main__":
+    from harness.process.ask import ask
+
+    print(ask(add, {"left": 1, "right": 2}, dict[str, int]))  # noqa: T201 - the test reads it

@@ -7,9 +7,24 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import NODEFAULT
 from msgspec.structs import replace
 
-from harness.spec import Augmentation, Case, Job, Optimizer, Scenario, Schedule, Stage, key, version
+from harness import spec
+from harness.spec import (
+    SETTINGS,
+    Case,
+    Job,
+    Optimizer,
+    Scenario,
+    Schedule,
+    Setting,
+    Stage,
+    hashed_fields,
+    key,
+    version,
+)  # fmt: skip
+from tests.harness.settings import another
 
 STAGE = Stage(epochs=2, head_lr=0.1, backbone_lr=0.01)
 CASE = Case(
@@ -20,24 +35,39 @@ CASE = Case(
     dataset_sha256="d" * 64,
     image_size=32,
 )
-OTHER: dict[str, Any] = {
-    "backend": "pytorch", "model": "resnet18", "scenario": replace(CASE.scenario, head_init="xavier"),
-    "dataset": "large", "dataset_sha256": "e" * 64, "image_size": 64, "engine": "jax", "checkpoint": "c",
-    "checkpoint_sha256": "c" * 64, "augment": (Augmentation(name="flip"),), "head": "mlp", "reuse_head": True,
-    "limit": 9, "device": "cuda", "precision": "bf16", "layout": "channels-first", "compile": True,
-    "input": "stream", "workers": 2, "threads": 7, "warmup_steps": 4, "idiom": True, "dropout": False,
-}  # fmt: skip
+OTHERS = [name for name in Case.__struct_fields__ if name != "seed"]
 
 
-def test_every_field_but_the_seed_is_tried_below() -> None:
-    assert set(OTHER) == set(Case.__struct_fields__) - {"seed"}
+def test_digests_of_a_case_stay_what_they_were() -> None:
+    assert (version(CASE), key(CASE)) == ("c84e15ba46066b4c", "b680758de31f2b1c"), (
+        "stored runs are told apart by these; a field that is new is `added` in its setting"
+    )
 
 
-@pytest.mark.parametrize("field", OTHER)
+@pytest.mark.parametrize("field", OTHERS)
 def test_V52_every_field_that_changes_what_a_number_means_changes_the_version(field: str) -> None:
-    other = replace(CASE, **{field: OTHER[field]})
+    other = replace(CASE, **{field: another(field)})
     assert version(other) != version(CASE)
     assert key(other) != key(CASE)
+
+
+@pytest.mark.parametrize("field", [name for name, setting in SETTINGS.items() if setting.default is not NODEFAULT])
+def test_a_field_that_is_added_later_is_in_no_digest_while_it_has_its_default(
+    field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, other = version(CASE), version(replace(CASE, **{field: another(field)}))
+    monkeypatch.setattr(spec, "SETTINGS", {**SETTINGS, field: SETTINGS[field]._replace(added=True)})
+    assert field not in hashed_fields(CASE)
+    assert version(replace(CASE, **{field: another(field)})) == other
+    assert version(CASE) != before or field == "seed" or SETTINGS[field].added
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+def test_every_field_has_a_description_a_role_and_an_option_or_none_on_purpose(setting: Setting) -> None:
+    assert setting.text and not setting.text.endswith(".")
+    assert setting.role in ("identity", "setting")
+    assert setting.option is None or re.fullmatch("[a-z_]+", setting.option)
+    assert (setting.option is None) == (setting.name in ("dataset_sha256", "checkpoint_sha256"))
 
 
 def test_the_seed_is_a_replicate_not_a_version() -> None:
@@ -59,7 +89,7 @@ def test_versions_and_keys_are_sixteen_hex_digits_and_follow_values_not_objects(
 
 
 def test_a_case_and_a_job_come_back_from_json_as_they_were() -> None:
-    case = replace(CASE, **OTHER)
+    case = replace(CASE, **{name: another(name) for name in OTHERS})
     job = Job(case=case, dataset_path="/data", plugins=("a.py",), strict=True)
     assert msgspec.json.decode(msgspec.json.encode(job), type=Job) == job
     assert key(msgspec.json.decode(msgspec.json.encode(case), type=Case)) == key(case)

@@ -25,12 +25,12 @@ def pair(
     `dispatched` steps take no time until the device is waited for at the end of a turn."""
     costs: dict[str, list[Turn]] = {"A": [], "B": []}
     for place in range(turns):
-        arm = order[place % len(order)]
-        seconds = 0.5 * (ratio if arm == "B" else 1.0) * 2.718281828459045 ** (drift * place / turns)
+        side = order[place % len(order)]
+        seconds = 0.5 * (ratio if side == "B" else 1.0) * 2.718281828459045 ** (drift * place / turns)
         if burst and burst[0] == place:
             seconds *= burst[1]
         steps = () if dispatched else (round(seconds * 1e5),) * 10
-        costs[arm].append(Turn(steps=10, images=160, seconds=seconds, lead_us=50_000, step_us=steps))
+        costs[side].append(Turn(steps=10, images=160, seconds=seconds, lead_us=50_000, step_us=steps))
     return PairRow(
         schema=SCHEMA,
         run="r",

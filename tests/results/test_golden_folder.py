@@ -22,7 +22,7 @@ from results.report.write import sections
 from results.tables.render import render
 from results.tables.sheet import Style
 from results.tables.time_to_accuracy import sentences
-from results.verdicts.stored_comparisons import comparisons
+from results.verdicts.stored_comparisons import read_comparisons
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -37,7 +37,7 @@ def said(name: str) -> str:
         made = [as_data(section) for section in sections(gather(STORED))]
         return json.dumps(made, indent=1, ensure_ascii=False).replace(str(STORED), "STORED")
     if name == "comparisons.json":
-        verdicts = [one.verdict for one in comparisons(CAMPAIGN) if one.verdict is not None]
+        verdicts = [one.comparison for one in read_comparisons(CAMPAIGN) if one.comparison is not None]
         return formatted(verdicts, "json").decode()
     frame = load(STORED)
     rows = table(frame, target=0.6)

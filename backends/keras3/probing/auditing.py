@@ -10,7 +10,7 @@ import keras
 from numpy.typing import NDArray
 
 from backends.keras3.randomness import random_layers
-from backends.keras3.tensors import array_of, by_owner, frozen_layers, members, places, view
+from backends.keras3.tensors import array_of, by_owner, frozen_layers, holds, members, places, view
 from backends.keras3.weights.classifier import in_name_only, output_width
 from harness.auditing.audit import Observed
 from harness.auditing.auditor import Auditor, CurrentTensor, Frozen, Norm, chosen
@@ -131,7 +131,7 @@ class KerasWatch:
 
     def _is_held(self, name: str) -> bool:
         optimizer, variable = self._optimizer, self._found[name].variable
-        return optimizer is not None and optimizer._var_key(variable) in optimizer._trainable_variables_indices
+        return optimizer is not None and holds(optimizer, variable)
 
     def observed(self, lines: list[TensorChange]) -> Observed:
         """Passes the batch now, in training mode."""

@@ -12,6 +12,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from backends.keras3.tensors import array_of
+
 Gradients = Callable[[NDArray[Any], NDArray[np.int64]], tuple[float, list[NDArray[Any] | None]]]
 Update = Callable[[Sequence[NDArray[Any]]], None]
 
@@ -29,15 +31,6 @@ def gradients_of(model: Any) -> Gradients:
 def update_of(optimizer: Any, variables: Sequence[Any]) -> Update:
     """A function of gradients, in the order of `variables`, that makes one step of the optimizer built for them."""
     return (_jax_update if keras.backend.backend() == "jax" else _eager_update)(optimizer, variables)
-
-
-def array_of(tensor: Any) -> NDArray[Any]:
-    """An engine's tensor in NumPy, bfloat16 as float32. (ops.convert_to_numpy makes NumPy 2 warn.)"""
-    if keras.backend.standardize_dtype(tensor.dtype) == "bfloat16":
-        tensor = ops.cast(tensor, "float32")
-    if keras.backend.backend() == "torch":
-        tensor = tensor.detach().cpu()
-    return np.asarray(tensor if keras.backend.backend() == "jax" else tensor.numpy())
 
 
 def _tensorflow_gradients(model: Any) -> Gradients:

@@ -13,6 +13,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from backends.keras3.session import KerasSession
+from backends.keras3.tensors import array_of
 from harness.running.numerics import PRODUCT_SIDE, Numerics, examine
 
 
@@ -60,11 +61,8 @@ def _elementwise(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArra
 
 
 def _array(tensor: Any) -> NDArray[Any]:
-    if keras.backend.standardize_dtype(tensor.dtype) == "bfloat16":
-        tensor = ops.cast(tensor, "float32")
-    if keras.backend.backend() == "torch":
-        tensor = tensor.detach().cpu()
-    return np.array(tensor if keras.backend.backend() == "jax" else tensor.numpy())
+    narrow = keras.backend.standardize_dtype(tensor.dtype) == "bfloat16"
+    return np.array(array_of(ops.cast(tensor, "float32") if narrow else tensor))
 
 
 def _tf32(allowed: bool) -> AbstractContextManager[None]:

@@ -18,7 +18,7 @@ from harness.running.numerics import PRODUCT_SIDE, Numerics, examine
 
 def numerics(session: TorchSession) -> Numerics:
     """With the switches as the session has them."""
-    with session._arithmetic():
+    with session.arithmetic():
         return _ask(session)
 
 
@@ -33,7 +33,7 @@ def both_ways(session: TorchSession) -> dict[str, Numerics]:
 
 def product(session: TorchSession) -> Callable[[], object]:
     """One large product on the session's device, to be done over and over."""
-    square = torch.ones(PRODUCT_SIDE, PRODUCT_SIDE, device=session._device)
+    square = torch.ones(PRODUCT_SIDE, PRODUCT_SIDE, device=session.device)
 
     def multiply() -> object:
         found = square @ square
@@ -45,19 +45,19 @@ def product(session: TorchSession) -> Callable[[], object]:
 
 def _ask(session: TorchSession) -> Numerics:
     def placed(array: NDArray[np.float32]) -> torch.Tensor:
-        return torch.from_numpy(array).to(session._device, session._dtype)
+        return torch.from_numpy(array).to(session.device, session.dtype)
 
     def multiplied(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[Any]:
-        with torch.inference_mode(), session._autocast():
+        with torch.inference_mode(), session.autocast():
             return _array(placed(left) @ placed(right))
 
     def convolved(images: NDArray[np.float32], kernel: NDArray[np.float32]) -> NDArray[Any]:
-        with torch.inference_mode(), session._autocast():
-            pixels = placed(images).contiguous(memory_format=session._memory_format)
-            return _array(functional.conv2d(pixels, placed(kernel).contiguous(memory_format=session._memory_format)))
+        with torch.inference_mode(), session.autocast():
+            pixels = placed(images).contiguous(memory_format=session.memory_format)
+            return _array(functional.conv2d(pixels, placed(kernel).contiguous(memory_format=session.memory_format)))
 
     def elementwise(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[Any]:
-        return _array(torch.from_numpy(one).to(session._device) * torch.from_numpy(other).to(session._device))
+        return _array(torch.from_numpy(one).to(session.device) * torch.from_numpy(other).to(session.device))
 
     return examine(multiplied, convolved, elementwise)
 

@@ -21,7 +21,7 @@ class TorchProbe:
     """See `harness.contract.Probe`. With bf16, features are given as float32."""
 
     def __init__(self, session: TorchSession) -> None:
-        self._session, self._network = session, session._network
+        self._session, self._network = session, session.network
 
     def features(self, images: NDArray[np.float32]) -> list[NDArray[Any]]:
         """What enters the next block's first module, so that activation and pooling in between count to the block."""
@@ -41,10 +41,10 @@ class TorchProbe:
     ) -> tuple[float, dict[str, NDArray[Any]]]:
         """By `backward` through the loss that `train` computes; gradients are cleared afterwards."""
         session, network = self._session, self._network
-        recipe.fix(network, stage, own_momentum=session._case.idiom)
+        recipe.fix(network, stage, own_momentum=session.case.idiom)
         recipe.set_modes(network, stage)
-        with session._arithmetic():
-            targets = torch.from_numpy(labels).to(session._device)
+        with session.arithmetic():
+            targets = torch.from_numpy(labels).to(session.device)
             loss = session.loss(session.place(images), targets, stage.label_smoothing)
             loss.backward()
         found = {}
@@ -60,23 +60,22 @@ class TorchProbe:
     ) -> Iterator[dict[str, NDArray[Any]]]:
         """Gradients are put where `backward` would have put them."""
         session = self._session
-        recipe.fix(self._network, stage, own_momentum=session._case.idiom)
-        session._optimizer = optimizer = recipe.make_optimizer(self._network, stage)
+        optimizer = session.begin(stage)
         for factor, gradients in zip(factors, tape, strict=True):
             recipe.set_rates(optimizer, factor)
             for entry in self._trained():
                 entry.tensor.grad = torch.empty_like(entry.tensor).copy_(torch.from_numpy(gradients[entry.name]))
-            with session._arithmetic():
+            with session.arithmetic():
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             yield {entry.name: _array(entry.tensor) for entry in self._trained()}
 
     def rates(self) -> dict[Part, float]:
         """Each parameter group's own figure; empty before the first step."""
-        if self._session._optimizer is None:
+        if self._session.optimizer is None:
             return {}
         parts = {entry.tensor: entry.part for entry in self._network.parameters}
-        return {parts[group["params"][0]]: float(group["lr"]) for group in self._session._optimizer.param_groups}
+        return {parts[group["params"][0]]: float(group["lr"]) for group in self._session.optimizer.param_groups}
 
     def norms(self) -> list[Norm]:
         """As each layer holds them now: the stage's momentum is there after the stage."""
@@ -89,7 +88,7 @@ class TorchProbe:
 
     def stochastic(self, stage: Stage, draws: int) -> list[Stochastic]:
         """Drawn as the stage has each layer: one in a frozen block leaves ones alone."""
-        recipe.fix(self._network, stage, own_momentum=self._session._case.idiom)
+        recipe.fix(self._network, stage, own_momentum=self._session.case.idiom)
         recipe.set_modes(self._network, stage)
         return dropping.stochastic(self._network, self._session.black_image(), draws)
 

@@ -12,6 +12,7 @@ from benchmarks.choosing.suites import SUITES
 from benchmarks.datasets.named import described
 from benchmarks.running.terminal import aligned
 from harness.data.augment import AUGMENTATIONS
+from harness.spec import SETTINGS
 
 Lines = Iterator[tuple[str, str]]
 
@@ -20,7 +21,7 @@ Lines = Iterator[tuple[str, str]]
 @click.argument("kind", required=False)
 @click.option("--plugin", multiple=True, type=click.Path(), help="Python file with models, scenarios or datasets")
 def command(kind: str | None, plugin: tuple[str, ...]) -> None:
-    """List backends, models, scenarios, datasets, augmentations, recipes and suites, or one KIND of them."""
+    """List backends, models, scenarios, datasets, augmentations, settings, recipes and suites, or one KIND of them."""
     if kind is not None and kind not in KINDS:
         raise click.UsageError(f"no kind {kind}; one of {', '.join(KINDS)}")
     catalogue = read_catalogue(plugin)
@@ -62,6 +63,7 @@ KINDS: dict[str, Callable[[Catalogue], Lines]] = {
     "scenarios": _scenarios,
     "datasets": _datasets,
     "augmentations": _augmentations,
+    "settings": lambda _: ((str(one.option), one.text) for one in SETTINGS.values() if one.role == "setting"),
     "recipes": lambda _: ((recipe.name, recipe.explanation) for recipe in RECIPES.values()),
     "suites": lambda _: ((suite.name, suite.explanation) for suite in SUITES.values()),
 }

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import click
 import msgspec
 
-from benchmarks.inspecting.predict import Prediction
+from benchmarks.inspecting.predict import Prediction, predict
 from benchmarks.running.terminal import aligned
-from harness.process.launch import launch
+from harness.process.ask import ask
 from harness.running.saved_model import read_card
 
 
@@ -29,19 +28,12 @@ def command(model_dir: Path, images: tuple[Path, ...], native: bool, format_: st
         "native": native,
         "plugins": [str(Path(path).resolve()) for path in plugin],
     }
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = launch(
-            "benchmarks.inspecting.predict:predict",
-            arguments,
-            folder=Path(folder),
-            cores=card.case.threads,  # as the run had: other thread counts may round differently
-            engine=card.case.engine,
-        )
-    value = outcome.require()
+    cores = card.case.threads  # as the run had: other thread counts may round differently
+    predictions = ask(predict, arguments, list[Prediction], cores=cores, engine=card.case.engine)
     if format_ == "json":
-        click.echo(bytes(value))
+        click.echo(msgspec.json.encode(predictions))
         return
-    click.echo(aligned(map(_row, msgspec.json.decode(value, type=list[Prediction]))))
+    click.echo(aligned(map(_row, predictions)))
 
 
 def _row(said: Prediction) -> tuple[str, ...]:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.options import given, selection_options
 from benchmarks.choosing.scenarios import SCENARIOS
-from benchmarks.choosing.selection import Draft, Selection, expand
+from benchmarks.choosing.selection import Selection, expand
 from benchmarks.datasets.named import described
-from benchmarks.inspecting.views import ModelView, TensorView
-from benchmarks.preparing.plan import Preparation, PreparedData
+from benchmarks.inspecting.views import ModelView, TensorView, contact_sheet, view_model, view_tensor
+from benchmarks.preparing.plan import Preparation
 from harness.errors import Refused, printable, unknown
-from harness.process.launch import launch
+from harness.process.ask import ask
 
 
 @click.command
@@ -61,14 +60,17 @@ def _show_model(name: str, tensor: str | None, chosen: dict[str, Any], catalogue
         ),
         catalogue,
     )
-    named = "checkpoint" in chosen
+    first = every[0]
+    found = Preparation(catalogue, lambda event: None).checkpoint(first) if "checkpoint" in chosen else None
+    wanted = {"checkpoint": str(found.path) if found else None, "plugins": catalogue.plugins}
+    engine = first.case.engine
     if tensor is not None:
-        view = msgspec.json.decode(_ask("tensor", every[:1], catalogue, named, tensor=tensor), type=TensorView)
+        view = ask(view_tensor, {"case": first.case, "tensor": tensor, **wanted}, TensorView, engine=engine)
         click.echo(f"{view.name} {list(view.shape)} {view.dtype}, {view.role} of the {view.part}")
         click.echo(f"mean {view.mean:.6g}, standard deviation {view.std:.6g}, from {view.low:.6g} to {view.high:.6g}")
         click.echo(view.values)
         return
-    model = msgspec.json.decode(_ask("model", every, catalogue, named), type=ModelView)
+    model = ask(view_model, {"cases": [draft.case for draft in every], **wanted}, ModelView, engine=engine)
     console = Console()
     table = Table("layer", "kind", "output", "parameters", "MMAC", box=None, title=f"{name} at {model.image_size} px")
     for layer in model.layers:
@@ -88,16 +90,17 @@ def _show_model(name: str, tensor: str | None, chosen: dict[str, Any], catalogue
 
 
 def _show_data(what: str, out: Path | None, chosen: dict[str, Any], catalogue: Catalogue) -> None:
-    draft = expand(Selection(**{**chosen, "data": (what,)}), catalogue)[0]
+    selected = expand(Selection(**{**chosen, "data": (what,)}), catalogue)[0]
     preparation = Preparation(catalogue, lambda event: None)
     try:
-        data = preparation.dataset(what, draft.case.image_size, draft.validation_split, draft.splits)
+        data = preparation.dataset(what, selected.case.image_size, selected.validation_split, selected.splits)
     except Refused:
         if Path(what).expanduser().is_dir() and what not in (*described(), *catalogue.datasets):
-            _list_files(*preparation.inventory(what, draft.splits), "in two splits")
+            _list_files(*preparation.inventory(what, selected.splits), "in two splits")
         raise
     if out is not None:
-        _write_sheet(out, data, draft)
+        arguments = {"dataset": data.folder, "path": str(out.resolve()), "case": selected.case}
+        ask(contact_sheet, arguments, NoneType)
     meta = data.meta
     counts = ", ".join(f"{count} {split}" for split, count in meta.counts.items())
     click.echo(f"{meta.name}: {counts}; {len(meta.classes)} classes: {', '.join(map(repr, meta.classes))}")
@@ -111,27 +114,8 @@ def _show_data(what: str, out: Path | None, chosen: dict[str, Any], catalogue: C
     click.echo(f"contact sheet: {out or 'not written; --out sheet.png writes the images as a network gets them'}")
 
 
-def _write_sheet(out: Path, data: PreparedData, draft: Draft) -> None:
-    arguments = {"dataset": data.folder, "path": str(out.resolve()), "case": msgspec.to_builtins(draft.case)}
-    with tempfile.TemporaryDirectory() as folder:
-        launch("benchmarks.inspecting.views:contact_sheet", arguments, folder=Path(folder)).require()
-
-
 def _list_files(skipped: Iterable[tuple[str, str]], copies: Iterable[tuple[str, ...]], how: str) -> None:
     for file, reason in skipped:
         click.echo(f"skipped {file!r}: {printable(reason)}")
     for names in copies:
         click.echo(f"{how}: {', '.join(map(repr, names))}")
-
-
-def _ask(kind: str, drafts: list[Draft], catalogue: Catalogue, named: bool, **more: Any) -> msgspec.Raw:
-    found = Preparation(catalogue, lambda event: None).checkpoint(drafts[0]) if named else None
-    arguments = {
-        "cases": [msgspec.to_builtins(draft.case) for draft in drafts],
-        "checkpoint": str(found.path) if found else None,
-        "plugins": catalogue.plugins,
-        **more,
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        call = f"benchmarks.inspecting.views:view_{kind}"
-        return launch(call, arguments, folder=Path(folder), engine=drafts[0].case.engine).require()

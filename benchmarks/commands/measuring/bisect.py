@@ -11,11 +11,11 @@ import click
 
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.choosing.options import given, results_option, selection_options
-from benchmarks.comparing.arms import drafts, read_share
-from benchmarks.comparing.bisecting import Candidate, Measurements, interpreters, revisions, settings
+from benchmarks.comparing.bisecting import Candidate, CandidateRatios, interpreters, revisions, settings
 from benchmarks.comparing.budget import Limits
+from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.cost import pair_seconds
-from benchmarks.comparing.session import comparing
+from benchmarks.comparing.sides import expand_sides, read_share
 from benchmarks.running.forecast import say_if_long
 from harness.errors import Refused
 from results.verdicts.search import MOST, SURE, SearchResult, search, simulate
@@ -64,12 +64,12 @@ def command(ends: tuple[str, ...], results: Path, trials: int | None, **options:
     limits = Limits(turn_s=options["turn"])
     if not options["quiet"]:
         ends_of_it = candidates[0].spec._replace(name="A"), candidates[-1].spec
-        pair_s = max(pair_seconds(arms, limits) for arms in drafts(ends_of_it, given(options), catalogue))
+        pair_s = max(pair_seconds(sides, limits) for sides in expand_sides(ends_of_it, given(options), catalogue))
         say_if_long(0.0, options["measurements"] * pair_s, "--measurements N ends it earlier")
-    with comparing(results, limits, catalogue, order_seed=0, quiet=options["quiet"]) as sitting:
+    with open_comparison_run(results, limits, catalogue, order_seed=0, quiet=options["quiet"]) as run:
         say = (lambda line: None) if options["quiet"] else (lambda line: click.echo(line, err=True))
         delays = _delays(options["inject_delay"], len(candidates))
-        taken = Measurements(candidates, given(options), catalogue, sitting, results, say, delays)
+        taken = CandidateRatios(candidates, given(options), catalogue, run, results, say, delays)
         answer = search(len(candidates), taken.measure, margin, options["sure"], options["measurements"])
     click.echo(_said(answer, candidates, taken.measured))
     sys.exit(3 if answer.probability < options["sure"] else 0 if answer.first_bad else 1)

@@ -12,7 +12,7 @@ from rich.console import Console
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.options import given, results_option, selection_options
 from benchmarks.choosing.scenarios import SCENARIOS
-from benchmarks.choosing.selection import Draft, Selection, expand
+from benchmarks.choosing.selection import SelectedCase, Selection, expand
 from benchmarks.preparing.certify import LONG_SIZES, Request, certify, prepare
 from benchmarks.running.forecast import say_if_long
 from benchmarks.running.progress import RunProgress
@@ -23,7 +23,7 @@ from results.certificates.certificate import Certificate, place, read_certificat
 
 CERTIFIED = ("full", "freeze-conv", "two-stage")
 """The scenarios that are certified where none is named."""
-MEANINGLESS = ("backend", "model", "seeds", "epochs", "data", "limit", "idiom", "no_dropout")
+MEANINGLESS = ("backend", "model", "seeds", "epochs", "data", "limit", "native_defaults", "dropout")
 """Options of `run` that a certificate fixes itself."""
 LEVELS = ("P0", "P1", "P2", "P3", "P4")
 
@@ -68,20 +68,20 @@ def _request(model: str, names: tuple[str, str], long: bool, chosen: dict[str, A
         raise Refused(unknown("model", model, {m for facts in catalogue.backends.values() for m in facts.models}))
     engines = chosen.pop("engine", ())
     scenarios = chosen.pop("scenario", tuple(SCENARIOS) if long else CERTIFIED)
-    one, other = (_drafts(model, name, engines, scenarios, chosen, catalogue) for name in names)
+    one, other = (_cases(model, name, engines, scenarios, chosen, catalogue) for name in names)
     size = one[0].case.image_size
     sizes = (size, *(side for side in LONG_SIZES if side != size)) if long else (size,)
     return Request((one, other), sizes, "checkpoint" in chosen)
 
 
-def _drafts(
+def _cases(
     model: str,
     name: str,
     engines: tuple[str, ...],
     scenarios: tuple[str, ...],
     chosen: dict[str, Any],
     catalogue: Catalogue,
-) -> list[Draft]:
+) -> list[SelectedCase]:
     backend, _, engine = name.partition("-") if name not in catalogue.backends else (name, "", "")
     if backend not in catalogue.backends:
         raise Refused(unknown("backend", name, catalogue.backends))
@@ -89,15 +89,15 @@ def _drafts(
         raise Refused(f"{model} has no twin in {backend}: only {' and '.join(catalogue.offering(model))} has it")
     own = (engine,) if engine else tuple(e for e in engines if e in catalogue.backends[backend].engines)
     wanted = {"recipe": "embedded", **chosen, "backend": (backend,), "engine": own, "model": (model,)}
-    drafts = expand(Selection(**wanted, scenario=scenarios), catalogue)
-    if len(drafts) != len(scenarios):
+    cases = expand(Selection(**wanted, scenario=scenarios), catalogue)
+    if len(cases) != len(scenarios):
         raise Refused("a certificate is for one precision, layout, head and engine; name each of them once")
-    return drafts
+    return cases
 
 
 def announce(request: Request, results: Path) -> None:
     """Say on stderr that it takes long, if an earlier certificate of the same networks and scenarios did."""
-    one, other = (drafts[0].case for drafts in request.arms)
+    one, other = (cases[0].case for cases in request.arms)
     wanted = (one.model, {one.backend_name, other.backend_name}, {scenario.name for scenario in request.scenarios})
     for made in read_certificates(results).all:
         if (made.model, {arm.backend for arm in made.arms}, {*made.scenarios}) == wanted:

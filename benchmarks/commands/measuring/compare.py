@@ -10,11 +10,11 @@ import click
 
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.choosing.options import given, results_option, selection_options
-from benchmarks.comparing.arms import differing, drafts, read_arms
 from benchmarks.comparing.budget import SHORTER, limit_options, read_limits
+from benchmarks.comparing.comparison_run import ComparisonResults, open_comparison_run
 from benchmarks.comparing.cost import cost, total
-from benchmarks.comparing.places import require_sources
-from benchmarks.comparing.session import ComparisonResults, comparing
+from benchmarks.comparing.installations import require_sources
+from benchmarks.comparing.sides import expand_sides, read_sides, sides_differ
 from benchmarks.running.forecast import say_if_long
 from harness.errors import Refused
 from results.exports.comparison_formats import FORMATS, write
@@ -27,12 +27,12 @@ NO_SIDES = (
 
 
 @click.command
-@click.argument("arms", nargs=-1, metavar="[A B]")
+@click.argument("sides", nargs=-1, metavar="[A B]")
 @selection_options("seeds")
-@click.option("--python", multiple=True, metavar="ARM=PATH", help="interpreter of an arm, such as B=venv/bin/python")
-@click.option("--set", "settings", multiple=True, metavar="ARM.FIELD=VALUE", help="such as B.precision=bf16")
+@click.option("--python", multiple=True, metavar="SIDE=PATH", help="interpreter of a side, such as B=venv/bin/python")
+@click.option("--set", "settings", multiple=True, metavar="SIDE.FIELD=VALUE", help="such as B.precision=bf16")
 @click.option(
-    "--inject-delay", multiple=True, metavar="ARM=SHARE", help="make each step of an arm longer, such as B=5%"
+    "--inject-delay", multiple=True, metavar="SIDE=SHARE", help="make each step of a side longer, such as B=5%"
 )
 @click.option("--stage", type=click.IntRange(min=1), help="stage whose steps are timed; default: the last")
 @limit_options("margin", "seeds", "pairs", "alternate", "turn", "budget", "timeout", "quiet")
@@ -42,8 +42,8 @@ NO_SIDES = (
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="file to write instead of the terminal")
 @results_option
-def command(arms: tuple[str, ...], format_: str, out: Path | None, results: Path, **options: Any) -> None:
-    """Compare two arms: A and B are backends (pytorch keras3-jax), revisions of this project (rev:main rev:HEAD),
+def command(sides: tuple[str, ...], format_: str, out: Path | None, results: Path, **options: Any) -> None:
+    """Compare two sides: A and B are backends (pytorch keras3-jax), revisions of this project (rev:main rev:HEAD),
     checkouts of it (dir:PATH), or `here`, with interpreters and settings of their own.
 
     Two environments are two interpreters: --python A=old/bin/python --python B=new/bin/python. Revisions need a git
@@ -54,20 +54,20 @@ def command(arms: tuple[str, ...], format_: str, out: Path | None, results: Path
     """
     limits = read_limits(options)
     catalogue = read_catalogue(options["plugin"])
-    specs = read_arms(arms, options["python"], options["settings"], options["inject_delay"], catalogue)
-    cases = drafts(specs, given(options), catalogue)
-    if not arms and not differing(specs, cases):
+    specs = read_sides(sides, options["python"], options["settings"], options["inject_delay"], catalogue)
+    cases = expand_sides(specs, given(options), catalogue)
+    if not sides and not sides_differ(specs, cases):
         raise Refused(NO_SIDES)
     require_sources(specs)
     if options["dry_run"]:
         click.echo(cost(cases, limits, results, catalogue))
         return
-    session = comparing(results, limits, catalogue, order_seed=options["order_seed"], quiet=options["quiet"])
-    with session as measuring:
-        questions = measuring.questions(specs, cases, options["stage"])
+    opened = open_comparison_run(results, limits, catalogue, order_seed=options["order_seed"], quiet=options["quiet"])
+    with opened as run:
+        prepared = run.prepare(specs, cases, options["stage"])
         if not options["quiet"]:
             say_if_long(*total(cases, limits, results, catalogue), SHORTER)
-        found = measuring.measure(questions, "compare")
+        found = run.measure(prepared, "compare")
     write(found.comparisons, format_, out)
     for sentence in found.failed:
         click.echo(f"error: {plain(sentence)}", err=True)

@@ -9,14 +9,14 @@ from typing import Any, Literal
 import click
 
 from benchmarks.choosing.options import results_option
-from benchmarks.choosing.suites import case_label, find_suite, suite_drafts
-from benchmarks.comparing.arms import read_share
+from benchmarks.choosing.suites import case_label, expand_suite, find_suite
 from benchmarks.comparing.budget import limit_options, read_limits
+from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.cost import total
-from benchmarks.comparing.gate import NO_BASE, Gated, base_cases, base_results, base_spec, exit_code, gate
-from benchmarks.comparing.places import Unbuildable, find_place, require_sources
+from benchmarks.comparing.gate import NO_BASE, GateResult, base_cases, base_results, base_spec, exit_code, gate
+from benchmarks.comparing.installations import Unbuildable, find_installation, require_sources
 from benchmarks.comparing.repository import Incomparable
-from benchmarks.comparing.session import comparing
+from benchmarks.comparing.sides import read_share
 from benchmarks.running.forecast import say_if_long
 from results.exports.benchmark_json import turns_json
 from results.exports.comparison_formats import as_junit, formatted, save
@@ -59,16 +59,16 @@ def command(
         spec = base_spec(base)
         require_sources([spec])
         selections, catalogue = find_suite(suite)
-        cases = suite_drafts(selections, catalogue)
+        cases = expand_suite(selections, catalogue)
         read_accepted(results)  # a damaged line is refused before anything is measured
-        with comparing(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as sitting:
-            place = find_place(spec, (), lambda event: None)
-            known = base_cases(place, suite)
-            acceptances = read_accepted(results, base_results(results, place.place.root))
+        with open_comparison_run(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as run:
+            installation = find_installation(spec, (), lambda event: None)
+            known = base_cases(installation, suite)
+            acceptances = read_accepted(results, base_results(results, installation.place.root))
             if not options["quiet"]:
-                both = [(draft, draft) for draft in cases if case_label(draft.case) in known]
+                both = [(selected, selected) for selected in cases if case_label(selected.case) in known]
                 say_if_long(*total(both, limits, results, catalogue), SHORTER_GATE)
-            found = gate(sitting, spec, cases, known, acceptances, delay)
+            found = gate(run, spec, cases, known, acceptances, delay)
     except (Incomparable, Unbuildable) as error:
         click.echo(f"no comparable base: {error}", err=True)
         sys.exit(NO_BASE)
@@ -77,7 +77,7 @@ def command(
     sys.exit(exit_code(found, fail_on))
 
 
-def _lines(found: Gated) -> list[str]:
+def _lines(found: GateResult) -> list[str]:
     text = formatted(found.comparisons, "text").decode().rstrip("\n") if found.comparisons else "nothing was compared"
     return [
         text,
@@ -90,7 +90,7 @@ def _lines(found: Gated) -> list[str]:
     ]
 
 
-def _write(found: Gated, results: Path, options: dict[str, Any]) -> None:
+def _write(found: GateResult, results: Path, options: dict[str, Any]) -> None:
     if options["markdown"]:
         said = "".join(f"\n- {line}" for line in _lines(found)[1:])
         table = formatted(found.comparisons, "markdown") if found.comparisons else b"nothing was compared\n"

@@ -9,10 +9,10 @@ import click
 
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.choosing.options import given, results_option, selection_options
-from benchmarks.comparing.arms import drafts, read_arms
 from benchmarks.comparing.budget import SHORTER, limit_options, read_limits
+from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.cost import total
-from benchmarks.comparing.session import comparing
+from benchmarks.comparing.sides import expand_sides, read_sides
 from benchmarks.running.forecast import say_if_long
 from harness.errors import Declined
 from results.storage.comparison import LOOKS
@@ -30,14 +30,14 @@ def command(results: Path, **options: Any) -> None:
     pairs. The comparison is stored with the purpose `noise`.
     """
     catalogue = read_catalogue(options["plugin"])
-    specs = read_arms((), (), (), (), catalogue)
-    cases = drafts(specs, given(options), catalogue)
+    specs = read_sides((), (), (), (), catalogue)
+    cases = expand_sides(specs, given(options), catalogue)
     limits = read_limits(options, seeds=0, every_pair=True, confirm=False)
-    with comparing(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as sitting:
-        questions = sitting.questions(specs, cases, None)
+    with open_comparison_run(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as run:
+        prepared = run.prepare(specs, cases, None)
         if not options["quiet"]:
             say_if_long(*total(cases, limits, results, catalogue), SHORTER)
-        found = sitting.measure(questions, "noise")
+        found = run.measure(prepared, "noise")
     click.echo(as_text(found.comparisons), nl=False)
     problems = [*found.failed]
     for one in found.comparisons:

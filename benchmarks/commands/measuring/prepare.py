@@ -11,7 +11,7 @@ from rich.console import Console
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.options import given, selection_options
-from benchmarks.choosing.selection import Draft, Selection, expand
+from benchmarks.choosing.selection import SelectedCase, Selection, expand
 from benchmarks.preparing.embedded_networks import rebuild
 from benchmarks.preparing.plan import Preparation
 from benchmarks.running.progress import RunProgress
@@ -53,14 +53,14 @@ def _rebuilt(
     return f"{model}: {target}, SHA-256 {read_meta(target).sha256}"
 
 
-def _prepared(drafts: list[Draft], preparation: Preparation) -> tuple[list[str], bool]:
+def _prepared(cases: list[SelectedCase], preparation: Preparation) -> tuple[list[str], bool]:
     """A line for each thing, and whether something is lacking."""
     lines, lacking = [], False
-    for draft in drafts:
-        planned = preparation.plan(draft)
+    for selected in cases:
+        planned = preparation.plan(selected)
         if planned.job is None:
             lacking = True
-            lines.append(f"{draft.case.model}: {planned.skip}")
+            lines.append(f"{selected.case.model}: {planned.skip_reason}")
             continue
         lines.append(f"{planned.case.dataset}: {planned.job.dataset_path}")
         if planned.job.checkpoint_path is not None:

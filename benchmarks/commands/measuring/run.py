@@ -14,10 +14,10 @@ from rich.console import Console
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.options import given, results_option, selection_options
-from benchmarks.choosing.selection import Draft, Selection, expand, in_turns, read_suite
+from benchmarks.choosing.selection import SelectedCase, Selection, expand, in_turns, read_suite
 from benchmarks.choosing.suites import SUITES
-from benchmarks.preparing.missing_certificates import Asked, lacking, make
-from benchmarks.preparing.plan import Preparation
+from benchmarks.preparing.missing_certificates import lacking, make
+from benchmarks.preparing.plan import PlannedCase, Preparation
 from benchmarks.running.execute import execute, exit_code
 from benchmarks.running.forecast import expected_s, forecast, say_if_long
 from benchmarks.running.own_process import begin_afresh
@@ -26,13 +26,13 @@ from harness.errors import Refused, unknown
 from harness.process.machine import describe_machine, environment
 from harness.running.evaluate import TRAIN_SAMPLE
 from harness.running.record import Record
-from harness.spec import key
+from harness.spec import SETTINGS, key
 from results.certificates.certificate import read_certificates
 from results.storage.run_files import open_run, unfinished
 
 CHOOSING = ("backend", "engine", "model", "scenario", "data")
 """Options that say which cases; without any of them, and without --suite, the default suite is run."""
-NAMED_BY_HAND = ("backend", "engine", "model", "device", "precision", "layout", "compile", "input", "checkpoint")
+NAMED_BY_HAND = [str(setting.option) for setting in SETTINGS.values() if setting.must_run]
 """Options after which a skipped case is a failure: it was asked for by name."""
 CERTIFY = ("auto", "never", "require")
 REPORTED = 40_000_000
@@ -66,7 +66,7 @@ REPORTED = 40_000_000
     help=f"training images evaluated after each epoch; default: {TRAIN_SAMPLE}",
 )
 @click.option("--wide", is_flag=True, help="every column of the table; see `table --wide`")
-@click.option("--explain", is_flag=True, help="name the rule behind each note of the table, such as V46")
+@click.option("--explain", is_flag=True, help="name the rule behind each note, such as V46; `rules V46` explains it")
 @click.option("--resume", is_flag=True, help="go on with the last unfinished run: only what is missing")
 @click.option("--dry-run", is_flag=True, help="print the cases with expected time and disk, and stop")
 @click.option("--quiet", is_flag=True, help="no progress, only the table")
@@ -79,12 +79,12 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
     are combined as a product.
     """
     selections, catalogue = _what(suite, options)
-    drafts = in_turns([draft for selection in selections for draft in expand(selection, catalogue)])
+    cases = in_turns([selected for selection in selections for selected in expand(selection, catalogue)])
     if options["dry_run"]:
         kept = options["save_model"] is not None
-        click.echo(forecast([draft.case for draft in drafts], results, catalogue, kept=kept))
+        click.echo(forecast([selected.case for selected in cases], results, catalogue, kept=kept))
         return
-    file, records = _run(drafts, catalogue, results, options)
+    file, records = _run(cases, catalogue, results, options)
     with _report(results, file) if options["report"] else nullcontext():
         unproved = _print_table(file, results, options)
     sys.exit(exit_code(records, any(options[name] for name in NAMED_BY_HAND)) or unproved)
@@ -104,7 +104,7 @@ def _what(suite: str | None, options: dict[str, Any]) -> tuple[list[Selection], 
 
 
 def _run(
-    drafts: list[Draft], catalogue: Catalogue, results: Path, options: dict[str, Any]
+    cases: list[SelectedCase], catalogue: Catalogue, results: Path, options: dict[str, Any]
 ) -> tuple[Path, list[Record]]:
     machine = describe_machine()
     earlier = unfinished(results, machine) if options["resume"] else None
@@ -112,17 +112,17 @@ def _run(
         raise Refused(f"--resume: no unfinished run of this machine in {results}")
     with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
         preparation = Preparation(catalogue, progress.on_event)
-        asked = _prepare(drafts, preparation, options)
+        prepared = _prepare(cases, preparation, options)
         progress.say(preparation.said_of_data())
         done = earlier.done if earlier else frozenset()
-        asked = [one for one in asked if key(one.planned.case) not in done]
-        plan = [planned for _, planned in asked]
+        todo = [(selected, planned) for selected, planned in prepared if key(planned.case) not in done]
+        plan = [planned for _, planned in todo]
         if not options["quiet"]:
-            cases = [draft.case for draft, planned in asked if planned.job is not None]
-            seconds = sum(expected_s(cases, results, catalogue))
+            measured = [selected.case for selected, planned in todo if planned.job is not None]
+            seconds = sum(expected_s(measured, results, catalogue))
             say_if_long(seconds, seconds, "--dry-run says it case by case, --model and --scenario choose fewer cases")
         if options["certify"] != "never":
-            requests = lacking(asked, catalogue, read_certificates(results), machine)
+            requests = lacking(todo, catalogue, read_certificates(results), machine)
             for problem in make(requests, catalogue, results, progress.on_event):
                 click.echo(f"! {problem}", err=True)
         planned_keys = [key(planned.case) for planned in plan]
@@ -145,10 +145,12 @@ def _run(
     return writer.path, records
 
 
-def _prepare(drafts: list[Draft], preparation: Preparation, options: dict[str, Any]) -> list[Asked]:
+def _prepare(
+    cases: list[SelectedCase], preparation: Preparation, options: dict[str, Any]
+) -> list[tuple[SelectedCase, PlannedCase]]:
     keep = str(Path(options["save_model"]).resolve()) if options["save_model"] else None
     wishes = {"strict": options["strict"], "train_sample": options["train_sample"]}
-    return [Asked(draft, preparation.plan(draft, keep, **wishes)) for draft in drafts]
+    return [(selected, preparation.plan(selected, keep, **wishes)) for selected in cases]
 
 
 def _print_table(file: Path, results: Path, options: dict[str, Any]) -> int:

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from benchmarks.choosing.options import results_option
-from benchmarks.comparing.arms import read_share
 from benchmarks.comparing.repository import here_commit
+from benchmarks.comparing.sides import read_share
 from harness.errors import Refused, unknown
 from results.verdicts.accepted import Acceptance, add_accepted
 from results.verdicts.pair_findings import MEMORY_MARGINS

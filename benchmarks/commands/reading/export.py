@@ -12,7 +12,7 @@ import click
 from harness.errors import Declined, Refused, unknown
 from results.certificates.certificate import read_certificates
 from results.storage.folder import RESULTS
-from results.tables.metric import METRICS
+from results.tables.columns import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +159,7 @@ def _badge(rows: pd.DataFrame, wish: Wish) -> bytes:
     if wish.metric is None:
         raise Refused(f"a badge shows one figure; name it with --metric, one of {', '.join(METRICS)}")
     if rows.empty:
-        raise Refused("a badge shows a case of its own, and here are only arms of comparisons; `run` measures one")
+        raise Refused("a badge shows one case, and there are only sides of comparisons; measure one with `run`")
     if len(rows) > 1:
         names = ("backend", "engine", "model", "scenario", "dataset", "status", "machine", "environment", "version")
         differing = [f"{name} ({_some(rows[name])})" for name in names if len(rows[name].unique()) > 1]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 import msgspec
 
-from benchmarks.comparing.arms import read_share
+from benchmarks.comparing.sides import read_share
 from results.storage.folder import RESULTS
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def command(path: Path, margin: str, format_: Literal["text", "json"]) -> None:
 
 
 def _lines(found: list[Series]) -> Iterator[str]:
-    from results.tables.metric import METRICS
+    from results.tables.columns import METRICS
     from results.tables.wording import plain
 
     for one in found:

@@ -28,7 +28,7 @@ NARROW, WIDE = 100, 200
     "--certificates", type=click.Path(file_okay=False, path_type=Path), help="results folder that holds certificates"
 )
 @click.option("--wide", is_flag=True, help="every column: ranges, resolution, compiling, latencies, seeds, runs")
-@click.option("--explain", is_flag=True, help="name the rule behind each note, such as V46")
+@click.option("--explain", is_flag=True, help="name the rule behind each note, such as V46; `rules V46` explains it")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="file to write instead of the terminal")
 def command(
     path: Path,

@@ -13,6 +13,7 @@ from benchmarks.inspecting.verify import verify
 from benchmarks.running.own_process import afresh
 from harness.errors import Declined, Refused
 from results.storage.folder import RESULTS
+from results.storage.rows import PairRow, ProcessRow, scan
 
 
 @click.command
@@ -41,10 +42,16 @@ def command(path: Path, table: Path | None) -> None:
 def _made(path: Path) -> list[dict[str, Any]]:
     said = afresh("table", str(path), "--format", "json")
     if not said.stdout:
-        if "comparisons alone" in said.stderr:
+        if _holds_only_comparisons(path):
             return []
         raise Declined(said.stderr.strip().splitlines()[-1] if said.stderr.strip() else f"{path} gives no table")
     return list(json.loads(said.stdout))
+
+
+def _holds_only_comparisons(path: Path) -> bool:
+    rows = [line.row for file in (path / "runs").rglob("*.jsonl") for line in scan(file)]
+    own = any(isinstance(row, ProcessRow) and row.side is None for row in rows)
+    return not own and any(isinstance(row, PairRow) for row in rows)
 
 
 def _read(file: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The sins that RULES.md lists, in its order."""
+"""The sins, in the order of the project's list of them."""
 
 from __future__ import annotations
 

@@ -100,9 +100,9 @@ def overlapping(place: SinPlace) -> Iterator[None]:
         yield
 
 
-@sin("augmentation differing between arms", "V28")
+@sin("augmentation differing between backends", "V28")
 def other_augmentation(place: SinPlace) -> Iterator[None]:
-    """Gross: one arm is given every image upside down. Subtle: one pixel of one batch is a level brighter."""
+    """Gross: one backend gets every image upside down. Subtle: one pixel of one batch is a level brighter."""
 
     class Augmenting(OddFeed):
         def odd(self, batch: Batch) -> Batch:
@@ -116,7 +116,7 @@ def other_augmentation(place: SinPlace) -> Iterator[None]:
         yield
 
 
-@sin("normalisation differing between arms", "V26")
+@sin("normalisation differing between backends", "V26")
 def other_normalisation(place: SinPlace) -> Iterator[None]:
     """Gross: pixels from -1 to 1 instead of ImageNet's. Subtle: the mean of one channel is off by a ten-thousandth."""
     right = NORMALISATIONS["imagenet"]

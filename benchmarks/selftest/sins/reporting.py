@@ -17,8 +17,8 @@ import results.storage.run_files
 import results.tables.figures
 import results.tables.tabulate
 from benchmarks.running import execute
-from benchmarks.selftest.arms import SECOND
-from benchmarks.selftest.bench import SEEDS
+from benchmarks.selftest.experiments import SEEDS
+from benchmarks.selftest.simulated_backends import SECOND
 from benchmarks.selftest.sin import SinPlace, sin
 from benchmarks.selftest.sins.timing import slowed
 from harness import PROTOCOL
@@ -26,7 +26,7 @@ from harness.running.record import Record, StageRecord
 from results import statistics
 from results.storage.run_files import RunWriter
 from results.storage.windows import steps_of
-from results.tables.metric import METRICS
+from results.tables.columns import METRICS
 
 
 @sin("volume divided by a mean", "V51")

@@ -9,10 +9,10 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-import harness.running.run
+import harness.running.opening
 from backends.reference.layers import Array, Linear
-from benchmarks.selftest.arms import ArmSession, second_arm
 from benchmarks.selftest.machine import SimulatedMachine
+from benchmarks.selftest.simulated_backends import SimulatedSession, second_backend
 from benchmarks.selftest.sin import SinPlace, sin
 from harness.contract import Model
 from harness.running.initial_weights import head_arrays
@@ -32,7 +32,7 @@ def other_head(place: SinPlace) -> Iterator[None]:
         weight.flat[index] = np.nextafter(weight.flat[index], np.float32(1))
         return arrays
 
-    with patch.object(harness.running.run, "head_arrays", drawn):
+    with patch.object(harness.running.opening, "head_arrays", drawn):
         yield
 
 
@@ -40,14 +40,14 @@ def other_head(place: SinPlace) -> Iterator[None]:
 def not_loaded(place: SinPlace) -> Iterator[None]:
     """Gross: none of batch norm's. Subtle: one tensor."""
 
-    class Forgetful(ArmSession):
+    class Forgetful(SimulatedSession):
         def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
             backbone = [variable for variable in self.network.variables if variable.part == "backbone"]
             norms = {variable.name for variable in backbone if variable.role.startswith("norm")}
             left_out = norms if place.gross else {place.one_of(backbone).name}
             super().load({name: array for name, array in arrays.items() if name not in left_out})
 
-    with second_arm(Forgetful):
+    with second_backend(Forgetful):
         yield
 
 
@@ -72,7 +72,7 @@ class _Shadow:
 def in_name_only(place: SinPlace) -> Iterator[None]:
     """Gross: the old classifier answers, with its ten classes. Subtle: with as many as wanted."""
 
-    class Unreplaced(ArmSession):
+    class Unreplaced(SimulatedSession):
         def __init__(self, case: Case, model: Model, classes: int, machine: SimulatedMachine) -> None:
             super().__init__(case, model, classes, machine)
             listed = self.network.layers[-1]
@@ -81,5 +81,5 @@ def in_name_only(place: SinPlace) -> Iterator[None]:
             old.weight.array[...] = place.draw.normal(0, 0.1, old.weight.array.shape)
             self.network.layers[-1] = _Shadow(listed, old, 10 if place.gross else classes)
 
-    with second_arm(Unreplaced):
+    with second_backend(Unreplaced):
         yield

@@ -9,8 +9,8 @@ from unittest.mock import patch
 from msgspec.structs import replace
 
 import harness.running.stage
-from benchmarks.selftest.arms import ArmSession, second_arm
 from benchmarks.selftest.machine import MS
+from benchmarks.selftest.simulated_backends import SimulatedSession, second_backend
 from benchmarks.selftest.sin import SinPlace, sin
 from harness.clock import Clock
 from harness.contract import Effective
@@ -23,12 +23,12 @@ def no_sync(place: SinPlace) -> Iterator[None]:
     """Gross: the device is not waited for. Subtle: for all but a fiftieth of an epoch's work."""
     left = 12 * MS
 
-    class Eager(ArmSession):
+    class Eager(SimulatedSession):
         def sync(self) -> None:
             if not place.gross:
                 self.machine.wait(self.machine.free_at - left)
 
-    with second_arm(Eager):
+    with second_backend(Eager):
         yield
 
 
@@ -55,7 +55,7 @@ def compiling(place: SinPlace) -> Iterator[None]:
     """Gross: every step is traced anew. Subtle: one step in the middle of the window is."""
     chosen = int(place.draw.integers(5, 12))
 
-    class Tracing(ArmSession):
+    class Tracing(SimulatedSession):
         traces = made = 0
 
         def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
@@ -66,13 +66,13 @@ def compiling(place: SinPlace) -> Iterator[None]:
         def compile_events(self) -> int:
             return self.traces
 
-    with second_arm(Tracing):
+    with second_backend(Tracing):
         yield
 
 
-@sin("fetch counted in one arm only", "V43", input="stream")
+@sin("fetch counted in one backend only", "V43", input="stream")
 def fetching_outside(place: SinPlace) -> Iterator[None]:
-    """Gross: one arm's step has the fetch in it, the other's has not. Subtle: both say so, one drew all before."""
+    """Gross: the step of one backend includes the fetch. Subtle: both say so, but one fetched everything before."""
 
     class Ahead:
         def __init__(self, feed: Feed) -> None:
@@ -84,13 +84,13 @@ def fetching_outside(place: SinPlace) -> Iterator[None]:
         def epoch(self, number: int) -> Iterator[Batch]:
             return iter(list(self._feed.epoch(number)))
 
-    class Fetching(ArmSession):
-        wall_part = "step with another name" if place.gross else ArmSession.wall_part
+    class Fetching(SimulatedSession):
+        wall_part = "step with another name" if place.gross else SimulatedSession.wall_part
 
         def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
             super().train(stage, feed if place.gross else Ahead(feed), clock)  # type: ignore[arg-type]
 
-    with second_arm(Fetching):
+    with second_backend(Fetching):
         yield
 
 
@@ -98,7 +98,7 @@ def fetching_outside(place: SinPlace) -> Iterator[None]:
 def other_threads(place: SinPlace) -> Iterator[None]:
     """Gross: four cores are busy, and the backend says so. Subtle: a tenth of a core too many is."""
 
-    class Busy(ArmSession):
+    class Busy(SimulatedSession):
         def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
             self.machine.cores = 4.0 if place.gross else 1.1
             return super().step(batch, stage, factor)
@@ -106,7 +106,7 @@ def other_threads(place: SinPlace) -> Iterator[None]:
         def effective(self) -> Effective:
             return replace(super().effective(), threads=4 if place.gross else 1)
 
-    with second_arm(Busy):
+    with second_backend(Busy):
         yield
 
 
@@ -115,7 +115,7 @@ def evaluating_inside(place: SinPlace) -> Iterator[None]:
     """Gross: every batch is judged after its step. Subtle: one batch of the stage is."""
     chosen = int(place.draw.integers(5, 15))
 
-    class Judging(ArmSession):
+    class Judging(SimulatedSession):
         made = 0
 
         def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
@@ -125,7 +125,7 @@ def evaluating_inside(place: SinPlace) -> Iterator[None]:
                 self.predict(batch.images)
             return loss
 
-    with second_arm(Judging):
+    with second_backend(Judging):
         yield
 
 
@@ -146,12 +146,12 @@ def rounding(place: SinPlace) -> Iterator[None]:
 
 
 def slowed(times: float) -> Any:
-    """The second arm on a machine where everything takes longer: a neighbour, and no sin."""
+    """The second backend on a machine where everything takes longer: a neighbour, and no sin."""
 
-    class Slowed(ArmSession):
+    class Slowed(SimulatedSession):
         def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
             loss = super().step(batch, stage, factor)
             self.machine.spend(self.machine.dispatch * (times - 1))
             return loss
 
-    return second_arm(Slowed)
+    return second_backend(Slowed)

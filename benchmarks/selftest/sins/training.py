@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import backends.reference.session
 from backends.reference.layers import BatchNorm, Variable
 from backends.reference.optimizers import Updates
-from benchmarks.selftest.arms import ArmSession, second_arm
+from benchmarks.selftest.simulated_backends import SimulatedSession, second_backend
 from benchmarks.selftest.sin import SinPlace, sin
 from harness.contract import BUFFERS
 from harness.data.feed import Batch
@@ -21,7 +21,7 @@ from harness.schedule import factors
 from harness.spec import Schedule, Stage
 
 
-class Chosen(ArmSession):
+class Chosen(SimulatedSession):
     """Misbehaves on one step, or on all."""
 
     made = -1
@@ -61,7 +61,7 @@ def frozen_weight(at: SinPlace) -> Iterator[None]:
             frozen = [v for v in self.network.variables if v.role not in BUFFERS and stage.is_frozen(v.part, v.block)]
             _nudge(at, frozen)
 
-    with second_arm(Moving):
+    with second_backend(Moving):
         yield
 
 
@@ -84,7 +84,7 @@ def frozen_statistic(at: SinPlace) -> Iterator[None]:
             if not at.gross:
                 _nudge(at, still)
 
-    with second_arm(Moving):
+    with second_backend(Moving):
         yield
 
 
@@ -106,7 +106,7 @@ def unmoved(at: SinPlace) -> Iterator[None]:
             for variable, array in self._held.values():
                 variable.array[...] = array
 
-    with second_arm(Holding):
+    with second_backend(Holding):
         yield
 
 
@@ -114,12 +114,12 @@ def unmoved(at: SinPlace) -> Iterator[None]:
 def ignored_ratio(at: SinPlace) -> Iterator[None]:
     """Gross: the backbone trains at the head's rate. Subtle: at a rate that is off by a fiftieth."""
 
-    class Equal(ArmSession):
+    class Equal(SimulatedSession):
         def begin(self, stage: Stage) -> list[Variable]:
             rate = stage.head_lr if at.gross else stage.backbone_lr * 1.02
             return super().begin(replace(stage, backbone_lr=rate))
 
-    with second_arm(Equal):
+    with second_backend(Equal):
         yield
 
 
@@ -132,34 +132,34 @@ def shifted_schedule(at: SinPlace) -> Iterator[None]:
         right = factors(schedule, epochs, steps_per_epoch)
         return np.concatenate([right[:1].repeat(late), right[:-late]])
 
-    class Late(ArmSession):
+    class Late(SimulatedSession):
         def train(self, *arguments: Any) -> None:
             with patch.object(backends.reference.session, "factors", shifted):
                 super().train(*arguments)
 
-    with second_arm(Late):
+    with second_backend(Late):
         yield
 
 
-def _with_updates(change: Callable[[ArmSession, Stage, Updates | None], None]) -> Any:
-    """The second arm with another optimizer; `change` is given the one of the stage before."""
+def _with_updates(change: Callable[[SimulatedSession, Stage, Updates | None], None]) -> Any:
+    """The second backend with another optimizer; `change` is given the one of the stage before."""
 
-    class Changed(ArmSession):
+    class Changed(SimulatedSession):
         def begin(self, stage: Stage) -> list[Variable]:
-            before = self._updates
+            before = self.updates
             trained = super().begin(stage)
             change(self, stage, before)
             return trained
 
-    return second_arm(Changed)
+    return second_backend(Changed)
 
 
 @sin("optimizer state kept across stages", "V17")
 def kept_state(at: SinPlace) -> Iterator[None]:
     """Gross: all that both stages train keeps its momentum. Subtle: one tensor keeps a thousandth of it."""
 
-    def keep(session: ArmSession, stage: Stage, before: Updates | None) -> None:
-        now = session._updates
+    def keep(session: SimulatedSession, stage: Stage, before: Updates | None) -> None:
+        now = session.updates
         if before is None or now is None:
             return
         shared = [name for name in now.slots if name in before.slots]
@@ -175,14 +175,14 @@ def kept_state(at: SinPlace) -> Iterator[None]:
 def decayed(at: SinPlace) -> Iterator[None]:
     """Gross: the optimizer is given every parameter. Subtle: one frozen tensor among those that train."""
 
-    def give(session: ArmSession, stage: Stage, before: Updates | None) -> None:
+    def give(session: SimulatedSession, stage: Stage, before: Updates | None) -> None:
         parameters = [v for v in session.network.variables if v.role not in BUFFERS]
         frozen = [v for v in parameters if stage.is_frozen(v.part, v.block)]
         given = frozen if at.gross else [at.one_of(frozen)]
         for variable in given:
             variable.gradient = np.zeros_like(variable.array)
         trained = [v for v in parameters if v not in frozen]
-        session._updates = Updates(stage, [*given, *trained])
+        session.updates = Updates(stage, [*given, *trained])
 
     with _with_updates(give):
         yield

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.reference.layers import Conv, Linear
-from benchmarks.selftest.arms import ArmSession, second_arm
 from benchmarks.selftest.machine import SimulatedMachine
+from benchmarks.selftest.simulated_backends import SimulatedSession, second_backend
 from benchmarks.selftest.sin import SinPlace, sin
 from harness.contract import Model
 from harness.data.feed import Batch
@@ -27,7 +27,7 @@ def two_forwards(place: SinPlace) -> Iterator[None]:
     """Gross: in every step. Subtle: in one."""
     chosen = int(place.draw.integers(STEPS))
 
-    class Twice(ArmSession):
+    class Twice(SimulatedSession):
         made = -1
 
         def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
@@ -36,7 +36,7 @@ def two_forwards(place: SinPlace) -> Iterator[None]:
                 self.network.forward(batch.images, training=True)
             return super().step(batch, stage, factor)
 
-    with second_arm(Twice):
+    with second_backend(Twice):
         yield
 
 
@@ -45,7 +45,7 @@ def missing_update(place: SinPlace) -> Iterator[None]:
     """Gross: every second one. Subtle: one."""
     chosen = int(place.draw.integers(STEPS))
 
-    class Lazy(ArmSession):
+    class Lazy(SimulatedSession):
         made = -1
 
         def update(self, factor: float) -> None:
@@ -53,7 +53,7 @@ def missing_update(place: SinPlace) -> Iterator[None]:
             if self.made % 2 == 0 if place.gross else self.made != chosen:
                 super().update(factor)
 
-    with second_arm(Lazy):
+    with second_backend(Lazy):
         yield
 
 
@@ -62,7 +62,7 @@ def shrunk(place: SinPlace) -> Iterator[None]:
     """Gross: to a half. Subtle: by one sample in one step."""
     chosen = int(place.draw.integers(STEPS))
 
-    class Shrunk(ArmSession):
+    class Shrunk(SimulatedSession):
         made = -1
 
         def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
@@ -72,7 +72,7 @@ def shrunk(place: SinPlace) -> Iterator[None]:
             fewer = Batch(batch.ids[:count], batch.images[:count], batch.labels[:count])
             return super().step(fewer, stage, factor)
 
-    with second_arm(Shrunk):
+    with second_backend(Shrunk):
         yield
 
 
@@ -80,7 +80,7 @@ def shrunk(place: SinPlace) -> Iterator[None]:
 def other_precision(place: SinPlace) -> Iterator[None]:
     """Gross: float64, and it says so. Subtle: operands cut to TF32's eleven bits, while everything says float32."""
 
-    class Wide(ArmSession):
+    class Wide(SimulatedSession):
         def __init__(self, case: Case, model: Model, classes: int, machine: SimulatedMachine) -> None:
             super().__init__(case, model, classes, machine, np.float64)
 
@@ -100,7 +100,7 @@ def other_precision(place: SinPlace) -> Iterator[None]:
 
     with ExitStack() as stack:
         if place.gross:
-            stack.enter_context(second_arm(Wide))
+            stack.enter_context(second_backend(Wide))
         else:
             for kind in (Conv, Linear):
                 stack.enter_context(patch.object(kind, "forward", cutting(kind.forward)))

@@ -1,4 +1,4 @@
-"""Comparisons of two arms: the verdict first, then every finding with its interval, and every pair as a point."""
+"""Comparisons of two sides: the verdict first, then every finding with its interval, and every pair as a point."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from results.verdicts.comparison_text import differences
 from results.verdicts.conclusion import signed
 from results.verdicts.noise import resolution, sentences
 from results.verdicts.pair_findings import log_ratio
-from results.verdicts.stored_comparisons import Compared
+from results.verdicts.stored_comparisons import StoredComparison
 
 DRAWN = 12
 """Comparisons whose pairs are drawn, at most: the latest."""
@@ -26,24 +26,24 @@ MARKS = ("triangle-down", "triangle-up", "circle", "square")
 SHAPES = {"counts": "circle", "disturbed": "cross", "re-run": "diamond"}
 
 
-def comparisons_section(compared: Sequence[Compared]) -> Section | None:
+def comparisons_section(compared: Sequence[StoredComparison]) -> Section | None:
     """The comparisons under a results folder; None if there is none. A/A tests are in `noise_section`."""
-    asked = [one for one in compared if one.verdict is None or one.verdict.purpose != "noise"]
+    asked = [one for one in compared if one.comparison is None or one.comparison.purpose != "noise"]
     if not asked:
         return None
-    done = [(one, one.verdict) for one in asked if one.verdict is not None]
-    verdicts = [verdict for _, verdict in done]
+    done = [(one, one.comparison) for one in asked if one.comparison is not None]
+    comparisons = [comparison for _, comparison in done]
     cut = len(asked) - len(done)
-    drawn = [(one, verdict) for one, verdict in done if any(_ratios(one.pairs))][-DRAWN:]
+    drawn = [(one, comparison) for one, comparison in done if any(_ratios(one.pairs))][-DRAWN:]
     return Section(
         "comparisons",
-        "Comparisons of two arms",
-        paragraphs=tuple(plain(f"{one.label}: {one.verdict}. {one.sentence}") for one in verdicts),
+        "Comparisons",
+        paragraphs=tuple(plain(f"{one.label}: {one.verdict}. {one.sentence}") for one in comparisons),
         charts=(
-            *([_forest(verdicts)] if any(map(_measured, verdicts)) else []),
-            *(_pairs(number, one, verdict) for number, (one, verdict) in enumerate(drawn)),
+            *([_forest(comparisons)] if any(map(_measured, comparisons)) else []),
+            *(_pairs(number, one, comparison) for number, (one, comparison) in enumerate(drawn)),
         ),
-        grids=(*([_findings(verdicts)] if verdicts else []), *([_differing(verdicts)] if verdicts else [])),
+        grids=(_findings(comparisons), _differing(comparisons)) if comparisons else (),
         notes=(
             *((f"{cut} of {len(asked)} comparisons were cut short and came to no verdict.",) if cut else ()),
             *((f"Pairs of the latest {len(drawn)} comparisons are drawn.",) if len(drawn) < len(done) else ()),
@@ -51,9 +51,9 @@ def comparisons_section(compared: Sequence[Compared]) -> Section | None:
     )
 
 
-def noise_section(compared: Sequence[Compared]) -> Section | None:
+def noise_section(compared: Sequence[StoredComparison]) -> Section | None:
     """What this machine can resolve, by its A/A tests; None if none was made."""
-    tests = [one.verdict for one in compared if one.verdict is not None and one.verdict.purpose == "noise"]
+    tests = [one.comparison for one in compared if one.comparison is not None and one.comparison.purpose == "noise"]
     said = []
     for test in tests:
         try:
@@ -74,9 +74,9 @@ def _margin(finding: Finding) -> float:
     return finding.margin if finding.unit == "points" else 100 * finding.margin
 
 
-def _forest(verdicts: Sequence[Comparison]) -> Chart:
+def _forest(comparisons: Sequence[Comparison]) -> Chart:
     rows = []
-    for one in verdicts:
+    for one in comparisons:
         for finding in _measured(one):
             change, low, high = signed(finding)
             again = " (re-run)" if finding in one.confirmation else ""
@@ -122,7 +122,7 @@ def _ratios(pairs: Sequence[PairRow]) -> Iterator[tuple[PairRow, float]]:
             continue
 
 
-def _pairs(number: int, one: Compared, verdict: Comparison) -> Chart:
+def _pairs(number: int, one: StoredComparison, comparison: Comparison) -> Chart:
     rows: list[dict[str, Any]] = [
         {
             "place": place, "change": change, "order": pair.order,
@@ -131,7 +131,7 @@ def _pairs(number: int, one: Compared, verdict: Comparison) -> Chart:
         }
         for place, (pair, change) in enumerate(_ratios(one.pairs), 1)
     ]  # fmt: skip
-    found = [signed(finding) for finding in _measured(verdict) if finding.metric == "throughput"][:1]
+    found = [signed(finding) for finding in _measured(comparison) if finding.metric == "throughput"][:1]
     lines = [{"at": change, "low": low, "high": high} for change, low, high in found]
     kinds = alt.Scale(domain=list(SHAPES), range=list(SHAPES.values()))
     tooltip = [alt.Tooltip(f"{name}:N") for name in ("place", "kind", "order", "why")]
@@ -148,13 +148,14 @@ def _pairs(number: int, one: Compared, verdict: Comparison) -> Chart:
             tooltip=[*tooltip, alt.Tooltip("change:Q", format="+.2~f")],
         ),
     )  # fmt: skip
-    about = f"{plain(verdict.label)}: the change of every pair in the order of measuring, with estimate and interval."
-    return finish(f"comparisons-{number}", plain(verdict.label), about, chart, {"pairs": rows, "estimate": lines})
+    label = plain(comparison.label)
+    about = f"{label}: the change of every pair in the order of measuring, with estimate and interval."
+    return finish(f"comparisons-{number}", label, about, chart, {"pairs": rows, "estimate": lines})
 
 
-def _findings(verdicts: Sequence[Comparison]) -> Grid:
+def _findings(comparisons: Sequence[Comparison]) -> Grid:
     rows = []
-    for one in verdicts:
+    for one in comparisons:
         for finding in (*one.findings, *one.confirmation):
             change, low, high = signed(finding)
             unit = "points" if finding.unit == "points" else "%"
@@ -171,9 +172,9 @@ def _findings(verdicts: Sequence[Comparison]) -> Grid:
     return Grid("Every finding", columns, tuple(rows), words=4)
 
 
-def _differing(verdicts: Sequence[Comparison]) -> Grid:
+def _differing(comparisons: Sequence[Comparison]) -> Grid:
     rows = []
-    for one in verdicts:
-        arms = [plain(f"{arm.said}{f' at {arm.revision[:12]}' if arm.revision else ''}") for arm in one.arms]
-        rows += [GridRow((plain(one.label), *arms, plain(line))) for line in differences(one)]
-    return Grid("What differs between the arms", ("case", "A", "B", "difference"), tuple(rows), words=4)
+    for one in comparisons:
+        sides = [plain(f"{side.text}{f' at {side.revision[:12]}' if side.revision else ''}") for side in one.sides]
+        rows += [GridRow((plain(one.label), *sides, plain(line))) for line in differences(one)]
+    return Grid("Differences between the sides", ("case", "A", "B", "difference"), tuple(rows), words=4)

@@ -13,7 +13,7 @@ from results.report.page_data import Process, ShownCase
 from results.report.panels import Panel, panels
 from results.report.section import Chart, Choice, Grid, GridRow, Section
 from results.report.thinning import evenly, said
-from results.tables.metric import METRICS, Metric
+from results.tables.columns import METRICS, Metric
 
 POINTS = 2000
 """Processes that are drawn at most, over all panels."""

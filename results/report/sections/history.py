@@ -11,7 +11,7 @@ from results.report.drawing import finish, kept
 from results.report.page_data import Material
 from results.report.section import Chart, Choice, Facets, Grid, GridRow, Section
 from results.report.sections.figures import described
-from results.tables.metric import METRICS
+from results.tables.columns import METRICS
 from results.tables.wording import plain
 from results.verdicts.accepted import read_accepted
 from results.verdicts.history import FOLLOWED, Change, Series, history

@@ -13,7 +13,7 @@ import numpy as np
 from results.report.drawing import INK, finish
 from results.report.page_data import Material
 from results.report.pictures import FindPixels, Picture, chosen, pictures
-from results.report.predictions import Answered, JudgedImages, arms_of, judged_images, read_predictions
+from results.report.predictions import Answered, JudgedImages, compared_cases, judged_images, read_predictions
 from results.report.section import Chart, Choice, Grid, GridRow, Section
 from results.report.thinning import evenly
 
@@ -29,8 +29,8 @@ DATASETS = 3
 def predictions_section(material: Material, find: FindPixels) -> Section:
     """A grid of the same images for every case, a matrix of the chosen case, and a comparison of two."""
     id, title = "predictions", "What the network says"
-    arms = arms_of(material.compared, len(material.shown))
-    answered, problems = read_predictions([*evenly(material.shown, CASES), *arms], material.results_dir)
+    sides = compared_cases(material.compared, len(material.shown))
+    answered, problems = read_predictions([*evenly(material.shown, CASES), *sides], material.results_dir)
     if not answered:
         return Section(id, title, notes=(*problems, "No predictions are stored."))
     groups = judged_images(answered)

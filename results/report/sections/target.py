@@ -16,7 +16,7 @@ from results.report.page_data import Process, ShownCase
 from results.report.panels import Panel, panels
 from results.report.section import Chart, Choice, Grid, GridRow, Section
 from results.report.sections.accuracy import time_axis, widely
-from results.tables.metric import METRICS
+from results.tables.columns import METRICS
 from results.tables.time_to_accuracy import time_to_target
 
 TARGETS = (*(percent / 100 for percent in range(5, 100, 5)), 0.975, 0.99)

@@ -24,9 +24,9 @@
     }
     item.title = name;
     item.append(line(group.pictures[n] ? label : `${name}: ${label}`));
-    for (const [arm, one] of [["A", a], ["B", b]]) {
+    for (const [side, one] of [["A", a], ["B", b]]) {
       const right = one.said[n] === group.labels[n];
-      item.append(line(`${arm} ${right ? "✓" : "✗ " + group.classes[one.said[n]]} ${one.confidence[n]} %`, right ? "right" : "wrong"));
+      item.append(line(`${side} ${right ? "✓" : "✗ " + group.classes[one.said[n]]} ${one.confidence[n]} %`, right ? "right" : "wrong"));
     }
     return item;
   };

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.scenarios import FIVE
-from benchmarks.choosing.selection import Draft, Selection, expand, read_suite
+from benchmarks.choosing.selection import SelectedCase, Selection, expand, read_suite
 from harness.errors import Refused
 from harness.process.machine import measuring_threads
 from harness.spec import Augmentation, Scenario, Stage
@@ -18,13 +18,13 @@ def catalogue() -> Catalogue:
     return read_catalogue()
 
 
-def drafts(catalogue: Catalogue, **chosen: Any) -> list[Draft]:
+def cases(catalogue: Catalogue, **chosen: Any) -> list[SelectedCase]:
     wanted = {"backend": ("reference",), "model": ("tiny-cnn",), "scenario": ("scratch",), **chosen}
     return expand(Selection(**wanted), catalogue)
 
 
 def test_lists_are_combined_as_a_product_in_their_order(catalogue: Catalogue) -> None:
-    found = drafts(catalogue, scenario=("full", "scratch"), head=("linear", "mlp"), input=("arrays", "stream"), seeds=2)
+    found = cases(catalogue, scenario=("full", "scratch"), head=("linear", "mlp"), input=("arrays", "stream"), seeds=2)
     assert len(found) == 2 * 2 * 2 * 2
     assert [(d.case.scenario.name, d.case.head, d.case.input, d.case.seed) for d in found[:5]] == [
         ("full", "linear", "arrays", 0), ("full", "linear", "arrays", 1), ("full", "linear", "stream", 0),
@@ -43,14 +43,15 @@ def test_lists_are_combined_as_a_product_in_their_order(catalogue: Catalogue) ->
         ({"limit": 9}, "limit", [9]),
         ({"workers": 2}, "workers", [2]),
         ({"warmup_steps": 5}, "warmup_steps", [5]),
-        ({"idiom": True}, "idiom", [True]),
+        ({"native_defaults": True}, "idiom", [True]),
+        ({"dropout": False}, "dropout", [False]),
         ({"reuse_head": True}, "reuse_head", [True]),
     ],
 )
 def test_what_is_chosen_is_in_the_case(
     catalogue: Catalogue, chosen: dict[str, Any], field: str, values: list[Any]
 ) -> None:
-    assert [getattr(draft.case, field) for draft in drafts(catalogue, **chosen)] == values
+    assert [getattr(selected.case, field) for selected in cases(catalogue, **chosen)] == values
 
 
 @pytest.mark.parametrize(
@@ -59,17 +60,17 @@ def test_what_is_chosen_is_in_the_case(
         ({"epochs": 4}, "epochs", 4),
         ({"batch_size": (5,)}, "batch_size", 5),
         ({"bn_momentum": 0.3}, "bn_momentum", 0.3),
-        ({"norm": "batch"}, "norm", "batch"),
-        ({"keep": "best"}, "keep", "best"),
+        ({"bn_mode": "batch"}, "norm", "batch"),
+        ({"select_epoch": "best"}, "keep", "best"),
     ],
 )
 def test_what_is_chosen_is_in_every_stage(catalogue: Catalogue, chosen: dict[str, Any], field: str, value: Any) -> None:
-    (draft,) = drafts(catalogue, scenario=("two-stage",), **chosen)
-    assert [getattr(stage, field) for stage in draft.case.scenario.stages] == [value, value]
+    (selected,) = cases(catalogue, scenario=("two-stage",), **chosen)
+    assert [getattr(stage, field) for stage in selected.case.scenario.stages] == [value, value]
 
 
 def test_batch_sizes_are_combined_with_the_rest(catalogue: Catalogue) -> None:
-    found = drafts(catalogue, batch_size=(8, 16), threads=(1, 2))
+    found = cases(catalogue, batch_size=(8, 16), threads=(1, 2))
     assert [(d.case.scenario.stages[0].batch_size, d.case.threads) for d in found] == [(8, 1), (8, 2), (16, 1), (16, 2)]
 
 
@@ -77,31 +78,31 @@ def test_a_file_of_scenarios_stands_for_all_that_are_in_it(catalogue: Catalogue,
     stages = "[[scenario.stages]]\nepochs = 1\nhead_lr = 1.0\nbackbone_lr = 0.0\n"
     tables = [f"[[scenario]]\nname = '{name}'\nexplanation = ''\n{stages}" for name in ("one", "two")]
     (tmp_path / "mine.toml").write_text("[[case]]\nmodel = ['resnet18']\n" + "".join(tables))
-    found = drafts(catalogue, scenario=("scratch", str(tmp_path / "mine.toml")))
-    assert [draft.case.scenario.name for draft in found] == ["scratch", "one", "two"]
+    found = cases(catalogue, scenario=("scratch", str(tmp_path / "mine.toml")))
+    assert [selected.case.scenario.name for selected in found] == ["scratch", "one", "two"]
     assert found[1].case.scenario.stages[0].head_lr == 1.0
 
 
 def test_a_learning_rate_is_the_recipe_s_and_a_scenario_keeps_its_ratio(catalogue: Catalogue) -> None:
-    (draft,) = drafts(catalogue, scenario=("small-lr-conv",), lr=0.2)
-    assert draft.case.scenario.stages[0].head_lr == 0.2
-    assert draft.case.scenario.stages[0].backbone_lr == pytest.approx(0.02)
+    (selected,) = cases(catalogue, scenario=("small-lr-conv",), lr=0.2)
+    assert selected.case.scenario.stages[0].head_lr == 0.2
+    assert selected.case.scenario.stages[0].backbone_lr == pytest.approx(0.02)
 
 
 def test_the_embedded_task_has_its_own_recipe_size_augmentation_and_checkpoint(catalogue: Catalogue) -> None:
-    (embedded,), (folder,) = drafts(catalogue), drafts(catalogue, data=("some/folder",))
+    (embedded,), (folder,) = cases(catalogue), cases(catalogue, data=("some/folder",))
     assert (embedded.case.image_size, embedded.checkpoint) == (64, "embedded")
     assert (folder.case.image_size, folder.checkpoint) == (224, "imagenet")
     assert [a.name for a in embedded.case.augment] == ["flip"]
     assert [a.name for a in folder.case.augment] == ["random-resized-crop", "flip"]
     assert embedded.case.scenario.stages[0].epochs == 9
     assert folder.case.scenario.stages[0].epochs == 25
-    (other,) = drafts(catalogue, data=("some/folder",), recipe="embedded")
+    (other,) = cases(catalogue, data=("some/folder",), recipe="embedded")
     assert other.case.scenario.stages[0].epochs == 9
 
 
 def test_by_default_one_core_is_left_to_the_rest(catalogue: Catalogue) -> None:
-    assert drafts(catalogue)[0].case.threads == measuring_threads()
+    assert cases(catalogue)[0].case.threads == measuring_threads()
 
 
 def test_without_names_the_default_models_run_on_every_backend_but_the_reference(catalogue: Catalogue) -> None:
@@ -138,7 +139,7 @@ def test_checkpoints_can_be_given_per_model(catalogue: Catalogue) -> None:
 
 
 def test_augmentations_are_alternatives_each_a_sequence(catalogue: Catalogue) -> None:
-    found = drafts(catalogue, augment=("none", "rotation:degrees=10,flip"))
+    found = cases(catalogue, augment=("none", "rotation:degrees=10,flip"))
     assert found[0].case.augment == ()
     assert [a.name for a in found[1].case.augment] == ["rotation", "flip"]
     assert isinstance(found[1].case.augment[0], Augmentation)
@@ -164,7 +165,7 @@ def test_augmentations_are_alternatives_each_a_sequence(catalogue: Catalogue) ->
 )
 def test_what_cannot_be_is_refused(catalogue: Catalogue, chosen: dict[str, Any], words: str) -> None:
     with pytest.raises(Refused, match=words):
-        drafts(catalogue, **chosen)
+        cases(catalogue, **chosen)
 
 
 def test_a_suite_s_file_holds_selections_and_scenarios(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from harness.spec import key
 @pytest.mark.parametrize("name", SUITES)
 def test_every_suite_amounts_to_cases_that_differ(name: str) -> None:
     catalogue = read_catalogue()
-    cases = [draft.case for selection in SUITES[name].selections for draft in expand(selection, catalogue)]
+    cases = [selected.case for selection in SUITES[name].selections for selected in expand(selection, catalogue)]
     assert cases
     assert len({key(case) for case in cases}) == len(cases)
     assert SUITES[name].name == name
@@ -21,7 +21,7 @@ def test_every_suite_amounts_to_cases_that_differ(name: str) -> None:
 
 def labels(name: str) -> set[tuple[str, str, str]]:
     catalogue = read_catalogue()
-    found = (draft.case for selection in SUITES[name].selections for draft in expand(selection, catalogue))
+    found = (selected.case for selection in SUITES[name].selections for selected in expand(selection, catalogue))
     return {(case.backend, case.model, case.scenario.name) for case in found}
 
 

@@ -121,9 +121,9 @@ def test_a_damaged_member_is_refused_and_leaves_no_folder(tmp_path: Path) -> Non
 def test_a_named_set_is_prepared_from_its_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHIVES, "pets", zipped(tmp_path / "pets.zip"))
     answer = prepare(data="pets", image_size=28, cache=str(tmp_path / "cache"))
-    assert answer["meta"]["name"] == "pets"
-    assert answer["meta"]["counts"] == {"train": 6, "val": 6}
-    assert "published" in answer["meta"]["origin"]
+    assert answer.meta.name == "pets"
+    assert answer.meta.counts == {"train": 6, "val": 6}
+    assert "published" in answer.meta.origin
 
 
 def test_only_published_digests_are_built_in() -> None:

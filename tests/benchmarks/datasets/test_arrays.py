@@ -62,7 +62,7 @@ def test_a_recipe_that_is_in_the_cache_is_not_followed_again(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_generated_dataset_can_be_prepared_and_opened(tmp_path: Path, name: str) -> None:
     answer = prepare(data=name, cache=str(tmp_path))
-    dataset = open_dataset(answer["folder"])
+    dataset = open_dataset(answer.folder)
     assert set(dataset.splits) == {"train", "val", "test"}
     assert len(dataset.meta.classes) > 1
     assert dataset.meta.name == name
@@ -81,8 +81,8 @@ def test_a_plugins_dataset_is_prepared_by_its_name(tmp_path: Path) -> None:
         "    return ['even', 'odd'], {'train': split(0), 'val': split(100)}\n"
         "DATASETS = {'shades': shades}\n"
     )
-    meta = prepare(data="shades", plugin=str(plugin), cache=str(tmp_path / "cache"))["meta"]
-    assert (meta["name"], meta["counts"], meta["origin"]) == ("shades", {"train": 6, "val": 6}, "plugin mine.py")
+    meta = prepare(data="shades", plugin=str(plugin), cache=str(tmp_path / "cache")).meta
+    assert (meta.name, meta.counts, meta.origin) == ("shades", {"train": 6, "val": 6}, "plugin mine.py")
 
 
 def test_every_named_dataset_says_what_it_is() -> None:

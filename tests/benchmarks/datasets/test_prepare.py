@@ -131,8 +131,8 @@ def test_two_processes_at_once_prepare_once_and_agree(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-c",
-        "import json, sys; from benchmarks.datasets.named import prepare;"
-        "print(json.dumps(prepare(data=sys.argv[1], image_size=28, cache=sys.argv[2])))",
+        "import sys, msgspec; from benchmarks.datasets.named import prepare;"
+        "print(msgspec.json.encode(prepare(data=sys.argv[1], image_size=28, cache=sys.argv[2])).decode())",
         str(source),
         str(tmp_path / "cache"),
     ]
@@ -167,13 +167,13 @@ print(max(seen) - seen[0])
 """
 
 
-def test_prepare_takes_and_gives_plain_values(tmp_path: Path) -> None:
+def test_prepare_says_where_the_data_are_and_how_many_images_each_class_has(tmp_path: Path) -> None:
     source = made(tmp_path / "data")
     answer = prepare(data=str(source), image_size=28, cache=str(tmp_path / "cache"))
-    assert json.loads(json.dumps(answer)).keys() == {"folder", "files", "meta", "images"}
-    assert answer["images"] == {"train": [6, 6], "val": [3, 3]}
-    assert answer["meta"]["name"] == "data"
-    assert Path(answer["files"]) == source
+    assert answer.images == {"train": (6, 6), "val": (3, 3)}
+    assert answer.meta.name == "data"
+    assert answer.files == str(source)
+    assert open_dataset(answer.folder).meta == answer.meta
     with pytest.raises(Refused, match=r"no folder and no dataset hymenoptra; did you mean hymenoptera\?"):
         prepare(data="hymenoptra", cache=str(tmp_path / "cache"))
 

@@ -20,9 +20,9 @@ from results.storage.comparison import Comparison, SideFacts
 from results.storage.rows import Pair
 from results.storage.run_files import open_run
 from results.tables.render import render
-from results.verdicts.accuracy_verdict import of_accuracy
+from results.verdicts.accuracy_verdict import accuracy_finding
 from results.verdicts.conclusion import adjusted, conclude
-from results.verdicts.pair_findings import of_memory, of_time
+from results.verdicts.pair_findings import memory_findings, throughput_finding
 from tests.benchmarks.commanding import ROOT, invoke
 from tests.results.pairs import pair
 from tests.results.records import MACHINE, build, joined
@@ -45,15 +45,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         again = [pair(1.05 + 0.01 * draw.standard_normal(), number=n, confirms=True) for n in range(10)]
         for one in (*pairs, *again):
             run.append_pair(Pair(**{name: getattr(one, name) for name in Pair.__struct_fields__}))
-        arms = [[build(seed=s, accuracy=0.9 + fall + 0.004 * s) for s in range(3)] for fall in (0.0, -0.03)]
-        for arm, records in zip(("A", "B"), arms, strict=True):
+        sides = [[build(seed=s, accuracy=0.9 + fall + 0.004 * s) for s in range(3)] for fall in (0.0, -0.03)]
+        for side, records in zip(("A", "B"), sides, strict=True):
             for record in records:
-                run.append_of_arm(record, "c1", arm)
-        findings = (of_time(pairs[:15], 0.03), *of_memory(pairs), of_accuracy(*arms))
-        facts = SideFacts(name="A", said="here"), SideFacts(name="B", said="here")
-        whole = Comparison(comparison="c1", label="a case", arms=facts, findings=findings, verdict="inconclusive",
-                           confirmation=(of_time(again, 0.03),))  # fmt: skip
-        other = replace(whole, comparison="c2", findings=(), confirmation=())
+                run.append_of_side(record, "c1", side)
+        findings = (throughput_finding(pairs[:15], 0.03), *memory_findings(pairs), accuracy_finding(*sides))
+        facts = SideFacts(name="A", text="here"), SideFacts(name="B", text="here")
+        whole = Comparison(name="c1", label="a case", sides=facts, findings=findings, verdict="inconclusive",
+                           confirmation=(throughput_finding(again, 0.03),))  # fmt: skip
+        other = replace(whole, name="c2", findings=(), confirmation=())
         for one in adjusted([conclude(whole), other]):
             run.append_verdict(one)
         run.finish()
@@ -212,3 +212,12 @@ def test_the_command_says_what_does_not_follow_and_ends_with_1(
     assert said.exit_code == 1
     assert "the raw rows say" in said.output
     assert invoke("verify", tmp_path / "empty").exit_code == 3
+
+
+def test_a_folder_of_comparisons_alone_has_no_table_to_verify_and_an_empty_run_is_declined(tmp_path: Path) -> None:
+    one = pair(1.05)
+    with open_run(tmp_path, command=["compare"], planned=(), machine=MACHINE, environment={}) as run:
+        assert invoke("verify", tmp_path).exit_code == 3
+        run.append_pair(Pair(**{name: getattr(one, name) for name in Pair.__struct_fields__}))
+        run.append_of_arm(build(), "c1", "A")
+    assert invoke("verify", tmp_path).stdout == "0 rows of a table and every stored verdict follow from the raw rows\n"

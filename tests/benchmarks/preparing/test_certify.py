@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -39,8 +38,8 @@ def prepared() -> PreparedRequest:
     selection = Selection(
         backend=("reference",), model=("tiny-cnn",), scenario=SCENARIOS, head=("mlp",), recipe="embedded"
     )
-    drafts = expand(selection, catalogue)
-    return prepare(Request((drafts, drafts), (64,), with_checkpoint=False), catalogue, lambda event: None)
+    cases = expand(selection, catalogue)
+    return prepare(Request((cases, cases), (64,), with_checkpoint=False), catalogue, lambda event: None)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,7 @@ def answer(jobs: list[Job], folder: Path, *, priced: bool = True) -> tuple[ArmEv
     precision: Precision
     for precision in ("fp64", "fp32"):
         (folder / precision).mkdir()
-        tasks = [msgspec.to_builtins(replace(job, case=replace(job.case, precision=precision))) for job in jobs]
+        tasks = [replace(job, case=replace(job.case, precision=precision)) for job in jobs]
         facts = rehearse(tasks, [64], str(folder / precision), lambda event: None, priced=priced)
         found.append(open_answers(facts, folder / precision))
     return found[0], found[1]
@@ -221,7 +220,7 @@ def test_stand_ins_are_named_and_have_a_cost(
     effective = ReferenceSession.effective
     monkeypatch.setattr(ReferenceProbe, "stand_ins", lambda self: {"numpy.mean": "reference.mean"})
     monkeypatch.setattr(
-        ReferenceSession, "effective", lambda self: replace(effective(self), settings={"idiom": self._case.idiom})
+        ReferenceSession, "effective", lambda self: replace(effective(self), settings={"idiom": self.case.idiom})
     )
     wide, narrow = answer(prepared.arms[0], tmp_path)
     assert wide.facts.stand_ins == narrow.facts.stand_ins == {"numpy.mean": "reference.mean"}
@@ -240,7 +239,7 @@ def test_what_is_replaced_in_float64_alone_is_named_apart(
     prepared: PreparedRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def stand_ins(asked: ReferenceProbe) -> dict[str, str]:
-        wide = {"numpy.var": "reference.var"} if asked._session._case.precision == "fp64" else {}
+        wide = {"numpy.var": "reference.var"} if asked._session.case.precision == "fp64" else {}
         return {"numpy.mean": "reference.mean", **wide}
 
     monkeypatch.setattr(ReferenceProbe, "stand_ins", stand_ins)

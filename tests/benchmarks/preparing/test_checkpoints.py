@@ -159,7 +159,7 @@ def test_a_format_of_a_backend_without_the_model_is_refused(catalogue: Catalogue
 
 def test_a_bare_file_must_say_how_its_inputs_are_scaled(catalogue: Catalogue, tmp_path: Path) -> None:
     np.savez(tmp_path / "bare.npz", **tiny_arrays())
-    with pytest.raises(Refused, match=r"add --normalise imagenet\|minus-one-to-one\|zero-to-one"):
+    with pytest.raises(Refused, match=r"add --input-scaling imagenet\|minus-one-to-one\|zero-to-one"):
         find(tmp_path / "bare.npz", catalogue)
     with pytest.raises(Refused, match="did you mean imagenet"):
         find(tmp_path / "bare.npz", catalogue, "imagenett")

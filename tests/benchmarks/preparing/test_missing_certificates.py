@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.choosing.catalogue import read_catalogue
-from benchmarks.choosing.selection import Selection, expand
-from benchmarks.preparing.missing_certificates import Asked, lacking
-from benchmarks.preparing.plan import Planned
+from benchmarks.choosing.selection import SelectedCase, Selection, expand
+from benchmarks.preparing.missing_certificates import lacking
+from benchmarks.preparing.plan import PlannedCase
 from harness.process.machine import Machine
 from harness.spec import Job
 from results.certificates.certificate import NO_CERTIFICATES, read_certificates
@@ -78,17 +78,17 @@ def test_backends_that_differ_get_no_ratio_and_are_not_certified_again(images: P
     assert code == 0 and "≠ P2 only" in table and "certifying" not in said
 
 
-def asked(**wanted: object) -> list[Asked]:
+def planned(**wanted: object) -> list[tuple[SelectedCase, PlannedCase]]:
     """Cases of the default suite's twins, as if they were prepared."""
-    drafts = expand(
+    cases = expand(
         Selection(**{"backend": ("pytorch", "keras3"), "model": ("mobilenet-v2-0.35",), **wanted}), read_catalogue()
     )  # type: ignore[arg-type]
-    return [Asked(draft, Planned(draft.case, Job(case=draft.case, dataset_path=""))) for draft in drafts]
+    return [(selected, PlannedCase(selected.case, Job(case=selected.case, dataset_path=""))) for selected in cases]
 
 
 def test_one_certificate_is_asked_for_all_scenarios_sizes_and_seeds_of_two_backends() -> None:
     (request,) = lacking(
-        asked(scenario=("full", "freeze-conv"), image_size=(64, 96), seeds=2),
+        planned(scenario=("full", "freeze-conv"), image_size=(64, 96), seeds=2),
         read_catalogue(),
         NO_CERTIFICATES,
         MACHINE,
@@ -96,22 +96,25 @@ def test_one_certificate_is_asked_for_all_scenarios_sizes_and_seeds_of_two_backe
     assert [scenario.name for scenario in request.scenarios] == ["full", "freeze-conv"]
     assert request.sizes == (64, 96)
     assert not request.priced
-    assert [[draft.case.backend for draft in drafts] for drafts in request.arms] == [["pytorch"] * 2, ["keras3"] * 2]
+    assert [[selected.case.backend for selected in cases] for cases in request.arms] == [
+        ["pytorch"] * 2,
+        ["keras3"] * 2,
+    ]
 
 
 def test_recipes_of_one_scenario_and_precisions_have_certificates_of_their_own() -> None:
-    recipes = lacking(asked(scenario=("full",), batch_size=(8, 16)), read_catalogue(), NO_CERTIFICATES, MACHINE)
+    recipes = lacking(planned(scenario=("full",), batch_size=(8, 16)), read_catalogue(), NO_CERTIFICATES, MACHINE)
     precisions = lacking(
-        asked(scenario=("full",), precision=("fp32", "bf16")), read_catalogue(), NO_CERTIFICATES, MACHINE
+        planned(scenario=("full",), precision=("fp32", "bf16")), read_catalogue(), NO_CERTIFICATES, MACHINE
     )
     assert (len(recipes), len(precisions)) == (2, 2)
 
 
-@pytest.mark.parametrize("wanted", [{"backend": ("pytorch",)}, {"idiom": True}])
+@pytest.mark.parametrize("wanted", [{"backend": ("pytorch",)}, {"native_defaults": True}])
 def test_a_model_in_one_backend_and_native_defaults_need_no_certificate(wanted: dict[str, object]) -> None:
-    assert lacking(asked(scenario=("full",), **wanted), read_catalogue(), NO_CERTIFICATES, MACHINE) == []
+    assert lacking(planned(scenario=("full",), **wanted), read_catalogue(), NO_CERTIFICATES, MACHINE) == []
 
 
 def test_a_case_that_is_skipped_needs_no_certificate() -> None:
-    skipped = [one._replace(planned=one.planned._replace(job=None)) for one in asked(scenario=("full",))]
+    skipped = [one._replace(planned=one.planned._replace(job=None)) for one in planned(scenario=("full",))]
     assert lacking(skipped, read_catalogue(), read_certificates(Path("nowhere")), MACHINE) == []

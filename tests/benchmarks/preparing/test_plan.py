@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.selection import Selection, expand
-from benchmarks.preparing.plan import Planned, Preparation
+from benchmarks.preparing.plan import PlannedCase, Preparation
 from harness.data.dataset import open_dataset
 from harness.errors import Refused
 from tests.benchmarks.commanding import EXAMPLES
@@ -20,11 +20,11 @@ def catalogue() -> Catalogue:
 
 def plan(
     catalogue: Catalogue, events: list[Any] | None = None, *, strict: bool = False, **chosen: Any
-) -> list[Planned]:
+) -> list[PlannedCase]:
     wanted = {"backend": ("reference",), "model": ("tiny-cnn",), "scenario": ("scratch",), "image_size": (32,),
               "batch_size": (8,), "epochs": 1, **chosen}  # fmt: skip
     preparation = Preparation(catalogue, (events if events is not None else []).append)
-    return [preparation.plan(draft, strict=strict) for draft in expand(Selection(**wanted), catalogue)]
+    return [preparation.plan(selected, strict=strict) for selected in expand(Selection(**wanted), catalogue)]
 
 
 def test_a_planned_case_names_its_data_by_content(catalogue: Catalogue, images: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_plugin_s_data_is_prepared_in_a_worker(catalogue: Catalogue) -> None:
 def test_what_cannot_be_had_is_a_planned_case_with_the_reason(catalogue: Catalogue, images: Path) -> None:
     (planned,) = plan(catalogue, data=(str(images),), scenario=("full",))
     assert planned.job is None
-    assert planned.skip.startswith("tiny-cnn has no published imagenet weights")
+    assert planned.skip_reason.startswith("tiny-cnn has no published imagenet weights")
     assert planned.case.dataset_sha256
 
 

@@ -17,11 +17,11 @@ from tests.benchmarks.commanding import refused
 
 def case(backend: str, model: str, scenario: str, image_size: int, **changes: object) -> Case:
     wanted = {"batch_size": (1,), "threads": (1,), **changes}
-    (draft,) = expand(
+    (selected,) = expand(
         Selection(backend=(backend,), model=(model,), scenario=(scenario,), image_size=(image_size,), **wanted),
         read_catalogue(),
     )
-    return draft.case
+    return selected.case
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_network_whose_last_features_are_one_value_is_refused_by_its_layer(one
         refuse_single_values(one, ())
     line = str(caught.value)
     assert f"{one.scenario.name}, stage 1: a batch of 1 image of {one.image_size} px leaves {layer}" in line
-    assert all(remedy in line for remedy in ("--batch-size of 2", "--image-size", "--norm frozen"))
+    assert all(remedy in line for remedy in ("--batch-size of 2", "--image-size", "--bn-mode frozen"))
 
 
 def test_the_stage_that_trains_on_such_batches_is_named() -> None:

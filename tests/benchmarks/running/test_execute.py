@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from benchmarks.datasets.writing import PreparedDataset
-from benchmarks.preparing.plan import Planned
+from benchmarks.preparing.plan import PlannedCase
 from benchmarks.running.execute import execute, exit_code
 from harness.process.machine import Machine
 from harness.running.record import Record, Status
@@ -81,11 +81,11 @@ def run(tiny_dataset: PreparedDataset, tmp_path: Path) -> Iterator[Callable[...,
         yield executed
 
 
-def planned(model: str, data: PreparedDataset, plugin: Path, **case: Any) -> Planned:
+def planned(model: str, data: PreparedDataset, plugin: Path, **case: Any) -> PlannedCase:
     from msgspec.structs import replace
 
     made = replace(tiny_case(data, **case), model=model)
-    return Planned(made, Job(case=made, dataset_path=str(data.folder), plugins=(str(plugin),)))
+    return PlannedCase(made, Job(case=made, dataset_path=str(data.folder), plugins=(str(plugin),)))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_worker_killed_while_it_trains_is_a_killed_record(run: Callable[..., l
 def test_a_case_that_cannot_run_here_is_skipped_without_a_process(
     tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    plan = [Planned(tiny_case(tiny_dataset), None, "no GPU here")]
+    plan = [PlannedCase(tiny_case(tiny_dataset), None, "no GPU here")]
     with writer(tmp_path) as file:
         (record,) = execute(plan, file, MACHINE, 60, lambda event: None)
     assert (record.status, record.reason, record.machine) == ("skipped", "no GPU here", MACHINE.key)
@@ -192,7 +192,7 @@ def test_a_disk_that_has_no_room_for_a_log_is_said_so(tiny_dataset: PreparedData
     with writer(tmp_path) as file:
         (tmp_path / "logs").write_text("")
         with pytest.raises(Unwritable, match="cannot write results"):
-            execute([Planned(case, job)], file, MACHINE, 60, lambda event: None)
+            execute([PlannedCase(case, job)], file, MACHINE, 60, lambda event: None)
 
 
 def writer(folder: Path, machine: Machine = MACHINE) -> RunWriter:

@@ -10,9 +10,9 @@ import pytest
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.choosing.selection import Selection, expand
 from benchmarks.commands.measuring.certify import announce
-from benchmarks.comparing.arms import drafts, read_arms
 from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.cost import ExpectedCost, costs, total
+from benchmarks.comparing.sides import expand_sides, read_sides
 from benchmarks.preparing.certify import Request
 from benchmarks.running.forecast import expected_s, say_if_long
 from results.certificates.certificate import write_certificate
@@ -63,8 +63,8 @@ def test_over_ten_minutes_are_announced(
 
 
 def test_all_pairs_without_a_second_measurement_take_one_time_and_the_budget_ends_them(tmp_path: Path) -> None:
-    specs = read_arms((), (), (), (), CATALOGUE)
-    cases = drafts(specs, {"backend": ("reference",), "model": ("tiny-cnn",)}, CATALOGUE)
+    specs = read_sides((), (), (), (), CATALOGUE)
+    cases = expand_sides(specs, {"backend": ("reference",), "model": ("tiny-cnn",)}, CATALOGUE)
     noise = Limits(seeds=0, turn_s=5.0, every_pair=True, confirm=False)
     (one,) = costs(cases, noise, tmp_path, CATALOGUE)
     assert one.least_s == one.most_s > 20 * 12 * 5.0

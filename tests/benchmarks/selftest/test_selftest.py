@@ -13,24 +13,29 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks.selftest import fixtures, running
-from benchmarks.selftest.bench import Bench, Experiment, ExperimentSetting
-from benchmarks.selftest.checks import ALONE, TABLES, ids, without
+from benchmarks.selftest.certificates import rehearsed
+from benchmarks.selftest.experiments import Experiment, ExperimentRunner, ExperimentSetting
 from benchmarks.selftest.machine import MS, Pending, SimulatedMachine
+from benchmarks.selftest.naive_formulas import NAIVE_FORMULAS, NaiveResult, show
 from benchmarks.selftest.report import lines, merged, score
 from benchmarks.selftest.running import Clean, SelftestOutcome, SinTrial, attempt
-from benchmarks.selftest.shims import SHIMS, ShimResult, show
 from benchmarks.selftest.sin import Sin, SinPlace
 from benchmarks.selftest.sins import SINS
 from harness.clock import Clock
-from results.rules import record_rules
+from harness.rules import Breach, Rule, ask, without
+from results.certificates.certificate import Check
+from results.certificates.evidence import at_most
+from results.certificates.proof import prove
+from results.rules.certificate_rules import CERTIFICATE_RULES
+from results.rules.registry import RULES, TRAPS
 from tests.benchmarks.commanding import invoke
 
-RULES = Path(__file__).resolve().parents[3] / "results"
+RESULTS = Path(__file__).resolve().parents[3] / "results"
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("bench"))
+def runner(tmp_path_factory: pytest.TempPathFactory) -> ExperimentRunner:
+    return ExperimentRunner(tmp_path_factory.mktemp("bench"))
 
 
 def named(name: str) -> Sin:
@@ -42,7 +47,7 @@ def test_every_sin_is_noticed_by_its_rule_and_gets_through_without_it() -> None:
     assert result.exit_code == 0, result.output
     printed = result.output.splitlines()
     assert printed[-1] == "34/34"
-    assert sum(line.startswith("ok ") for line in printed) == len(SINS) + len(SHIMS)
+    assert sum(line.startswith("ok ") for line in printed) == len(SINS) + len(NAIVE_FORMULAS)
     assert not [line for line in printed if line.startswith("NO ")]
     assert "100 runs without a sin: no rule spoke" in printed
 
@@ -54,86 +59,102 @@ def test_the_sins_are_those_of_the_rules(shared: Path) -> None:
 
 
 def test_no_check_knows_the_sins() -> None:
-    product = [*RULES.rglob("*.py"), *RULES.parent.glob("harness/*.py"), RULES.parent / "benchmarks/running/execute.py"]
+    product = [
+        *RESULTS.rglob("*.py"),
+        *RESULTS.parent.glob("harness/**/*.py"),
+        RESULTS.parent / "benchmarks/running/execute.py",
+    ]
     assert not [path for path in product if "selftest" in path.read_text()]
 
 
 @pytest.mark.parametrize("seed", [11, 12])
 @pytest.mark.parametrize("name", ["frozen weight moved", "a missing update", "head initialised differently"])
-def test_a_sin_is_found_wherever_it_is_planted(bench: Bench, name: str, seed: int) -> None:
+def test_a_sin_is_found_wherever_it_is_planted(runner: ExperimentRunner, name: str, seed: int) -> None:
     for gross in (True, False):
-        trial = attempt(bench, named(name), gross, (seed,))
+        trial = attempt(runner, named(name), gross, (seed,))
         assert trial.fault == ""
-        assert trial.rule in ids(trial.said)
+        assert trial.said.startswith(f"{trial.rule}: ")
 
 
 def virtuous(place: SinPlace) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def test_a_sin_that_nobody_notices_is_not_counted(bench: Bench) -> None:
-    trial = attempt(bench, Sin("none at all", "V09", ExperimentSetting(), virtuous), True, (0,))
+def test_a_sin_that_nobody_notices_is_not_counted(runner: ExperimentRunner) -> None:
+    trial = attempt(runner, Sin("none at all", "V09", ExperimentSetting(), virtuous), True, (0,))
     assert trial.fault == "V09 does not notice it: nothing was said"
 
 
-def test_a_rule_that_speaks_when_it_is_switched_off_is_not_counted(bench: Bench) -> None:
+def test_a_rule_that_speaks_when_it_is_switched_off_is_not_counted(runner: ExperimentRunner) -> None:
     """A sentence with its id comes from somewhere else than the rule."""
+
+    lost = [Breach("V99", "", "all is lost")]
 
     @contextmanager
     def said_elsewhere(place: SinPlace) -> Iterator[None]:
-        with patch("benchmarks.selftest.bench.unfollowed", lambda table, frame: ["all is lost (V99)"]):
+        with patch("benchmarks.selftest.experiments.unfollowed", lambda table, frame: lost):
             yield
 
-    trial = attempt(bench, Sin("a vacuous one", "V99", ExperimentSetting(), said_elsewhere), True, (0,))
-    assert trial.fault == "without V99 it is still noticed: ['all is lost (V99)']"
+    trial = attempt(runner, Sin("a vacuous one", "V99", ExperimentSetting(), said_elsewhere), True, (0,))
+    assert trial.fault == "without V99 it is still noticed: ['V99: all is lost']"
 
 
-def test_a_sin_that_something_without_a_rule_stops_is_not_counted(bench: Bench) -> None:
+def test_a_sin_that_something_without_a_rule_stops_is_not_counted(runner: ExperimentRunner) -> None:
     @contextmanager
     def broken(place: SinPlace) -> Iterator[None]:
         def fail(*arguments: Any) -> None:
             raise ValueError("no sin, a fault")
 
-        with patch("harness.running.stage.Witness.epoch_begins", fail):
+        with patch("harness.running.stage.StageObserver.epoch_begins", fail):
             yield
 
-    trial = attempt(bench, Sin("a fault", "V09", ExperimentSetting(), broken), True, (0,))
+    trial = attempt(runner, Sin("a fault", "V09", ExperimentSetting(), broken), True, (0,))
     assert "V09 does not notice it: ['ValueError: no sin, a fault']" in trial.fault
 
 
 @pytest.mark.parametrize(
     "setting", [ExperimentSetting(asynchronous=True, seed=30), ExperimentSetting(input="stream", head="mlp", seed=40)]
 )
-def test_what_is_clean_is_not_spoken_against(bench: Bench, setting: ExperimentSetting) -> None:
+def test_what_is_clean_is_not_spoken_against(runner: ExperimentRunner, setting: ExperimentSetting) -> None:
     experiment = Experiment(setting)
-    assert bench.judge(experiment) == []
-    assert bench.judge(experiment, ["V09", "V40"]) == []
+    assert runner.judge(experiment) == []
+    assert runner.judge(experiment, ["V09", "V40"]) == []
 
 
-def test_rules_that_would_notice_too_are_found_and_the_right_one_notices_alone(bench: Bench) -> None:
-    trial = attempt(bench, named("a batch fed twice"), False, (3,))
+def test_rules_that_would_notice_too_are_found_and_the_right_one_notices_alone(runner: ExperimentRunner) -> None:
+    trial = attempt(runner, named("a batch fed twice"), False, (3,))
     assert (trial.rule, trial.fault) == ("V24", "")
     assert {"V27", "V28"} <= set(trial.also)
 
 
-def test_a_rule_is_taken_away_wherever_it_stands_and_comes_back() -> None:
-    before = [getattr(place, name) for place, name, *_ in (*TABLES, *ALONE)]
-    with without(["V07", "V50", "V43"]):
-        assert "V07" not in record_rules.RULES
-        assert "V09" in record_rules.RULES
-        after = [getattr(place, name) for place, name, *_ in (*TABLES, *ALONE)]
-        assert before != after
-    assert [getattr(place, name) for place, name, *_ in (*TABLES, *ALONE)] == before
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.id} {rule.scope}")
+def test_every_rule_is_switched_off_in_one_way_and_comes_back(rule: Rule[Any]) -> None:
+    speaking = rule._replace(check=lambda: [("here", "something")])
+    said = [Breach(rule.id, "here", "something")]
+    with without([rule.id]):
+        assert list(speaking()) == []
+    assert list(speaking()) == said
+    with without([other for other in TRAPS if other != rule.id]):
+        assert list(speaking()) == said
 
 
-def test_every_rule_s_function_is_named_for_it() -> None:
-    for module, name in TABLES:
-        for key, rule in getattr(module, name).items():
-            function = rule[1] if isinstance(rule, tuple) else rule
-            own = getattr(function, "__name__", "")
-            assert not own or re.match(r"v\d\d_", own), key
-            if re.fullmatch(r"V\d\d", key) and own:
-                assert own.startswith(f"{key.lower()}_")
+def test_every_rule_of_a_certificate_names_comparisons_that_are_made(
+    runner: ExperimentRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = ExperimentSetting()
+    evidence = runner._rehearsals.compare(*runner._jobs(setting, fixtures.dataset(runner._home)))
+    scenarios = [rehearsed(setting.scenario)]
+    assert ask(CERTIFICATE_RULES, evidence, scenarios) == []
+
+    def failed(*arguments: Any, **named: Any) -> Check:
+        return replace(at_most(*arguments, **named), passed=False)
+
+    monkeypatch.setattr("results.certificates.evidence.at_most", failed)
+    monkeypatch.setattr("results.certificates.proof.at_most", failed)
+    made = {id for check in prove(evidence, scenarios) for id in check.rule.split(", ")}
+    assert made == {rule.id for rule in CERTIFICATE_RULES}
+    for rule in CERTIFICATE_RULES:
+        assert {breach.rule for breach in rule(evidence, scenarios)} == {rule.id}
 
 
 def test_V40_on_a_machine_whose_device_lags_behind_the_clock_recovers_the_truth() -> None:
@@ -169,11 +190,11 @@ def test_the_score_counts_sins_whose_both_magnitudes_are_proved() -> None:
         "ok   2 b: noticed by V09 (and by V14)",
     ]
     assert "100 runs without a sin: no rule spoke" in text
-    assert text[-2:] == ["ok a shim: says 2; true is 1", "      here: no (V51)"]
+    assert text[-2:] == ["ok a formula: says 2; true is 1", "      here: no (V51)"]
 
 
-def shown(**changes: str) -> ShimResult:
-    return ShimResult(**{"name": "a shim", "naive": "2", "true": "1", "said": "no (V51)", **changes})
+def shown(**changes: str) -> NaiveResult:
+    return NaiveResult(**{"name": "a formula", "naive": "2", "true": "1", "said": "no (V51)", **changes})
 
 
 def test_a_shim_that_is_right_or_goes_unnoticed_does_not_hold() -> None:
@@ -190,8 +211,8 @@ def test_a_sin_that_gets_away_makes_the_command_end_with_one(monkeypatch: pytest
     assert result.output.splitlines()[-1] == "0/1"
 
 
-def test_well_known_arithmetic_gives_wrong_answers(bench: Bench) -> None:
-    latency, hidden, equal, divided = show(bench)
+def test_well_known_arithmetic_gives_wrong_answers(runner: ExperimentRunner) -> None:
+    latency, hidden, equal, divided = show(runner)
     assert float(latency.naive.split()[0]) > 20 * float(latency.true.split()[0])
     assert "V51" in latency.said
     assert hidden.naive.endswith("and nothing odd")
@@ -206,7 +227,7 @@ def test_clean_runs_differ_in_scenario_input_head_and_machine() -> None:
     settings: list[ExperimentSetting] = []
 
     class Noting:
-        def judge(self, experiment: Experiment) -> list[str]:
+        def judge(self, experiment: Experiment) -> list[Breach | str]:
             settings.append(experiment.setting)
             return []
 

@@ -17,11 +17,11 @@ KEPT = ROOT / "docs" / "campaign"
 def test_it_is_complete_and_its_page_shows_what_the_script_says() -> None:
     said = CliRunner().invoke(false_alarms.main, ["--summary", "--results", str(KEPT)])
     assert said.exit_code == 0, said.output
-    for trial, line in zip(false_alarms.TRIALS, said.stdout.splitlines(), strict=True):
-        every = f"{trial.times} of {trial.times}"
-        assert line.startswith(f"{trial.name}: {every}: "), line
+    for condition, line in zip(false_alarms.CONDITIONS, said.stdout.splitlines(), strict=True):
+        every = f"{condition.times} of {condition.times}"
+        assert line.startswith(f"{condition.name}: {every}: "), line
         assert f"; truth inside {every}; " in line
-        assert ("regression" in line) == (trial.delay > 0)
+        assert ("regression" in line) == (condition.delay > 0)
     (shown,) = re.findall(r"```text\n(.*?)```", (KEPT / "README.md").read_text(), re.DOTALL)
     assert " ".join(shown.split()) == " ".join(said.stdout.split())
 

@@ -30,7 +30,7 @@ class Watched(ReferenceSession):
         tick = clock.tick
 
         def slower(loss: Any) -> None:
-            self._computed.append(self._case.idiom)
+            self._computed.append(self.case.idiom)
             time.sleep(self._pause_s)
             tick(loss)
 

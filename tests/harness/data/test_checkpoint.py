@@ -100,7 +100,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_bare_safetensors_file_is_refused_and_asks_for_its_normalisation(tmp_path: Path) -> None:
     save_file(WEIGHTS, tmp_path / "bare.safetensors")
-    with pytest.raises(Refused, match="--normalise"):
+    with pytest.raises(Refused, match="--input-scaling"):
         read_meta(tmp_path / "bare.safetensors")
 
 

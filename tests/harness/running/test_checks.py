@@ -12,7 +12,9 @@ import pytest
 from backends.reference import MODELS, open_session
 from backends.reference.session import ReferenceSession
 from benchmarks.datasets.writing import PreparedDataset
-from harness.running.checks import v02_everything_loaded, v08_head_answers
+from harness.errors import Refused
+from harness.rules import Breach, require
+from harness.running.checks import head_in_name_only, not_loaded
 from tests.harness.cases import run_here, scenario, tiny_case
 
 IMAGES = np.random.default_rng(0).standard_normal((8, 32, 32, 3)).astype(np.float32)
@@ -28,10 +30,10 @@ def test_V02_what_was_loaded_is_what_is_there_tensor_by_tensor(tiny_dataset: Pre
     session = session_for(tiny_dataset, "linear")
     start = {tensor.name: tensor.array + np.float32(1) for tensor in session.state()}
     session.load(start)
-    v02_everything_loaded(session, start)
+    assert list(not_loaded(session, start)) == []
     start["features.1.1.running_var"][3] = np.nextafter(start["features.1.1.running_var"][3], np.float32(9))
-    with pytest.raises(RuntimeError, match=r"features\.1\.1\.running_var is not what was loaded into it \(V02\)"):
-        v02_everything_loaded(session, start)
+    with pytest.raises(Refused, match=r"^V02: features\.1\.1\.running_var is not what was loaded into it$"):
+        require(not_loaded(session, start))
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
@@ -39,7 +41,8 @@ def test_V02_what_was_loaded_is_what_is_there_tensor_by_tensor(tiny_dataset: Pre
 def test_V08_a_head_that_answers_passes(
     tiny_dataset: PreparedDataset, head: Literal["linear", "mlp"], classes: int
 ) -> None:
-    v08_head_answers(session_for(tiny_dataset, head, classes), tiny_case(tiny_dataset, head=head), classes, IMAGES)
+    session = session_for(tiny_dataset, head, classes)
+    assert list(head_in_name_only(session, tiny_case(tiny_dataset, head=head), classes, IMAGES)) == []
 
 
 def wider(session: ReferenceSession) -> None:
@@ -60,13 +63,14 @@ def test_V08_a_head_in_name_only_is_found(
 ) -> None:
     session = session_for(tiny_dataset, "linear")
     change(session)
-    with pytest.raises(RuntimeError, match=rf"{sentence}.*\(V08\)"):
-        v08_head_answers(session, tiny_case(tiny_dataset), 3, IMAGES)
+    (breach,) = head_in_name_only(session, tiny_case(tiny_dataset), 3, IMAGES)
+    assert breach.rule == "V08"
+    assert sentence in breach.text
 
 
 def test_V08_a_head_for_other_classes_is_found(tiny_dataset: PreparedDataset) -> None:
-    with pytest.raises(RuntimeError, match=r"the head has 5 outputs for 3 classes \(V08\)"):
-        v08_head_answers(session_for(tiny_dataset, "linear", 5), tiny_case(tiny_dataset), 3, IMAGES)
+    (breach,) = head_in_name_only(session_for(tiny_dataset, "linear", 5), tiny_case(tiny_dataset), 3, IMAGES)
+    assert breach == Breach("V08", "", "the head has 5 outputs for 3 classes")
 
 
 def test_V08_asking_the_head_spoils_no_figure(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:

@@ -4,43 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
-from harness.spec import Augmentation, Case, Scenario, Stage
-from results.certificates.certificate import Certificate
+from harness.spec import SETTINGS, Case, Scenario, Stage
+from results.certificates.certificate import PROVED, Certificate, proved_settings, seal
 from results.certificates.scope import NONE_MADE, Subject, batch_sizes, standing, subject_of_case
+from tests.harness.settings import another
 from tests.results.certificates.test_certificate import KERAS, certificate, check
 from tests.results.records import build
 
 INSTALLED = {"pytorch": "torch 2.14.1", "keras3-tensorflow": "keras 3.15.1, tensorflow 2.21.0"}
 
-IN_SCOPE: dict[str, Any] = {
-    "model": "resnet34",
-    "image_size": 96,
-    "checkpoint_sha256": "e" * 64,
-    "head": "mlp",
-    "device": "cuda",
-    "precision": "bf16",
-    "layout": "channels-first",
-    "compile": True,
-    "idiom": True,
-}
-"""Another value of each field of a case whose change makes the same certificate worthless."""
-OUTSIDE = {
-    "dataset": "what is proved holds for any images",
-    "dataset_sha256": "as dataset; rows of other data are never compared",
-    "checkpoint": "a name; the digest counts",
-    "augment": "the pixels of both rows are compared by their digests (V28)",
-    "reuse_head": "other first values of the head, which are compared by their digests (V08)",
-    "limit": "fewer of the same images",
-    "seed": "a replicate",
-    "dropout": "P4 proves rate, scaling and place; P3 runs without",
-    "input": "the pixels of both rows are compared by their digests (V28)",
-    "workers": "who decodes, not what",
-    "threads": "sums in another order; both rows must have the same number (V37)",
-    "warmup_steps": "which steps are timed",
-}
+OUTSIDE = {"backend", "engine", "dataset", "dataset_sha256", "checkpoint", "augment", "reuse_head", "limit", "seed",
+           "dropout", "input", "workers", "threads", "warmup_steps"}  # fmt: skip
+"""Fields of a case that no certificate depends on; each has its reason in `SETTINGS`."""
+ARMS = ("backend", "engine")
 
 
 def case(**changes: Any) -> Case:
@@ -64,27 +44,35 @@ def test_a_certificate_covers_the_case_it_was_made_for() -> None:
     assert standing(*subjects(case()), [made()]).certificate is not None
 
 
-def test_every_field_of_a_case_is_in_the_scope_or_has_a_reason_not_to_be() -> None:
-    told_apart = {"backend", "engine", "scenario"}
-    assert set(Case.__struct_fields__) == set(IN_SCOPE) | set(OUTSIDE) | told_apart
+def test_a_field_is_outside_the_scope_only_for_a_reason() -> None:
+    assert {name for name, setting in SETTINGS.items() if setting.unproved} == OUTSIDE
 
 
-@pytest.mark.parametrize("field", IN_SCOPE)
-def test_a_case_that_differs_in_a_field_of_the_scope_is_not_covered(field: str) -> None:
-    device = IN_SCOPE[field] if field == "device" else "cpu"
-    stands = standing(*subjects(case(**{field: IN_SCOPE[field]}), device), [made()])
-    assert stands.certificate is None and stands.reason
+@pytest.mark.parametrize("field", [name for name in SETTINGS if name not in ARMS])
+def test_a_case_that_differs_in_a_field_is_covered_only_if_the_proof_does_not_depend_on_it(field: str) -> None:
+    device = "cuda" if field == "device" else "cpu"
+    stands = standing(*subjects(case(**{field: another(field)}), device), [made()])
+    assert (stands.certificate is not None) == (field in OUTSIDE)
     assert not stands.fell_short
 
 
-@pytest.mark.parametrize("field", OUTSIDE)
-def test_a_case_that_differs_in_another_field_is_covered(field: str) -> None:
-    other: dict[str, Any] = {
-        "dataset": "photos", "dataset_sha256": "f" * 64, "checkpoint": "other.pth", "reuse_head": True, "limit": 3,
-        "augment": (Augmentation(name="flip"),), "seed": 7, "dropout": False, "input": "stream", "workers": 2,
-        "threads": 4, "warmup_steps": 9,
-    }  # fmt: skip
-    assert standing(*subjects(case(**{field: other[field]})), [made()]).certificate is not None
+@pytest.mark.parametrize("field", PROVED)
+def test_a_certificate_covers_the_settings_it_was_made_with(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = case(**{field: another(field)})
+    proof = made(**proved_settings(changed))
+    assert standing(*subjects(changed), [proof]).certificate == proof
+    assert standing(*subjects(case()), [proof]).reason == f"certificate of another {SETTINGS[field].label}"
+
+
+def test_a_setting_that_has_no_field_of_its_own_is_kept_in_settings_and_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("results.certificates.certificate.PROVED", (*PROVED, "workers"))
+    monkeypatch.setattr("results.certificates.scope.PROVED", (*PROVED, "workers"))
+    old, new = made(), made(**proved_settings(case(workers=2)))
+    assert dict(new.settings or {})["workers"] == 2 and b"settings" not in msgspec.json.encode(replace(old, arms=()))
+    assert seal(new).sha256 != seal(replace(new, settings={"workers": 3})).sha256
+    assert standing(*subjects(case(workers=2)), [new]).certificate == new
+    assert standing(*subjects(case()), [old]).certificate == old
+    assert standing(*subjects(case(workers=2)), [old]).reason == "certificate of another workers"
 
 
 @pytest.mark.parametrize("field", Stage.__struct_fields__)

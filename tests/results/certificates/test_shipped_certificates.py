@@ -16,7 +16,9 @@ from results.certificates.certificate import Certificate, read_certificates
 from results.certificates.scope import Subject, standing, subject_of_case
 
 CATALOGUE = read_catalogue()
-DRAFTS = [draft for one in SUITES["default"].selections for draft in expand(one, CATALOGUE) if draft.case.seed == 0]
+CASES = [
+    selected for one in SUITES["default"].selections for selected in expand(one, CATALOGUE) if selected.case.seed == 0
+]
 TWINS = {"pytorch", "keras3-tensorflow"}
 FOUND = read_certificates(Path("no results here"))
 
@@ -25,9 +27,9 @@ def subjects(model: str, scenario: str) -> dict[str, Subject]:
     """By backend; packages as the certificate that covers them names them, since other versions are another matter."""
     digest = read_meta(SHIPPED / f"{model}.safetensors").sha256
     return {
-        draft.case.backend_name: subject_of_case(replace(draft.case, checkpoint_sha256=digest), "", "cpu")
-        for draft in DRAFTS
-        if (draft.case.model, draft.case.scenario.name) == (model, scenario)
+        selected.case.backend_name: subject_of_case(replace(selected.case, checkpoint_sha256=digest), "", "cpu")
+        for selected in CASES
+        if (selected.case.model, selected.case.scenario.name) == (model, scenario)
     }
 
 
@@ -41,7 +43,7 @@ def test_every_file_is_a_valid_certificate_and_known_to_be_shipped() -> None:
     assert FOUND.all and {one.sha256 for one in FOUND.all} == FOUND.shipped
 
 
-@pytest.mark.parametrize("scenario", sorted({draft.case.scenario.name for draft in DRAFTS}))
+@pytest.mark.parametrize("scenario", sorted({selected.case.scenario.name for selected in CASES}))
 def test_every_scenario_of_the_default_suite_s_twins_is_covered(scenario: str) -> None:
     own = subjects("mobilenet-v2-0.35", scenario)
     assert set(own) == TWINS

@@ -36,7 +36,7 @@ def row(folder: Path, *records: Record) -> dict[Any, Any]:
 def test_the_figure_stands_with_its_interval_and_unit(metric: str, message: str, tmp_path: Path) -> None:
     made = row(tmp_path, build(accuracy=0.75), build(seed=1, accuracy=0.77, step_us=50_300))
     assert badge(made, metric) == Badge(
-        f"resnet18 full (pytorch) {results.tables.metric.METRICS[metric].title}", message, FIGURE
+        f"resnet18 full (pytorch) {results.tables.columns.METRICS[metric].title}", message, FIGURE
     )
 
 

@@ -15,7 +15,7 @@ import results
 from harness.errors import Declined
 from harness.running.record import Record
 from results.exports.benchmark_json import as_benchmark_json
-from tests.results.exports.arms import store_arms
+from tests.results.exports.sides import store_sides
 from tests.results.records import build, joined
 from tests.results.tables.test_load import store
 
@@ -63,9 +63,9 @@ def test_two_versions_never_stand_in_one_table_V52(tmp_path: Path) -> None:
 
 
 def test_the_arms_of_a_comparison_are_apart(tmp_path: Path) -> None:
-    store_arms(tmp_path, build(), build(seed=1))
+    store_sides(tmp_path, build(), build(seed=1))
     groups = [one["group"] for one in json.loads(as_benchmark_json(results.load(tmp_path)))["benchmarks"]]
-    assert [group.partition(", ")[2] for group in groups] == ["arm A of c1", "arm B of c1"]
+    assert [group.partition(", ")[2] for group in groups] == ["side A of c1", "side B of c1"]
 
 
 def test_nothing_to_show_is_declined_V50(tmp_path: Path) -> None:

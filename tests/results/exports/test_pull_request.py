@@ -11,8 +11,8 @@ from markdown_it import MarkdownIt
 
 import results
 from harness.running.record import Record
-from results.exports.pull_request import MOST_ROWS, ONLY_ARMS, as_summary
-from tests.results.exports.arms import store_arms
+from results.exports.pull_request import MOST_ROWS, ONLY_SIDES, as_summary
+from tests.results.exports.sides import store_sides
 from tests.results.records import build
 from tests.results.tables.test_load import store
 from tests.results.tables.test_render import same, suite
@@ -73,6 +73,6 @@ def test_nothing_measured_is_said(tmp_path: Path) -> None:
     assert "1 skipped or failed" in text
 
 
-def test_arms_of_comparisons_are_no_cases(tmp_path: Path) -> None:
-    store_arms(tmp_path, build(), build(seed=1))
-    assert ONLY_ARMS in as_summary(results.table(results.load(tmp_path)))
+def test_sides_of_comparisons_are_not_cases(tmp_path: Path) -> None:
+    store_sides(tmp_path, build(), build(seed=1))
+    assert ONLY_SIDES in as_summary(results.table(results.load(tmp_path)))

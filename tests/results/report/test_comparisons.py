@@ -15,7 +15,7 @@ from results.storage.comparison import Purpose as What
 from results.storage.rows import Pair
 from results.storage.run_files import open_run
 from results.verdicts.conclusion import conclude
-from results.verdicts.pair_findings import of_time
+from results.verdicts.pair_findings import throughput_finding
 from tests.results.pairs import pair
 from tests.results.records import MACHINE
 from tests.results.report.conftest import Open
@@ -34,10 +34,10 @@ def compare(folder: Path, ratio: float, purpose: What = "compare", *, verdict: b
             own = Pair(comparison=name, number=one.number, order=one.order, a=one.a, b=one.b, disturbed=disturbed,
                        counts=not disturbed)  # fmt: skip
             run.append_pair(own)
-        arms = (SideFacts(name="A", said="rev:HEAD~1", revision="a" * 40), SideFacts(name="B", said=EVIL))
+        sides = (SideFacts(name="A", text="rev:HEAD~1", revision="a" * 40), SideFacts(name="B", text=EVIL))
         comparison = Comparison(
-            comparison=name, purpose=purpose, label=f"resnet18 {ratio}", arms=arms, verdict="inconclusive",
-            differs=(Difference(field="revision", a="a" * 40, b=EVIL),), findings=(of_time(pairs, 0.03),),
+            name=name, purpose=purpose, label=f"resnet18 {ratio}", sides=sides, verdict="inconclusive",
+            differs=(Difference(field="revision", a="a" * 40, b=EVIL),), findings=(throughput_finding(pairs, 0.03),),
         )  # fmt: skip
         if verdict:
             run.append_verdict(conclude(comparison, confirmed=False))
@@ -65,7 +65,7 @@ def test_verdicts_findings_and_pairs_are_drawn_as_they_are_stored(tmp_path: Path
     assert sorted(row["verdict"] for row in findings) == ["no change", "regression"]
     assert "a change of 1.2 % with 10 pairs" in page.locator("#noise").inner_text()
     assert page.locator("#table").count() == 0
-    assert page.title() == "Fine-tuning: two arms compared"
+    assert page.title() == "Fine-tuning: two sides compared"
 
 
 def test_flips_between_the_arms_of_a_comparison_are_counted_from_their_logits(tmp_path: Path, open_page: Open) -> None:
@@ -74,14 +74,14 @@ def test_flips_between_the_arms_of_a_comparison_are_counted_from_their_logits(tm
     worse = np.roll(logits, 1, axis=1)
     worse[:20] = logits[:20]
     with open_run(tmp_path, command=("compare",), planned=(), machine=MACHINE, environment={}) as run:
-        for arm, said in (("A", logits), ("B", worse)):
+        for side, said in (("A", logits), ("B", worse)):
             labels, ids = np.arange(IMAGES) % 3, np.arange(IMAGES)
             stored = run.put_arrays({"logits": said, "labels": labels, "ids": ids})
-            run.append_of_arm(replace(record, logits=stored), "c", "A" if arm == "A" else "B")
+            run.append_of_side(replace(record, logits=stored), "c", "A" if side == "A" else "B")
         run.finish()
     write_report(tmp_path, tmp_path / "report.html")
     page = open_page(tmp_path / "report.html")
-    assert page.get_by_label("Case A").locator("option:checked").inner_text().endswith("arm A of c")
+    assert page.get_by_label("Case A").locator("option:checked").inner_text().endswith("side A of c")
     said = page.locator("#flips-said").inner_text()
     assert f"Of {IMAGES} images both get 20 right, only A {IMAGES - 20}, only B 0, neither 0." in said
     assert page.locator("#answer").count() == 0

@@ -62,7 +62,7 @@ def test_one_run_of_one_case_has_no_interval_and_nothing_to_compare(tmp_path: Pa
 def test_a_run_that_was_cut_off_says_what_it_lacks(tmp_path: Path) -> None:
     record = build()
     text = page_of(tmp_path, record, planned=(record.key, "never"), end=False)
-    assert "lacks 1 of them (V50); --resume runs what is missing" in text
+    assert "lacks 1 of them; --resume runs what is missing" in text
 
 
 def test_two_protocols_are_two_settings_with_an_answer_each(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from benchmarks.datasets.writing import PreparedDataset
 from harness.data.dataset import open_dataset
+from harness.rules import Rule, ask
 from harness.running.record import Record
-from results.rules.file_rules import Files, file_breaches
+from results.rules.file_rules import FILE_RULES, Files
 from tests.harness.cases import run_here, tiny_case
 
 
@@ -22,6 +23,10 @@ def ran(tiny_dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory)
     record = run_here(tiny_dataset, tiny_case(tiny_dataset, limit=47), folder)
     with np.load(folder / "logits.npz") as arrays:
         return record, Files(dataset=open_dataset(tiny_dataset.folder, 47), **arrays)
+
+
+def file_breaches(record: Record, files: Files) -> list[str]:
+    return [str(breach) for breach in ask(FILE_RULES, record, files)]
 
 
 def stage(record: Record, **changes: Any) -> Record:
@@ -75,7 +80,7 @@ def test_V29_every_test_image_has_its_logits_once(ran: tuple[Record, Files], wha
 def test_a_breach_fails_the_case_that_is_executed(
     tiny_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmarks.preparing.plan import Planned
+    from benchmarks.preparing.plan import PlannedCase
     from benchmarks.running.execute import execute
     from harness.spec import Job
     from results.storage.run_files import open_run
@@ -83,8 +88,9 @@ def test_a_breach_fails_the_case_that_is_executed(
 
     case = tiny_case(tiny_dataset)
     job = Job(case=case, dataset_path=str(tiny_dataset.folder))
-    monkeypatch.setattr("benchmarks.running.execute.file_breaches", lambda record, files: ["V27: planted"])
+    planted = Rule("V27", "", "files", lambda record, files: ["planted"])
+    monkeypatch.setattr("benchmarks.running.execute.FILE_RULES", (planted,))
     with open_run(tmp_path, command=[], planned=[], machine=MACHINE, environment={}) as writer:
-        (record,) = execute([Planned(case, job)], writer, MACHINE, 60, lambda event: None)
+        (record,) = execute([PlannedCase(case, job)], writer, MACHINE, 60, lambda event: None)
     assert (record.status, record.reason) == ("failed", "V27: planted")
     assert record.logits is not None

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from harness.rules import Breach
 from harness.running.numerics import Numerics
 from harness.running.record import Record
 from results.rules.pair_rules import pooled, traits, unlike
@@ -25,7 +26,8 @@ def record(seed: int = 0, **changes: Any) -> Record:
 
 
 def compared(one: Record, other: Record, *, timed: bool = True) -> str:
-    return unlike({"traits": traits(one)}, {"traits": traits(other)}, timed=timed)
+    found = unlike({"traits": traits(one)}, {"traits": traits(other)}, timed=timed)
+    return f"{found.text} ({found.rule})" if found else ""
 
 
 def slightly_off(by: float) -> tuple[float, ...]:
@@ -80,5 +82,5 @@ def test_V24_a_native_pipeline_has_an_order_and_pixels_of_its_own() -> None:
 def test_only_seeds_that_both_have_are_compared() -> None:
     ours = pooled([traits(record(0)), traits(record(1, pixels_sha256="a"))])
     theirs = pooled([traits(record(1, pixels_sha256="b")), traits(record(2, head_sha256="x"))])
-    assert unlike({"traits": ours}, {"traits": theirs}, timed=True) == "pixels (V28)"
-    assert unlike({"traits": traits(record(0))}, {"traits": theirs}, timed=True) == ""
+    assert unlike({"traits": ours}, {"traits": theirs}, timed=True) == Breach("V28", "", "pixels")
+    assert unlike({"traits": traits(record(0))}, {"traits": theirs}, timed=True) is None

@@ -24,7 +24,7 @@ def followed(folder: Path, *records: Record, **changes: Any) -> list[str]:
     store(folder, *records)
     frame = results.load(folder)
     table = results.table(frame).assign(**changes)
-    return [said.partition(": ")[2] for said in unfollowed(table, frame)]
+    return [f"{breach.text} ({breach.rule})" for breach in unfollowed(table, frame)]
 
 
 def test_honest_tables_are_followed_to_the_last_figure(tmp_path: Path) -> None:

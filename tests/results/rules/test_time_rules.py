@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from harness.running.observer import StageObservations, Work
 from harness.running.record import Record, Sensors
-from results.rules.time_rules import TIME_RULES, voided
+from results.rules.time_rules import MARK_RULES, TIME_RULES, voided
 from results.tables.figures import MARKS, marks, measure
 from tests.results.records import build
 
@@ -64,13 +64,13 @@ def test_what_cannot_be_believed_is_void_and_marked(code: str, changes: dict[str
     made = record(**changes)
     assert voided(made) == [code]
     assert marks(made) == [code]
-    assert "V" in MARKS[code].sentence
+    assert "(V" in MARKS[code].sentence(ids=True)
     assert math.isnan(measure(made)["throughput"])
     assert math.isnan(measure(made)["latency_ms"])
 
 
 def test_every_rule_has_a_mark() -> None:
-    assert set(TIME_RULES) <= set(MARKS)
+    assert {rule.label for rule in (*TIME_RULES, *MARK_RULES)} <= set(MARKS)
 
 
 def test_V37_threads_that_a_backend_says_it_has_count_too_and_a_stream_may_have_its_workers() -> None:

@@ -211,7 +211,7 @@ def test_a_comparison_that_was_cut_short_is_no_run_to_go_on_with(tmp_path: Path)
     with start(tmp_path, planned=("k1",)) as run:
         run.append(build())
     with start(tmp_path) as comparing:
-        comparing.append_of_arm(build(seed=1), "c1", "A")
+        comparing.append_of_side(build(seed=1), "c1", "A")
     found = unfinished(tmp_path)
     assert found is not None
     assert found.path == run.path

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from harness.running.initial_weights import LoadReport
 from results.storage.windows import compile_s, training_seconds
+from results.tables.columns import METRICS
 from results.tables.figures import MARKS, marks, measure
-from results.tables.metric import METRICS
 from tests.results.records import build, joined
 
 
@@ -87,7 +87,7 @@ def test_a_record_without_stages_has_no_figures_and_no_marks() -> None:
         ("validation images", {"test_is_val": True}),
         ("norm not converged", {"norm_steps": 29}),
         ("checkpoint incomplete", {"load": LoadReport(loaded=("a",), missing=("b",))}),
-        ("idiom", {"idiom": True}),
+        ("native defaults", {"idiom": True}),
     ],
 )
 def test_what_must_be_known_is_marked(code: str, changes: dict[str, object]) -> None:

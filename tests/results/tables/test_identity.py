@@ -11,12 +11,13 @@ from msgspec.structs import replace
 
 import results
 from harness.running.record import Record
-from harness.spec import Augmentation, key, version
+from harness.spec import SETTINGS, Augmentation, key, version
 from results.tables.identity import WHOLE, alike, races
 from results.tables.side_by_side import side_by_side
-from results.tables.tabulate import GROUP, IDENTITY
+from results.tables.tabulate import GROUP
 from results.tables.time_to_accuracy import leads, sentences
 from results.verdicts.history import history
+from tests.harness.settings import another
 from tests.results.records import build
 from tests.results.tables.test_load import store
 
@@ -27,25 +28,12 @@ CASES: dict[str, dict[str, Any]] = {
     "model": {"model": "resnet34"},
     "dataset": {"dataset": "photos"},
     "data": {"dataset_sha256": "e" * 64},
-    "image size": {"image_size": 96},
-    "precision": {"precision": "fp64"},
-    "layout": {"layout": "channels-first"},
-    "compile": {"compile": True},
-    "input": {"input": "stream"},
-    "threads": {"threads": 2},
-    "head": {"head": "mlp"},
-    "idiom": {"idiom": True},
-    "augment": {"augment": (Augmentation(name="flip"),)},
     "how it augments": {"augment": (Augmentation(name="crop", parameters={"scale": 0.5}),)},
     "checkpoint": {"checkpoint": "another"},
-    "limit": {"limit": 64},
-    "workers": {"workers": 2},
-    "warm-up": {"warmup_steps": 5},
-    "dropout": {"dropout": False},
-    "head that is kept": {"reuse_head": True},
     "packages": {"versions": {"python": "3.12", "pytorch": "9"}},
     "epochs": {"more": 2},
     "learning rate": {"stage": {"weight_decay": 0.5}},
+    **{name: {name: another(name)} for name, one in SETTINGS.items() if one.role == "setting" and name != "device"},
 }
 
 
@@ -77,17 +65,18 @@ def test_cases_that_differ_are_never_pooled(changes: dict[str, Any], tmp_path: P
     assert set(counted) == {1}
 
 
-@pytest.mark.parametrize("field", [name for name in dict.fromkeys((*GROUP, *IDENTITY)) if name != "status"])
+@pytest.mark.parametrize("field", [name for name in WHOLE if name not in ("status", "setting", "stages")])
 def test_rows_that_differ_in_a_field_of_the_identity_are_never_in_one_arm_of_a_race(field: str, tmp_path: Path) -> None:
     frame = loaded(tmp_path, halves())
-    other = {"int64": 77, "Int64": 77, "bool": True}.get(str(frame[field].dtype), "another")
+    kind = str(frame[field].dtype)
+    other = not frame[field][0] if kind == "bool" else {"int64": 77, "Int64": 77}.get(kind, "another")
     frame[field] = [old if seed == 0 else other for old, seed in zip(frame[field], frame["seed"], strict=True)]
     assert [lead for race in races(frame) for lead in leads(race)] == []
 
 
 def test_a_machine_a_device_and_a_protocol_are_fields_like_the_others() -> None:
     assert {"protocol", "machine", "environment", "device"} <= set(alike("scenario"))
-    assert set(GROUP) | set(IDENTITY) <= set(WHOLE)
+    assert set(GROUP) | {name for name, setting in SETTINGS.items() if setting.role == "setting"} <= set(WHOLE)
 
 
 def test_random_starts_race_against_every_checkpoint_and_checkpoints_not_against_each_other(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from harness.errors import Refused
 from harness.running.record import Record
 from results.storage.rows import SCHEMA, record_at
 from results.storage.run_files import open_run, unfinished
-from results.tables.load import TYPES, NothingMeasured
+from results.tables.columns import PROCESS_TYPES
+from results.tables.load import NothingMeasured
 from tests.results.records import MACHINE, build
 
 
@@ -33,7 +34,7 @@ def test_a_row_per_process_with_typed_columns(tmp_path: Path) -> None:
     store(tmp_path, *written, build(status="skipped", reason="no CUDA"))
     frame = results.load(tmp_path)
     assert {name: str(kind) for name, kind in frame.dtypes.items()} == {
-        name: "string" if kind == "string" else kind for name, kind in TYPES.items()
+        name: "string" if kind == "string" else kind for name, kind in PROCESS_TYPES.items()
     }
     assert frame["seed"].tolist() == [0, 1, 2, 0]
     assert frame["status"].tolist() == ["ok"] * 3 + ["skipped"]
@@ -66,8 +67,8 @@ def test_what_is_no_row_is_counted_and_told_by_its_fault(tmp_path: Path) -> None
     frame = results.load(tmp_path)
     assert len(frame) == 1
     assert frame.attrs["unread"] == {"future": 2, "unreadable": 3, "foreign": 2, "cut": 1}
-    said = "2 lines not read (V50): written by a newer version of this program; upgrade to read it"
-    assert said in frame.attrs["warnings"]
+    said = "V50: 2 lines not read: written by a newer version of this program; upgrade to read it"
+    assert said in map(str, frame.attrs["warnings"])
 
 
 def test_nothing_readable_is_an_error_of_its_own(tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_nothing_readable_is_an_error_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(NothingMeasured, match="planned 2 cases and lacks 2"):
         results.load(tmp_path)
     (tmp_path / "runs" / "foreign.jsonl").write_text('{"loss": 0.1}\n')
-    with pytest.raises(NothingMeasured, match=r"1 line not read \(V50\): not written by this program"):
+    with pytest.raises(NothingMeasured, match=r"V50: 1 line not read: not written by this program"):
         results.load(tmp_path)
 
 
@@ -89,7 +90,7 @@ def test_a_missing_case_is_told_until_the_run_is_resumed(tmp_path: Path) -> None
     frame = results.load(tmp_path)
     (warning,) = frame.attrs["warnings"]
     assert list(frame.attrs["missing"].values()) == [1]
-    assert "planned 2 cases and lacks 1 of them (V50); --resume" in warning
+    assert "planned 2 cases and lacks 1 of them; --resume" in warning.text
     with open_run(
         tmp_path, command=[], planned=[], machine=MACHINE, environment={}, resume=unfinished(tmp_path)
     ) as run:

@@ -17,6 +17,7 @@ from rich.cells import cell_len
 
 import results
 from harness.errors import Refused
+from harness.rules import Breach
 from harness.running.record import Record
 from results.certificates.certificate import Certificates
 from results.tables.render import render
@@ -85,7 +86,7 @@ def twins(folder: Path, *further: Record) -> tuple[pd.DataFrame, Certificates]:
         proofs.append(replace(certificate(ours[0], theirs[0], checks=checks), sha256="5" * 64))
     own += [build(scenario="two-stage", **MOBILE), build()]
     table = tabulate(folder, *own)
-    table.attrs["warnings"] = ["run 01 planned 9 cases and lacks 1 of them (V50)"]
+    table.attrs["warnings"] = [Breach("V50", "", "run 01 planned 9 cases and lacks 1 of them")]
     return table, Certificates((proofs[0],))
 
 
@@ -129,7 +130,7 @@ def test_what_one_framework_alone_has_is_no_missing_comparison(tmp_path: Path) -
 
 def test_ids_of_rules_are_shown_only_when_they_are_asked_for(tmp_path: Path) -> None:
     made = tabulate(tmp_path, *suite(), build(scenario="odd", status="failed", reason="V07: 9 updates; V45: a half"))
-    made.attrs["warnings"] = ["1 line not read (V50): damaged"]
+    made.attrs["warnings"] = [Breach("V50", "", "1 line not read: damaged")]
     for kind in ("text", "markdown"):
         assert not re.search(r"V\d\d", render(made, kind).decode())
         shown = render(made, kind, style=Style(explain=True)).decode()

@@ -11,8 +11,8 @@ import pytest
 import results
 from harness.errors import Refused
 from harness.running.record import Record
+from results.tables.columns import CASE_TYPES
 from results.tables.side_by_side import backends, may_compare, side_by_side
-from results.tables.tabulate import TYPES
 from tests.results.records import build
 from tests.results.tables.test_load import store
 
@@ -25,7 +25,7 @@ def tabulate(folder: Path, *records: Record, target: float | None = None) -> pd.
 def test_columns_are_typed_even_where_nothing_was_measured(tmp_path: Path) -> None:
     for folder, record in ((tmp_path / "a", build()), (tmp_path / "b", build(status="skipped", reason="no CUDA"))):
         made = tabulate(folder, record)
-        assert {name: str(kind) for name, kind in made.dtypes.items()} == TYPES
+        assert {name: str(kind) for name, kind in made.dtypes.items()} == CASE_TYPES
     wanted = ("backend engine model scenario dataset device precision status reason runs throughput epoch_s train_s "
               "accuracy peak_memory_mb throughput_low throughput_high accuracy_low accuracy_high")  # fmt: skip
     assert set(wanted.split()) <= set(made.columns)
@@ -120,7 +120,7 @@ def test_two_backends_stand_on_one_line_without_a_ratio(tmp_path: Path) -> None:
     [
         ({"dataset_sha256": "e" * 64}, "data"),
         ({"checkpoint_sha256": "e" * 64}, "checkpoint"),
-        ({"idiom": True}, "idiom"),
+        ({"idiom": True}, "native defaults"),
         ({"backbone_parameters": 7}, "architecture"),
         ({}, "no certificate"),
     ],
@@ -137,7 +137,7 @@ def test_idioms_stand_on_one_line_with_the_layout_that_each_ran_in(tmp_path: Pat
     made = tabulate(tmp_path, build(idiom=True, ran_layout="channels-first"), build(idiom=True, **keras))
     assert made["layout"].tolist() == ["channels-first", "channels-last"]
     (line,) = side_by_side(made)
-    assert line.ratios == {"keras3-jax": "≠ idiom"}
+    assert line.ratios == {"keras3-jax": "≠ native defaults"}
     matched = tabulate(tmp_path / "matched", build(ran_layout="channels-first"), build(**keras))
     assert [set(line.cells) for line in side_by_side(matched)] == [{"pytorch"}, {"keras3-jax"}]
 

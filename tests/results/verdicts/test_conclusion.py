@@ -21,8 +21,8 @@ def finding(metric: str, verdict: Verdict, change: float = 0.1) -> Finding:
 
 
 def whole(findings: list[Finding], again: list[Finding] | None = None) -> Comparison:
-    arms = (SideFacts(name="A", said="here"), SideFacts(name="B", said="here"))
-    return Comparison(comparison="c", label="a case", arms=arms, findings=tuple(findings),
+    sides = (SideFacts(name="A", text="here"), SideFacts(name="B", text="here"))
+    return Comparison(name="c", label="a case", sides=sides, findings=tuple(findings),
                       confirmation=tuple(again or ()), verdict="inconclusive")  # fmt: skip
 
 

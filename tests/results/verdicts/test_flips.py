@@ -8,7 +8,7 @@ import pytest
 from results.verdicts.accuracy_verdict import flips
 
 
-def arm(*right: tuple[bool, ...]) -> list[dict[str, np.ndarray]]:
+def side(*right: tuple[bool, ...]) -> list[dict[str, np.ndarray]]:
     """A run per argument, which says of each image whether it was right."""
     labels = np.zeros(len(right[0]), dtype=np.int64)
     return [
@@ -22,8 +22,8 @@ def arm(*right: tuple[bool, ...]) -> list[dict[str, np.ndarray]]:
 
 
 def test_an_image_flips_if_most_seeds_of_an_arm_changed_their_mind() -> None:
-    a = arm((True, True, False, True), (True, True, False, True), (False, True, False, True))
-    b = arm((True, False, True, True), (True, False, True, True), (True, False, False, True))
+    a = side((True, True, False, True), (True, True, False, True), (False, True, False, True))
+    b = side((True, False, True, True), (True, False, True, True), (True, False, False, True))
     found = flips(a, b)
     assert found.lost == (8,)
     assert found.won == (9,)
@@ -32,12 +32,12 @@ def test_an_image_flips_if_most_seeds_of_an_arm_changed_their_mind() -> None:
 
 
 def test_many_losses_and_no_win_are_no_accident() -> None:
-    found = flips(arm((True,) * 20), arm((False,) * 10 + (True,) * 10))
+    found = flips(side((True,) * 20), side((False,) * 10 + (True,) * 10))
     assert len(found.lost) == 10
     assert found.p < 0.01
 
 
 def test_nothing_flipped_and_other_images() -> None:
-    assert flips(arm((True, False)), arm((True, False))).p == 1.0
+    assert flips(side((True, False)), side((True, False))).p == 1.0
     with pytest.raises(ValueError, match="different images"):
-        flips(arm((True, False)), arm((True,)))
+        flips(side((True, False)), side((True,)))

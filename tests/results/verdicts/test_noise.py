@@ -11,16 +11,16 @@ from results.storage.comparison import LOOKS, Comparison, SideFacts
 from results.storage.rows import PairRow
 from results.verdicts.estimate import detectable, estimate
 from results.verdicts.noise import pairs_needed, resolution, sentences
-from results.verdicts.pair_findings import log_ratio, mean_log_ratio, of_time
+from results.verdicts.pair_findings import log_ratio, mean_log_ratio, throughput_finding
 from tests.results.pairs import pair
 
 
 def aa(spread: float) -> Comparison:
     draw = np.random.default_rng(3)
     pairs = [pair(math.exp(spread * value)) for value in draw.standard_normal(LOOKS[-1])]
-    arm = SideFacts(name="A", said="here")
-    finding = of_time(pairs, 1e-9)  # a margin that nothing is within: all looks are taken
-    return Comparison(label="a case", arms=(arm, arm), findings=(finding,), comparison="1", verdict="inconclusive")
+    side = SideFacts(name="A", text="here")
+    finding = throughput_finding(pairs, 1e-9)  # a margin that nothing is within: all looks are taken
+    return Comparison(label="a case", sides=(side, side), findings=(finding,), name="1", verdict="inconclusive")
 
 
 def test_more_pairs_and_less_scatter_see_smaller_changes() -> None:

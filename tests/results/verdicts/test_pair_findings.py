@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from harness.pairing.side_record import SideRecord
 from results.storage.rows import Pair
-from results.verdicts.pair_findings import of_memory
+from results.verdicts.pair_findings import memory_findings
 from tests.results.pairs import pair
 
 
@@ -24,12 +24,12 @@ def of(a: tuple[int, int | None], b: tuple[int, int | None]) -> list[Pair]:
 
 
 def test_pages_of_mapped_files_are_no_regression() -> None:
-    (found,) = of_memory(of((700, 390), (930, 390)))
+    (found,) = memory_findings(of((700, 390), (930, 390)))
     assert (found.metric, found.verdict, found.change) == ("process memory", "no change", 0.0)
-    (found,) = of_memory(of((700, 390), (700, 507)))
+    (found,) = memory_findings(of((700, 390), (700, 507)))
     assert (found.verdict, found.change) == ("regression", pytest.approx(math.log(1.3)))
 
 
 def test_sides_of_which_one_does_not_know_are_compared_by_all_that_was_resident() -> None:
-    (found,) = of_memory(of((700, None), (770, 390)))
+    (found,) = memory_findings(of((700, None), (770, 390)))
     assert (found.verdict, found.change) == ("regression", pytest.approx(math.log(1.1)))

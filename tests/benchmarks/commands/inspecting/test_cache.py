@@ -21,7 +21,7 @@ def test_prepare_fills_the_cache_and_says_where_and_cache_shows_and_clears_it(
 ) -> None:
     np.savez(tmp_path / "bare.npz", **tiny_arrays())
     prepared = invoke("prepare", *SMALL, "--scenario", "full", "--scenario", "freeze-conv", "--data", images,
-                      "--checkpoint", tmp_path / "bare.npz", "--normalise", "imagenet")  # fmt: skip
+                      "--checkpoint", tmp_path / "bare.npz", "--input-scaling", "imagenet")  # fmt: skip
     assert prepared.exit_code == 0, prepared.output
     data, network = (Path(line.partition(": ")[2]) for line in prepared.stdout.splitlines())
     assert (data / "meta.json").is_file()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from results.verdicts.stored_comparisons import comparisons
+from results.verdicts.stored_comparisons import read_comparisons
 from tests.benchmarks.commanding import ROOT, SMALL, checkout, git, invoke, refused
 
 CASE = (*SMALL, "--scenario", "scratch", "--threads", "1", "--turn", "0.02", "--margin", "30%", "--quiet")
@@ -19,11 +19,11 @@ def test_the_first_slow_setting_is_found_and_a_second_search_measures_nothing_an
     first = invoke("bisect", *CASE, *values, "--measurements", "14")
     assert first.exit_code == 0, first.output
     assert "first bad: warmup_steps=3 (after warmup_steps=2)" in first.output
-    stored = [pair for one in comparisons(tmp_path) for pair in one.pairs]
-    assert all(one.comparison.startswith("bisect-") for one in comparisons(tmp_path))
+    stored = [pair for one in read_comparisons(tmp_path) for pair in one.pairs]
+    assert all(one.name.startswith("bisect-") for one in read_comparisons(tmp_path))
     again = invoke("bisect", *CASE, *values, "--measurements", "14")
     assert "0 of them new" in again.output
-    assert sum(len(one.pairs) for one in comparisons(tmp_path)) == len(stored)
+    assert sum(len(one.pairs) for one in read_comparisons(tmp_path)) == len(stored)
 
 
 def test_the_first_slow_revision_is_found_and_one_that_cannot_run_is_left_out(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_the_first_slow_revision_is_found_and_one_that_cannot_run_is_left_out(tm
     assert done.returncode == 0, done.stderr
     assert f"first bad: {slow} (after {before})" in done.stdout
     if f"{incomplete}: " in done.stderr:  # a search need not pass it
-        assert f"{incomplete}: left out – arm B: rev:{incomplete} has no harness/entry.py" in done.stderr
+        assert f"{incomplete}: left out – side B: rev:{incomplete} has no harness/entry.py" in done.stderr
 
 
 def test_revisions_come_from_git_in_order_and_wrong_ones_are_refused(tmp_path: Path) -> None:

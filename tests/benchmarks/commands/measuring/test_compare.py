@@ -9,14 +9,14 @@ import pytest
 from click.testing import Result
 
 from benchmarks.choosing.catalogue import read_catalogue
-from benchmarks.comparing.arms import drafts, read_arms
 from benchmarks.comparing.budget import Limits
+from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.pairs import LEAST_STEPS
-from benchmarks.comparing.session import comparing
+from benchmarks.comparing.sides import expand_sides, read_sides
 from benchmarks.datasets.cache import cache_entries
 from results.storage.comparison import LOOKS
 from results.storage.rows import Pair
-from results.verdicts.stored_comparisons import Compared, comparisons
+from results.verdicts.stored_comparisons import StoredComparison, read_comparisons
 from tests.benchmarks.commanding import QUICK, ROOT, SMALL, checkout, frozen_only, git, invoke
 
 SHORT = (
@@ -35,28 +35,28 @@ SHORT = (
 )
 
 
-def compare(folder: Path, *arguments: str) -> tuple[Result, Compared]:
+def compare(folder: Path, *arguments: str) -> tuple[Result, StoredComparison]:
     said = invoke("compare", "--results", folder, *SMALL, *SHORT, *arguments)
-    (stored,) = comparisons(folder)
+    (stored,) = read_comparisons(folder)
     return said, stored
 
 
 @pytest.fixture(scope="module")
-def slowed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Compared]:
+def slowed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, StoredComparison]:
     return compare(tmp_path_factory.mktemp("slowed"), "--seeds", "2", "--inject-delay", "B=100%")
 
 
-def test_an_injected_slow_down_is_found_confirmed_and_ends_with_1(slowed: tuple[Result, Compared]) -> None:
+def test_an_injected_slow_down_is_found_confirmed_and_ends_with_1(slowed: tuple[Result, StoredComparison]) -> None:
     said, stored = slowed
     assert said.exit_code == 1, said.output
     assert "injected delay: 0.0% in A, 100.0% in B" in said.output
-    assert stored.verdict is not None
-    assert stored.verdict.verdict == "regression"
-    assert [finding.metric for finding in stored.verdict.confirmation] == ["throughput"]
-    assert stored.verdict.sentence.endswith("(found twice)")
+    assert stored.comparison is not None
+    assert stored.comparison.verdict == "regression"
+    assert [finding.metric for finding in stored.comparison.confirmation] == ["throughput"]
+    assert stored.comparison.sentence.endswith("(found twice)")
 
 
-def test_every_pair_is_stored_with_its_order_its_turns_and_its_sensors(slowed: tuple[Result, Compared]) -> None:
+def test_every_pair_is_stored_with_its_order_its_turns_and_its_sensors(slowed: tuple[Result, StoredComparison]) -> None:
     _, stored = slowed
     assert sum(pair.counts and not pair.confirms for pair in stored.pairs) == LOOKS[0]
     assert sum(pair.counts and pair.confirms for pair in stored.pairs) == LOOKS[0]
@@ -69,13 +69,15 @@ def test_every_pair_is_stored_with_its_order_its_turns_and_its_sensors(slowed: t
         assert pair.a.start_sha256 == pair.b.start_sha256
 
 
-def test_accuracy_is_judged_over_seeds_and_its_runs_stay_out_of_the_table(slowed: tuple[Result, Compared]) -> None:
+def test_accuracy_is_judged_over_seeds_and_its_runs_stay_out_of_the_table(
+    slowed: tuple[Result, StoredComparison],
+) -> None:
     _, stored = slowed
-    assert stored.verdict is not None
-    accuracy = next(finding for finding in stored.verdict.findings if finding.metric == "accuracy")
+    assert stored.comparison is not None
+    accuracy = next(finding for finding in stored.comparison.findings if finding.metric == "accuracy")
     assert accuracy.unit == "points"
-    assert accuracy.change == 0.0  # a slower arm learns the same
-    assert sorted((row.arm, row.record.case.seed) for row in stored.processes) == [
+    assert accuracy.change == 0.0  # a slower side learns the same
+    assert sorted((row.side, row.record.case.seed) for row in stored.processes) == [
         ("A", 0),
         ("A", 1),
         ("B", 0),
@@ -90,8 +92,8 @@ def test_nothing_between_the_arms_is_an_a_a_test_and_says_so(tmp_path: Path) -> 
     assert found["differs"] == []
     assert found["verdict"] != "regression"
     assert said.exit_code == 0
-    assert stored.verdict is not None
-    assert stored.verdict.order_seed == 1
+    assert stored.comparison is not None
+    assert stored.comparison.order_seed == 1
 
 
 def test_a_revision_runs_in_its_own_worktree(tmp_path: Path) -> None:
@@ -99,25 +101,25 @@ def test_a_revision_runs_in_its_own_worktree(tmp_path: Path) -> None:
         "compare", "rev:HEAD", "here", "--results", tmp_path, *SMALL, *SHORT, "--seeds", "0", "--budget", "0.02"
     )
     assert said.exit_code == 0, said.output
-    (stored,) = comparisons(tmp_path)
-    assert stored.verdict is not None
-    assert stored.verdict.verdict == "inconclusive"
+    (stored,) = read_comparisons(tmp_path)
+    assert stored.comparison is not None
+    assert stored.comparison.verdict == "inconclusive"
     assert "pairs, and the first look needs 10" in said.output  # the budget was spent before
-    a, b = stored.verdict.arms
+    a, b = stored.comparison.sides
     assert a.revision.removesuffix("+") == b.revision.removesuffix("+")
-    assert any(one.field in ("revision", "checkout") for one in stored.verdict.differs)
+    assert any(one.field in ("revision", "checkout") for one in stored.comparison.differs)
     (worktree,) = (entry.path for entry in cache_entries() if entry.kind == "revisions")
     git(ROOT, "worktree", "remove", "--force", worktree)
 
 
-def one_pair(results: Path, *arms: str) -> Pair:
+def one_pair(results: Path, *sides: str) -> Pair:
     catalogue = read_catalogue()
-    specs = read_arms(arms, (), (), (), catalogue)
+    specs = read_sides(sides, (), (), (), catalogue)
     case = {"backend": ("reference",), "model": ("tiny-cnn",), "scenario": ("scratch",), "image_size": (32,),
             "augment": ("none",)}  # fmt: skip
-    with comparing(results, Limits(turn_s=0.02), catalogue, order_seed=1, quiet=True) as sitting:
-        (question,) = sitting.questions(specs, drafts(specs, case, catalogue), None)
-        return sitting.pair(question, "one pair", 1, "ABBA")
+    with open_comparison_run(results, Limits(turn_s=0.02), catalogue, order_seed=1, quiet=True) as run:
+        (prepared,) = run.prepare(specs, expand_sides(specs, case, catalogue), None)
+        return run.pair(prepared, "one pair", 1, "ABBA")
 
 
 def marked_checkout(folder: Path, mark: str) -> Path:
@@ -160,9 +162,9 @@ def test_a_case_that_fails_is_3_and_does_not_stop_the_next(tmp_path: Path) -> No
     both = (*SMALL, *SHORT, "--scenario", "freeze-conv", "--seeds", "0")
     said = invoke("compare", "here", f"dir:{other}", "--results", tmp_path / "results", *both)
     assert said.exit_code == 3, said.output
-    assert "error: reference/tiny-cnn/scratch: arm B: failed – AssertionError" in said.stderr
+    assert "error: reference/tiny-cnn/scratch: side B: failed – AssertionError" in said.stderr
     assert "reference/tiny-cnn/freeze-conv" in said.stdout
-    judged = [one.verdict.label for one in comparisons(tmp_path / "results") if one.verdict is not None]
+    judged = [one.comparison.label for one in read_comparisons(tmp_path / "results") if one.comparison is not None]
     assert judged == ["reference/tiny-cnn/freeze-conv"]
 
 
@@ -199,7 +201,7 @@ def test_workers_that_do_not_fit_beside_each_other_follow_each_other(tmp_path: P
     arguments = ("here", "here", *QUICK, "--model", "large", "--plugin", plugin, *SHORT, "--seeds", "0")
     said = invoke("compare", "--results", tmp_path / "results", *arguments)
     assert said.exit_code == 0, said.output
-    (stored,) = comparisons(tmp_path / "results")
+    (stored,) = read_comparisons(tmp_path / "results")
     first, *others = stored.pairs
     assert {first.a.status, first.b.status} == {"oom", "ok"}
     assert (len(first.order), first.counts) == (4, False)
@@ -212,6 +214,6 @@ def test_noise_needs_all_looks_and_says_what_is_missing(tmp_path: Path) -> None:
     said = invoke("noise", "--results", tmp_path, *SMALL, "--scenario", "scratch", "--turn", "0.01", "--budget", "0.01")
     assert said.exit_code == 3
     assert "too few; give a larger --budget" in said.output
-    (stored,) = comparisons(tmp_path)
-    assert stored.verdict is not None
-    assert stored.verdict.purpose == "noise"
+    (stored,) = read_comparisons(tmp_path)
+    assert stored.comparison is not None
+    assert stored.comparison.purpose == "noise"

@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 from msgspec.structs import replace
 
-from benchmarks.comparing.gate import Gated, base_results, exit_code
+from benchmarks.comparing.gate import GateResult, base_results, exit_code
 from results.exports.comparison_formats import as_junit
 from results.storage.comparison import Comparison, Finding
 from results.storage.folder import RESULTS
@@ -67,7 +67,7 @@ def test_a_slow_down_is_1_and_0_once_it_is_accepted_and_told_in_every_format(tmp
     (found,) = msgspec.json.decode(outs["json"].read_bytes(), type=list[Comparison])
     assert found.purpose == "gate"
     unasked = replace(found, accepted="")
-    assert exit_code(Gated([unasked], [], [], []), "regression") == 1
+    assert exit_code(GateResult([unasked], [], [], []), "regression") == 1
     (failure,) = ElementTree.fromstring(as_junit([unasked])).iter("failure")
     assert "throughput" in failure.get("message", "")
 
@@ -111,7 +111,7 @@ def test_a_case_that_fails_is_3_and_the_others_are_measured(tmp_path: Path) -> N
     base = frozen_only(tmp_path / "base")
     said = gate(tmp_path, base, "--suite", file)
     assert said.exit_code == 3, said.output
-    assert "failed – reference/tiny-cnn/scratch: arm A: failed – AssertionError" in said.output
+    assert "failed – reference/tiny-cnn/scratch: side A: failed – AssertionError" in said.output
     assert "reference/tiny-cnn/freeze-conv" in said.output
     assert "failed – reference/tiny-cnn/freeze-conv" not in said.output
 

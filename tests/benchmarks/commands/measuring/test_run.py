@@ -28,7 +28,7 @@ def test_cases_are_the_product_of_what_was_given_in_order(finished: Finished) ->
 
 
 def test_every_option_that_changes_stages_reaches_them(images: Path, tmp_path: Path) -> None:
-    options = ("--norm", "batch", "--keep", "best", "--bn-momentum", "0.2", "--lr", "0.02", "--epochs", "2")
+    options = ("--bn-mode", "batch", "--select-epoch", "best", "--bn-momentum", "0.2", "--lr", "0.02", "--epochs", "2")
     result = invoke("run", *SMALL, "--data", images, "--scenario", "scratch", *options, "--results", tmp_path)
     assert result.exit_code == 0, result.output
     (record,) = records(tmp_path)
@@ -224,7 +224,7 @@ def test_strict_makes_an_incomplete_checkpoint_a_failure(images: Path, checkpoin
 def test_what_a_file_holds_beside_the_model_is_named_and_strict_refuses_it(images: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "bare.npz", **tiny_arrays(), **{"ema.decay": np.zeros(2, np.float32)})
     case = ("run", *SMALL, "--scenario", "full", "--data", images, "--checkpoint", tmp_path / "bare.npz",
-            "--normalise", "imagenet", "--results", tmp_path / "results")  # fmt: skip
+            "--input-scaling", "imagenet", "--results", tmp_path / "results")  # fmt: skip
     result = invoke(*case)
     assert result.exit_code == 0
     assert "loaded, 1 unexpected (ema.decay)" in result.stderr

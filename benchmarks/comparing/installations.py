@@ -1,4 +1,4 @@
-"""Where an arm's code comes from: a revision in a worktree and an environment of its own, a folder, an interpreter."""
+"""The code and the interpreter of a side: a revision in a worktree with an environment of its own, or a folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import re
 import subprocess
 import sys
-import tempfile
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,60 +14,63 @@ from typing import NamedTuple
 import msgspec
 from filelock import FileLock
 
-from benchmarks.comparing.arms import ArmSpec
 from benchmarks.comparing.repository import Incomparable, add_worktree, commit_of, resolve
+from benchmarks.comparing.sides import SideSpec
 from benchmarks.datasets.cache import cache_folder, writable
 from harness import PROTOCOL
 from harness.entry import VERSIONS
 from harness.errors import Declined, Refused
+from harness.process.ask import ask
 from harness.process.environment import HERE, Place
-from harness.process.launch import Event, launch
+from harness.process.launch import Event
 
 NEEDED = Path("harness") / "entry.py"
 
 
 class Unbuildable(Declined):
-    """A revision whose environment cannot be made; the message ends with what pip said last."""
+    """A revision whose environment cannot be made; the message ends with the last line of pip."""
 
 
-class FoundPlace(NamedTuple):
-    """A place, the commit it is at (with `+` if files differ from it; empty outside git), and what is installed."""
+class Installation(NamedTuple):
+    """A checkout with its interpreter; `revision` is its commit, with `+` if files differ, and empty outside git."""
 
     place: Place
     revision: str
     packages: dict[str, str]
 
 
-def require_sources(specs: Sequence[ArmSpec]) -> None:
-    """Raise `Refused` for a folder that is no checkout of this project, and for an unknown revision."""
+def require_sources(specs: Sequence[SideSpec]) -> None:
+    """Raise `Refused` for a folder that is not a checkout of this project, and for an unknown revision."""
     for spec in specs:
         if spec.revision is not None:
             resolve(spec.revision)
         elif spec.folder is not None and _protocol(spec.folder) is None:
-            raise Refused(f"arm {spec.name}: {spec.folder} is no checkout of this project; name its top folder")
+            raise Refused(f"side {spec.name}: {spec.folder} is not a checkout of this project; name its top folder")
 
 
-def find_place(spec: ArmSpec, distributions: tuple[str, ...], on_event: Callable[[Event], None]) -> FoundPlace:
-    """Make the place of an arm ready. `distributions` are those that its backend needs, the framework first.
+def find_installation(
+    spec: SideSpec, distributions: tuple[str, ...], on_event: Callable[[Event], None]
+) -> Installation:
+    """The installation of a side, made if need be. `distributions` are what its backend needs, the framework first.
 
-    Raises `Refused` for a revision, folder or interpreter that is none, `Incomparable`, or `Unbuildable`.
+    Raises `Refused` for a revision, folder or interpreter that cannot be used, `Incomparable`, or `Unbuildable`.
     """
     require_sources([spec])
     root = _root(spec)
     if not (root / NEEDED).is_file():
-        raise Incomparable(f"arm {spec.name}: {spec.said} has no {NEEDED}; it is older than the present layout")
+        raise Incomparable(f"side {spec.name}: {spec.text} has no {NEEDED}; it is older than the present layout")
     if (protocol := _protocol(root)) != PROTOCOL:
-        raise Incomparable(f"arm {spec.name}: {spec.said} measures by protocol {protocol}, not by {PROTOCOL} (V52)")
+        raise Incomparable(f"side {spec.name}: {spec.text} measures by protocol {protocol}, not by {PROTOCOL} (V52)")
     own = spec.python or (sys.executable if spec.revision is None else _interpreter(root, spec, on_event))
     place = Place(own, root)
     packages = _packages(spec, place, distributions)
     if distributions and distributions[0] not in packages:
-        raise Refused(f"arm {spec.name}: {place.python} has no {distributions[0]}; install it there")
-    return FoundPlace(place, commit_of(place.root), packages)
+        raise Refused(f"side {spec.name}: {place.python} has no {distributions[0]}; install it there")
+    return Installation(place, commit_of(place.root), packages)
 
 
-def _root(spec: ArmSpec) -> Path:
-    """The checkout of an arm; that of a revision is a worktree in the cache."""
+def _root(spec: SideSpec) -> Path:
+    """The checkout of a side; that of a revision is a worktree in the cache."""
     if spec.folder is not None:
         return spec.folder.resolve()
     if spec.revision is None:
@@ -81,7 +83,7 @@ def _root(spec: ArmSpec) -> Path:
     return root
 
 
-def _interpreter(root: Path, spec: ArmSpec, on_event: Callable[[Event], None]) -> str:
+def _interpreter(root: Path, spec: SideSpec, on_event: Callable[[Event], None]) -> str:
     """An interpreter with what the checkout asks for: this one where it asks for the same."""
     wanted = _requirements(root)
     if wanted == _requirements(HERE.root):
@@ -90,13 +92,13 @@ def _interpreter(root: Path, spec: ArmSpec, on_event: Callable[[Event], None]) -
     python = home / "bin" / "python"
     if (home / "complete").exists():
         return str(python)
-    on_event({"preparing": f"the environment of {spec.said}"})
+    on_event({"preparing": f"the environment of {spec.text}"})
     with writable(home.parent), FileLock(f"{home}.lock"):
         _install(root, home, spec)
     return str(python)
 
 
-def _install(root: Path, home: Path, spec: ArmSpec) -> None:
+def _install(root: Path, home: Path, spec: SideSpec) -> None:
     constraints = ["-c", str(root / "constraints.txt")] if (root / "constraints.txt").exists() else []
     for command in (
         [sys.executable, "-m", "venv", "--clear", str(home)],
@@ -105,7 +107,7 @@ def _install(root: Path, home: Path, spec: ArmSpec) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             words = (done.stderr.strip() or "nothing").splitlines()[-1]
-            raise Unbuildable(f"arm {spec.name}: the environment of {spec.said} cannot be made: {words}")
+            raise Unbuildable(f"side {spec.name}: the environment of {spec.text} cannot be made: {words}")
     (home / "complete").touch()
 
 
@@ -128,10 +130,8 @@ def _protocol(root: Path) -> int | None:
     return int(found[1]) if found else None
 
 
-def _packages(spec: ArmSpec, place: Place, distributions: tuple[str, ...]) -> dict[str, str]:
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = {"distributions": distributions}
-        outcome = launch(VERSIONS, arguments, folder=Path(folder), timeout_s=120, place=place)
-    if outcome.ending != "ok":
-        raise Refused(f"arm {spec.name}: {place.python} cannot run the harness: {outcome.reason}")
-    return msgspec.json.decode(outcome.value, type=dict[str, str])
+def _packages(spec: SideSpec, place: Place, distributions: tuple[str, ...]) -> dict[str, str]:
+    try:
+        return ask(VERSIONS, {"distributions": distributions}, dict[str, str], timeout_s=120, place=place)
+    except (Declined, Refused) as error:
+        raise Refused(f"side {spec.name}: {place.python} cannot run the harness: {error}") from error

@@ -1,4 +1,4 @@
-"""The arithmetic of well-known harnesses on the same runs: what it says, what is true, what this one says of it."""
+"""Formulas of well-known harnesses, applied to such runs: their answer, the true one, and this harness's message."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import results.tables.figures
-from benchmarks.selftest.arms import ArmSession, second_arm
-from benchmarks.selftest.bench import Bench, Experiment, ExperimentSetting
-from benchmarks.selftest.checks import ids, sentence
+from benchmarks.selftest.experiments import Experiment, ExperimentRunner, ExperimentSetting
 from benchmarks.selftest.machine import MS
+from benchmarks.selftest.simulated_backends import SimulatedSession, second_backend
 from benchmarks.selftest.sin import SinPlace
 from benchmarks.selftest.sins.training import shifted_schedule
 from harness.data.feed import Batch
+from harness.rules import Breach
 from harness.running.evaluate import BATCH_SIZE, Evaluator, quality
 from harness.running.record import Quality, Record, StageRecord
 from harness.spec import Stage
@@ -26,8 +26,8 @@ from harness.spec import Stage
 HIDDEN_NS = 40 * MS
 
 
-class ShimResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One shim: what its arithmetic makes of a run, what is true, and the sentence that this harness says."""
+class NaiveResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A formula's answer for a run, the true answer, and the message of this harness."""
 
     name: str
     naive: str
@@ -40,8 +40,8 @@ class ShimResult(msgspec.Struct, frozen=True, kw_only=True):
         return self.naive != self.true and bool(self.said)
 
 
-class Shim(NamedTuple):
-    """A piece of arithmetic and a run on which it fails. `naive` and `true` are read off both arms' records."""
+class NaiveFormula(NamedTuple):
+    """A formula and a run for which it is wrong. `naive` and `true` use the records of both backends."""
 
     name: str
     rule: str
@@ -51,15 +51,21 @@ class Shim(NamedTuple):
     true: Callable[[Record, Record], str]
 
 
-def show(bench: Bench) -> list[ShimResult]:
-    """Every shim at work."""
+def show(runner: ExperimentRunner) -> list[NaiveResult]:
+    """The answer of every formula."""
     shown = []
-    for shim in SHIMS:
-        experiment = Experiment(shim.setting, shim.plant)
-        said = next((sentence(one, shim.rule) for one in bench.judge(experiment) if shim.rule in ids(one)), "")
+    for formula in NAIVE_FORMULAS:
+        experiment = Experiment(formula.setting, formula.plant)
+        breaches = (one for one in runner.judge(experiment) if isinstance(one, Breach))
+        said = next((str(one) for one in breaches if one.rule == formula.rule), "")
         first, second = experiment.records
         shown.append(
-            ShimResult(name=shim.name, naive=shim.naive(first, second), true=shim.true(first, second), said=said)
+            NaiveResult(
+                name=formula.name,
+                naive=formula.naive(first, second),
+                true=formula.true(first, second),
+                said=said,
+            )
         )
     return shown
 
@@ -80,13 +86,13 @@ def _dividing() -> Iterator[None]:
 def _hidden_forward() -> Iterator[None]:
     """The accuracy of each batch is taken from a forward pass of its own, inside the timed step."""
 
-    class Metering(ArmSession):
+    class Metering(SimulatedSession):
         def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
             self.network.forward(batch.images, training=True)
             self.machine.spend(HIDDEN_NS)
             return super().step(batch, stage, factor)
 
-    with second_arm(Metering):
+    with second_backend(Metering):
         yield
 
 
@@ -123,8 +129,8 @@ def _timed(record: Record) -> str:
     return f"{window.images / window.seconds:.4g} images/s, and nothing odd"
 
 
-SHIMS = (
-    Shim(
+NAIVE_FORMULAS = (
+    NaiveFormula(
         "steps × batch ÷ mean step latency",
         "V51",
         ExperimentSetting(),
@@ -132,7 +138,7 @@ SHIMS = (
         naive=lambda first, second: f"{steps_times_batch_over_mean_latency(second.stages):.4g} images/s",
         true=lambda first, second: _rate(second),
     ),
-    Shim(
+    NaiveFormula(
         "a forward hidden in the timed step",
         "V07",
         ExperimentSetting(),
@@ -140,7 +146,7 @@ SHIMS = (
         naive=lambda first, second: _timed(second),
         true=lambda first, second: f"{_rate(first)} without it",
     ),
-    Shim(
+    NaiveFormula(
         "equality with rtol=1 on the last step only",
         "V05",
         ExperimentSetting(certified=True),
@@ -148,7 +154,7 @@ SHIMS = (
         naive=lambda first, second: "equal" if equal_at_the_end(first, second) else "unequal",
         true=lambda first, second: "unequal: the schedules are three steps apart",
     ),
-    Shim(
+    NaiveFormula(
         "a loss divided by samples after a mean over batches",
         "V23",
         ExperimentSetting(),

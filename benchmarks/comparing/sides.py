@@ -1,4 +1,4 @@
-"""What the two sides of a comparison are, from what was typed: backends, revisions, interpreters, settings."""
+"""Read the two sides of a comparison from the command line: backends, revisions, interpreters, settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 import msgspec
 
 from benchmarks.choosing.catalogue import Catalogue
-from benchmarks.choosing.selection import Draft, Selection, expand
+from benchmarks.choosing.selection import SelectedCase, Selection, expand
 from harness.errors import Refused, unknown
 from results.storage.rows import SideName
 
@@ -18,14 +18,18 @@ NAMES: tuple[SideName, SideName] = ("A", "B")
 HERE = "here"
 REVISION, FOLDER = "rev:", "dir:"
 FIXED = ("data", "seeds", "validation_split", "splits", "recipe")
-"""Settings that no arm may have of its own: with other data or another recipe nothing would be comparable."""
+"""Settings that must be the same on both sides: with other data or another recipe nothing is comparable."""
 
 
-class ArmSpec(NamedTuple):
+SideCases = tuple[SelectedCase, SelectedCase]
+"""One case, as side A and as side B run it."""
+
+
+class SideSpec(NamedTuple):
     """One side as it was asked for. `settings` are fields of `Selection`; `delay` is a share of each step."""
 
     name: SideName
-    said: str
+    text: str
     settings: dict[str, Any]
     revision: str | None = None
     folder: Path | None = None
@@ -33,19 +37,19 @@ class ArmSpec(NamedTuple):
     delay: float = 0.0
 
 
-def read_arms(
+def read_sides(
     texts: Sequence[str],
     pythons: Sequence[str],
     settings: Sequence[str],
     delays: Sequence[str],
     catalogue: Catalogue,
-) -> tuple[ArmSpec, ArmSpec]:
-    """Both arms. `texts` are none or two of: a backend, `rev:REVISION`, `dir:CHECKOUT`, `here`.
+) -> tuple[SideSpec, SideSpec]:
+    """Both sides. `texts` are none or two of: a backend, `rev:REVISION`, `dir:CHECKOUT`, `here`.
 
-    The others begin with the arm's name: `B=/usr/bin/python3.12`, `B.precision=bf16`, `B=5%`. Raises `Refused`.
+    The others begin with the name of a side: `B=/usr/bin/python3.12`, `B.precision=bf16`, `B=5%`. Raises `Refused`.
     """
     if len(texts) not in (0, 2):
-        raise Refused(f"{len(texts)} arms; name two, such as pytorch keras3, or rev:main here, or none with --set")
+        raise Refused(f"two sides are needed, not {len(texts)}; name them, such as pytorch keras3, or use --set")
     specs = dict(
         zip(
             NAMES,
@@ -69,26 +73,26 @@ def read_arms(
     return specs["A"], specs["B"]
 
 
-def drafts(specs: Sequence[ArmSpec], common: Mapping[str, Any], catalogue: Catalogue) -> list[tuple[Draft, Draft]]:
-    """The cases to compare, each as a draft of both arms; of the scenarios `full` alone if none is named.
+def expand_sides(specs: Sequence[SideSpec], common: Mapping[str, Any], catalogue: Catalogue) -> list[SideCases]:
+    """The cases to compare, each as both sides run it; of the scenarios `full` alone if none is named.
 
-    Raises `Refused` if the arms do not have the same cases.
+    Raises `Refused` if the two sides have different cases.
     """
     wanted = {"scenario": ("full",), **common}
     found = [expand(Selection(**{**wanted, **spec.settings, "seeds": 1}), catalogue) for spec in specs]
     pairs = list(zip(*found, strict=False))
     if len(found[0]) != len(found[1]) or any(_row(a) != _row(b) for a, b in pairs):
-        sides = "; ".join(f"{spec.name} has {_listed(drafts)}" for spec, drafts in zip(specs, found, strict=True))
+        sides = "; ".join(f"{spec.name} has {_listed(own)}" for spec, own in zip(specs, found, strict=True))
         raise Refused(f"the two sides have different cases: {sides}; name --model and --scenario that both have")
     return [(a, b) for a, b in pairs]
 
 
-def _listed(drafts: Sequence[Draft]) -> str:
-    return ", ".join(dict.fromkeys(f"{draft.case.model}/{draft.case.scenario.name}" for draft in drafts))
+def _listed(cases: Sequence[SelectedCase]) -> str:
+    return ", ".join(dict.fromkeys(f"{selected.case.model}/{selected.case.scenario.name}" for selected in cases))
 
 
-def differing(specs: Sequence[ArmSpec], cases: Sequence[tuple[Draft, Draft]]) -> bool:
-    """Whether anything makes the two arms differ: where they come from, their interpreters, delays or cases."""
+def sides_differ(specs: Sequence[SideSpec], cases: Sequence[SideCases]) -> bool:
+    """Whether the two sides differ in source, interpreter, delay or cases."""
     a, b = ((spec.revision, spec.folder, spec.python or sys.executable, spec.delay) for spec in specs)
     return a != b or any(one != other for one, other in cases)
 
@@ -108,7 +112,7 @@ def setting(field: str, value: str) -> dict[str, Any]:
     """A field of `Selection` with its value read from text. Raises `Refused`."""
     hints = get_type_hints(Selection)
     if field in FIXED:
-        raise Refused(f"--set {field}: it must be the same in both arms; give it as --{field.replace('_', '-')}")
+        raise Refused(f"--set {field}: it must be the same on both sides; give it as --{field.replace('_', '-')}")
     if field not in hints:
         raise Refused(unknown("setting", field, hints))
     several = get_origin(hints[field]) is tuple
@@ -120,26 +124,26 @@ def setting(field: str, value: str) -> dict[str, Any]:
     return {field: (read,) if several else read}
 
 
-def _row(draft: Draft) -> tuple[str, str]:
-    return draft.case.model, draft.case.scenario.name
+def _row(selected: SelectedCase) -> tuple[str, str]:
+    return selected.case.model, selected.case.scenario.name
 
 
-def _read(name: SideName, text: str, catalogue: Catalogue) -> ArmSpec:
+def _read(name: SideName, text: str, catalogue: Catalogue) -> SideSpec:
     if text.startswith(REVISION):
-        return ArmSpec(name, text, {}, revision=text.removeprefix(REVISION))
+        return SideSpec(name, text, {}, revision=text.removeprefix(REVISION))
     if text.startswith(FOLDER):
-        return ArmSpec(name, text, {}, folder=Path(text.removeprefix(FOLDER)))
+        return SideSpec(name, text, {}, folder=Path(text.removeprefix(FOLDER)))
     if text == HERE:
-        return ArmSpec(name, text, {})
+        return SideSpec(name, text, {})
     backend, _, engine = (text, "", "") if text in catalogue.backends else text.partition("-")
     if backend not in catalogue.backends:
         known = [*catalogue.backends, "rev:REVISION", "dir:CHECKOUT", HERE]
-        raise Refused(unknown("arm", text, known))
-    return ArmSpec(name, text, {"backend": (backend,), **({"engine": (engine,)} if engine else {})})
+        raise Refused(unknown("side", text, known))
+    return SideSpec(name, text, {"backend": (backend,), **({"engine": (engine,)} if engine else {})})
 
 
 def _split(text: str, option: str, sign: str) -> tuple[SideName, str]:
     name, found, rest = text.partition(sign)
     if not found or name not in NAMES:
-        raise Refused(f"{option} {text}: begin with the arm, {NAMES[0]}{sign} or {NAMES[1]}{sign}")
+        raise Refused(f"{option} {text}: begin with the side, {NAMES[0]}{sign} or {NAMES[1]}{sign}")
     return ("A" if name == "A" else "B"), rest

@@ -1,7 +1,7 @@
-"""The experiment in which sins are planted: two arms go through the product from the plan to the table, and it speaks.
+"""Experiments in which sins are planted: two backends go through the product, from the plan to the table.
 
 Everything between is the product's own: `execute`, `run_case`, the store, `load`, `table`, the ratios, `unfollowed`,
-`rehearse` and `prove`. The second arm's last seed runs while the sin is planted; what it is compared with ran before.
+`rehearse` and `prove`. The last seed of the second backend runs with the sin; all other runs came before.
 """
 
 from __future__ import annotations
@@ -19,31 +19,33 @@ from msgspec.structs import replace
 
 import results
 from benchmarks.datasets.writing import PreparedDataset
-from benchmarks.preparing.plan import Planned
+from benchmarks.preparing.plan import PlannedCase
 from benchmarks.running import execute
 from benchmarks.selftest import fixtures
-from benchmarks.selftest.arms import BACKENDS, FIRST, SECOND
-from benchmarks.selftest.certificates import Rehearsals, failures
-from benchmarks.selftest.checks import ids, without
+from benchmarks.selftest.certificates import Rehearsals, rehearsed
 from benchmarks.selftest.in_process import Memory, launch_here
 from benchmarks.selftest.machine import SimulatedMachine
+from benchmarks.selftest.simulated_backends import BACKENDS, FIRST, SECOND
 from harness.errors import Declined, Refused
 from harness.process import machine
+from harness.rules import Breach, BrokenRule, ask, read_breaches, without
 from harness.running.record import Record
 from harness.spec import Case, Job, Scenario, key
-from results.certificates.certificate import Certificate, Check
+from results.certificates.certificate import Certificate
+from results.certificates.evidence import EvidencePair
+from results.rules.certificate_rules import CERTIFICATE_RULES
 from results.rules.table_rules import unfollowed
 from results.storage.run_files import RunWriter, open_run
 from results.tables.figures import MARKS
-from results.tables.side_by_side import side_by_side
+from results.tables.side_by_side import Ratio, side_by_side
 
 SEEDS = 3
-PLUGIN = "benchmarks.selftest.arms"
+PLUGIN = "benchmarks.selftest.simulated_backends"
 THIS = machine.Machine(cpu="turned by hand", cores=1, memory_gib=1, gpus=(), architecture="none")
 
 
 class ExperimentSetting(msgspec.Struct, frozen=True, kw_only=True):
-    """What an experiment is made with. `certified` rehearses the second arm for a certificate, too."""
+    """The settings of an experiment. `certified` rehearses the second backend for a certificate, too."""
 
     scenario: Scenario = fixtures.TWO_STAGES
     input: Literal["arrays", "stream"] = "arrays"
@@ -51,7 +53,7 @@ class ExperimentSetting(msgspec.Struct, frozen=True, kw_only=True):
     asynchronous: bool = False
     certified: bool = False
     seed: int = 0
-    """The first of the seeds that the second arm runs; the first arm runs the last of them."""
+    """The first of the seeds that the second backend runs; the first backend runs the last of them."""
 
 
 class Experiment:
@@ -62,12 +64,12 @@ class Experiment:
     ) -> None:
         self.setting, self.plant = setting, plant
         self.memory: Memory = {}
-        self.checks: list[Check] | None = None
+        self.evidence: EvidencePair | None = None
         self.records: list[Record] = []
-        """The record of the first arm and that of the second, of one seed, when they last ran."""
+        """The last records of the first and of the second backend, with the same seed."""
 
 
-class Bench:
+class ExperimentRunner:
     """Checkpoint and certificates once; then one experiment after the other, in a scratch folder."""
 
     def __init__(self, home: Path) -> None:
@@ -77,8 +79,8 @@ class Bench:
         self._certificate = cache(self._certify)
         self._clean: dict[tuple[bytes, str], list[Record]] = {}
 
-    def judge(self, experiment: Experiment, switched_off: Sequence[str] = ()) -> list[str]:
-        """What the product says against the outcome, in sentences, without some checks; nothing if all is well."""
+    def judge(self, experiment: Experiment, switched_off: Sequence[str] = ()) -> list[Breach | str]:
+        """The breaches that the product reports, without some rules, and other complaints; nothing if all is well."""
         setting = experiment.setting
         certificate = self._certificate(msgspec.json.encode(_of_certificate(setting)))
         before = self._before(setting, fixtures.dataset(self._home))
@@ -92,13 +94,17 @@ class Bench:
                     before = self._before(setting, data)
                 said = [*self._run(experiment, data, before, folder), *_tabulated(folder, certificate)]
                 if setting.certified:
-                    experiment.checks = experiment.checks or self._rehearsals.compare(*self._jobs(setting, data))
-                    said += [one for one in failures(experiment.checks) if not set(ids(one)) & set(switched_off)]
+                    experiment.evidence = experiment.evidence or self._rehearsals.compare(*self._jobs(setting, data))
+                    said += ask(CERTIFICATE_RULES, experiment.evidence, [rehearsed(setting.scenario)])
+            except BrokenRule as error:
+                said = [error.breach]
             except (Refused, Declined) as error:
                 said = [str(error)]
         return list(dict.fromkeys(said))
 
-    def _run(self, experiment: Experiment, data: PreparedDataset, before: list[Record], folder: Path) -> Iterator[str]:
+    def _run(
+        self, experiment: Experiment, data: PreparedDataset, before: list[Record], folder: Path
+    ) -> Iterator[Breach | str]:
         """Store what ran before, run what is left, and give the reasons of what failed."""
         setting = experiment.setting
         plan = [self._planned(setting, data, SECOND, setting.seed + SEEDS - 1)]
@@ -110,14 +116,16 @@ class Bench:
             writer.finish()
         experiment.records = [before[0], *records]
         if execute.exit_code([*before, *records], wanted_by_name=False):
-            yield from (record.reason or record.status for record in records if record.status != "ok")
+            for record in records:
+                if record.status != "ok":
+                    yield from read_breaches(record.reason or record.status)
 
     def _before(self, setting: ExperimentSetting, data: PreparedDataset) -> list[Record]:
-        """Records of the first arm and of all seeds but the last of the second, without any sin."""
+        """Records without any sin: of the first backend, and of the second with all seeds but the last."""
         place = msgspec.json.encode(replace(setting, certified=False)), data.meta.sha256
         if place not in self._clean:
             seeds = [(FIRST, SEEDS - 1), *((SECOND, seed) for seed in range(SEEDS - 1))]
-            plan = [self._planned(setting, data, arm, setting.seed + seed) for arm, seed in seeds]
+            plan = [self._planned(setting, data, backend, setting.seed + seed) for backend, seed in seeds]
             with (
                 tempfile.TemporaryDirectory(dir=self._home) as folder,
                 open_run(folder, command=["selftest"], planned=[], machine=THIS, environment={}) as writer,
@@ -125,7 +133,7 @@ class Bench:
                 self._clean[place] = self._execute(plan, writer, Experiment(setting))
         return self._clean[place]
 
-    def _execute(self, plan: list[Planned], writer: RunWriter, experiment: Experiment) -> list[Record]:
+    def _execute(self, plan: list[PlannedCase], writer: RunWriter, experiment: Experiment) -> list[Record]:
         records = []
         for planned in plan:
             case = planned.case
@@ -139,9 +147,9 @@ class Bench:
                 records += execute.execute([planned], writer, THIS, 60.0, lambda event: None)
         return records
 
-    def _planned(self, setting: ExperimentSetting, data: PreparedDataset, arm: str, seed: int) -> Planned:
+    def _planned(self, setting: ExperimentSetting, data: PreparedDataset, backend: str, seed: int) -> PlannedCase:
         case = Case(
-            backend=arm,
+            backend=backend,
             model=fixtures.MODEL,
             scenario=setting.scenario,
             dataset=data.meta.name,
@@ -157,11 +165,11 @@ class Bench:
         )
         weights = str(self._checkpoint.path)
         job = Job(case=case, dataset_path=str(data.folder), checkpoint_path=weights, plugins=(PLUGIN,), train_sample=8)
-        return Planned(case, job)
+        return PlannedCase(case, job)
 
     def _jobs(self, setting: ExperimentSetting, data: PreparedDataset) -> tuple[Job, Job]:
         plain = _of_certificate(setting)
-        one, other = (self._planned(plain, data, arm, 0).job for arm in (FIRST, SECOND))
+        one, other = (self._planned(plain, data, backend, 0).job for backend in (FIRST, SECOND))
         assert one is not None and other is not None
         return one, other
 
@@ -175,15 +183,16 @@ def _of_certificate(setting: ExperimentSetting) -> ExperimentSetting:
     return ExperimentSetting(scenario=setting.scenario, head=setting.head)
 
 
-def _tabulated(folder: Path, certificate: Certificate) -> Iterator[str]:
+def _tabulated(folder: Path, certificate: Certificate) -> Iterator[Breach | str]:
     """What the table of a results folder says besides its figures."""
     frame = results.load(folder)
     table = results.table(frame)
     yield from table.attrs["warnings"]
     for row in table.to_dict("records"):
-        yield from (MARKS[code].sentence for code in row["marks"])
+        for mark in (MARKS[code] for code in row["marks"]):
+            yield Breach(mark.rule, "", mark.words) if mark.rule else mark.words
         if row["status"] not in ("ok", "skipped"):
-            yield row["reason"]
+            yield from read_breaches(row["reason"])
     yield from unfollowed(table, frame)
     for line in side_by_side(table, "throughput", [certificate]):
-        yield from (ratio for ratio in line.ratios.values() if isinstance(ratio, str))
+        yield from (ratio for ratio in line.ratios.values() if not isinstance(ratio, Ratio))

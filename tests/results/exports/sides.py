@@ -1,4 +1,4 @@
-"""A run that holds nothing but one comparison's arms."""
+"""A run that holds only the two sides of one comparison."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from results.storage.run_files import open_run
 from tests.results.records import MACHINE
 
 
-def store_arms(folder: Path, one: Record, other: Record) -> None:
+def store_sides(folder: Path, one: Record, other: Record) -> None:
     with open_run(folder, command=["compare"], planned=(), machine=MACHINE, environment={}) as run:
-        run.append_of_arm(one, "c1", "A")
-        run.append_of_arm(other, "c1", "B")
+        run.append_of_side(one, "c1", "A")
+        run.append_of_side(other, "c1", "B")
         run.finish()

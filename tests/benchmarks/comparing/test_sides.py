@@ -1,4 +1,4 @@
-"""What is typed of two arms, and what may not be compared."""
+"""Reading the two sides of a comparison, and what must not be compared."""
 
 from __future__ import annotations
 
@@ -8,76 +8,80 @@ from pathlib import Path
 import pytest
 
 from benchmarks.choosing.catalogue import read_catalogue
-from benchmarks.comparing.arms import ArmSpec, differing, drafts, read_arms, read_share
+from benchmarks.comparing.sides import SideSpec, expand_sides, read_share, read_sides, sides_differ
 from harness.errors import Refused
 from tests.benchmarks.commanding import SMALL, invoke, refused
 
 CATALOGUE = read_catalogue()
 
 
-def arms(
+def sides(
     *texts: str, python: tuple[str, ...] = (), settings: tuple[str, ...] = (), delay: tuple[str, ...] = ()
-) -> tuple[ArmSpec, ArmSpec]:
-    return read_arms(texts, python, settings, delay, CATALOGUE)
+) -> tuple[SideSpec, SideSpec]:
+    return read_sides(texts, python, settings, delay, CATALOGUE)
 
 
-def test_backends_revisions_folders_interpreters_and_settings_are_arms() -> None:
-    assert arms("pytorch", "keras3-jax")[1].settings == {"backend": ("keras3",), "engine": ("jax",)}
-    assert arms("rev:main", "rev:HEAD")[0].revision == "main"
-    assert arms("dir:/base", "here")[0].folder == Path("/base")
-    assert arms(python=("B=/usr/bin/python3",))[1].python == "/usr/bin/python3"
-    assert arms(settings=("B.precision=bf16", "B.batch-size=4"))[1].settings == {
+def test_backends_revisions_folders_interpreters_and_settings_are_sides() -> None:
+    assert sides("pytorch", "keras3-jax")[1].settings == {"backend": ("keras3",), "engine": ("jax",)}
+    assert sides("rev:main", "rev:HEAD")[0].revision == "main"
+    assert sides("dir:/base", "here")[0].folder == Path("/base")
+    assert sides(python=("B=/usr/bin/python3",))[1].python == "/usr/bin/python3"
+    assert sides(settings=("B.precision=bf16", "B.batch-size=4"))[1].settings == {
         "precision": ("bf16",),
         "batch_size": (4,),
     }
-    assert arms(delay=("B=5%",))[1].delay == 0.05
+    assert sides(delay=("B=5%",))[1].delay == 0.05
 
 
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        ({"texts": ("pytorch",)}, "1 arms; name two"),
+        ({"texts": ("pytorch",)}, "two sides are needed, not 1"),
         ({"texts": ("pytroch", "keras3")}, "did you mean pytorch"),
-        ({"settings": ("C.precision=bf16",)}, "begin with the arm"),
+        ({"settings": ("C.precision=bf16",)}, "begin with the side"),
         ({"settings": ("B.precision",)}, "no value"),
         ({"settings": ("B.precison=bf16",)}, "did you mean precision"),
         ({"settings": ("B.precision=half",)}, "half"),
-        ({"settings": ("B.data=cats",)}, "must be the same in both arms"),
-        ({"python": ("/usr/bin/python3",)}, "begin with the arm"),
+        ({"settings": ("B.data=cats",)}, "must be the same on both sides"),
+        ({"python": ("/usr/bin/python3",)}, "begin with the side"),
         ({"delay": ("B=fast",)}, "is not a percentage"),
         ({"delay": ("B=-5%",)}, "must lie between"),
     ],
 )  # fmt: skip
-def test_arms_that_are_none_are_refused_with_what_to_write(call: dict[str, tuple[str, ...]], says: str) -> None:
+def test_sides_that_cannot_be_read_are_refused_with_what_to_write(call: dict[str, tuple[str, ...]], says: str) -> None:
     texts = call.pop("texts", ())
     with pytest.raises(Refused, match=says):
-        arms(*texts, **call)
+        sides(*texts, **call)
 
 
 def test_a_share_is_written_either_way() -> None:
     assert read_share("3%", "--margin") == read_share("0.03", "--margin") == 0.03
 
 
-def test_arms_have_the_same_models_and_scenarios() -> None:
-    both = drafts(arms("pytorch", "keras3"), {"model": ("resnet18",), "scenario": ("full", "scratch")}, CATALOGUE)
+def test_sides_have_the_same_models_and_scenarios() -> None:
+    both = expand_sides(
+        sides("pytorch", "keras3"), {"model": ("resnet18",), "scenario": ("full", "scratch")}, CATALOGUE
+    )
     assert [(a.case.backend, b.case.backend, a.case.scenario.name) for a, b in both] == [
         ("pytorch", "keras3", "full"), ("pytorch", "keras3", "scratch")
     ]  # fmt: skip
     with pytest.raises(Refused, match=r"different cases: A has .+; B has .+; name --model"):
-        drafts(arms(settings=("B.scenario=scratch",)), {"model": ("resnet18",), "scenario": ("full",)}, CATALOGUE)
+        expand_sides(
+            sides(settings=("B.scenario=scratch",)), {"model": ("resnet18",), "scenario": ("full",)}, CATALOGUE
+        )
 
 
 def test_without_a_scenario_only_full_is_compared() -> None:
-    ((a, b),) = drafts(arms(), {"backend": ("pytorch",), "model": ("resnet18",)}, CATALOGUE)
+    ((a, b),) = expand_sides(sides(), {"backend": ("pytorch",), "model": ("resnet18",)}, CATALOGUE)
     assert a.case == b.case
     assert a.case.scenario.name == "full"
 
 
 def test_other_data_another_checkpoint_and_an_idiom_are_refused_with_the_field(tmp_path: Path) -> None:
     common = ("compare", "--scenario", "scratch", "--seeds", "0", "--results", tmp_path, *SMALL)
-    assert "must be the same in both arms" in refused(*common, "--set", "B.data=elsewhere")
+    assert "must be the same on both sides" in refused(*common, "--set", "B.data=elsewhere")
     assert "differ in dataset_sha256" in refused(*common, "--set", "B.image_size=64")
-    assert "differ in idiom" in refused(*common, "--set", "B.idiom=true")
+    assert "only one arm has --native-defaults" in refused(*common, "--set", "B.native-defaults=true")
     assert not (tmp_path / "runs").exists() or not list(tmp_path.rglob("pair"))
 
 
@@ -104,13 +108,13 @@ def test_two_sides_that_do_not_differ_are_refused_with_the_ways_to_name_them(
 
 def test_two_sides_that_differ_in_anything_are_compared() -> None:
     for specs in (
-        arms(settings=("B.threads=3",)),
-        arms(python=("B=/usr/bin/python3.12",)),
-        arms(delay=("B=5%",)),
-        arms("rev:main", "here"),
-        arms("dir:/base", "here"),
+        sides(settings=("B.threads=3",)),
+        sides(python=("B=/usr/bin/python3.12",)),
+        sides(delay=("B=5%",)),
+        sides("rev:main", "here"),
+        sides("dir:/base", "here"),
     ):
-        assert differing(specs, drafts(specs, {"backend": ("reference",)}, CATALOGUE))
+        assert sides_differ(specs, expand_sides(specs, {"backend": ("reference",)}, CATALOGUE))
 
 
 def test_two_backends_without_a_certificate_are_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
@@ -131,7 +135,7 @@ def test_an_interpreter_without_the_packages_is_refused_with_what_it_lacks(tmp_p
     bare.write_text("#!/bin/sh\nexit 1\n")
     bare.chmod(0o755)
     said = refused("compare", "--scenario", "scratch", "--results", tmp_path, *SMALL, "--python", f"B={bare}")
-    assert "arm B" in said
+    assert "side B" in said
     assert "cannot run the harness" in said
 
 

@@ -1,4 +1,4 @@
-"""The two arms: the reference backend twice, under two names, on machines whose time is turned by hand. A plugin."""
+"""Two simulated backends: the reference backend under two names, on machines with a simulated clock. A plugin."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.spec import Case, Stage
 PREDICTING_NS = 20_000_000
 
 
-class ArmSession(ReferenceSession):
+class SimulatedSession(ReferenceSession):
     """A session of the reference backend on a machine. Its arithmetic is real, its time is not."""
 
     def __init__(
@@ -48,7 +48,7 @@ class ArmSession(ReferenceSession):
         return replace(super().effective(), threads=1)
 
 
-class ArmBackend:
+class SimulatedBackend:
     """A backend, with the names of `harness.contract.Backend`. Its sessions are of `kind`."""
 
     MODELS: Mapping[str, Model] = reference.MODELS
@@ -58,7 +58,7 @@ class ArmBackend:
     decline = staticmethod(reference.decline)
 
     def __init__(self) -> None:
-        self.kind: type[ArmSession] = ArmSession
+        self.kind: type[SimulatedSession] = SimulatedSession
         self.machine = SimulatedMachine(0)
 
     def open_session(self, case: Case, model: Model, classes: int) -> Session:
@@ -75,15 +75,15 @@ class ArmBackend:
 
 
 FIRST, SECOND = "first", "second"
-BACKENDS = {FIRST: ArmBackend(), SECOND: ArmBackend()}
+BACKENDS = {FIRST: SimulatedBackend(), SECOND: SimulatedBackend()}
 
 
 @contextmanager
-def second_arm(kind: type[ArmSession]) -> Iterator[None]:
-    """Let the second arm make sessions of another kind."""
-    arm = BACKENDS[SECOND]
-    before, arm.kind = arm.kind, kind
+def second_backend(kind: type[SimulatedSession]) -> Iterator[None]:
+    """Let the second backend open sessions of another kind."""
+    backend = BACKENDS[SECOND]
+    before, backend.kind = backend.kind, kind
     try:
         yield
     finally:
-        arm.kind = before
+        backend.kind = before

@@ -1,0 +1,233 @@
+"""Measure comparisons: pairs until a look decides, memory, accuracy over seeds, and one re-run to confirm."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+from rich.console import Console
+from ulid import ULID
+
+from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.comparing.budget import Limits
+from benchmarks.comparing.pairs import measure_pair, trouble
+from benchmarks.comparing.prepare import ComparisonPreparation, PreparedComparison
+from benchmarks.comparing.seeds import SeedRuns
+from benchmarks.comparing.sides import SideCases, SideSpec
+from benchmarks.running.progress import RunProgress
+from harness.errors import Declined
+from harness.process.machine import describe_machine, environment
+from harness.running.disturbance import disturbed
+from results.certificates.certificate import read_certificates
+from results.storage.comparison import LOOKS, Comparison, Finding, Purpose
+from results.storage.rows import Order, Pair
+from results.storage.run_files import RunWriter, open_run
+from results.verdicts.conclusion import adjusted, conclude
+from results.verdicts.pair_findings import memory_findings, throughput_finding
+
+IN_TURNS: tuple[Order, Order] = ("ABBA", "BAAB")
+ALTERNATING: tuple[Order, Order] = ("AB", "BA")
+REPEATS = LOOKS[-1] // 2
+"""How many disturbed pairs are measured again; later ones count as they are."""
+
+
+class OutOfMemory(Declined):
+    """A side ran out of memory."""
+
+
+class ComparisonResults(NamedTuple):
+    """Comparisons in the order given, and a sentence about each that could not be measured."""
+
+    comparisons: list[Comparison]
+    failed: list[str]
+
+
+class ComparisonRun:
+    """Prepares comparisons and measures them one after the other; stores each pair before the next begins."""
+
+    def __init__(
+        self,
+        preparation: ComparisonPreparation,
+        writer: RunWriter,
+        limits: Limits,
+        order_seed: int,
+        progress: RunProgress,
+        machine: str,
+    ) -> None:
+        self._preparation, self._writer, self._limits = preparation, writer, limits
+        self._order_seed, self._progress, self._machine = order_seed, progress, machine
+        self._started = time.monotonic()
+        self._pair_s = 0.0
+        self._alternate = limits.alternate
+
+    def prepare(
+        self, specs: tuple[SideSpec, SideSpec], cases: Sequence[SideCases], stage: int | None
+    ) -> list[PreparedComparison]:
+        """Every case made ready, before anything is measured; raises as `ComparisonPreparation.prepare` does."""
+        return [self._preparation.prepare(specs, case, stage) for case in cases]
+
+    def measure(self, prepared: Sequence[PreparedComparison], purpose: Purpose) -> ComparisonResults:
+        """Measure all, with p adjusted over all; one that cannot be measured does not stop the others."""
+        self._progress.expect(len(prepared))
+        comparisons, failed = [], []
+        for one in prepared:
+            try:
+                comparisons.append(self._measure_one(one, purpose))
+            except Declined as error:
+                failed.append(str(error))
+        together = adjusted(comparisons) if len(comparisons) > 1 else comparisons
+        self.store_again(one for one, before in zip(together, comparisons, strict=True) if one != before)
+        return ComparisonResults(together, failed)
+
+    def store_again(self, comparisons: Iterable[Comparison]) -> None:
+        """Store comparisons to which something was added; of several rows of one comparison, the last counts."""
+        for one in comparisons:
+            self._writer.append_verdict(one)
+
+    def _measure_one(self, prepared: PreparedComparison, purpose: Purpose) -> Comparison:
+        started, name = time.monotonic(), str(ULID())
+        findings, repeated = self._findings(prepared, name, confirms=False, metrics=())
+        confirmation: list[Finding] = []
+        regressions = tuple(finding.metric for finding in findings if finding.verdict == "regression")
+        if regressions and self._limits.confirm:
+            confirmation, more = self._findings(prepared, name, confirms=True, metrics=regressions)
+            repeated += more
+        found = Comparison(
+            name=name,
+            purpose=purpose,
+            label=prepared.label,
+            sides=prepared.facts,
+            differs=prepared.differs,
+            findings=tuple(findings),
+            confirmation=tuple(confirmation),
+            verdict="inconclusive",
+            order_seed=self._order_seed,
+            repeated_pairs=repeated,
+            seconds=round(time.monotonic() - started, 1),
+        )
+        found = conclude(found, confirmed=self._limits.confirm)
+        self._writer.append_verdict(found)
+        return found
+
+    def _findings(
+        self, prepared: PreparedComparison, name: str, *, confirms: bool, metrics: tuple[str, ...]
+    ) -> tuple[list[Finding], int]:
+        """Findings of the metrics named, or of all; and how many pairs were measured again."""
+        findings: list[Finding] = []
+        pairs: list[Pair] = []
+        repeated = 0
+        if not metrics or any(metric != "accuracy" for metric in metrics):
+            for pair in self._pairs(prepared, name, confirms=confirms):
+                repeated += not pair.counts
+                if pair.counts:
+                    pairs.append(pair)
+            findings += [throughput_finding(pairs, self._limits.margin), *memory_findings(pairs)]
+        if self._limits.seeds and (not metrics or "accuracy" in metrics):
+            seeds = SeedRuns(
+                prepared, self._writer, name, self._machine, self._limits.timeout_s, self._progress.on_event
+            )
+            first = self._limits.seeds if confirms else 0
+            findings += seeds.finding(range(first, first + self._limits.seeds), self._left)
+        return [finding for finding in findings if not metrics or finding.metric in metrics], repeated
+
+    def _pairs(self, prepared: PreparedComparison, name: str, *, confirms: bool) -> Iterator[Pair]:
+        """Measured pairs, stored, until a look decides, the last look is over, or the budget is spent."""
+        draw = random.Random(f"{self._order_seed} {prepared.label} {confirms}")
+        kept: list[Pair] = []
+        number = repeated = 0
+        while len(kept) < self._limits.pairs and self._left() > self._pair_s:
+            number += 1
+            self._progress.on_event({"comparing": prepared.label, "pair": len(kept) + 1, "pairs": self._limits.pairs})
+            order = draw.choice(ALTERNATING if self._alternate else IN_TURNS)
+            try:
+                pair = self.pair(prepared, name, number, order, confirms=confirms, repeat=repeated < REPEATS)
+            except OutOfMemory:
+                if self._alternate:
+                    raise
+                self._alternate = True  # both do not fit in memory: from now on one ends before the other begins
+                continue
+            repeated += not pair.counts
+            yield pair
+            if pair.counts:
+                kept.append(pair)
+            if pair.counts and len(kept) in LOOKS and not self._limits.every_pair and self._decided(kept):
+                return
+
+    def pair(
+        self,
+        prepared: PreparedComparison,
+        name: str,
+        number: int,
+        order: Order,
+        *,
+        confirms: bool = False,
+        repeat: bool = False,
+    ) -> Pair:
+        """Measure one pair and store it; with `repeat`, a disturbed one does not count. Raises `Declined`."""
+        began = time.monotonic()
+        a, b = measure_pair(prepared.sides, order, self._limits.turn_s, self._limits.timeout_s)
+        self._pair_s = time.monotonic() - began
+        failure = trouble(a, b)
+        threads = prepared.sides[0].job.case.threads
+        disturbances = tuple(
+            f"side {side}: {sentence}"
+            for side, record in (("A", a), ("B", b))
+            if record.sensors is not None
+            for sentence in disturbed(record.sensors, threads)
+        )
+        counts = not failure and not (disturbances and repeat)
+        pair = Pair(
+            comparison=name,
+            number=number,
+            order=order,
+            a=a,
+            b=b,
+            disturbed=disturbances,
+            counts=counts,
+            confirms=confirms,
+        )
+        self._writer.append_pair(pair)
+        if failure:
+            kind = OutOfMemory if "oom" in (a.status, b.status) else Declined
+            raise kind(f"{prepared.label}: {failure}")
+        return pair
+
+    def _decided(self, pairs: list[Pair]) -> bool:
+        return throughput_finding(pairs, self._limits.margin).verdict != "inconclusive"
+
+    def _left(self) -> float:
+        """Seconds of the budget that are left."""
+        if self._limits.budget_s is None:
+            return float("inf")
+        return self._started + self._limits.budget_s - time.monotonic()
+
+
+@contextmanager
+def open_comparison_run(
+    results: Path, limits: Limits, catalogue: Catalogue, *, order_seed: int | None, quiet: bool = False
+) -> Iterator[ComparisonRun]:
+    """Open a run's file for comparisons. An interrupt keeps what was measured, and the run counts as unfinished."""
+    machine = describe_machine()
+    seed = secrets.randbelow(2**31) if order_seed is None else order_seed
+    with (
+        RunProgress(Console(stderr=True), quiet=quiet) as progress,
+        open_run(results, command=sys.argv[1:], planned=(), machine=machine, environment=environment()) as writer,
+    ):
+        preparation = ComparisonPreparation(catalogue, read_certificates(results), progress.on_event)
+        try:
+            yield ComparisonRun(preparation, writer, limits, seed, progress, machine.key)
+        except KeyboardInterrupt:
+            writer.finish("interrupted")
+            click.echo(f"{writer.path} keeps what was measured", err=True)
+            raise
+        except BaseException:
+            writer.finish("failed")
+            raise
+        writer.finish()
