@@ -13,9 +13,8 @@ from typing import Any
 import click
 
 from benchmarks import commands
-from benchmarks.choosing.names import printable, unknown
 from benchmarks.running.terminal import use_stand_ins
-from harness.errors import Declined, Refused
+from harness.errors import Declined, Refused, printable, unknown
 
 
 class Commands(click.Group):

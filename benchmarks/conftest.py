@@ -13,8 +13,8 @@ from typing import cast
 import pytest
 
 from benchmarks.choosing.catalogue import read_catalogue
-from benchmarks.choosing.names import unknown
 from harness.contract import Backend
+from harness.errors import unknown
 from results.storage.folder import RESULTS, make_folder
 
 STEPS = RESULTS / "steps"

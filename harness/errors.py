@@ -1,8 +1,10 @@
-"""The two ways in which a component says no, and the message of any other exception as one readable line."""
+"""The two ways in which a component says no, and the messages that go with them."""
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 
 class Declined(Exception):
@@ -33,8 +35,29 @@ def one_line(text: str, longest: int = LONGEST) -> str:
     text = _APPENDED.split(_ESCAPES.sub("", text))[0]
     words = [word for line in text.splitlines() if not line.strip().startswith(_TRACED) for word in line.split()]
     # Names of files may hold what no terminal and no JSON bears.
-    said = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(words))
+    said = printable(" ".join(words))
     if len(said) <= longest:
         return said
     cut = said[: longest - 1]
     return f"{cut[: cut.rfind(' ')] if ' ' in cut[longest // 2 :] else cut}…"
+
+
+def printable(text: str) -> str:
+    """Text on one line, its control characters as escapes: names of files may hold line breaks and worse.
+
+    >>> printable("two\\nlines")
+    'two\\\\nlines'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def unknown(kind: str, name: str, known: Iterable[str], most: int | None = None) -> str:
+    """One line that names the nearest known names, and all known names or the `most` nearest of them.
+
+    >>> unknown("model", "resnt18", ["resnet18", "mobilenet"])
+    'no model resnt18; did you mean resnet18? (known: resnet18, mobilenet)'
+    """
+    names = list(known) if most is None else difflib.get_close_matches(name, list(known), most, cutoff=0.0)
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
+    return f"no {kind} {name}{hint} (known: {', '.join(names) or 'none'})"

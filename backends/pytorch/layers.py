@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
 from harness.contract import Layer
 
@@ -17,18 +16,22 @@ _NO_ARITHMETIC = (nn.Identity, nn.Dropout, nn.Flatten, nn.ZeroPad2d)
 def trace(module: nn.Module, image: torch.Tensor) -> list[Layer]:
     """Layers in the order of their calls, for one image [1, 3, h, w]; leaves the training mode as it was.
 
-    A multiply-accumulate counts once; convolutions and linear layers are counted, as is usual, and nothing else.
+    A multiply-accumulate counts once and belongs to the layer that ends next; torch counts convolutions and products of
+    matrices, and nothing else.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # takes most of a second to import
+
     found: list[Layer] = []
     modes = {layer: layer.training for layer in module.modules()}
+    counter = FlopCounterMode(display=False)
     handles = [
-        layer.register_forward_hook(_record(canonical(name), found))
+        layer.register_forward_hook(_record(canonical(name), found, counter.get_total_flops))
         for name, layer in module.named_modules()
         if _is_listed(layer)
     ]
     try:
         module.eval()
-        with torch.inference_mode():
+        with torch.no_grad(), counter:
             module(image)
     finally:
         for handle in handles:
@@ -51,15 +54,10 @@ def canonical(name: str) -> str:
     return name
 
 
-def _record(name: str, found: list[Layer]) -> object:
+def _record(name: str, found: list[Layer], total_flops: Callable[[], int]) -> object:
     def hook(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         parameters = sum(p.numel() for p in layer.parameters(recurse=False))
-        found.append(Layer(name, type(layer).__name__, tuple(output.shape[1:]), parameters, _macs(layer, output)))
+        macs = total_flops() // 2 - sum(earlier.macs for earlier in found)
+        found.append(Layer(name, type(layer).__name__, tuple(output.shape[1:]), parameters, macs))
 
     return hook
-
-
-def _macs(layer: nn.Module, output: torch.Tensor) -> int:
-    if isinstance(layer, _ConvNd):
-        return int(output[0].numel() * layer.in_channels // layer.groups * math.prod(layer.kernel_size))
-    return int(output[0].numel() * layer.in_features) if isinstance(layer, nn.Linear) else 0

@@ -12,11 +12,10 @@ import msgspec
 from msgspec.structs import replace
 
 import backends
-from benchmarks.choosing.names import unknown
 from benchmarks.choosing.scenarios import check_scenario
 from harness import plugins
 from harness.data.checkpoint import Published
-from harness.errors import Declined, Refused
+from harness.errors import Declined, Refused, unknown
 from harness.plugins import BackendFacts
 from harness.process.ask import ask
 from harness.spec import Scenario

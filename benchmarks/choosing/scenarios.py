@@ -11,8 +11,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from benchmarks.choosing.names import unknown
-from harness.errors import Refused
+from harness.errors import Refused, unknown
 from harness.spec import Optimizer, Scenario, Schedule, Stage
 
 

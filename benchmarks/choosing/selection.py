@@ -13,10 +13,9 @@ import msgspec
 from msgspec.structs import replace
 
 from benchmarks.choosing.catalogue import Catalogue
-from benchmarks.choosing.names import unknown
 from benchmarks.choosing.scenarios import FIVE, RECIPES, check_scenario, find_scenario, with_files
 from harness.data.augment import parse_augment
-from harness.errors import Refused
+from harness.errors import Refused, unknown
 from harness.process.machine import measuring_threads
 from harness.spec import SETTINGS, Case, Scenario, Stage, key
 

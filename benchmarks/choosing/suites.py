@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
-from benchmarks.choosing.names import unknown
 from benchmarks.choosing.scenarios import FIVE, SCENARIOS
 from benchmarks.choosing.selection import SelectedCase, Selection, expand, read_suite
-from harness.errors import Refused
+from harness.errors import Refused, unknown
 from harness.spec import Case
 
 

@@ -11,6 +11,7 @@ from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.pairs import QUADS
 from benchmarks.comparing.sides import SideCases
 from benchmarks.running.forecast import START_S, expected_s
+from benchmarks.running.terminal import aligned
 from harness.process.machine import usable_cores
 from results.storage.comparison import LOOKS
 
@@ -26,10 +27,11 @@ class ExpectedCost(NamedTuple):
 
 def cost(cases: Sequence[SideCases], limits: Limits, results: Path, catalogue: Catalogue) -> str:
     """A line per case with the least and the most it takes, and the sum. Measures nothing."""
-    lines, each = [], costs(cases, limits, results, catalogue)
+    rows, each = [], costs(cases, limits, results, catalogue)
     for sides, (low, high) in zip(cases, each, strict=True):
         label = " | ".join(dict.fromkeys(f"{d.case.backend_name}/{d.case.model}/{d.case.scenario.name}" for d in sides))
-        lines.append(f"{label:60} {low / 60:.0f} to {high / 60:.0f} min")
+        rows.append((label, f"{low / 60:.0f} to {high / 60:.0f} min"))
+    lines = [aligned(rows, right={1})] if rows else []
     least, most = (sum(side) for side in zip(*each, strict=True)) if each else (0.0, 0.0)
     lines.append(
         f"{len(cases)} cases: {least / 60:.0f} min if the first look at {LOOKS[0]} pairs decides, {most / 60:.0f} min "

@@ -10,9 +10,8 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 import msgspec
 
 from benchmarks.choosing.catalogue import Catalogue
-from benchmarks.choosing.names import unknown
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
-from harness.errors import Refused
+from harness.errors import Refused, unknown
 from results.storage.rows import SideName
 
 NAMES: tuple[SideName, SideName] = ("A", "B")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +14,11 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from harness.errors import Refused
+from harness.whole_files import PARTIAL, remove, written_whole
 
 ENVIRONMENT = "FINETUNE_BENCH_CACHE"
 KINDS = ("datasets", "downloads", "checkpoints", "revisions", "environments")
-_MARKS = (".lock", ".partial", ".sha256.json")
+_MARKS = (".lock", PARTIAL, ".sha256.json")
 
 
 class CacheEntry(NamedTuple):
@@ -45,13 +45,8 @@ def made_once(entry: Path, make: Callable[[Path], None]) -> Path:
     if not entry.exists():
         with writable(entry.parent), FileLock(_beside(entry, ".lock")):
             if not entry.exists():
-                partial = _beside(entry, ".partial")
-                _remove(partial)
-                try:
+                with written_whole(entry, _beside(entry, PARTIAL)) as partial:
                     make(partial)
-                    partial.rename(entry)
-                finally:
-                    _remove(partial)
     with contextlib.suppress(PermissionError):
         os.utime(entry)
     return entry
@@ -99,7 +94,7 @@ def clear_cache(cache: str | Path | None = None, kinds: Collection[str] = KINDS)
     for entry in cache_entries(cache):
         if entry.kind in kinds:
             with contextlib.suppress(Timeout), FileLock(_beside(entry.path, ".lock"), blocking=False):
-                _remove(entry.path)
+                remove(entry.path)
                 removed.append(entry)
     return removed
 
@@ -110,10 +105,3 @@ def _beside(entry: Path, mark: str) -> Path:
 
 def _size(path: Path) -> int:
     return sum(p.lstat().st_size for p in (path, *path.rglob("*")) if not p.is_dir())
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

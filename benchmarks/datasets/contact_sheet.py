@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from harness.data.augment import compose, format_augment
 from harness.data.dataset import open_dataset
+from harness.errors import printable
 from harness.spec import Augmentation
 
 _GAP, _LINE = 6, 16
@@ -71,8 +72,4 @@ def _block(title: str, tiles: list[NDArray[np.uint8]], names: list[str], columns
 
 def _drawable(name: str) -> str:
     """Pillow's own font has no more than Latin-1; the rest appears as escapes."""
-    return (
-        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-        .encode("latin-1", "backslashreplace")
-        .decode("latin-1")
-    )
+    return printable(name).encode("latin-1", "backslashreplace").decode("latin-1")

@@ -6,16 +6,13 @@ address. Where a file is from, what is written about it and its digest do not ch
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from datetime import UTC, datetime
-from http.client import HTTPException
 from pathlib import Path
 from typing import Literal, NamedTuple
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import url2pathname
 
 import msgspec
 
@@ -25,7 +22,6 @@ from harness.errors import Declined, Refused
 MIRROR = "FINETUNE_BENCH_MIRROR"
 _TIMEOUT_S = 30
 _ATTEMPTS = 2
-_NETWORK = (URLError, TimeoutError, ConnectionError, HTTPException)
 
 
 class WantedFile(NamedTuple):
@@ -87,15 +83,18 @@ def mirrored(url: str) -> str:
 
 
 def _download(wanted: WantedFile, folder: Path, partial: Path) -> None:
+    from requests import RequestException
+
     address = mirrored(wanted.url)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             _transfer(address, partial)
-        except _NETWORK as error:
+        except (RequestException, FileNotFoundError) as error:
+            cause = _cause(error)
             if attempt == _ATTEMPTS:
                 by_mirror = f" from {os.environ[MIRROR]}" if address != wanted.url else ""
                 raise Declined(
-                    f"{wanted.what} cannot be downloaded{by_mirror} ({getattr(error, 'reason', error)}); fetch "
+                    f"{wanted.what} cannot be downloaded{by_mirror} ({cause}); fetch "
                     f"{wanted.url} ({_expected(wanted, folder)}) and put it at {folder / wanted.file_name}"
                 ) from error
         else:
@@ -108,21 +107,35 @@ def _download(wanted: WantedFile, folder: Path, partial: Path) -> None:
 
 
 def _transfer(address: str, place: Path) -> None:
-    request = Request(address, headers={"User-Agent": "finetune-bench"})  # some hosts refuse urllib's own
-    try:
-        with urlopen(request, timeout=_TIMEOUT_S) as answer, place.open("wb") as file:
-            shutil.copyfileobj(answer, file)
-            length = answer.headers.get("Content-Length")
-    except HTTPError as error:
-        error.close()  # it holds the connection
-        raise
-    if length is not None and place.stat().st_size != int(length):
-        raise ConnectionError(f"the download broke off at {place.stat().st_size} of {length} bytes")
+    import pooch
+
+    if address.startswith("file:"):  # which pooch does not take
+        shutil.copyfile(url2pathname(urlsplit(address).path), place)
+        return
+    # Some hosts refuse the library's own name; a digest is that of the file as it is, not unpacked on the way.
+    headers = {"User-Agent": "finetune-bench", "Accept-Encoding": "identity"}
+    pooch.HTTPDownloader(chunk_size=2**20, timeout=_TIMEOUT_S, headers=headers)(address, str(place), None)
+
+
+def _cause(error: BaseException) -> str:
+    """Why a download failed, in the words of the server or the system."""
+    from requests import RequestException
+    from urllib3.exceptions import IncompleteRead
+
+    if isinstance(error, RequestException) and error.response is not None:
+        error.response.close()  # it holds the connection
+        return str(error.response.reason)
+    while error.__context__ is not None:
+        error = error.__context__
+    if isinstance(error, IncompleteRead) and error.expected is not None:
+        return f"the download broke off at {error.partial} of {error.partial + error.expected} bytes"
+    return str(error)
 
 
 def _digest(file: Path, kind: str) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, kind.replace("-", "").lower()).hexdigest()
+    import pooch
+
+    return str(pooch.file_hash(str(file), kind.replace("-", "").lower()))
 
 
 def _problem(wanted: WantedFile, folder: Path, found: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from benchmarks.datasets.layout.scan import shown
 from benchmarks.datasets.prepare import Progress, prepare_folder
 from benchmarks.datasets.writing import PreparedDataset
 from harness.data.dataset import DatasetMeta, images_per_class
-from harness.errors import Refused
+from harness.errors import Refused, unknown
 from harness.plugins import dataset
 
 CLASSES_SAID = 12
@@ -129,10 +128,7 @@ def prepare(
         source, origin = Path(data).expanduser(), ""
         name = shown(source.absolute().resolve().name)
     else:
-        names = [*DATASETS, *ARCHIVES]
-        close = difflib.get_close_matches(data, names, n=1)
-        near = f" (did you mean {close[0]}?)" if close else ""
-        raise Refused(f"no folder and no dataset {data!r}{near}; named ones are {', '.join(names)}")
+        raise Refused(f"no folder and {unknown('dataset', data, (*DATASETS, *ARCHIVES))}")
     return _answer(
         prepare_folder(
             source,

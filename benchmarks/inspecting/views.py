@@ -81,7 +81,7 @@ def view_model(cases: list[Case], checkpoint: str | None, plugins: list[str]) ->
 
 def view_tensor(case: Case, checkpoint: str | None, plugins: list[str], tensor: str) -> TensorView:
     """Values of one tensor. Raises `Refused` with the nearest names."""
-    from benchmarks.choosing.names import unknown
+    from harness.errors import unknown
 
     session, _ = _open(case, checkpoint, plugins)
     found = {t.name: t for t in session.state()}

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import msgspec
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
-from benchmarks.choosing.names import unknown
 from benchmarks.preparing.embedded_networks import embedded_network
 from benchmarks.preparing.import_weights import named_checkpoint, own_checkpoint
 from harness.data.checkpoint import (
@@ -25,7 +24,7 @@ from harness.data.checkpoint import (
     read_meta,
 )
 from harness.data.weight_files import ending_of, is_safetensors
-from harness.errors import Refused
+from harness.errors import Refused, unknown
 from harness.process.ask import ask
 from harness.process.launch import Event
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.running.terminal import aligned
 from harness.process.machine import Machine, describe_machine
 from harness.spec import SETTINGS, Case
 from results.storage.rows import ProcessRow, scan
@@ -32,13 +33,14 @@ def forecast(cases: Sequence[Case], results: Path, catalogue: Catalogue, *, kept
     `kept` says whether networks are kept, whose size only their framework knows.
     """
     measured = _measured(results, describe_machine())
-    lines, total, guessed = [], 0.0, 0
+    rows, total, guessed = [], 0.0, 0
     for case in cases:
         known = measured.get(_likeness(case))
         seconds = statistics.median(known) if known else _guess(case, catalogue)
         guessed += known is None
         total += seconds
-        lines.append(f"{case.label:60} {'' if known else '~'}{seconds:.0f} s")
+        rows.append((case.label, f"{'' if known else '~'}{seconds:.0f} s"))
+    lines = [aligned(rows, right={1})] if rows else []
     disk = len(cases) * RECORD_BYTES / 2**20
     lines.append(f"{len(cases)} cases, about {total / 60:.0f} min; results take about {disk:.1f} MB")
     if kept:

@@ -10,7 +10,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from benchmarks.choosing.names import printable
+from harness.errors import printable
 from harness.process.launch import Event
 from harness.running.record import Record
 from results.tables.figures import measure

@@ -1,4 +1,4 @@
-"""Output on a terminal whose encoding lacks a character: a readable stand-in in ASCII takes its place."""
+"""Text for a terminal: aligned columns, and readable ASCII where its encoding lacks a character."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import functools
 import io
 import re
 import sys
+from collections.abc import Collection, Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 STAND_INS = {
     "×": "x", "÷": "/", "±": "+/-", "≠": "!=", "≤": "<=", "≥": ">=", "≈": "~", "∞": "inf", "−": "-",
@@ -18,6 +23,25 @@ RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 """Footnote marks and exponents: ¹² becomes ^12."""
 HANDLER = "finetune-bench-stand-ins"
 PLAIN = "finetune-bench-ascii"
+
+
+def aligned(rows: Iterable[Sequence[str | Text]], right: Collection[int] = ()) -> str:
+    """Rows of cells as lines with aligned columns, never broken; columns in `right` end at the same place.
+
+    >>> print(aligned([("resnet18", "9 s"), ("tiny-cnn", "~12 s")], right={1}))
+    resnet18    9 s
+    tiny-cnn  ~12 s
+    """
+    cells = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for place in range(max(map(len, cells), default=0)):
+        grid.add_column(justify="right" if place in right else "left", no_wrap=True)
+    for row in cells:
+        grid.add_row(*row)
+    console = Console(width=10_000, force_terminal=True, color_system="standard", legacy_windows=False)
+    with console.capture() as capture:
+        console.print(grid)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def use_stand_ins() -> None:

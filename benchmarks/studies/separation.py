@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.choosing.scenarios import RECIPES
 from benchmarks.datasets import embedded
-from benchmarks.running.terminal import use_stand_ins
+from benchmarks.running.terminal import aligned, use_stand_ins
 from harness.errors import Declined, Refused
 from harness.spec import Scenario, Schedule
 
@@ -77,13 +77,16 @@ def main(path: Path) -> None:
     _say(verdicts)
     for (backend, model), rows in frame.groupby(["backend_name", "model"]):
         click.echo(f"{model}, {backend}:")
-        for name, values in _accuracy(rows).items():
-            spread = values.std(ddof=1) if len(values) > 1 else float("nan")
-            click.echo(f"  {name:18} {values.mean():6.1%} ± {spread:.1%} (sd of {len(values)} seeds)")
+        click.echo(aligned(map(_row, *zip(*_accuracy(rows).items(), strict=True)), right={1}))
         found = judge(rows)
         _say(found)
         verdicts += found
     sys.exit(0 if len(verdicts) > 1 and all(holds for _, holds in verdicts) else 1)
+
+
+def _row(name: str, values: NDArray[np.float64]) -> tuple[str, ...]:
+    spread = values.std(ddof=1) if len(values) > 1 else float("nan")
+    return f"  {name}", f"{values.mean():.1%}", f"± {spread:.1%} (sd of {len(values)} seeds)"
 
 
 def judge(rows: pd.DataFrame) -> list[Verdict]:

@@ -6,7 +6,6 @@ nothing else. Geometry is Pillow's, bilinear; what comes in from outside the ima
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.errors import Refused
+from harness.errors import Refused, unknown
 from harness.spec import Augmentation
 
 Augment = Callable[[NDArray[np.uint8], int, int, int, int], NDArray[np.uint8]]
@@ -68,8 +67,7 @@ def complete(augmentation: Augmentation) -> Augmentation:
     limits = _KINDS[augmentation.name].parameters
     for name, value in augmentation.parameters.items():
         if name not in limits:
-            has = f"it has {', '.join(limits)}" if limits else "it has none"
-            raise Refused(f"augmentation {augmentation.name} has no parameter {name!r}{_nearest(name, limits)}; {has}")
+            raise Refused(f"augmentation {augmentation.name}: {unknown('parameter', name, limits)}")
         low, high = limits[name].low, limits[name].high
         if not low <= value <= high:
             raise Refused(f"augmentation {augmentation.name}: {name}={value:g} is not within {low:g} and {high:g}")
@@ -123,14 +121,8 @@ def format_augment(augmentations: Iterable[Augmentation]) -> str:
 
 def _known(augmentation: Augmentation) -> bool:
     if augmentation.name not in _KINDS:
-        near = _nearest(augmentation.name, _KINDS)
-        raise Refused(f"no augmentation {augmentation.name!r}{near}; there are {', '.join(_KINDS)} and none")
+        raise Refused(unknown("augmentation", augmentation.name, (*_KINDS, "none")))
     return True
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.4)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _crop(parameters: dict[str, float]) -> _Step:

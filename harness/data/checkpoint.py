@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from harness.errors import Refused
+from harness.whole_files import written_whole
 
 
 class Normalisation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,10 +101,9 @@ def write_checkpoint(path: str | Path, arrays: Mapping[str, NDArray[Any]], **fac
     """Write a neutral checkpoint whole or not at all; `facts` are CheckpointMeta's fields but `sha256`."""
     path = Path(path)
     meta = CheckpointMeta(sha256=tensors_digest(arrays), **facts)
-    partial = path.with_name(path.name + ".partial")
     tensors = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    save_file(tensors, partial, metadata={"finetune-bench": msgspec.json.encode(meta).decode()})
-    partial.replace(path)
+    with written_whole(path) as partial:
+        save_file(tensors, partial, metadata={"finetune-bench": msgspec.json.encode(meta).decode()})
     return meta
 
 

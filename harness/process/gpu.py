@@ -1,17 +1,20 @@
-"""The GPU that a process uses, as `nvidia-smi` reports it; None without a GPU."""
+"""GPUs as NVIDIA's management library (NVML) reports them; nothing without a GPU or its driver."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import psutil
 
 SLOWDOWNS = {
     0x4: "power cap", 0x8: "hardware slowdown", 0x20: "software thermal slowdown", 0x40: "hardware thermal slowdown",
     0x80: "hardware power brake",
 }  # fmt: skip
-"""Bits of `clocks_event_reasons.active` that mean slower than the load asks for (NVML's nvmlClocksEventReasons)."""
+"""Bits of the reasons for the clock's speed that mean slower than the load asks for (NVML's nvmlClocksEventReasons)."""
+
+_Answer = TypeVar("_Answer")
 
 
 class Gpu(NamedTuple):
@@ -24,35 +27,50 @@ class Gpu(NamedTuple):
 
 
 def read_gpu() -> Gpu | None:
-    """Ask the driver; takes a few tens of milliseconds, so never while a window is open. None without a GPU."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return None
+    """The GPU that this process uses, None without one; takes tens of milliseconds, so never while a window is open."""
+    return _ask(_reading)
+
+
+def gpu_names() -> tuple[str, ...]:
+    """The names of all GPUs, in the order of the driver."""
+    return _ask(_names) or ()
+
+
+def _reading(nvml: Any) -> Gpu:
     first = (os.environ.get("CUDA_VISIBLE_DEVICES") or "0").split(",")[0]
-    state = _ask(tool, first, "--query-gpu=clocks.sm,power.draw,clocks_throttle_reasons.active")
-    busy = _ask(tool, first, "--query-compute-apps=pid")
-    return None if state is None else parse(state, busy or "", os.getpid())
+    by_number = first.lstrip("-").isdigit()
+    device = nvml.nvmlDeviceGetHandleByIndex(int(first)) if by_number else nvml.nvmlDeviceGetHandleByUUID(first)
+    reasons = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(device)
+    return Gpu(
+        sm_mhz=float(nvml.nvmlDeviceGetClockInfo(device, nvml.NVML_CLOCK_SM)),
+        watts=nvml.nvmlDeviceGetPowerUsage(device) / 1e3,
+        throttled=tuple(name for bit, name in SLOWDOWNS.items() if reasons & bit),
+        other_processes=_others(nvml, device),
+    )
 
 
-def parse(state: str, busy: str, own: int) -> Gpu | None:
-    """Two answers of nvidia-smi as CSV without units.
-
-    >>> parse("1980, 310.5, 0x0000000000000004", "4711\\n815\\n", 815)
-    Gpu(sm_mhz=1980.0, watts=310.5, throttled=('power cap',), other_processes=1)
-    """
-    fields = [field.strip() for field in state.strip().split("\n")[0].split(",")]
+def _others(nvml: Any, device: Any) -> int:
     try:
-        mhz, watts, reasons = float(fields[0]), float(fields[1]), int(fields[2], 16)
-    except (ValueError, IndexError):  # "[N/A]", or no such device
-        return None
-    others = [pid for pid in busy.split() if pid.isdigit() and int(pid) != own]
-    return Gpu(mhz, watts, tuple(name for bit, name in SLOWDOWNS.items() if reasons & bit), len(others))
+        busy = {process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(device)}
+    except nvml.NVMLError:  # a part of a GPU does not list processes
+        return 0
+    # In a container the ids may be the host's, this process's own too.
+    return sum(psutil.pid_exists(pid) for pid in busy - {os.getpid()})
 
 
-def _ask(tool: str, device: str, query: str) -> str | None:
-    command = [tool, f"--id={device}", query, "--format=csv,noheader,nounits"]
+def _names(nvml: Any) -> tuple[str, ...]:
+    devices = map(nvml.nvmlDeviceGetHandleByIndex, range(nvml.nvmlDeviceGetCount()))
+    return tuple(nvml.nvmlDeviceGetName(device) for device in devices)
+
+
+def _ask(question: Callable[[Any], _Answer]) -> _Answer | None:
+    import pynvml
+
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-    except subprocess.TimeoutExpired:
+        pynvml.nvmlInit()
+        try:
+            return question(pynvml)
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:  # no driver, no such device, or a sensor that it lacks
         return None
-    return answer.stdout if answer.returncode == 0 else None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import shutil
-import subprocess
 from importlib import metadata
 from pathlib import Path
 
 import msgspec
 import psutil
+
+from harness.process.gpu import gpu_names
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ def describe_machine() -> Machine:
         cpu=_cpu_name(),
         cores=len(usable_cores()),
         memory_gib=round(psutil.virtual_memory().total / 2**30),
-        gpus=_gpus(),
+        gpus=gpu_names(),
         architecture=platform.machine(),
     )
 
@@ -86,16 +86,6 @@ def _cpu_name() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _gpus() -> tuple[str, ...]:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ()
-    listing = subprocess.run(
-        [tool, "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=False, timeout=30
-    )
-    return tuple(line.strip() for line in listing.stdout.splitlines() if line.strip()) if not listing.returncode else ()
 
 
 def _read(path: str) -> str:

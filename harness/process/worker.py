@@ -19,6 +19,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from harness.errors import Declined, Refused, one_line
+from harness.whole_files import write_whole
 
 _OURS = ("harness", "backends", "results", "benchmarks")
 _OUT_OF_MEMORY = ("OutOfMemoryError", "ResourceExhaustedError")
@@ -81,9 +82,7 @@ def _write_failure(folder: Path) -> Callable[[type[BaseException], BaseException
 
 
 def _write(folder: Path, ending: str, reason: str, value: Any) -> None:
-    partial = folder / "result.json.partial"
-    partial.write_bytes(msgspec.json.encode({"ending": ending, "reason": reason, "value": value}))
-    partial.replace(folder / "result.json")
+    write_whole(folder / "result.json", msgspec.json.encode({"ending": ending, "reason": reason, "value": value}))
 
 
 def _reporter(pipe: int) -> Callable[[dict[str, Any]], None]:

@@ -11,6 +11,7 @@ from harness.data.checkpoint import Normalisation, write_checkpoint
 from harness.data.dataset import DatasetMeta
 from harness.errors import Refused
 from harness.spec import Case, key
+from harness.whole_files import write_whole
 
 NEUTRAL, CARD = "model.safetensors", "card.json"
 
@@ -44,7 +45,7 @@ def keep_model(
     )
     native = session.save_native(str(home))
     card = Card(case=case, classes=dataset.classes, normalisation=normalisation, side=dataset.side, native=native)
-    (home / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card)))
+    write_whole(home / CARD, msgspec.json.format(msgspec.json.encode(card)))
     return {"model": str(home)}
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from harness import PROTOCOL
 from harness.certifying.answers import StandInCost
 from harness.spec import SETTINGS, Case, Scenario
+from harness.whole_files import write_whole
 from results.storage.folder import make_folder
 
 SCHEMA = 3
@@ -177,9 +178,7 @@ def write_certificate(results_dir: Path, certificate: Certificate, key: str) -> 
     """Write a sealed certificate under a folder of results; returns its file."""
     path = place(results_dir, certificate.model, key)
     make_folder(results_dir, path.parent)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(certificate), indent=1) + b"\n")
-    partial.replace(path)
+    write_whole(path, msgspec.json.format(msgspec.json.encode(certificate), indent=1) + b"\n")
     return path
 
 

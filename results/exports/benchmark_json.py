@@ -1,7 +1,13 @@
-"""Stored step times as a file of pytest-benchmark, for `pytest-benchmark compare FILE`."""
+"""Stored times as a file of pytest-benchmark, for `pytest-benchmark compare FILE` and trackers that read such files.
+
+The statistics are pytest-benchmark's own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,50 +16,76 @@ import pandas as pd
 
 from harness.errors import Declined
 from harness.spec import SETTINGS
+from results.storage.comparison import Comparison
 from results.storage.rows import record_at
 from results.storage.windows import steps_of
+from results.verdicts.stored_comparisons import read_comparisons
 
 
 def as_benchmark_json(frame: pd.DataFrame) -> bytes:
     """One benchmark per process that has step latencies (synchronised steps, in seconds); the others have none to show.
 
     Benchmarks of one group are of one version of a case on one device of one machine, so that none that did other work
-    stands in the same table (V52); the sides of a comparison are apart too. The statistics are pytest-benchmark's own.
-    Raises `Declined` if no process has any (V50), ImportError where pytest-benchmark is not installed.
+    stands in the same table (V52); the sides of a comparison are apart too. Raises `Declined` if no process has any
+    (V50), ImportError where pytest-benchmark is not installed.
     """
     from pytest_benchmark import __version__
 
-    benchmarks = [_benchmark(row) for row in frame.to_dict("records") if not pd.isna(row["latency_ms"])]
+    benchmarks = [_process(row) for row in frame.to_dict("records") if not pd.isna(row["latency_ms"])]
     if not benchmarks:
         raise Declined("no process here has step latencies to export; `table` says what became of each")
-    content = {
-        "machine_info": {"machine": ", ".join(dict.fromkeys(frame["machine"]))},
-        "commit_info": {"id": "unversioned"},
-        "benchmarks": benchmarks,
-        "datetime": max(frame["started"], default=""),
-        "version": __version__,
-    }
-    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
+    machine = {"machine": ", ".join(dict.fromkeys(frame["machine"]))}
+    return _file(benchmarks, machine, "unversioned", max(frame["started"], default=""), __version__)
 
 
-def _benchmark(row: dict[Any, Any]) -> dict[str, Any]:
-    from pytest_benchmark.stats import Stats
+def turns_json(results_dir: Path, comparisons: Sequence[Comparison]) -> bytes:
+    """For each case and side the seconds per step of every turn that counts.
 
+    Raises `Declined` where pytest-benchmark is not installed.
+    """
+    if find_spec("pytest_benchmark") is None:
+        raise Declined("pytest-benchmark is not installed; pip install pytest-benchmark")
+    from pytest_benchmark import __version__
+
+    stored = {one.name: one.pairs for one in read_comparisons(results_dir)}
+    benchmarks = []
+    for one in comparisons:
+        for side, facts in zip(("A", "B"), one.sides, strict=True):
+            records = (pair.a if side == "A" else pair.b for pair in stored.get(one.name, ()) if pair.counts)
+            seconds = [turn.seconds / turn.steps for record in records for turn in record.turns]
+            about = {"param": side, "extra_info": {"arm": facts.text, "verdict": one.verdict}}
+            if seconds:
+                benchmarks.append(_benchmark(one.label, f"{one.label}[{side}]", seconds, **about))
+    revision = comparisons[0].sides[1].revision if comparisons else ""
+    return _file(benchmarks, {}, revision, datetime.now(UTC).isoformat(), __version__)
+
+
+def _process(row: dict[Any, Any]) -> dict[str, Any]:
     record = record_at(Path(row["file"]), row["offset"])
-    stats = Stats()
-    for step in steps_of(record.stages[-1], "latency"):  # as `latency_ms`: steps of two stages are unlike
-        stats.update(step / 1e6)
     case = record.case
     side = "" if pd.isna(row["arm"]) else f", side {row['arm']} of {row['comparison']}"
-    place = f"{row['machine']} {row['device']}"
+    place = f"{row['machine']} {row['device']}{side}"
     facts = ("run", "version", "machine", "environment", *SETTINGS, "epochs", "throughput", "accuracy")
-    return {
-        "group": f"{case.backend_name}/{case.model}/{case.scenario.name} {row['version'][:8]} on {place}{side}",
-        "name": case.label,
-        "fullname": case.label,
-        "params": None,
-        "param": None,
-        "extra_info": {name: None if pd.isna(row[name]) else row[name] for name in facts},
-        "options": {"timer": "perf_counter_ns", "warmup": case.warmup_steps},
-        "stats": {**stats.as_dict(), "iterations": 1, "data": stats.data},
-    }
+    return _benchmark(
+        f"{case.backend_name}/{case.model}/{case.scenario.name} {row['version'][:8]} on {place}",
+        case.label,
+        [step / 1e6 for step in steps_of(record.stages[-1], "latency")],  # as `latency_ms`: two stages are unlike
+        extra_info={name: None if pd.isna(row[name]) else row[name] for name in facts},
+        options={"timer": "perf_counter_ns", "warmup": case.warmup_steps},
+    )
+
+
+def _benchmark(group: str, name: str, seconds: Sequence[float], **about: Any) -> dict[str, Any]:
+    from pytest_benchmark.stats import Stats
+
+    stats = Stats()
+    for one in seconds:
+        stats.update(one)
+    figures = {**stats.as_dict(), "iterations": 1, "data": stats.data}
+    named = {"group": group, "name": name, "fullname": name}
+    return {**named, "params": None, "param": None, "options": {}, **about, "stats": figures}
+
+
+def _file(benchmarks: Sequence[Any], machine: Mapping[str, str], revision: str, moment: str, version: str) -> bytes:
+    about = {"machine_info": machine, "commit_info": {"id": revision}, "datetime": moment, "version": version}
+    return msgspec.json.format(msgspec.json.encode(about | {"benchmarks": benchmarks}), indent=1) + b"\n"

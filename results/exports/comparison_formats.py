@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 from xml.etree import ElementTree
 
 import msgspec
 
-from harness.errors import Declined, Refused
+from harness.errors import Refused
 from results.storage.comparison import Comparison
 from results.tables.wording import plain
 from results.verdicts.comparison_text import as_markdown, as_text, differences
-from results.verdicts.stored_comparisons import read_comparisons
 
 Format = Literal["text", "markdown", "json", "junit"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -90,38 +88,3 @@ def as_junit(comparisons: Sequence[Comparison], missing: Sequence[str] = (), fai
     suite.set("errors", str(len(missing) + len(failed)))
     suite.set("skipped", str(skipped))
     return b"<?xml version='1.0' encoding='utf-8'?>\n" + ElementTree.tostring(suite) + b"\n"
-
-
-def turns_json(results_dir: Path, comparisons: Sequence[Comparison]) -> bytes:
-    """pytest-benchmark's JSON: for each case and side the seconds per step of every turn that counts.
-
-    For `pytest-benchmark compare` and the trackers that read its files. Raises `Declined` where it is not installed.
-    """
-    try:
-        from pytest_benchmark import __version__
-        from pytest_benchmark.stats import Stats
-    except ImportError as error:
-        raise Declined("pytest-benchmark is not installed; pip install pytest-benchmark") from error
-    stored = {one.name: one.pairs for one in read_comparisons(results_dir)}
-    benchmarks = []
-    for one in comparisons:
-        for side, facts in zip(("A", "B"), one.sides, strict=True):
-            stats = Stats()
-            for pair in stored.get(one.name, ()):
-                for turn in (pair.a if side == "A" else pair.b).turns if pair.counts else ():
-                    stats.update(turn.seconds / turn.steps)
-            name = f"{one.label}[{side}]"
-            about = {"params": None, "param": side, "extra_info": {"arm": facts.text, "verdict": one.verdict}}
-            figures = {**stats.as_dict(), "iterations": 1, "data": stats.data} if stats.data else {}
-            if figures:
-                benchmarks.append(
-                    {"group": one.label, "name": name, "fullname": name, "options": {}, **about, "stats": figures}
-                )
-    content = {
-        "machine_info": {},
-        "commit_info": {"id": comparisons[0].sides[1].revision if comparisons else ""},
-        "benchmarks": benchmarks,
-        "datetime": datetime.now(UTC).isoformat(),
-        "version": __version__,
-    }
-    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"

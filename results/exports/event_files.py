@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.whole_files import write_whole
 from results.exports.training import Training, trainings
 
 
@@ -32,9 +33,7 @@ def write_event_files(frame: pd.DataFrame, folder: Path) -> tuple[list[Path], in
         target = folder / _folder(training) / f"events.out.tfevents.{int(training.began):010}.{training.identity}"
         content = _content(_events(training))
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{training.identity}.partial")
-        partial.write_bytes(content)
-        partial.replace(target)
+        write_whole(target, content)
         written.append(target)
     return written, left_out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.errors import Refused
+from harness.whole_files import write_whole
 
 RESULTS = Path("bench-results")
 """Where results are written and read unless a command names another folder."""
@@ -23,6 +24,15 @@ class Unwritable(Refused):
             f"cannot write results to {place} ({error.strerror or error}); free space there, or name another folder "
             "with --results; every complete row is kept"
         )
+
+
+def write_below(results_dir: Path, target: Path, content: bytes) -> None:
+    """Write a file below a results folder, whole or not at all, and wait for the disk. Raises `Unwritable`."""
+    make_folder(results_dir, target.parent)
+    try:
+        write_whole(target, content, durable=True)
+    except OSError as error:
+        raise Unwritable(results_dir, error) from error
 
 
 def make_folder(results_dir: Path, folder: Path) -> None:

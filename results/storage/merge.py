@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
@@ -12,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.errors import Refused
-from results.storage.folder import Unwritable, make_folder
+from harness.whole_files import PARTIAL
+from results.storage.folder import write_below
 from results.storage.run_files import being_written
 
 
@@ -43,7 +42,7 @@ def merge(into: Path, sources: list[Path]) -> Merged:
             known += 1
             continue
         before = target.exists()
-        _write(into, target, file.read_bytes())
+        write_below(into, target, file.read_bytes())
         copied, extended = copied + (not before), extended + before
     return Merged(copied, extended, known)
 
@@ -52,7 +51,7 @@ def _files(source: Path) -> Iterator[Path]:
     if not (source / "runs").is_dir():
         raise Refused(f"{source} holds no runs; name a results folder, as given to `run` with --results")
     for kind in ("runs", "objects", "certificates", "logs"):
-        yield from sorted(file for file in (source / kind).rglob("*") if file.is_file() and file.suffix != ".partial")
+        yield from sorted(file for file in (source / kind).rglob("*") if file.is_file() and file.suffix != PARTIAL)
 
 
 def _refuse_changed(source: Path, file: Path) -> None:
@@ -72,17 +71,3 @@ def _longest(target: Path, files: list[Path]) -> Path:
             raise Refused(f"{short} and {long} are one run and differ; one of them was edited")
     size = ordered[-1].stat().st_size
     return target if own and target.stat().st_size == size else ordered[-1]
-
-
-def _write(into: Path, target: Path, content: bytes) -> None:
-    partial = target.with_name(f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-    make_folder(into, target.parent)
-    try:
-        with partial.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise Unwritable(into, error) from error

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import Refused
-from results.storage.folder import Unwritable, make_folder
+from results.storage.folder import write_below
 
 
 def put_json(results_dir: str | Path, value: Any) -> str:
@@ -44,22 +42,8 @@ def get_arrays(results_dir: str | Path, sha256: str) -> dict[str, NDArray[Any]]:
 def _put(results_dir: Path, content: bytes, ending: str) -> str:
     sha256 = hashlib.sha256(content).hexdigest()
     target = _place(results_dir, sha256, ending)
-    if target.exists():
-        return sha256
-    partial = target.with_name(f"{sha256}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-    make_folder(results_dir, target.parent)
-    try:
-        try:
-            with partial.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise Unwritable(results_dir, error) from error
+    if not target.exists():
+        write_below(results_dir, target, content)
     return sha256
 
 

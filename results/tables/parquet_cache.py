@@ -10,12 +10,10 @@ import contextlib
 import functools
 import hashlib
 import os
-import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -23,12 +21,21 @@ import pyarrow.parquet as pq
 
 import harness
 import results
+from harness.whole_files import write_whole
 
 WORTH_BYTES = 2**18
 """A folder with less in it is parsed in no time."""
-NUMBERS = {"step_us": pa.int64(), "epoch_seconds": pa.float64(), "epoch_val_accuracy": pa.float64()}
-WORDS = ("marks", "notes")
-MAPPINGS = ("wall_s", "versions")
+_TEXTS, _SECONDS = pa.list_(pa.string()), pa.list_(pa.float64())
+NESTED: dict[str, pa.DataType] = {
+    "step_us": pa.list_(pa.int64()),
+    "epoch_seconds": _SECONDS,
+    "epoch_val_accuracy": _SECONDS,
+    "wall_s": pa.map_(pa.string(), pa.float64()),
+    "versions": pa.map_(pa.string(), pa.string()),
+    "marks": _TEXTS,
+    "notes": _TEXTS,
+}
+"""Columns of a row per process that hold lists and mappings, with their Parquet types."""
 META = b"finetune-bench"
 
 
@@ -49,16 +56,10 @@ def read_piece(files: Sequence[Path]) -> Piece | None:
     if hashlib.sha256(content).hexdigest()[:32] != found.stem.rsplit("-", 1)[1]:
         return None
     table = pq.read_table(pa.BufferReader(content))
-    frame = table.drop_columns([*NUMBERS, *WORDS, *MAPPINGS]).to_pandas()
-    for name in NUMBERS:
-        frame[name] = pd.Series(list(_arrays(table[name])), dtype="object")
-    for name in WORDS:
-        frame[name] = pd.Series(table[name].to_pylist(), dtype="object")
-    for name in MAPPINGS:
-        known = {text: msgspec.json.decode(text) for text in table[name].unique().to_pylist()}
-        frame[name] = pd.Series([known[text] for text in table[name].to_pylist()], dtype="object")
-    for name in ("epoch_seconds", "epoch_val_accuracy"):
-        frame[name] = frame[name].map(list)
+    frame = table.drop_columns(list(NESTED)).to_pandas()
+    for name, kind in NESTED.items():
+        cells = _arrays(table[name]) if name == "step_us" else table[name].to_pylist()
+        frame[name] = pd.Series([dict(cell) if pa.types.is_map(kind) else cell for cell in cells], dtype="object")
     frame["file"] = (f"{files[0].parent}{os.sep}" + frame["file"]).astype("string")
     return Piece(frame, table.schema.metadata[META])
 
@@ -72,26 +73,26 @@ def write_piece(files: Sequence[Path], piece: Piece) -> None:
     folder, own, key = place
     names = pd.array([Path(file).name for file in piece.frame["file"]], dtype="string")
     frame = piece.frame.assign(file=names)
-    columns: dict[str, Any] = {name: pa.array(frame[name], type=pa.list_(kind)) for name, kind in NUMBERS.items()}
-    columns |= {name: pa.array(frame[name].tolist(), type=pa.list_(pa.string())) for name in WORDS}
-    columns |= {name: [msgspec.json.encode(value).decode() for value in frame[name]] for name in MAPPINGS}
-    whole = pa.Table.from_pandas(frame.drop(columns=list(columns)), preserve_index=False)
-    for name, values in columns.items():
-        whole = whole.append_column(
-            name, values if isinstance(values, pa.Array) else pa.array(values, type=pa.string())
-        )
-    stream = pa.BufferOutputStream()
-    pq.write_table(whole.replace_schema_metadata({**(whole.schema.metadata or {}), META: piece.said}), stream)
-    content = stream.getvalue().to_pybytes()
+    content = as_parquet(frame, {META: piece.said})
     target = folder / f"{own}-{key}-{hashlib.sha256(content).hexdigest()[:32]}.parquet"
-    partial = target.with_name(f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(target)
+        write_whole(target, content)
         for earlier in folder.glob(f"{own}-*.parquet"):
             if earlier != target:
                 earlier.unlink()
+
+
+def as_parquet(frame: pd.DataFrame, metadata: Mapping[bytes, bytes] | None = None) -> bytes:
+    """The bytes of a Parquet file of what `results.load` returned; types do not depend on the values, missing ones are
+    null."""
+    fields = [(name, NESTED.get(name) or pa.type_for_alias(str(frame[name].dtype).lower())) for name in frame.columns]
+    items = {name: frame[name].map(lambda one: list(one.items())) for name, kind in fields if pa.types.is_map(kind)}
+    table = pa.Table.from_pandas(frame.assign(**items), pa.schema(fields, metadata), preserve_index=False)
+    stream = pa.BufferOutputStream()
+    pq.write_table(table, stream)
+    content: bytes = stream.getvalue().to_pybytes()
+    return content
 
 
 def _arrays(column: pa.ChunkedArray) -> Iterator[np.ndarray[Any, Any]]:

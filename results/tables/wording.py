@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from harness.errors import printable
 from harness.rules import Breach
 from harness.spec import SETTINGS
 from results.tables.columns import METRICS, Row
@@ -32,7 +33,7 @@ def plain(text: str) -> str:
     >>> plain("bad\\x1b[2J name\\nsecond line")
     'bad\\\\x1b[2J name second line'
     """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+    return printable(" ".join(text.split()))
 
 
 def figure(row: Row, name: str, *, brief: bool = False) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from harness.running.record import Record
+from results.statistics import welch
 from results.storage.comparison import Finding, Verdict
 from results.verdicts.estimate import POWER
 
@@ -39,20 +39,16 @@ def judge_accuracy(ours: Sequence[float], theirs: Sequence[float]) -> Finding:
         raise ValueError("accuracy needs at least two seeds of each side")
     one, other = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
     fall = float(one.mean() - other.mean())
-    variances = one.var(ddof=1) / len(one), other.var(ddof=1) / len(other)
-    error = math.sqrt(sum(variances))
-    if error == 0:
+    if not np.ptp(one) and not np.ptp(other):  # without any spread there is no t
         low = high = fall
         p, equivalent, half, reach = float(fall == 0), abs(fall) < MARGIN, 0.0, 0.0
     else:
-        freedom = sum(variances) ** 2 / sum(
-            v**2 / (len(sample) - 1) for v, sample in zip(variances, (one, other), strict=True)
-        )
-        half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
-        low, high = fall - half, fall + half
-        p = float(2 * stats.t.sf(abs(fall) / error, freedom))
-        equivalent = float(stats.t.sf((MARGIN - abs(fall)) / error, freedom)) < LEVEL
-        reach = float(stats.t.ppf(POWER, freedom)) * error
+        test = welch(one, other)
+        low, high = map(float, test.confidence_interval(1 - LEVEL))
+        p, half = float(test.pvalue), (high - low) / 2
+        # Both one-sided tests reject at LEVEL exactly when this interval is inside the margin (Schuirmann 1987).
+        equivalent = bool(max(map(abs, test.confidence_interval(1 - 2 * LEVEL))) < MARGIN)
+        reach = half * float(stats.t.ppf(POWER, test.df) / stats.t.ppf(1 - LEVEL / 2, test.df))
     return Finding(
         metric="accuracy",
         unit="points",

@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterator, Sequence
 
 from results.storage.comparison import Comparison, Finding, SideFacts
-from results.tables.render import escape
+from results.tables.render import escape, markdown_table
+from results.tables.sheet import Heading
 from results.tables.wording import plain
 from results.verdicts.conclusion import signed
 
 LEVEL = "95 %"
 """What the intervals are called: 97.8 % at each of three looks, so that all of them together hold 95 % (`simulate`)."""
+TITLES = ("case", "metric", "change", "95 % interval", "p adjusted", "visible from", "verdict")
 MARKS = {"regression": "✗", "improvement": "✓", "no change": "=", "inconclusive": "?"}
 
 
@@ -22,18 +24,18 @@ def as_text(comparisons: Sequence[Comparison]) -> str:
 
 def as_markdown(comparisons: Sequence[Comparison]) -> str:
     """One table over all comparisons, and below it what differs between the sides."""
-    rows = ["| case | metric | change | 95 % interval | p adjusted | visible from | verdict |", "| --- " * 7 + "|"]
+    rows = []
     for one in comparisons:
         for finding in (*one.findings, *one.confirmation):
             change, low, high, unit = _figures(finding)
             where = f"{one.label}{' (re-run)' if finding in one.confirmation else ''}"
             p = "–" if finding.p_adjusted is None else f"{finding.p_adjusted:.3g}"
-            cells = (where, finding.metric, f"{change:+.1f} {unit}", f"{low:+.1f} to {high:+.1f}", p,
-                     f"{_visible(finding):.1f} {unit}", f"{MARKS[finding.verdict]} {finding.verdict}")  # fmt: skip
-            rows.append("| " + " | ".join(map(escape, cells)) + " |")
+            rows.append((where, finding.metric, f"{change:+.1f} {unit}", f"{low:+.1f} to {high:+.1f}", p,
+                         f"{_visible(finding):.1f} {unit}", f"{MARKS[finding.verdict]} {finding.verdict}"))  # fmt: skip
+    table = markdown_table([Heading(title, False) for title in TITLES], rows)
     verdicts = [f"**{escape(one.label)}: {one.verdict}** – {escape(_said(one))}" for one in comparisons]
     differing = [f"- {escape(line)}" for one in comparisons[:1] for line in differences(one)]
-    return "\n".join([*verdicts, "", *rows, "", "Differences between the sides:", "", *differing]) + "\n"
+    return "\n".join([*verdicts, "", *table, "", "Differences between the sides:", "", *differing]) + "\n"
 
 
 def differences(comparison: Comparison) -> list[str]:

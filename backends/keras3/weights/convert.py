@@ -19,6 +19,7 @@ from backends.keras3.weights.archive import Stored, open_stored
 from harness.contract import Model
 from harness.data.weight_files import refuse_part, some
 from harness.errors import Refused
+from harness.whole_files import written_whole
 
 IMAGE_SIZE = 224
 """Size for which a network is built that is only written; no tensor depends on it."""
@@ -155,12 +156,9 @@ def write(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
         network: KerasNetwork = model.build(IMAGE_SIZE)
         whole, table = _whole(network, model, arrays)
     _assign(whole, table, arrays)
-    partial = Path(path).with_name(".partial-" + Path(path).name)
-    if path.endswith(".weights.h5"):
-        whole.save_weights(partial)
-    else:
-        whole.save(partial)
-    partial.replace(path)
+    save = whole.save_weights if path.endswith(".weights.h5") else whole.save
+    with written_whole(Path(path), Path(path).with_name(".partial-" + Path(path).name)) as partial:
+        save(partial)  # which tells the format from the ending
 
 
 def _whole(

@@ -22,6 +22,7 @@ from backends.pytorch.weights.places import Held, PrefixMatch, WantedTensors, ch
 from harness.contract import Model
 from harness.data.weight_files import note, refuse_part, some
 from harness.errors import Refused
+from harness.whole_files import written_whole
 
 _NUMPY_TYPES = (torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool)
 
@@ -168,16 +169,15 @@ def write_state(arrays: Mapping[str, NDArray[Any]], path: Path, made_for: str = 
 
     `made_for` names the model in the file's metadata.
     """
-    partial = path.with_name(path.name + ".partial")
     facts = {MARK: made_for} if made_for else None
-    if path.suffix == ".safetensors":
-        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, partial, metadata=facts)
-    else:
-        state = OrderedDict((name, torch.tensor(array)) for name, array in arrays.items())
-        if facts:
-            state._metadata = {"": facts}  # type: ignore[attr-defined]  # where torch keeps what is said of a state dict
-        torch.save(state, partial)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        if path.suffix == ".safetensors":
+            save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, partial, metadata=facts)
+        else:
+            state = OrderedDict((name, torch.tensor(array)) for name, array in arrays.items())
+            if facts:
+                state._metadata = {"": facts}  # type: ignore[attr-defined]  # where torch keeps a state dict's facts
+            torch.save(state, partial)
 
 
 def backbone_shapes(model: Model) -> dict[str, tuple[int, ...]]:

@@ -6,6 +6,7 @@ import click
 
 from benchmarks.choosing.options import GroupedCommand, option
 from benchmarks.datasets.cache import KINDS, cache_entries, cache_folder, clear_cache
+from benchmarks.running.terminal import aligned
 
 
 @click.command(cls=GroupedCommand)
@@ -15,6 +16,6 @@ def command(clear: bool, kind: tuple[str, ...]) -> None:
     """Show or clear prepared data and pretrained networks."""
     entries = clear_cache(kinds=kind or KINDS) if clear else [e for e in cache_entries() if e.kind in (kind or KINDS)]
     click.echo(f"{cache_folder()}{' – removed' if clear else ''}")
-    for entry in entries:
-        click.echo(f"  {entry.size_bytes / 2**20:9.1f} MB  {entry.last_used:%Y-%m-%d}  {entry.kind}/{entry.name}")
-    click.echo(f"  {sum(entry.size_bytes for entry in entries) / 2**20:9.1f} MB  in all")
+    rows = [(one.size_bytes, f"{one.last_used:%Y-%m-%d}", f"{one.kind}/{one.name}") for one in entries]
+    rows.append((sum(one.size_bytes for one in entries), "in all", ""))
+    click.echo(aligned([(f"  {size / 2**20:.1f} MB", *rest) for size, *rest in rows], right={0}))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import click
+from rich.text import Text
 
 from benchmarks.inspecting.doctor import examine
+from benchmarks.running.terminal import aligned
 
 _COLOURS = {"ok": "green", "note": "blue", "warning": "yellow"}
 
@@ -12,5 +14,4 @@ _COLOURS = {"ok": "green", "note": "blue", "warning": "yellow"}
 @click.command
 def command() -> None:
     """Show what is installed and how this machine is configured."""
-    for verdict, what, finding in examine():
-        click.echo(f"{click.style(f'{verdict:8}', fg=_COLOURS[verdict])} {what:14} {finding}")
+    click.echo(aligned((Text(verdict, _COLOURS[verdict]), what, finding) for verdict, what, finding in examine()))

@@ -11,6 +11,7 @@ from benchmarks.choosing.options import GroupedCommand, shared
 from benchmarks.choosing.scenarios import RECIPES, SCENARIOS
 from benchmarks.choosing.suites import SUITES
 from benchmarks.datasets.named import described
+from benchmarks.running.terminal import aligned
 from harness.data.augment import AUGMENTATIONS
 from harness.spec import SETTINGS
 
@@ -27,8 +28,7 @@ def command(kind: str | None, plugin: tuple[str, ...]) -> None:
     catalogue = read_catalogue(plugin)
     for name in [kind] if kind else KINDS:
         click.secho(name, bold=True)
-        for item, line in KINDS[name](catalogue):
-            click.echo(f"  {item:24} {line}")
+        click.echo(aligned((f"  {item}", line) for item, line in KINDS[name](catalogue)))
 
 
 def _backends(catalogue: Catalogue) -> Lines:

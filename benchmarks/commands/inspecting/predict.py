@@ -9,6 +9,7 @@ import msgspec
 
 from benchmarks.choosing.options import GroupedCommand, option, shared
 from benchmarks.inspecting.predict import Prediction, predict
+from benchmarks.running.terminal import aligned
 from harness.process.ask import ask
 from harness.running.saved_model import read_card
 
@@ -33,9 +34,11 @@ def command(model_dir: Path, images: tuple[Path, ...], native: bool, format_: st
     if format_ == "json":
         click.echo(msgspec.json.encode(predictions))
         return
-    for said in predictions:
-        name = Path(said.image).name
-        if said.label is None:
-            click.echo(f"{name!r:40} not readable: {said.problem}")
-        else:
-            click.echo(f"{name!r:40} {said.label!r} {said.confidence:.1%}")
+    click.echo(aligned(map(_row, predictions)))
+
+
+def _row(said: Prediction) -> tuple[str, ...]:
+    name = repr(Path(said.image).name)
+    if said.label is None:
+        return name, f"not readable: {said.problem}"
+    return name, repr(said.label), f"{said.confidence:.1%}"

@@ -6,8 +6,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.choosing.names import unknown
 from benchmarks.choosing.options import GroupedCommand, option
+from harness.errors import unknown
 from results.rules.registry import SCOPES, TRAPS, as_markdown, rules_of
 
 

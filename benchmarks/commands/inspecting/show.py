@@ -12,14 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
-from benchmarks.choosing.names import printable, unknown
 from benchmarks.choosing.options import FILE, OUTPUT, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.scenarios import SCENARIOS
 from benchmarks.choosing.selection import Selection, expand
 from benchmarks.datasets.named import described
 from benchmarks.inspecting.views import ModelView, TensorView, contact_sheet, view_model, view_tensor
 from benchmarks.preparing.plan import Preparation
-from harness.errors import Refused
+from harness.errors import Refused, printable, unknown
 from harness.process.ask import ask
 
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
+from itertools import chain, product
 
 import click
+from rich.console import Console
+from rich.progress import track
 
 from benchmarks.choosing.options import GroupedCommand, option
+from benchmarks.running.terminal import aligned
 from results.verdicts.accuracy_simulation import ASSERTED, FALLS, SEED_SDS, AccuracyCell, simulate_accuracy
 from results.verdicts.accuracy_simulation import missed as missed_accuracy
 from results.verdicts.simulation import CHANGES, SETTINGS, Cell, missed, simulate
 
+HEADING = ("setting", "true", "regression", "improvement", "undecided", "interval holds", "pairs", "10 % on means",
+           "Mann-Whitney")  # fmt: skip
+ACCURACY_HEADING = ("sd of seeds", "true fall", "regression", "equal")
 KEPT = (
     f"every limit is kept (falls of 2 points: asserted up to {ASSERTED} points between seeds; beyond, use more seeds)"
 )
@@ -26,33 +34,26 @@ def command(comparisons: int, seed: int) -> None:
     and the Mann-Whitney test on pooled steps at 5 %. Lines without a change count any change that a method reports; the
     others count reported slow-downs. Exits with 1 if a rate is outside its limit.
     """
-    click.echo(
-        "setting  true    regression  improvement  undecided  interval holds  pairs   10 % on means  Mann-Whitney"
-    )
-    said: list[str] = []
-    for setting in SETTINGS:
-        for change in CHANGES:
-            cell = simulate(setting, change, comparisons, seed)
-            click.echo(_line(cell))
-            said += missed(cell)
-    click.echo("\naccuracy, 5 seeds of 2 000 images\nsd of seeds  true fall  regression  equal")
-    for seed_sd in SEED_SDS:
-        for fall in FALLS:
-            found = simulate_accuracy(seed_sd, fall, comparisons, seed)
-            click.echo(_accuracy_line(found))
-            said += missed_accuracy(found)
+    bar = partial(track, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    cells = [simulate(*one, comparisons, seed) for one in bar(list(product(SETTINGS, CHANGES)), "time")]
+    click.echo(aligned([HEADING, *map(_row, cells)], right=range(1, len(HEADING))))
+    falls = [simulate_accuracy(*one, comparisons, seed) for one in bar(list(product(SEED_SDS, FALLS)), "accuracy")]
+    click.echo("\naccuracy, 5 seeds of 2 000 images")
+    click.echo(aligned([ACCURACY_HEADING, *map(_accuracy_row, falls)], right=range(len(ACCURACY_HEADING))))
+    said = [*chain.from_iterable(map(missed, cells)), *chain.from_iterable(map(missed_accuracy, falls))]
     click.echo("\n" + ("\n".join(said) if said else f"{KEPT}; {comparisons} comparisons per line, seed {seed}"))
     sys.exit(1 if said else 0)
 
 
-def _line(cell: Cell) -> str:
+def _row(cell: Cell) -> tuple[str, ...]:
     shares = (cell.regressions, cell.improvements, cell.undecided, cell.covered)
-    a, b, c, d = (f"{100 * share:.1f} %" for share in shares)
-    return (
-        f"{cell.setting:8} +{100 * cell.change:<3.0f}%   {a:>10}  {b:>11}  {c:>9}  {d:>14}  {cell.pairs:5.1f}   "
-        f"{100 * cell.threshold:11.1f} %  {100 * cell.pooled:10.1f} %"
-    )
+    said = *map(_percent, shares), f"{cell.pairs:.1f}", _percent(cell.threshold), _percent(cell.pooled)
+    return cell.setting, f"+{100 * cell.change:.0f} %", *said
 
 
-def _accuracy_line(cell: AccuracyCell) -> str:
-    return f"{cell.seed_sd:7.2f}      {cell.fall:9.1f}  {100 * cell.regressions:8.1f} %  {100 * cell.equal:4.1f} %"
+def _accuracy_row(cell: AccuracyCell) -> tuple[str, ...]:
+    return f"{cell.seed_sd:.2f}", f"{cell.fall:.1f}", _percent(cell.regressions), _percent(cell.equal)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

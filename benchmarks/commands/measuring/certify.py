@@ -10,15 +10,15 @@ import click
 from rich.console import Console
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
-from benchmarks.choosing.names import unknown
 from benchmarks.choosing.options import MEASURE, RUN, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.scenarios import SCENARIOS
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
 from benchmarks.preparing.certify import LONG_SIZES, Request, certify, prepare
 from benchmarks.running.forecast import say_if_long
 from benchmarks.running.progress import RunProgress
+from benchmarks.running.terminal import aligned
 from harness.certifying.answers import StandInCost
-from harness.errors import Refused
+from harness.errors import Refused, unknown
 from results.certificates.certificate import Certificate, place, read_certificate, read_certificates, write_certificate
 
 CERTIFIED = ("full", "freeze-conv", "two-stage")
@@ -114,15 +114,15 @@ def _print(certificate: Certificate, path: Path) -> None:
     one, other = certificate.arms
     start = certificate.checkpoint or "random values"
     click.echo(f"{certificate.model}, {one.backend} against {other.backend}, {certificate.precision}, from {start}")
+    rows = []
     for check in certificate.checks:
-        sign = "ok " if check.passed else "NO "
         where = f" ({check.where})" if check.where else ""
         name = f"{check.scenario}: " if check.scenario else ""
-        click.echo(
-            f"{sign} P{check.level} {check.rule:4} {name}{check.what}: {check.worst:.2g} of {check.limit:.2g}{where}"
-        )
+        what = f"{name}{check.what}: {check.worst:.2g} of {check.limit:.2g}{where}"
+        rows.append(("ok" if check.passed else "NO", f"P{check.level}", check.rule, what))
         if check.note:
-            click.echo(f"{'':12}{check.note}")
+            rows.append(("", "", "", check.note))
+    click.echo(aligned(rows))
     for arm in certificate.arms:
         for own, stand_in in arm.stand_ins.items():
             click.echo(f"{arm.backend}: {stand_in} stands in for {own}")

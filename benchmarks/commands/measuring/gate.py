@@ -18,7 +18,8 @@ from benchmarks.comparing.installations import Unbuildable, find_installation, r
 from benchmarks.comparing.repository import Incomparable
 from benchmarks.comparing.sides import read_delays
 from benchmarks.running.forecast import say_if_long
-from results.exports.comparison_formats import as_junit, formatted, save, turns_json
+from results.exports.benchmark_json import turns_json
+from results.exports.comparison_formats import as_junit, formatted, save
 from results.verdicts.accepted import read_accepted
 
 FAILURES = ("regression", "inconclusive")

@@ -10,14 +10,13 @@ import click
 from rich.console import Console
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
-from benchmarks.choosing.names import unknown
 from benchmarks.choosing.options import FILE, OUTPUT, RUN, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
 from benchmarks.preparing.embedded_networks import rebuild
 from benchmarks.preparing.plan import Preparation
 from benchmarks.running.progress import RunProgress
 from harness.data.checkpoint import read_meta
-from harness.errors import Refused
+from harness.errors import Refused, unknown
 
 
 @click.command(cls=GroupedCommand)

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
-from benchmarks.choosing.names import unknown
 from benchmarks.choosing.options import MEASURE, OUTPUT, RUN, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.selection import SelectedCase, Selection, expand, in_turns, read_suite
 from benchmarks.choosing.suites import SUITES
@@ -23,7 +22,7 @@ from benchmarks.running.execute import execute, exit_code
 from benchmarks.running.forecast import expected_s, forecast, say_if_long
 from benchmarks.running.own_process import begin_afresh
 from benchmarks.running.progress import RunProgress
-from harness.errors import Refused
+from harness.errors import Refused, unknown
 from harness.process.machine import describe_machine, environment
 from harness.running.evaluate import TRAIN_SAMPLE
 from harness.running.record import Record

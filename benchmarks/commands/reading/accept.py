@@ -7,11 +7,10 @@ from pathlib import Path
 
 import click
 
-from benchmarks.choosing.names import unknown
 from benchmarks.choosing.options import GroupedCommand, option, shared
 from benchmarks.comparing.repository import here_commit
 from benchmarks.comparing.sides import read_share
-from harness.errors import Refused
+from harness.errors import Refused, unknown
 from results.verdicts.accepted import Acceptance, add_accepted
 from results.verdicts.pair_findings import MEMORY_MARGINS
 

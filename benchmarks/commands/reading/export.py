@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import click
 
-from benchmarks.choosing.names import unknown
 from benchmarks.choosing.options import OUTPUT, GroupedCommand, option, results_or_run_option, shared
-from harness.errors import Declined, Refused
+from harness.errors import Declined, Refused, unknown
 from results.certificates.certificate import read_certificates
 from results.tables.columns import METRICS
 
@@ -100,7 +99,8 @@ def _export(frame: pd.DataFrame, target: Target, wish: Wish) -> int:
         from results.exports.benchmark_json import as_benchmark_json
 
         return _deliver(as_benchmark_json(frame), wish.out)
-    from results.exports.processes import as_csv, as_parquet
+    from results.exports.processes import as_csv
+    from results.tables.parquet_cache import as_parquet
 
     return _deliver(as_csv(frame) if target == "csv" else as_parquet(frame), wish.out)
 
@@ -165,9 +165,8 @@ def _deliver(content: bytes, out: str | None, *, text: bool = False) -> int:
     """`text` is for people and goes to a terminal in its encoding; other content is written as it is."""
     if out is None:
         click.echo(content.decode() if text else content, nl=False)
-        return 0
-    try:
-        Path(out).write_bytes(content)
-    except OSError as error:
-        raise Refused(f"--out {out} cannot be written ({error.strerror})") from error
+    else:
+        from results.exports.comparison_formats import save
+
+        save(Path(out), content)
     return 0

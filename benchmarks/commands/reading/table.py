@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from benchmarks.choosing.options import FOLDER, OUTPUT, GroupedCommand, option, results_or_run_option, shared
-from harness.errors import Refused
 from results.certificates.certificate import read_certificates
+from results.exports.comparison_formats import save
 from results.tables.render import FORMATS, Format, render
 from results.tables.sheet import DEFAULT, Style
 from results.tables.side_by_side import unproved
@@ -68,10 +68,7 @@ def print_table(
     rows.attrs["warnings"] = [*rows.attrs["warnings"], *lost]
     content = render(rows, format_, certificates=proofs, style=style, width=width, colour=terminal)
     if out is not None:
-        try:
-            out.write_bytes(content)
-        except OSError as error:
-            raise Refused(f"--out {out} cannot be written ({error.strerror})") from error
+        save(out, content)
     elif format_ in ("text", "markdown"):
         click.echo(content.decode(), nl=False)  # in the terminal's encoding
     else:

@@ -6,18 +6,16 @@ Split folders hold the same class folders; class folders hold images. What can b
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.choosing.names import unknown
 from benchmarks.datasets.layout.naming import SPLITS, TRAIN, VAL, container, loose_roles, plain_roles
 from benchmarks.datasets.layout.scan import Parts, Tree, shown
 from benchmarks.datasets.layout.splits import class_folders, find_splits, inner, listed, text
-from harness.errors import Refused
+from harness.errors import Refused, unknown
 
 NONE = "none"
 _USUAL = {VAL: (VAL, "valid", "validation")}
@@ -72,8 +70,7 @@ def _named(folder: Path, tree: Tree, wanted: str) -> dict[str, Parts]:
     for split in (split for split in SPLITS if split in named):
         name = named[split]
         if name not in known:
-            near = difflib.get_close_matches(name, known, _NEAREST, 0.0)
-            raise Refused(f"--splits {wanted}: {shown(folder)} has {unknown('folder', name, near)}")
+            raise Refused(f"--splits {wanted}: {shown(folder)} has {unknown('folder', name, known, _NEAREST)}")
         if any(_within(known[name], one) or _within(one, known[name]) for one in found.values()):
             raise Refused(f"--splits {wanted}: {name} is in another split too; name separate folders")
         found[split] = known[name]

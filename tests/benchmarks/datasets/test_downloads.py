@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,3 +142,18 @@ def test_a_mirror_that_is_no_http_address_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(MIRROR, mirror)
     with pytest.raises(Refused, match=f"{MIRROR}={mirror} is not an address such as http"):
         mirrored(URL)
+
+
+def test_a_host_that_does_not_answer_is_declined_in_the_words_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with publisher() as closed:
+        monkeypatch.setenv(MIRROR, closed.address)
+    with pytest.raises(Declined, match=rf"the net cannot be downloaded from {closed.address} \(\[Errno \d+\] Conn"):
+        fetch(wanted(), tmp_path)
+    assert not (tmp_path / "downloads/net.bin").exists()
+
+
+def test_the_libraries_of_a_download_are_imported_only_for_one() -> None:
+    code = "import sys, benchmarks.datasets.downloads; assert not {'pooch', 'requests', 'urllib3'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3], timeout=60)

@@ -3,13 +3,11 @@ from __future__ import annotations
 import os
 import platform
 import re
-from pathlib import Path
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
-from harness.process import machine
 from harness.process.environment import worker_environment
 from harness.process.machine import Machine, describe_machine, environment, measuring_threads, usable_cores, versions
 
@@ -62,25 +60,6 @@ def test_the_environment_is_told_as_text() -> None:
     said = environment()
     assert said["system"] == platform.platform()
     assert all(isinstance(value, str) for value in said.values())
-
-
-@pytest.mark.parametrize(
-    ("script", "expected"),
-    [("echo 'NVIDIA H200'; echo 'NVIDIA L4'", ("NVIDIA H200", "NVIDIA L4")), ("echo broken; exit 9", ()), ("", ())],
-)
-def test_gpus_are_those_that_the_driver_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, expected: tuple[str, ...]
-) -> None:
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text(f"#!/bin/sh\n{script}\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert machine._gpus() == expected
-
-
-def test_without_a_driver_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine._gpus() == ()
 
 
 def test_a_limit_on_the_instruction_set_reaches_the_worker_and_is_another_environment(

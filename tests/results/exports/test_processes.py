@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 import results
 from harness.running.record import Record
-from results.exports.processes import NESTED, as_csv, as_parquet
+from results.exports.processes import as_csv
+from results.tables.parquet_cache import NESTED, as_parquet
 from tests.results.records import build
 from tests.results.tables.test_load import store
 
