@@ -92,9 +92,7 @@ def test_a_rule_that_speaks_when_it_is_switched_off_is_not_counted(runner: Exper
 
     @contextmanager
     def said_elsewhere(place: SinPlace) -> Iterator[None]:
-        with patch(
-            "benchmarks.selftest.experiments.unfollowed", lambda table, frame: lost
-        ):
+        with patch("benchmarks.selftest.experiments.unfollowed", lambda table, frame: lost):
             yield
 
     trial = attempt(runner, Sin("a vacuous one", "V99", ExperimentSetting(), said_elsewhere), True, (0,))
