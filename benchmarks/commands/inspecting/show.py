@@ -72,7 +72,7 @@ def _show_model(name: str, tensor: str | None, chosen: dict[str, Any], catalogue
         click.echo(f"mean {view.mean:.6g}, standard deviation {view.std:.6g}, from {view.low:.6g} to {view.high:.6g}")
         click.echo(view.values)
         return
-    model = ask(view_model, {"cases": [draft.case for draft in every], **wanted}, ModelView, engine=engine)
+    model = ask(view_model, {"cases": [selected.case for selected in every], **wanted}, ModelView, engine=engine)
     console = Console()
     table = Table("layer", "kind", "output", "parameters", "MMAC", box=None, title=f"{name} at {model.image_size} px")
     for layer in model.layers:

@@ -116,5 +116,5 @@ def test_a_model_in_one_backend_and_native_defaults_need_no_certificate(wanted: 
 
 
 def test_a_case_that_is_skipped_needs_no_certificate() -> None:
-    skipped = [one._replace(planned=one.planned._replace(job=None)) for one in planned(scenario=("full",))]
+    skipped = [(selected, one._replace(job=None)) for selected, one in planned(scenario=("full",))]
     assert lacking(skipped, read_catalogue(), read_certificates(Path("nowhere")), MACHINE) == []
