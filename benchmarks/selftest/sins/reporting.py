@@ -107,7 +107,7 @@ def silently_skipped(place: SinPlace) -> Iterator[None]:
     def executed(plan: Any, *others: Any) -> list[Record]:
         if place.gross:
             return []
-        return honest([planned._replace(job=None, skip="") for planned in plan], *others)
+        return honest([planned._replace(job=None, skip_reason="") for planned in plan], *others)
 
     with patch.object(execute, "execute", executed):
         yield
