@@ -100,7 +100,7 @@ def overlapping(place: SinPlace) -> Iterator[None]:
         yield
 
 
-@sin("augmentation differing between backends", "V28")
+@sin("augmentation differing between arms", "V28")
 def other_augmentation(place: SinPlace) -> Iterator[None]:
     """Gross: one backend gets every image upside down. Subtle: one pixel of one batch is a level brighter."""
 
