@@ -116,7 +116,7 @@ def other_augmentation(place: SinPlace) -> Iterator[None]:
         yield
 
 
-@sin("normalisation differing between backends", "V26")
+@sin("normalisation differing between arms", "V26")
 def other_normalisation(place: SinPlace) -> Iterator[None]:
     """Gross: pixels from -1 to 1 instead of ImageNet's. Subtle: the mean of one channel is off by a ten-thousandth."""
     right = NORMALISATIONS["imagenet"]

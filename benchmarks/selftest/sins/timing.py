@@ -70,7 +70,7 @@ def compiling(place: SinPlace) -> Iterator[None]:
         yield
 
 
-@sin("fetch counted in one backend only", "V43", input="stream")
+@sin("fetch counted in one arm only", "V43", input="stream")
 def fetching_outside(place: SinPlace) -> Iterator[None]:
     """Gross: the step of one backend includes the fetch. Subtle: both say so, but one fetched everything before."""
 
