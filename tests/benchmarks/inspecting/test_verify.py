@@ -219,7 +219,7 @@ def test_a_folder_of_comparisons_alone_has_no_table_to_verify_and_an_empty_run_i
     with open_run(tmp_path, command=["compare"], planned=(), machine=MACHINE, environment={}) as run:
         assert invoke("verify", "--results", tmp_path).exit_code == 3
         run.append_pair(Pair(**{name: getattr(one, name) for name in Pair.__struct_fields__}))
-        run.append_of_arm(build(), "c1", "A")
+        run.append_of_side(build(), "c1", "A")
     assert (
         invoke("verify", "--results", tmp_path).stdout
         == "0 rows of a table and every stored verdict follow from the raw rows\n"
