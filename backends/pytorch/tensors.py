@@ -15,10 +15,7 @@ from harness.auditing.ledger import Kind
 
 def tensors_of(model: nn.Module) -> dict[str, torch.Tensor]:
     """Parameters, then buffers, by name; one that is used twice under each of its names."""
-    return {
-        **dict(model.named_parameters(remove_duplicate=False)),
-        **dict(model.named_buffers(remove_duplicate=False)),
-    }
+    return {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
 
 
 def members(model: nn.Module, one: Any) -> list[str] | None:
