@@ -43,7 +43,7 @@ def load(path: str) -> ModuleType:
     file = Path(path)
     if not file.is_file():
         raise Refused(f"--plugin {path}: no such file")
-    name = f"plugin_{file.stem}_{hashlib.sha256(bytes(file.resolve())).hexdigest()[:8]}"  # two plugins may have the same file name
+    name = f"plugin_{file.stem}_{hashlib.sha256(bytes(file.resolve())).hexdigest()[:8]}"  # file names may repeat
     if loaded := sys.modules.get(name):
         return loaded
     spec = importlib.util.spec_from_file_location(name, file)

@@ -38,7 +38,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """One phase of training. Each stage starts with fresh optimizer state.
 
     `frozen` is the only way to freeze: `none`, `backbone`, or the first k blocks of the backbone. `norm` selects the
-    batch-norm layers that use and update batch statistics: `auto` those that are not frozen, `batch` all, `frozen` none.
+    batch-norm layers that use and update batch statistics: `auto` those not frozen, `batch` all, `frozen` none.
     `bn_momentum` follows torch's convention: the weight of the new batch.
     """
 
