@@ -185,6 +185,17 @@ def beginning(start: str, names: Collection[str], separator: str) -> list[str]:
     return [name for name in names if name == stem or name.startswith(stem + separator)]
 
 
+def innermost(names: Iterable[str], separator: str) -> tuple[str, ...]:
+    """Return each name once, without names of parts that contain another of the names; "" is the whole model.
+
+    >>> innermost(["", "layer1", "layer1.conv", "layer1.conv"], ".")
+    ('layer1.conv',)
+    """
+    found = dict.fromkeys(names)
+    outer = {one for one in found for other in found if other != one and (not one or other.startswith(one + separator))}
+    return tuple(one or "the model" for one in found if one not in outer)
+
+
 def _some(names: Collection[str]) -> str:
     listed = list(names)
     return f"the model's {len(listed)} tensors ({', '.join(listed[:3])}, …)"

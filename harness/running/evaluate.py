@@ -83,7 +83,11 @@ class Evaluator:
 
     def quality(self, split: str) -> Quality:
         """Return loss and accuracy of a split."""
-        return quality(self.logits(split), self._splits[split].labels)
+        return self.judge(self.logits(split), split)
+
+    def judge(self, logits: NDArray[np.float32], split: str) -> Quality:
+        """Return loss and accuracy of logits for a split."""
+        return quality(logits, self._splits[split].labels)
 
 
 @runtime_checkable

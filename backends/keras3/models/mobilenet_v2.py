@@ -14,7 +14,7 @@ WIDTHS = {0.35: 0.059, 0.5: 0.097, 0.75: 0.209, 1.0: 0.3, 1.3: 0.509, 1.4: 0.582
 
 
 def mobilenet_v2(size: int, *, alpha: float = 1.0) -> KerasNetwork:
-    """The network for images of `size` pixels, without its classifier."""
+    """Build the network for images of `size` pixels, without its classifier."""
     import keras
 
     backbone = keras.applications.MobileNetV2(
