@@ -1,4 +1,4 @@
-"""torch's update rules for Keras: coupled decay, velocity without learning rate, eps outside the root (V18-V20, V22)."""
+"""torch's update rules for Keras: coupled decay, no learning rate in the velocity, eps outside the root (V18-V22)."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class KerasSession:
     def observed(self, stage: Stage) -> Observed:
         """Return the computed gradients of the stage just trained, and its random frozen layers."""
         trained = {variable.path for variable in self.model.trainable_variables}
-        paid = {row.name: "its gradient was computed" for row in self.table if row.variable in trained}
+        paid = {row.name: "a backward pass computed it" for row in self.table if row.variable in trained}
         frozen = [layer for layer, block in self.blocks.items() if stage.is_frozen("backbone", block)]
         return Observed(paid, randomness.dropping_layers(self.model, frozen))
 

@@ -29,7 +29,7 @@ def observe(network: TorchNetwork, stage: Stage, image: torch.Tensor) -> Observe
 
     `image` [1, 3, h, w] gives the size. Afterwards the layers are in the stage's modes.
     """
-    paid = {entry.name: "its gradient was computed" for entry in network.parameters if entry.tensor.requires_grad}
+    paid = {entry.name: "a backward pass computed it" for entry in network.parameters if entry.tensor.requires_grad}
     recipe.set_modes(network, stage)
     frozen = {module for module, block in network.blocks.items() if stage.is_frozen("backbone", block)}
     if stage.frozen == "backbone":

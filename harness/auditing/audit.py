@@ -187,10 +187,10 @@ def has_optimizer_state(line: TensorChange, observed: Observed) -> Iterator[str]
 
 
 @rule("V16", "audit")
-def was_paid_for(line: TensorChange, observed: Observed) -> Iterator[str]:
+def has_gradient(line: TensorChange, observed: Observed) -> Iterator[str]:
     """The gradient of a frozen tensor was computed."""
     if line.declared.frozen and observed.paid and line.name in observed.paid:
-        yield f"{line.name} was paid for although it is frozen: {observed.paid[line.name]}"
+        yield f"{line.name} got a gradient although it is frozen: {observed.paid[line.name]}"
 
 
 @rule("V13", "audit")
@@ -205,7 +205,7 @@ def otherwise(observed: Observed) -> Iterator[str]:
     yield from observed.others
 
 
-TENSOR_RULES = (moved, did_not_move, has_optimizer_state, was_paid_for)
+TENSOR_RULES = (moved, did_not_move, has_optimizer_state, has_gradient)
 STAGE_RULES = (is_random, otherwise)
 
 

@@ -20,7 +20,7 @@ from harness.auditing.auditor import CurrentTensor, Frozen, chosen
 from harness.auditing.ledger import OnDemand, Slots, TensorChange, Watched, out_of_reach
 from harness.spec import Optimizer
 
-_SIGN = "its gradient was computed"
+_SIGN = "a backward pass computed it"
 
 
 @dataclass
