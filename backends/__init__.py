@@ -1,1 +1,1 @@
-"""The only home of torch, keras and jax: one module per backend, each with the names of `harness.contract.Backend`."""
+"""The backends: one module each, with the names of `harness.contract.Backend`. Only they import frameworks."""

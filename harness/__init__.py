@@ -1,6 +1,6 @@
-"""The kernel: what a case is, how it is fed, timed, audited and run. Imports no framework and no sibling package."""
+"""The kernel: the definition of a case, its data, clock, audit and run. Imports no framework and no sibling package."""
 
 from __future__ import annotations
 
 PROTOCOL = 1
-"""Number of the measuring protocol. Records of two protocols are never compared; CHANGELOG says what changed."""
+"""Number of the measuring protocol. Records of different protocols are never compared; CHANGELOG lists the changes."""

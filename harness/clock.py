@@ -1,8 +1,8 @@
-"""Time. A backend ticks the clock once per optimizer step; the clock decides which steps count for what.
+"""The clock of a stage. A backend ticks it once per optimizer step; the clock decides the kind of each step.
 
-The steps of a stage, in order: the first (tracing, compiling, autotuning), a fixed number of warm-up steps, the
-*throughput* window (the device synchronised at its edges only), the *latency* window (synchronised every step). An
-epoch's end interrupts a window: while the worker evaluates, no time passes for it.
+The steps of a stage, in order: the first step (tracing, compiling, autotuning), a fixed number of warm-up steps, the
+*throughput* window (device synchronised only at its edges), and the *latency* window (device synchronised at every
+step). The end of an epoch pauses a window: evaluation is not part of its time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LATENCY_STEPS = 20
 
 
 class TimeSource(NamedTuple):
-    """Where time comes from, in ns: on the wall, and on the CPU for the whole process and for the calling thread."""
+    """Functions that return a time in ns: wall time, CPU time of the process, CPU time of the calling thread."""
 
     now: Callable[[], int] = time.perf_counter_ns
     cpu: Callable[[], int] = time.process_time_ns
@@ -37,7 +37,7 @@ class NotFinite(Exception):
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of steps of one kind. Throughput is `images / seconds`: one division, of one window.
+    """All steps of one kind. Throughput is `images / seconds` of one window.
 
     `tail_s` is the time in the window outside any step: the wait for the device at the end of an epoch.
     """
@@ -53,10 +53,9 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 class Clock:
     """The clock of one stage.
 
-    `steps` is the number of optimizer steps the stage will take; `sync` returns when the device is idle;
-    `compile_events` counts compilations so far; `on_epoch_begin(epoch)` and `on_epoch_end(epoch)` run with the window
-    closed; `now` is in ns.
-    Raises `Refused` if the stage has no step left after first step and warm-up.
+    `steps` is the number of optimizer steps of the stage; `sync` returns when the device is idle; `compile_events`
+    returns the number of compilations so far; `on_epoch_begin(epoch)` and `on_epoch_end(epoch)` run outside the window;
+    `now` returns ns. Raises `Refused` if no step is left after the first step and the warm-up.
     """
 
     def __init__(
@@ -88,17 +87,17 @@ class Clock:
         self.epoch_end_ns = 0
         """Time spent in `on_epoch_end` so far."""
         self.drained_ns = 0
-        """Time that losses took to arrive after the device had said that it was done; next to none if it was (V40)."""
+        """Time to read the losses after the device reported that it was idle; almost 0 if it really was idle (V40)."""
 
     def epoch_begin(self) -> None:
-        """Open the window; the epoch's batches are ready, or being made if they are streamed."""
+        """Open the window; the batches of the epoch are ready, or in preparation if they are streamed."""
         self._on_epoch_begin(len(self.epoch_ns))
         self._sync()
         self._seen_compiles = self._compile_events()
         self._last = self._opened = self._epoch_opened = self._now()
 
     def tick(self, loss: Any) -> None:
-        """One optimizer step was given to the device. `loss` is a scalar the clock turns into a float later."""
+        """Note that one optimizer step was dispatched. `loss` is a scalar that the clock converts to a float later."""
         step = len(self.step_ns)
         kind = self._kinds[step]
         edge = kind in ("first", "latency") or step + 1 == len(self._kinds) or self._kinds[step + 1] != kind
@@ -132,7 +131,7 @@ class Clock:
         self.epoch_end_ns += self._now() - now
 
     def windows(self) -> list[Window]:
-        """What was measured, one entry per kind of step that occurred."""
+        """Return the measured windows, one for each kind of step that occurred."""
         done = self._kinds[: len(self.step_ns)]
         return [
             Window(
@@ -156,7 +155,7 @@ class Clock:
 
 
 def empty_step_us(source: TimeSource = REAL_TIME, steps: int = 200) -> float:
-    """What a step costs in which nothing is done, in microseconds: the least of five tries (V44)."""
+    """Measure the clock's own cost per step, in microseconds: the minimum of five tries with empty steps (V44)."""
     spent = []
     for _ in range(5):
         clock = Clock(
@@ -177,11 +176,11 @@ def empty_step_us(source: TimeSource = REAL_TIME, steps: int = 200) -> float:
 
 
 def plan(steps: int, warmup_steps: int) -> dict[Kind, int]:
-    """How many steps of a stage are of which kind, in order. Raises `Refused` if none is left after warm-up."""
+    """Return the number of steps of each kind, in order. Raise `Refused` if no step is left after the warm-up."""
     left = steps - 1 - warmup_steps
     if left < 1:
         raise Refused(
-            f"a stage of {steps} steps is not longer than its first step and {warmup_steps} of warm-up; "
+            f"a stage of {steps} steps has no step left after its first step and {warmup_steps} warm-up steps; "
             "use more epochs, a smaller batch or --warmup-steps"
         )
     latency = min(LATENCY_STEPS, left // 4)

@@ -1,8 +1,8 @@
-"""The seam between harness and backend: a backend is a module, a session is one built model on one device.
+"""The interface between harness and backend: a backend is a module, a session is one built model on one device.
 
-A backend module has `MODELS`, `decline` and `open_session` (see `Backend`) and imports its framework only inside
-functions or in submodules that `open_session` imports, so that naming a model costs nothing. Everything a session
-hands out is NumPy, under canonical names (torchvision's, or efficientnet_pytorch's) and layout (OIHW, [out, in]).
+A backend module has the names of `Backend`. It imports its framework only inside functions, or in submodules that
+`open_session` imports, so that listing models is fast. All arrays of a session are NumPy arrays with canonical names
+(those of torchvision or efficientnet_pytorch) and canonical layout (OIHW, [out, in]).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BUFFERS: frozenset[Role] = frozenset({"norm_mean", "norm_var", "counter"})
 
 
 class Tensor(NamedTuple):
-    """One parameter or buffer. `block` counts the backbone's blocks from 0 (the unit of `frozen = k`); head: -1."""
+    """One parameter or buffer. `block` is its block of the backbone, counted from 0 (see `frozen = k`); head: -1."""
 
     name: str
     array: NDArray[Any]
@@ -34,24 +34,24 @@ class Tensor(NamedTuple):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as a backend offers it. `build` is the backend's own business; the rest are facts about the weights."""
+    """A model that a backend offers. Only the backend calls `build`; the other fields are facts about the weights."""
 
     name: str
     build: Callable[..., Any]
     classifier: str
-    """Prefix of the source classifier's tensors in a checkpoint, such as `fc.`; they are not backbone."""
+    """Prefix of the tensors of the original classifier in a checkpoint, such as `fc.`; not part of the backbone."""
     initialisation: Literal["kaiming-normal-fan-out", "torch-default"] = "kaiming-normal-fan-out"
     blocks: int = 0
     minimum_size: int = 32
     gmacs: float = 1.0
-    """Multiply-accumulates of one image at 224 px, in billions; used only to guess how long a run will take."""
+    """Multiply-accumulates of one image at 224 px, in billions; used only to estimate the duration of a run."""
     about: str = ""
     published: Mapping[str, Published] = {}
-    """Files of weights that `import_weights` reads, by the name that `--checkpoint` takes, such as `imagenet`."""
+    """Weight files that `import_weights` reads, by their name for `--checkpoint`, such as `imagenet`."""
 
 
 class Layer(NamedTuple):
-    """One layer as `show` lists it. `output` is its shape without the batch, `macs` are for one image."""
+    """One layer in the list of `show`. `output` is a shape without the batch axis; `macs` are for one image."""
 
     name: str
     kind: str
@@ -61,7 +61,7 @@ class Layer(NamedTuple):
 
 
 class Effective(msgspec.Struct, frozen=True, kw_only=True):
-    """What really ran, read back from the framework, not copied from the case."""
+    """The settings in effect, read back from the framework, not copied from the case."""
 
     device: str
     device_name: str
@@ -73,18 +73,18 @@ class Effective(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(Protocol):
-    """One built model on one device. Made by `open_session`; used by one thread.
+    """One built model on one device. `open_session` creates it; one thread uses it.
 
     Two methods are optional. `observed(stage)` returns an `Observed` of the stage just trained, for the audit. `work()`
-    returns a `Work` of everything done so far, which shows that a step is one step (V07).
+    returns a `Work` with the counts so far, which show that a step is one forward, backward and update (V07).
     """
 
     batch_layout: Literal["nhwc", "nchw"]
-    """Memory layout in which the session wants its float32 batches."""
+    """Memory layout of the float32 batches that the session takes."""
     head_features: int
     """Width of the features that the head receives."""
     wall_part: str
-    """What lies between two ticks: `fetch+transfer+step` where a ready batch is drawn and placed there too (V43)."""
+    """Name of the time between two ticks: `fetch+transfer+step` if it includes fetching and placing a batch (V43)."""
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
         """Run the framework's idiomatic loop over `stage.epochs` epochs of the feed.
@@ -93,59 +93,49 @@ class Session(Protocol):
         `clock.tick(loss)`, then `clock.epoch_end()`, in which the worker evaluates by calling `predict` and may read
         `state`. A stage starts with fresh optimizer state; learning rates follow `harness.schedule.factors`.
         """
-        ...
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits [n, classes] of normalised images in `batch_layout`, in inference mode. n is always the same.
+        """Return the logits [n, classes] of normalised images in `batch_layout`, in inference mode.
 
-        float32, or float64 in a case of precision `fp64`."""
-        ...
+        `n` is the same in every call. The type is float32, or float64 in a case of precision `fp64`.
+        """
 
     def state(self) -> Iterator[Tensor]:
-        """Every parameter and buffer, backbone first, in a fixed order."""
-        ...
+        """Yield every parameter and buffer, backbone first, in a fixed order."""
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Overwrite the tensors named; raises KeyError for an unknown name, ValueError for another shape."""
-        ...
+        """Overwrite the named tensors. Raise KeyError for an unknown name, ValueError for a wrong shape."""
 
     def slots(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
-        """Optimizer state of the stage just trained: canonical parameter name to slot name to array.
+        """Return the optimizer state of the current or last stage: arrays by canonical parameter name and slot name.
 
-        From a stage's first `epoch_begin` on it is that stage's own, all zeros or nothing (V17)."""
-        ...
+        At the first `epoch_begin` of a stage, it is empty or all zeros (V17).
+        """
 
     def sync(self) -> None:
-        """Return when the device has done all work given to it."""
-        ...
+        """Return when the device has done all its work."""
 
     def compile_events(self) -> int:
-        """How often anything was traced or compiled so far in this process."""
-        ...
+        """Return the number of traces or compilations so far in this process."""
 
     def device_memory(self) -> int | None:
-        """Peak bytes allocated on an accelerator so far, or None on a CPU."""
-        ...
+        """Return the peak of bytes allocated on an accelerator so far, or None on a CPU."""
 
     def effective(self) -> Effective:
-        """What really ran."""
-        ...
+        """Return the settings in effect."""
 
     def layers(self) -> list[Layer]:
-        """The layers that hold parameters or do arithmetic, in the order of computation, for the case's image size."""
-        ...
+        """Return the layers with parameters or arithmetic, in the order of computation, for the case's image size."""
 
     def save_native(self, folder: str) -> str:
-        """Write the whole network, head included, in the framework's own format; returns the file's name."""
-        ...
+        """Write the whole network with its head in the framework's own format; return the file name."""
 
     def load_native(self, path: str) -> None:
-        """Load what `save_native` wrote into this session."""
-        ...
+        """Load a file of `save_native` into this session."""
 
 
 class Norm(NamedTuple):
-    """Constants of one normalisation layer; `momentum` is torch's convention, None for a cumulative mean."""
+    """Constants of one normalisation layer; `momentum` follows torch's convention, None for a cumulative mean."""
 
     name: str
     eps: float
@@ -153,10 +143,11 @@ class Norm(NamedTuple):
 
 
 class Stochastic(NamedTuple):
-    """A layer that drops: its declared rate, whether it is on in the stage asked for, and what it made of ones.
+    """A dropout or drop-connect layer: its declared rate, whether the stage uses it, and its outputs.
 
-    `draws` [n, 3, 2, 2] are its own outputs for ones in training mode; `name`: the tensors' prefix of what it follows,
-    or of the block that it closes."""
+    `draws` [n, 3, 2, 2] are its outputs for ones in training mode. `name` is the tensor prefix of the layer before it,
+    or of the block that it ends.
+    """
 
     name: str
     part: Part
@@ -167,82 +158,75 @@ class Stochastic(NamedTuple):
 
 
 class Probe(Protocol):
-    """What a certificate asks of a session and training does not; by canonical name, in the case's precision.
+    """The methods that only certificates need; results have canonical names and the case's precision.
 
-    Probing changes the session: weights, statistics and modes are afterwards whatever the last question left. Load
-    again before asking the next."""
+    A call may change weights, statistics and modes of the session, so load the session again before the next call.
+    """
 
     def features(self, images: NDArray[np.float32]) -> list[NDArray[Any]]:
-        """Activations after each block of the backbone, [n, c, h, w] or [n, c], then logits, in inference mode."""
-        ...
+        """Return activations [n, c, h, w] or [n, c] after each backbone block, then logits, in inference mode."""
 
     def gradients(
         self, stage: Stage, images: NDArray[np.float32], labels: NDArray[np.int64]
     ) -> tuple[float, dict[str, NDArray[Any]]]:
-        """Loss and the gradient of every tensor that the stage trains, from one backward pass in training mode.
+        """Return the loss and the gradient of every tensor that the stage trains, in training mode.
 
-        The stage's freezing, norm mode and label smoothing hold as in `Session.train`; nothing is updated but batch
-        statistics."""
-        ...
+        Freezing, norm mode and label smoothing are those of `Session.train`. Only batch statistics are updated.
+        """
 
     def play(
         self, stage: Stage, factors: Sequence[float], tape: Sequence[Mapping[str, NDArray[Any]]]
     ) -> Iterator[dict[str, NDArray[Any]]]:
-        """Feed given gradients to the very optimizer that `Session.train` makes for the stage.
+        """Feed given gradients to the optimizer that `Session.train` creates for the stage.
 
-        Step i uses `factors[i]` on the learning rates and `tape[i]`, which names every tensor that the stage trains;
-        yields the values of these tensors after each step."""
-        ...
+        Step i uses `factors[i]` on the learning rates and the gradients `tape[i]` of all tensors that the stage trains.
+        Yields the values of these tensors after each step.
+        """
 
     def rates(self) -> dict[Part, float]:
-        """Learning rate of each part that trains, as the optimizer applied it in its latest step."""
-        ...
+        """Return the learning rate of each trained part in the optimizer's latest step."""
 
     def norms(self) -> list[Norm]:
-        """Every normalisation layer, in the order of `state`, named by its tensors' prefix."""
-        ...
+        """Return every normalisation layer, in the order of `state`, with the prefix of its tensors as name."""
 
     def stochastic(self, stage: Stage, draws: int) -> list[Stochastic]:
-        """Every layer that drops, in the order of computation, at the model's own rate."""
-        ...
+        """Return every dropout or drop-connect layer, in the order of computation, at the model's own rate."""
 
     def stand_ins(self) -> dict[str, str]:
-        """The framework's own layers, and optimizer of the latest stage, by dotted name: to what replaces them."""
-        ...
+        """Return the replacement of each replaced layer and of the latest optimizer, both as dotted names."""
 
 
 class Backend(Protocol):
-    """The names a backend module must have. `open_probe(session)` is wanted for certificates and may be missing.
+    """The names of a backend module.
 
-    So may `probe_numerics(session)`, which returns `Numerics`: how exactly its operations compute (V32).
+    Two more functions are optional: `open_probe(session)` returns a `Probe`, which certificates need;
+    `probe_numerics(session)` returns `Numerics`, the precision of its operations (V32).
     """
 
     MODELS: Mapping[str, Model]
     PACKAGES: tuple[str, ...]
-    """Distributions whose versions belong in the record. `ENGINE_PACKAGES`, which may be missing, maps an engine to
-    those that only this engine uses: a certificate for another engine does not depend on them."""
+    """Distributions whose versions are recorded. The optional `ENGINE_PACKAGES` maps an engine to those that only this
+    engine uses; a certificate for another engine does not depend on them."""
     ENGINES: tuple[str, ...]
     """Values of `--engine`, the default first; empty for a backend without engines."""
-
     FORMATS: tuple[str, ...]
-    """File name endings that `import_weights` reads and `export_weights` writes; empty if none."""
+    """File name extensions that `import_weights` reads and `export_weights` writes; may be empty."""
 
     def import_weights(self, path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-        """Read a file of the framework's own format: tensors by canonical name (source classifier included, under the
-        model's `classifier` prefix), and names in the file that could not be mapped. Runs no code from the file.
-        Raises `Refused` for a file that is unreadable, unsafe, or plainly of another model."""
-        ...
+        """Read a file in the framework's own format: tensors by canonical name, and names without a place in the model.
+
+        The original classifier is included under the model's `classifier` prefix. Runs no code from the file. Raises
+        `Refused` for a file that is unreadable, unsafe, or of another model.
+        """
 
     def export_weights(self, arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
-        """Write such a file, readable by the framework's own loader, with identical arrays."""
-        ...
+        """Write such a file with identical arrays, readable by the framework's own loader."""
 
     def decline(self, case: Case) -> str | None:
-        """Why this case cannot run here (device, precision, layout, compile, input), or None. May import."""
-        ...
+        """Return why this case cannot run here (device, precision, layout, …), or None. May import the framework."""
 
     def open_session(self, case: Case, model: Model, classes: int) -> Session:
-        """Build the model with any weights, place it, set threads and precision. The worker loads the weights.
+        """Build and place the model, set threads and precision. The worker loads the weights afterwards.
 
-        `model` is one of MODELS or a plugin's."""
-        ...
+        `model` is one of MODELS or a plugin's.
+        """

@@ -1,7 +1,7 @@
-"""The stable names of this package: `compare`, `gate` and `bisect` ask other revisions for them.
+"""The stable names of this package, which `compare`, `gate` and `bisect` call in other revisions.
 
-`python -m harness.entry FOLDER` runs the job of a worker (see `process.worker`). A name that is removed or that changes
-its arguments makes older revisions incomparable, and `comparing.installations` has to say so.
+`python -m harness.entry FOLDER` runs the job of a worker (see `process.worker`). If a name is removed or changes its
+arguments, older revisions become incomparable, and `comparing.installations` must reject them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """The function of this name, imported when it is called for."""
+    """Return the function of this name; its module is imported on first access."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

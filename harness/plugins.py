@@ -1,9 +1,9 @@
-"""A user's own backends, models, scenarios and datasets: a Python file (`--plugin`), or an entry point.
+"""Plugins with a user's backends, models, scenarios and datasets: a Python file (`--plugin`) or an entry point.
 
 A plugin is a module with any of
 
-    BACKENDS = {"name": module}             a backend of one's own, with the names of `contract.Backend`
-    MODELS = {"pytorch": [Model(...)]}      offered by that backend beside its own
+    BACKENDS = {"name": module}             a backend, with the names of `contract.Backend`
+    MODELS = {"pytorch": [Model(...)]}      more models of a backend
     SCENARIOS = [Scenario(...)]
     DATASETS = {"name": function}           function() returns (classes, {split: (uint8 NHWC images, labels)})
 
@@ -34,16 +34,16 @@ GROUP = "finetune_bench"
 
 
 def load(path: str) -> ModuleType:
-    """Import a plugin file, or a module by the name an entry point gives. Raises `Refused` if there is none.
+    """Import a plugin file, or the module of an entry point. Raise `Refused` if the file does not exist.
 
-    A file may import what lies beside it.
+    A file may import modules in its folder.
     """
     if not path.endswith(".py"):
         return importlib.import_module(path)
     file = Path(path)
     if not file.is_file():
         raise Refused(f"--plugin {path}: no such file")
-    name = f"plugin_{file.stem}_{hashlib.sha256(bytes(file.resolve())).hexdigest()[:8]}"  # two may have one file name
+    name = f"plugin_{file.stem}_{hashlib.sha256(bytes(file.resolve())).hexdigest()[:8]}"  # file names may repeat
     if loaded := sys.modules.get(name):
         return loaded
     spec = importlib.util.spec_from_file_location(name, file)
@@ -58,39 +58,37 @@ def load(path: str) -> ModuleType:
 
 
 def installed() -> tuple[str, ...]:
-    """Modules of installed plugins, without importing them."""
+    """Return the module names of installed plugins, without importing them."""
     return tuple(sorted(entry.value for entry in metadata.entry_points(group=GROUP)))
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the parent knows of a model: its cost in GMAC at 224 px, and its published weights by name."""
+    """Facts about a model for the parent: its cost in GMAC at 224 px, and its published weights by name."""
 
     gmacs: float
     published: dict[str, Published] = {}
 
 
 class BackendFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the parent knows of a backend without importing its framework."""
+    """Facts about a backend for the parent, which does not import its framework."""
 
     models: dict[str, ModelFacts]
     engines: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     engine_packages: dict[str, tuple[str, ...]] = {}
-    """Those of `packages` that only one engine uses."""
+    """The packages that only one engine uses."""
 
     def versions(self, engine: str | None) -> dict[str, str]:
-        """Installed versions of what computes with this engine: its own packages and those that all engines use."""
-        own = self.engine_packages.get(engine or "", ())
-        others = {name for names in self.engine_packages.values() for name in names if name not in own}
-        found = machine.versions(self.packages)
-        return {
-            name: found[name] for name in (*self.packages, "finetune-bench") if name in found and name not in others
-        }
+        """Return the installed versions of the packages that this engine uses, alone or with other engines."""
+        used = self.engine_packages.get(engine or "", ())
+        others = {name for names in self.engine_packages.values() for name in names if name not in used}
+        found, names = machine.versions(self.packages), (*self.packages, "finetune-bench")
+        return {name: found[name] for name in names if name in found and name not in others}
 
 
 class Names(msgspec.Struct, frozen=True, kw_only=True):
-    """What plugins bring. `models` are further models of a backend; `datasets` maps a name to the plugin it is from."""
+    """The contents of plugins. `models` adds models to a backend; `datasets` maps a name to the path of its plugin."""
 
     backends: dict[str, BackendFacts] = {}
     models: dict[str, dict[str, ModelFacts]] = {}
@@ -99,7 +97,7 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def describe(paths: list[str]) -> Names:
-    """Import plugins and say what they bring; the parent calls this in a worker."""
+    """Import plugins and return their contents; the parent calls this in a worker."""
     modules = [load(path) for path in paths]
     models: dict[str, dict[str, ModelFacts]] = {}
     for module in modules:
@@ -114,7 +112,7 @@ def describe(paths: list[str]) -> Names:
 
 
 def facts(backend: Backend) -> BackendFacts:
-    """What a backend's module says about itself without importing its framework."""
+    """Return the facts of a backend's module, without importing its framework."""
     return BackendFacts(
         models={name: _model_facts(model) for name, model in backend.MODELS.items()},
         engines=backend.ENGINES,
@@ -129,26 +127,26 @@ def _model_facts(model: Model) -> ModelFacts:
 
 
 def find_backend(name: str, paths: Sequence[str] = ()) -> Backend:
-    """A backend's module: a plugin's, or `backends.<name>`."""
+    """Return a backend's module: a plugin's, or `backends.<name>`."""
     for path in paths:
-        if name in (brought := _backends(load(path))):
-            return brought[name]
+        if name in (backends := _backends(load(path))):
+            return backends[name]
     return cast(Backend, importlib.import_module(f"backends.{name}"))
 
 
 def find_model(backend: str, name: str, paths: Sequence[str]) -> tuple[Backend, Model]:
-    """A backend's module and one of its models, a plugin's before the backend's own. Raises `Refused`."""
+    """Return a backend's module and one of its models; a plugin's model takes precedence. Raise `Refused`."""
     module = find_backend(backend, paths)
     offered = dict(module.MODELS)
     for path in paths:
         offered.update({model.name: model for model in getattr(load(path), "MODELS", {}).get(backend, ())})
     if name not in offered:
-        raise Refused(f"{backend} has no model {name}; it has {', '.join(sorted(offered))}")
+        raise Refused(f"{backend} has no model {name}; choose one of {', '.join(sorted(offered))}")
     return module, offered[name]
 
 
 def dataset(path: str, name: str) -> Any:
-    """What a plugin's dataset function returns."""
+    """Return the result of a plugin's dataset function."""
     return _datasets(load(path))[name]()
 
 

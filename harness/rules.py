@@ -1,4 +1,4 @@
-"""What a rule and a breach of it are. `results.rules.registry` lists all rules."""
+"""The types of a rule and of its breach. `results.rules.registry` lists all rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _off: ContextVar[frozenset[str]] = ContextVar("_off", default=frozenset())
 
 
 class Breach(NamedTuple):
-    """One breach: the id of the rule, the place if there are several, and what was found."""
+    """One breach: the id of the rule, the place if there are several, and the finding."""
 
     rule: str
     where: str
@@ -33,7 +33,7 @@ class Breach(NamedTuple):
         return f"{self.where}: {self.text}" if self.where else self.text
 
     def __str__(self) -> str:
-        """The breach as it is stored and printed.
+        """Return the breach as it is stored and printed.
 
         >>> str(Breach("V07", "stage 2", "45 forwards in 44 steps"))
         'V07: stage 2: 45 forwards in 44 steps'
@@ -42,9 +42,9 @@ class Breach(NamedTuple):
 
 
 class Rule(NamedTuple, Generic[P]):
-    """One check of the rule `id`. `sentence` describes a breach; `label` is the short name that a table shows for it.
+    """One check of the rule `id`. `sentence` describes a breach; `label` is its short name in a table.
 
-    The check yields what it finds, or answers whether there is a breach; the text of that breach is the label.
+    The check yields its findings, or returns whether there is a breach; the text of that breach is the label.
     """
 
     id: str
@@ -54,14 +54,14 @@ class Rule(NamedTuple, Generic[P]):
     label: str = ""
 
     def __call__(self, *evidence: P.args, **named: P.kwargs) -> Iterator[Breach]:
-        """Every breach in the evidence; none while the rule is switched off."""
+        """Yield every breach in the evidence; nothing while the rule is switched off."""
         found = () if self.id in switched_off() else self.check(*evidence, **named)
         for finding in found if not isinstance(found, bool) else (self.label,) * found:
             yield Breach(self.id, *(("", finding) if isinstance(finding, str) else finding))
 
 
 def rule(id: str, scope: Scope, label: str = "") -> Callable[[Callable[P, Iterable[Finding] | bool]], Rule[P]]:
-    """Make a check a rule; the first paragraph of its docstring is the sentence."""
+    """Turn a check into a rule; the first paragraph of its docstring is the sentence."""
 
     def made(check: Callable[P, Iterable[Finding] | bool]) -> Rule[P]:
         return Rule(id, " ".join((check.__doc__ or "").partition("\n\n")[0].split()), scope, check, label)
@@ -70,8 +70,8 @@ def rule(id: str, scope: Scope, label: str = "") -> Callable[[Callable[P, Iterab
 
 
 def ask(rules: Iterable[Rule[P]], *evidence: P.args, **named: P.kwargs) -> list[Breach]:
-    """Every breach of several rules in the same evidence."""
-    return [breach for asked in rules for breach in asked(*evidence, **named)]
+    """Return every breach of several rules in the same evidence."""
+    return [breach for rule in rules for breach in rule(*evidence, **named)]
 
 
 class BrokenRule(Refused):
@@ -89,7 +89,7 @@ def require(breaches: Iterable[Breach]) -> None:
 
 
 def read_breaches(reason: str) -> Iterator[Breach | str]:
-    """The breaches in the reason of a stored record; text before the first one stays text.
+    """Yield the breaches in the reason of a stored record; text before the first breach stays text.
 
     >>> [str(one) for one in read_breaches("V07: 9 updates in 18 steps; V45: a half")], list(read_breaches("no CUDA"))
     (['V07: 9 updates in 18 steps', 'V45: a half'], ['no CUDA'])
@@ -110,5 +110,5 @@ def without(ids: Collection[str]) -> Iterator[None]:
 
 
 def switched_off() -> frozenset[str]:
-    """The ids of the rules that are switched off."""
+    """Return the ids of the rules that are switched off."""
     return _off.get()

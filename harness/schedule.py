@@ -1,4 +1,4 @@
-"""Learning-rate factors as one array per stage, so that every backend follows the same numbers (V21)."""
+"""Learning-rate factors as one array per stage, the same for every backend (V21)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from harness.spec import Schedule
 
 
 def factors(schedule: Schedule, epochs: int, steps_per_epoch: int) -> NDArray[np.float64]:
-    """Factor on the base learning rate for each optimizer step, float64 [epochs * steps_per_epoch].
+    """Return the factor on the base learning rate for each optimizer step, float64 [epochs * steps_per_epoch].
 
     >>> factors(Schedule(name="step", every_epochs=1), 3, 1).round(6).tolist()
     [1.0, 0.1, 0.01]

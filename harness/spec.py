@@ -1,4 +1,4 @@
-"""What is run, as data: stages, scenarios and cases. Nothing here has a side effect."""
+"""The definition of a run, as data: stages, scenarios and cases. Nothing in this module has a side effect."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Precision = Literal["fp32", "bf16", "fp64"]
 
 
 class Optimizer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An update rule with torch's semantics; `eps` stands outside the square root, SGD's decay is coupled."""
+    """An update rule with torch's semantics: `eps` is outside the square root, SGD's weight decay is coupled."""
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
     momentum: float = 0.9
@@ -26,7 +26,7 @@ class Optimizer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A factor on every learning rate, as a function of the optimizer step alone."""
+    """A factor on every learning rate that depends only on the optimizer step."""
 
     name: Literal["constant", "step", "cosine"] = "constant"
     every_epochs: int = 7
@@ -35,11 +35,11 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One uninterrupted stretch of training. Optimizer state begins anew with each stage.
+    """One phase of training. Each stage starts with fresh optimizer state.
 
-    `frozen` is the one way to freeze: `none`, `backbone`, or the first k blocks of the backbone. `norm` says which
-    batch-norm layers use and update batch statistics: `auto` those that are not frozen, `batch` all, `frozen` none.
-    `bn_momentum` is torch's convention: the weight of the new batch.
+    `frozen` is the only way to freeze: `none`, `backbone`, or the first k blocks of the backbone. `norm` selects the
+    batch-norm layers that use and update batch statistics: `auto` those not frozen, `batch` all, `frozen` none.
+    `bn_momentum` follows torch's convention: the weight of the new batch.
     """
 
     epochs: int
@@ -56,22 +56,22 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     keep: Literal["last", "best"] = "last"
 
     def is_frozen(self, part: Part, block: int) -> bool:
-        """Whether a tensor of this part, in this block of the backbone (counted from 0), is fixed."""
+        """Return whether a tensor of this part, in this block of the backbone (from 0), is frozen."""
         if part == "head" or self.frozen == "none":
             return False
         return True if self.frozen == "backbone" else block < self.frozen
 
     def uses_batch_statistics(self, part: Part, block: int) -> bool:
-        """Whether batch norm there normalises by the batch and moves its running statistics."""
+        """Return whether batch norm there normalises by the batch and updates its running statistics."""
         return not self.is_frozen(part, block) if self.norm == "auto" else self.norm == "batch"
 
     def learning_rate(self, part: Part) -> float:
-        """Base learning rate of a part, before the schedule's factor."""
+        """Return the base learning rate of a part, before the schedule's factor."""
         return self.head_lr if part == "head" else self.backbone_lr
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A way of fine-tuning: a name, one line for people, where the backbone starts, and its stages in order."""
+    """A way of fine-tuning: name, one-line explanation, start of the backbone, initial head, and stages in order."""
 
     name: str
     explanation: str
@@ -88,7 +88,7 @@ class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One row: everything that changes what a number means; `SETTINGS` explains each field. Paths belong to a `Job`."""
+    """Everything that changes the meaning of a result; `SETTINGS` explains each field. Paths belong to a `Job`."""
 
     backend: str
     model: str
@@ -117,7 +117,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def backend_name(self) -> str:
-        """Backend and engine as people read them: `pytorch`, `keras3-tensorflow`."""
+        """Backend and engine for display: `pytorch`, `keras3-tensorflow`."""
         return self.backend if self.engine is None else f"{self.backend}-{self.engine}"
 
     @property
@@ -129,10 +129,10 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Setting(NamedTuple):
     """Facts about a field of `Case`; options, columns, hashes, scopes, labels and documentation follow from them.
 
-    `option` chooses the field if it has another name than that; None if no option does. Values of `several` are
-    combined as a product. `must_run`: a person who gives the option wants the case, so it is a failure to skip it.
-    `unproved` is the reason why a certificate does not depend on the field. `words` are its value in a table, where
-    `shown` applies. A field `added` later is in no digest while it has its default, which is what was done before.
+    `option` is the name of its option if that differs from the field, None without an option. `several`: several values
+    are combined as a product. `must_run`: if the user gives this option, a skipped case counts as a failure. `unproved`
+    is the reason why a certificate does not depend on the field. `words` is its text in a table, where `shown` applies.
+    A field `added` later is not in a digest while it has its default, so older digests stay valid.
     """
 
     text: str
@@ -142,7 +142,7 @@ class Setting(NamedTuple):
     must_run: bool = False
     unproved: str = ""
     shown: Literal["always", "other", "apart", "elsewhere"] = "other"
-    """Always; where it is not the default; only where two rows cannot be told apart without it; in another column."""
+    """Always; if not the default; only if two rows are equal without it; in another column."""
     words: str = ""
     added: bool = False
     name: str = ""
@@ -151,17 +151,17 @@ class Setting(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The name for people; that of a setting is its option's."""
+        """The name for display; for a setting it is the name of its option."""
         return (self.option if self.option and self.role == "setting" else self.name).replace("_", " ")
 
 
 def _settings(**facts: Setting) -> Mapping[str, Setting]:
     types, found = get_type_hints(Case), {}
     for field in msgspec.structs.fields(Case):
-        own = facts[field.name]
-        option = field.name if own.option == "" else own.option
-        own = own._replace(option=option, name=field.name, type=types[field.name], default=field.default)
-        found[field.name] = own._replace(words=own.words or f"{own.label}={{}}")
+        setting = facts[field.name]
+        option = field.name if setting.option == "" else setting.option
+        setting = setting._replace(option=option, name=field.name, type=types[field.name], default=field.default)
+        found[field.name] = setting._replace(words=setting.words or f"{setting.label}={{}}")
     return MappingProxyType(found)
 
 
@@ -204,22 +204,22 @@ SETTINGS = _settings(
     ),
     idiom=Setting("each framework's own defaults, never mixed with matched cases", option="native_defaults"),
 )  # fmt: skip
-"""What is known about each field of `Case`, by its name, in their order."""
+"""Facts about each field of `Case`, by name, in the order of the fields."""
 
 
 def version(case: Case) -> str:
-    """Sixteen hex digits; two records are compared only if theirs are equal. The seed is a replicate, not a version."""
+    """Return 16 hexadecimal digits; records are compared only if theirs are equal. They do not depend on the seed."""
     return _digest(case, (name for name in hashed_fields(case) if name != "seed"))
 
 
 def key(case: Case) -> str:
-    """Sixteen hex digits that identify the case, seed included: what `--resume` looks for."""
+    """Return 16 hexadecimal digits that identify the case, seed included; `--resume` looks for them."""
     return _digest(case, hashed_fields(case))
 
 
 def hashed_fields(case: Case) -> list[str]:
-    """The fields of a case that digests are of: all but those that were added later and have their default."""
-    return [name for name, own in SETTINGS.items() if not own.added or getattr(case, name) != own.default]
+    """Return the fields of a case that its digests cover: all but fields added later that have their default."""
+    return [name for name, fact in SETTINGS.items() if not fact.added or getattr(case, name) != fact.default]
 
 
 def _digest(case: Case, fields: Iterable[str]) -> str:
@@ -229,7 +229,7 @@ def _digest(case: Case, fields: Iterable[str]) -> str:
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A case with what a worker needs to run it here: places, limits and wishes that change no figure."""
+    """A case with everything a worker needs to run it: paths and options that do not change the results."""
 
     case: Case
     dataset_path: str
@@ -239,6 +239,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool = False
     files_path: str | None = None
     train_sample: int | None = None
-    """Training images that are evaluated after each epoch; None for `harness.running.evaluate.TRAIN_SAMPLE`."""
+    """Training images evaluated after each epoch; None means `harness.running.evaluate.TRAIN_SAMPLE`."""
     evaluation_cores: tuple[int, ...] = ()
-    """Cores that may be used while nothing is timed, where the backend can change its number of threads."""
+    """Cores for evaluation, which is not timed, if the backend can change its number of threads."""

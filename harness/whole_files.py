@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: under another name first, then renamed."""
+"""Atomic writes: a file is written under another name and then renamed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PARTIAL = ".partial"
-"""The ending of a file that is being written; what a killed process left behind has it too."""
+"""Extension of a file that is being written, also after its process was killed."""
 
 
 @contextlib.contextmanager
 def written_whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
-    """A place for a file or folder that becomes `path` when the block ends, and is removed when the block raises.
+    """Yield a temporary path that becomes `path` when the block ends, and is removed when the block raises.
 
-    `partial` is that place where only one process writes at a time; otherwise it is a new name beside `path`.
+    The temporary path is `partial` (if only one process writes at a time) or a new name in the folder of `path`.
     """
     place = partial or path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
     remove(place)
@@ -29,7 +29,7 @@ def written_whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Write a file whole or not at all; `durable` waits until the disk has it."""
+    """Write a file atomically; `durable` waits until it is on the disk."""
     with written_whole(path) as partial, partial.open("xb") as file:
         file.write(content)
         if durable:
@@ -38,7 +38,7 @@ def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with everything in it, if there is one."""
+    """Remove a file or a folder with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

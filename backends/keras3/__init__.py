@@ -1,7 +1,7 @@
-"""Keras 3 on TensorFlow, JAX or torch. Naming a model imports none of them.
+"""Keras 3 on TensorFlow, JAX or torch. Listing models imports none of them.
 
-The engine is chosen by KERAS_BACKEND before Keras is imported. Matched mode reproduces torch's batch norm and update
-rules by small subclasses (`layers`, `optimizers`); `idiom` uses Keras' own, with Keras' constants.
+KERAS_BACKEND selects the engine before Keras is imported. Matched mode reproduces torch's batch norm and update rules
+with small subclasses (`layers`, `optimizers`); `idiom` uses Keras' own layers, optimizers and constants.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ FORMATS: tuple[str, ...] = (".weights.h5", ".keras", ".h5")
 
 
 def decline(case: Case) -> str | None:
-    """Why this case cannot run here, or None. Imports Keras if it is installed."""
+    """Return why this case cannot run here, or None. Imports Keras if it is installed."""
     from backends.keras3 import requirements
 
     return requirements.missing_package(case.engine or ENGINES[0]) or requirements.decline(case)
 
 
 def open_session(case: Case, model: Model, classes: int) -> Session:
-    """Build and place the model, with any weights. Raises `Declined` if the device is not there."""
+    """Build and place the model. Raise `Declined` if the device is missing."""
     from backends.keras3 import engine, requirements, session
     from harness.errors import Declined
 
@@ -62,7 +62,7 @@ def open_session(case: Case, model: Model, classes: int) -> Session:
 
 
 def open_probe(session: Session) -> Probe:
-    """Answers of a session of this backend to what certificates ask."""
+    """Return the probe of a session, for certificates."""
     from backends.keras3.probing.probe import KerasProbe
     from backends.keras3.session import KerasSession
 
@@ -70,7 +70,7 @@ def open_probe(session: Session) -> Probe:
 
 
 def probe_numerics(session: Session) -> Numerics:
-    """How exactly a session of this backend computes."""
+    """Measure the precision of a session's operations."""
     from backends.keras3.probing.numerics import numerics
     from backends.keras3.session import KerasSession
 
@@ -78,14 +78,14 @@ def probe_numerics(session: Session) -> Numerics:
 
 
 def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    """Read a Keras file without running anything in it: see `weights.read`."""
+    """Read a Keras file without running code from it: see `convert.read`."""
     from backends.keras3.weights import convert
 
     return convert.read(path, model)
 
 
 def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
-    """Write a Keras file: see `weights.write`."""
+    """Write a Keras file: see `convert.write`."""
     from backends.keras3.weights import convert
 
     convert.write(arrays, model, path)
@@ -100,12 +100,12 @@ def audit(
     batch: Any = None,
     classes: int | None = None,
 ) -> Auditor:
-    """The freeze audit of one's own model, for a `with` block around the code that trains it: see docs/audit.md.
+    """Return the freeze audit of a user's model, for a `with` block around its training code: see docs/audit.md.
 
-    `frozen` is a predicate on names, or an iterable of layers and of beginnings of names; `norm` as in a stage.
-    `batch` is what the model is called with to see whether the frozen part is random, `classes` the width that its
-    output must have; `model.optimizer` is found by itself. Raises ValueError if `frozen` means no tensor of the model.
+    `frozen` is a predicate on names, or an iterable of layers and prefixes of names; `norm` is as in a stage. The model
+    is called with `batch` to test whether the frozen part is random. `classes` is the required width of the output. The
+    default of `optimizer` is `model.optimizer`. Raises ValueError if `frozen` matches no tensor of the model.
     """
-    from backends.keras3.probing import auditing
+    from backends.keras3.probing.auditing import KerasWatch
 
-    return auditing.audit(model, frozen=frozen, norm=norm, optimizer=optimizer, batch=batch, classes=classes)
+    return Auditor(KerasWatch(model, frozen, optimizer, batch, classes), norm)

@@ -1,4 +1,4 @@
-"""What a network's layers hold and compute."""
+"""The layers of a network: outputs, parameters and multiply-accumulates."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from harness.contract import BUFFERS, Layer
 
 
 def layers(model: Any, table: Sequence[MappedVariable], *, channels_last: bool) -> list[Layer]:
-    """The layers that hold tensors under their tensors' prefix, in the map's order, for the model's own image size.
+    """Return the layers with tensors, named by their tensors' prefix, in the order of the map.
 
-    Outputs are (c, h, w) or (n,). A multiply-accumulate counts once; convolutions and dense layers are counted.
+    Outputs are (c, h, w) or (n,), for the model's own image size. A multiply-accumulate counts once; only those of
+    convolutions and dense layers are counted.
     """
     names = {row.variable.rpartition("/")[0]: row.name.rpartition(".")[0] for row in table}
     held = _parameters(model, table)
@@ -40,7 +41,7 @@ def _parameters(model: Any, table: Sequence[MappedVariable]) -> Mapping[str, int
 
 
 def _macs(layer: Any, output: tuple[int, ...]) -> int:
-    """Multiply-accumulates of one image: kernel elements times the places the kernel is applied to."""
+    # Kernel elements times the number of positions of the kernel.
     if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
         return int(math.prod(layer.kernel.shape)) * math.prod(output[1:])
     return int(math.prod(layer.kernel.shape)) if isinstance(layer, keras.layers.Dense) else 0

@@ -1,8 +1,8 @@
-"""A depthwise convolution written as a sum over the places of its kernel: the same function, of slices and products.
+"""A depthwise convolution as a sum over the positions of its kernel, with slices and products.
 
-It stands in for Keras' layer in one situation, float64 on JAX and a CPU (`needed`): there XLA spreads such a kernel out
-to a full one, and a gradient of EfficientNet-B0 at 64 px takes 50 s instead of half a second. Only certificates compute
-in float64; what is timed never meets this layer.
+It replaces Keras' layer only for float64 on JAX and a CPU (`needed`). There XLA expands the kernel to a full one, and a
+gradient of EfficientNet-B0 at 64 px takes 50 s instead of half a second. Only certificates compute in float64, so timed
+runs never use this layer.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from backends.keras3.engine import Engine
 
 
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
-    """The sum over (i, j) of the image, moved by (i, j), times one number for each channel."""
+    """The sum over (i, j) of the image shifted by (i, j), times one number per channel."""
 
     def call(self, inputs: Any) -> Any:
-        """`inputs` [n, h, w, c] or [n, c, h, w]. Raises NotImplementedError for a dilation or a depth multiplier."""
+        """Convolve [n, h, w, c] or [n, c, h, w]. Raise NotImplementedError for a dilation or depth multiplier."""
         if self.dilation_rate != (1, 1) or self.depth_multiplier != 1:
-            raise NotImplementedError(f"{self.name}: dilation and depth multipliers are not written as sums here")
+            raise NotImplementedError(f"{self.name}: dilations and depth multipliers are not supported")
         channels = (1, 1, 1, -1) if self.data_format == "channels_last" else (1, -1, 1, 1)
         outputs = sum(moved * ops.reshape(self.kernel[place], channels) for place, moved in self._moved(inputs))
         if self.use_bias:
@@ -30,7 +30,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
         return outputs if self.activation is None else self.activation(outputs)
 
     def _moved(self, inputs: Any) -> Iterator[tuple[tuple[int, int], Any]]:
-        """Each place (i, j) of the kernel, and the pixels of the padded image that it is multiplied with."""
+        # Yields each position (i, j) of the kernel, and the pixels of the padded image to multiply with it.
         first = 1 if self.data_format == "channels_last" else 2
         padding, taken = [(0, 0)] * 4, []
         for axis, (size, stride) in enumerate(zip(self.kernel_size, self.strides, strict=True), start=first):
@@ -45,5 +45,5 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
 
 
 def needed(engine: Engine, *, wide: bool) -> bool:
-    """Whether XLA would spread the kernel out."""
+    """Return whether XLA would expand the kernel."""
     return wide and engine.name == "jax" and engine.device.kind == "cpu"

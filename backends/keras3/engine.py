@@ -1,4 +1,4 @@
-"""What differs between Keras' engines: threads, devices, waiting, counting compilations, memory."""
+"""The differences between Keras' engines: threads, devices, synchronisation, compilations, memory."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Name = Literal["tensorflow", "jax", "torch"]
 
 
 class Device(NamedTuple):
-    """`cpu` or `cuda`, and what the hardware is called."""
+    """The kind of a device, `cpu` or `cuda`, and the name of the hardware."""
 
     kind: str
     name: str
 
 
 class Engine:
-    """The engine that runs in this process, set up for one case; `wide` is for float64, before anything is computed."""
+    """The engine of this process, configured for one case before any computation; `wide` enables float64."""
 
     def __init__(self, device: Device, threads: int, *, wide: bool = False) -> None:
         self.name: Name = keras.backend.backend()
         self.device = device
         self._pending: Any = None
         if self.name != "tensorflow":
-            # Keras starts an installed TensorFlow on any engine as soon as it serialises a layer.
+            # Otherwise Keras starts an installed TensorFlow, on any engine, when it serialises a layer.
             module_utils.tensorflow._available = False
         _set_widest(self.name, wide)
         self._compiled = _count_jax_compilations() if self.name == "jax" else lambda: 0
@@ -39,16 +39,16 @@ class Engine:
         _place(self.name, device.kind)
 
     def seed(self, seed: int) -> None:
-        """Make dropout repeatable where Keras leaves it to the engine's own generator, whatever a layer's seed."""
+        """Seed the generator of torch, which Keras uses for dropout instead of the seed of a layer."""
         if self.name == "torch":
             import_module("torch").manual_seed(seed)
 
     def note(self, outcome: Any) -> None:
-        """Remember what the step just given to the device will write."""
+        """Keep the result of the dispatched step, for `sync`."""
         self._pending = outcome
 
     def sync(self) -> None:
-        """Return when the device has done all work given to it."""
+        """Return when the device has done all its work."""
         if self.name == "jax":
             pending, self._pending = self._pending, None
             import_module("jax").block_until_ready(pending)
@@ -59,11 +59,11 @@ class Engine:
                 import_module("tensorflow").test.experimental.sync_devices()
 
     def compile_events(self, traces: int) -> int:
-        """XLA compilations on JAX, traces on TensorFlow, none on torch, where nothing is compiled."""
+        """Return XLA compilations on JAX, traces on TensorFlow, and 0 on torch, which does not compile."""
         return {"jax": self._compiled(), "tensorflow": traces, "torch": 0}[self.name]
 
     def threads(self) -> int:
-        """Threads that one operation may use, read back; the cores allowed to it where the engine has no knob."""
+        """Return the thread limit of one operation, read back from the engine; on JAX the usable cores."""
         if self.name == "tensorflow":
             return int(import_module("tensorflow").config.threading.get_intra_op_parallelism_threads())
         if self.name == "torch":
@@ -71,7 +71,7 @@ class Engine:
         return len(os.sched_getaffinity(0))
 
     def device_memory(self) -> int | None:
-        """Peak bytes allocated on an accelerator, None on a CPU."""
+        """Return the peak of bytes allocated on an accelerator, None on a CPU."""
         if self.device.kind == "cpu":
             return None
         if self.name == "tensorflow":
@@ -82,7 +82,7 @@ class Engine:
 
 
 def find_device(wanted: str) -> Device | None:
-    """The device a case asks for, None if it is not there; `auto` prefers an accelerator."""
+    """Return the device of a case, None if it is missing; `auto` prefers an accelerator."""
     gpu = None if wanted == "cpu" else _gpu_name(keras.backend.backend())
     if gpu is not None:
         return Device("cuda", gpu)
@@ -90,7 +90,7 @@ def find_device(wanted: str) -> Device | None:
 
 
 def to_numpy(variable: Any) -> NDArray[Any]:
-    """A copy of a Keras variable's value. (ops.convert_to_numpy makes NumPy 2 warn on TensorFlow and torch.)"""
+    """Copy the value of a Keras variable, without the NumPy 2 warning of ops.convert_to_numpy."""
     value = variable.value
     if keras.backend.backend() == "torch":
         value = value.detach().cpu()
@@ -118,7 +118,7 @@ def _processor() -> str:
 
 
 def _set_widest(engine: Name, wide: bool) -> None:
-    # Without these two, float64 becomes float32 on the way, and nobody says so.
+    # Without these two settings, float64 silently becomes float32.
     if engine == "jax":
         import_module("jax").config.update("jax_enable_x64", wide)
     if engine != "tensorflow":
@@ -126,7 +126,7 @@ def _set_widest(engine: Name, wide: bool) -> None:
 
 
 def _set_threads(engine: Name, threads: int) -> None:
-    # JAX has no knob: it takes the cores that the launcher's affinity leaves to the process.
+    # JAX has no such setting: it uses the cores in the affinity of the process.
     if engine == "tensorflow":
         threading = import_module("tensorflow").config.threading
         threading.set_intra_op_parallelism_threads(threads)
@@ -137,7 +137,7 @@ def _set_threads(engine: Name, threads: int) -> None:
 
 def _place(engine: Name, kind: str) -> None:
     if engine == "torch":
-        # For the rest of the process: a worker runs one case.
+        # This applies to the rest of the process, because a worker runs one case.
         keras.device("cuda:0" if kind == "cuda" else "cpu").__enter__()
     elif kind == "cpu" and engine == "tensorflow":
         import_module("tensorflow").config.set_visible_devices([], "GPU")

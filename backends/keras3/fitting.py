@@ -1,7 +1,7 @@
-"""`model.fit` over the harness's feed, with a clock ticked once per optimizer step and no synchronisation in between.
+"""`model.fit` over the harness's feed, with a clock tick per optimizer step and no synchronisation in between.
 
-What fit itself does is untouched: the data come through a Keras data adapter, epochs are seen by a callback list, and
-the clock ticks in a wrapper around the function from `make_train_function`.
+The code of `fit` is unchanged: a Keras data adapter provides the data, a callback list observes the epochs, and a
+wrapper around the function from `make_train_function` ticks the clock.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from harness.clock import Clock
 from harness.data.feed import Feed
 
 Batches = Callable[[int], Iterator[tuple[Any, Any]]]
-"""Makes the batches (images, labels) of an epoch ready and returns them in order."""
+"""Prepares the batches (images, labels) of an epoch and returns them in order."""
 
 
 class TracedModel(keras.Model):  # type: ignore[misc]
-    """A functional model that counts how often its steps are traced."""
+    """A functional model that counts the traces of its steps."""
 
     traces = 0
 
     def train_step(self, *args: Any) -> Any:
-        """Keras' own step. Under a tracing engine the body runs once per trace."""
+        """Run Keras' own step. On a tracing engine, the body runs once per trace."""
         self.traces += 1
         return super().train_step(*args)
 
     def predict_step(self, *args: Any) -> Any:
-        """Keras' own step."""
+        """Run Keras' own step."""
         self.traces += 1
         return super().predict_step(*args)
 
 
 class _LastLoss(keras.metrics.Metric):  # type: ignore[misc]
-    """The loss of the latest step in place of fit's running mean, as a scalar that stays on the device."""
+    """The loss of the latest step, instead of fit's running mean, as a scalar on the device."""
 
     def __init__(self) -> None:
         super().__init__(name="loss", dtype=keras.config.floatx())
@@ -52,7 +52,7 @@ class _LastLoss(keras.metrics.Metric):  # type: ignore[misc]
 
 
 class _Epochs(keras.callbacks.CallbackList):  # type: ignore[misc]
-    """Opens and closes the clock's window at the edges of an epoch; per batch it does nothing, so nothing waits."""
+    """A callback list that opens and closes the clock's window per epoch; it does nothing per batch."""
 
     def __init__(self, model: Any, adapter: _FeedAdapter, clock: Clock, batches: Batches) -> None:
         super().__init__(add_history=True, model=model)
@@ -73,7 +73,7 @@ class _Epochs(keras.callbacks.CallbackList):  # type: ignore[misc]
 
 
 class _FeedAdapter(DataAdapter):  # type: ignore[misc]
-    """The current epoch's batches for each engine. Nothing is drawn before fit asks for the first batch."""
+    """The batches of the current epoch for each engine. No batch is fetched before fit requests the first one."""
 
     num_batches = batch_size = None
     has_partial_batch = False
@@ -83,7 +83,7 @@ class _FeedAdapter(DataAdapter):  # type: ignore[misc]
         self.num_batches, self.batch_size = feed.steps_per_epoch, feed.batch_size
         side = (feed.image_size, feed.image_size)
         shape = (*side, 3) if feed.layout == "nhwc" else (3, *side)
-        # Before the first epoch fit draws one batch to learn the shapes.
+        # Before the first epoch, fit fetches one batch to learn the shapes.
         blank = np.zeros((feed.batch_size, *shape), np.float32), np.zeros(feed.batch_size, np.int64)
         self.ready: Iterator[tuple[Any, Any]] = iter([blank])
 
@@ -91,13 +91,12 @@ class _FeedAdapter(DataAdapter):  # type: ignore[misc]
         for images, labels in self.ready:
             yield ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
 
-    # A plain iterator of tensors: fit then calls the compiled step directly, instead of drawing from tf.data inside
-    # another graph around it.
+    # With a plain iterator of tensors, fit calls the compiled step directly, not a graph that also reads tf.data.
     def get_tf_dataset(self) -> _FeedAdapter:
         return self
 
     def get_jax_iterator(self) -> Iterator[tuple[Any, Any]]:
-        # fit hands NumPy to the compiled step on a CPU and looks one batch ahead on an accelerator.
+        # fit passes NumPy arrays to the compiled step on a CPU, and fetches one batch ahead on an accelerator.
         yield from self.ready
 
     def get_torch_dataloader(self) -> _FeedAdapter:
@@ -105,9 +104,9 @@ class _FeedAdapter(DataAdapter):  # type: ignore[misc]
 
 
 def fit(model: Any, epochs: int, feed: Feed, clock: Clock, batches: Batches, note: Callable[[Any], None]) -> None:
-    """Train the compiled model; `note` is given the arrays that each step will have written when it is done."""
+    """Train the compiled model; `note` receives the result of each step, which may still be in computation."""
     model._loss_tracker = _LastLoss()
-    # fit reads this at an epoch's end: compiled here, it is not compiled in the first window.
+    # fit reads this at the end of an epoch; this call compiles it outside the first window.
     model.get_metrics_result()
     model.make_train_function()
     step = model.train_function

@@ -1,4 +1,4 @@
-"""tf.data with Keras' preprocessing layers: what a user of Keras on TensorFlow gets end to end."""
+"""The native pipeline of Keras on TensorFlow: tf.data with Keras' preprocessing layers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Transform = Callable[[Any], Any]
 
 
 class Pipeline:
-    """Batches of a stage in tf.data's order and with Keras' augmentation, both seeded by the feed's seed.
+    """The batches of a stage in tf.data's order and with Keras' augmentation, both seeded with the feed's seed.
 
-    Raises `Declined` if TensorFlow would train on other pixels than are evaluated; see `files.sources`.
+    Raises `Declined` if TensorFlow would train on other pixels than the evaluation uses; see `files.sources`.
     """
 
     def __init__(self, feed: Feed) -> None:
@@ -37,7 +37,7 @@ class Pipeline:
         self.dataset = dataset.prefetch(2).with_options(_options(feed.workers))
 
     def epoch(self, number: int) -> Iterator[tuple[Any, Any]]:
-        """One epoch of (images, labels), whole batches only; tells the feed its waits and which samples came."""
+        """Yield the whole batches (images, labels) of one epoch; note waiting times and samples in the feed."""
         start = time.perf_counter_ns()
         try:
             for images, labels, positions in self.dataset:
@@ -50,8 +50,8 @@ class Pipeline:
             if not broken:
                 raise
             raise Declined(
-                f"TensorFlow cannot read {len(broken)} training images that are evaluated, such as "
-                f"{files.names(broken[:3])}; use --input stream, or save them again"
+                f"TensorFlow cannot read {len(broken)} training images, such as {files.names(broken[:3])}; "
+                "use --input stream, or save them again"
             ) from error
 
     def _sample(self) -> Transform:
@@ -79,16 +79,16 @@ class Pipeline:
 def _options(workers: int) -> Any:
     options = tf.data.Options()
     options.deterministic = True
-    # Nothing here is left to autotuning. Its thread sleeps for twice as long each time, and under load the deletion of
-    # an epoch's iterator now and then waits until it wakes: 7 s were seen in the first step of a second epoch.
+    # Autotuning has nothing to tune here. Its thread doubles its sleeping time, and the deletion of an epoch's iterator
+    # sometimes waits for it: the first step of a second epoch once took 7 s.
     options.autotune.enabled = False
-    # TensorFlow's own pool has one thread, which the training step needs.
+    # TensorFlow's default pool has one thread, which the training step needs.
     options.threading.private_threadpool_size = max(1, workers)
     return options
 
 
 def _transform(feed: Feed) -> Transform:
-    """uint8 [n, side, side, 3] to normalised float32 [n, size, size, 3], or [n, 3, size, size]."""
+    # From uint8 [n, side, side, 3] to normalised float32 [n, size, size, 3] or [n, 3, size, size].
     steps = [
         _step(complete(a), feed.image_size, feed.seed * 1_000_003 + place) for place, a in enumerate(feed.augmentations)
     ]
@@ -120,7 +120,7 @@ def _step(augmentation: Augmentation, size: int, seed: int) -> Any:
 
 
 class _Flip:
-    """Left and right exchanged with any probability; Keras' own layer knows one half only."""
+    """A horizontal flip with any probability; the probability of Keras' own layer is always one half."""
 
     def __init__(self, probability: float, seed: int) -> None:
         self._probability, self._seed = probability, keras.random.SeedGenerator(seed)
@@ -131,7 +131,7 @@ class _Flip:
 
 
 class _RandomResizedCrop:
-    """A box of `scale` to 1 of the area, 1/`ratio` to `ratio` wide per high, resized; tf.image does it in one pass."""
+    """A box of `scale` to 1 of the area, width / height from 1/`ratio` to `ratio`, cropped and resized by tf.image."""
 
     def __init__(self, size: int, scale: float, ratio: float, seed: int) -> None:
         self._size, self._scale, self._ratio = size, scale, float(np.log(ratio))

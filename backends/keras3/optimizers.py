@@ -1,4 +1,4 @@
-"""torch's update rules for Keras: coupled decay, velocity without the learning rate, epsilon outside (V18-V20, V22)."""
+"""torch's update rules for Keras: coupled decay, no learning rate in the velocity, eps outside the root (V18-V22)."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ from harness.spec import Optimizer
 
 
 class Factors(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A learning rate, or a factor on it, read from an array: one entry per optimizer step."""
+    """A schedule from an array of learning rates, or of factors on them, with one entry per optimizer step."""
 
     def __init__(self, values: NDArray[np.float64]) -> None:
         self.values = np.asarray(values, dtype=np.float64)
         self._dtype = keras.config.floatx()
 
     def __call__(self, step: Any) -> Any:
-        """The entry of this step; the last one holds afterwards."""
+        """Return the entry of this step; steps after the end get the last entry."""
         table = ops.convert_to_tensor(self.values, dtype=self._dtype)
         return ops.take(table, ops.minimum(step, len(self.values) - 1))
 
     def get_config(self) -> dict[str, Any]:
-        """What Keras needs to make it again."""
+        """Return the configuration for Keras."""
         return {"values": self.values.tolist()}
 
 
 class _PartRates(keras.optimizers.Optimizer):  # type: ignore[misc]
-    """A rule with a base rate per variable; the schedule's value is the factor on all of them."""
+    """An update rule with a base rate per variable; the schedule's value is a factor on all rates.
+
+    A rule defines `_slot_names`, `update_step` for one variable, and fused updates of all variables of one rate:
+    `_update_with_foreach` by torch's `_foreach` operations, `_update_with_kernels` by TensorFlow's `ResourceApply`.
+    """
 
     def __init__(self, factors: NDArray[np.float64], rates: Mapping[str, float], constants: Optimizer, decay: float):
         super().__init__(learning_rate=Factors(factors), name=constants.name)
@@ -40,7 +44,7 @@ class _PartRates(keras.optimizers.Optimizer):  # type: ignore[misc]
         self._slots: dict[str, list[Any]] = {}
 
     def build(self, variables: list[Any]) -> None:
-        """Make one slot of each name per variable, which are the trainable ones."""
+        """Create the slots of each trainable variable."""
         if self.built:
             return
         super().build(variables)
@@ -48,31 +52,20 @@ class _PartRates(keras.optimizers.Optimizer):  # type: ignore[misc]
         for name in self._slot_names():
             self._slots[name] = self.add_optimizer_variables(variables, name)
 
-    def _slot_names(self) -> tuple[str, ...]:
-        raise NotImplementedError
-
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
         fused = {"torch": self._update_with_foreach, "tensorflow": self._update_with_kernels}
         update = fused.get(keras.backend.backend())
         if update is None:
             super()._backend_update_step(grads, trainable_variables, learning_rate)
             return
-        # The engine's own fused operations, per group of equal rates. Written in Keras' operations instead, Adam
-        # would be half of the graph that TensorFlow traces.
+        # The engine's own fused operations update each group of equal rates. With Keras' operations instead, Adam would
+        # be half of the graph that TensorFlow traces.
         order = [self._get_variable_index(variable) for variable in trainable_variables]
         for rate in dict.fromkeys(self._rates):
             at = [i for i, index in enumerate(order) if self._rates[index] == rate]
             slots = {name: [self._slots[name][order[i]].value for i in at] for name in self._slots}
             values = [trainable_variables[i].value for i in at]
             update([grads[i] for i in at], values, slots, learning_rate * rate)
-
-    def _update_with_foreach(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
-        """Move variables of one rate by torch's `_foreach` operations; each rule has its own."""
-        raise NotImplementedError
-
-    def _update_with_kernels(self, grads: Any, values: Any, slots: Mapping[str, Any], rate: Any) -> None:
-        """Move variables of one rate by TensorFlow's `ResourceApply` operations; each rule has its own."""
-        raise NotImplementedError
 
 
 class SGD(_PartRates):
@@ -82,7 +75,7 @@ class SGD(_PartRates):
         return ("momentum",) if self.constants.momentum else ()
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Move one variable."""
+        """Update one variable."""
         index, dtype = self._get_variable_index(variable), variable.dtype
         rate = ops.cast(learning_rate, dtype) * self._rates[index]
         step = ops.cast(gradient, dtype)
@@ -124,13 +117,13 @@ class SGD(_PartRates):
 
 
 class Adam(_PartRates):
-    """torch.optim.Adam, or AdamW where the constants say so: p -= rate / c1 * m / (sqrt(v) / sqrt(c2) + eps)."""
+    """torch.optim.Adam, or AdamW by the constants' name: p -= rate / c1 * m / (sqrt(v) / sqrt(c2) + eps)."""
 
     def _slot_names(self) -> tuple[str, ...]:
         return ("momentum", "velocity")
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Move one variable."""
+        """Update one variable."""
         index, dtype = self._get_variable_index(variable), variable.dtype
         rate = ops.cast(learning_rate, dtype) * self._rates[index]
         first, second = self.constants.betas
@@ -150,7 +143,7 @@ class Adam(_PartRates):
         self.assign(variable, start - moved)
 
     def _corrections(self, dtype: Any) -> tuple[Any, Any]:
-        # 1 - beta ** t loses digits in float32 for the first steps, where expm1 does not.
+        # In float32, 1 - beta ** t loses digits in the first steps; expm1 does not.
         step = ops.cast(self.iterations + 1, dtype)
         first, second = (-ops.expm1(step * float(np.log(beta))) for beta in self.constants.betas)
         return first, ops.sqrt(second)
@@ -182,7 +175,7 @@ class Adam(_PartRates):
         rate = ops.cast(rate, dtype)
         size, root = self._corrections(dtype)
         zero, first, second = (ops.convert_to_tensor(value, dtype) for value in (0.0, *self.constants.betas))
-        # The kernel's rule is p -= lr * m / (sqrt(v) + epsilon): both sides of torch's fraction are multiplied by root.
+        # The kernel's rule is p -= lr * m / (sqrt(v) + epsilon): torch's fraction is expanded by `root`.
         lr, epsilon = rate * root / size, self.constants.eps * root
         kept = 1.0 - rate * self.decay
         for place, (gradient, variable) in enumerate(zip(grads, values, strict=True)):
@@ -198,20 +191,20 @@ class Adam(_PartRates):
 
 
 OWN = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}
-"""Keras' own rules by the names of ours."""
+"""Keras' own rules by the names of our rules."""
 
 
 def matched(
     constants: Optimizer, decay: float, factors: NDArray[np.float64], rates: Mapping[str, float]
 ) -> keras.optimizers.Optimizer:
-    """torch's rule with a base rate per variable path."""
+    """Return torch's rule with a base rate per variable path."""
     return (SGD if constants.name == "sgd" else Adam)(factors, rates, constants, decay)
 
 
 def idiomatic(
     constants: Optimizer, decay: float, factors: NDArray[np.float64], rates: Mapping[str, float]
 ) -> keras.optimizers.Optimizer:
-    """Keras' own rule with its own defaults; parts with different rates get one optimizer each, in a MultiOptimizer."""
+    """Return Keras' own rule with its defaults; for different rates, a MultiOptimizer of one optimizer per rate."""
     made = {rate: _own(constants, decay, factors * rate) for rate in dict.fromkeys(rates.values())}
     if len(made) == 1:
         return next(iter(made.values()))
@@ -219,11 +212,11 @@ def idiomatic(
 
 
 def latest_rates(optimizer: Any) -> dict[str, float]:
-    """The learning rate of each variable in the optimizer's latest step, by path; empty before the first step."""
+    """Return the learning rate of each variable in the latest step, by path; empty before the first step."""
     step, found = int(to_numpy(optimizer.iterations)) - 1, {}
-    for own in getattr(optimizer, "optimizers", [optimizer]) if step >= 0 else ():
-        variables, factor = own._trainable_variables, float(own._learning_rate(ops.convert_to_tensor(step)))
-        bases = own._rates if isinstance(own, _PartRates) else [1.0] * len(variables)
+    for one in getattr(optimizer, "optimizers", [optimizer]) if step >= 0 else ():
+        variables, factor = one._trainable_variables, float(one._learning_rate(ops.convert_to_tensor(step)))
+        bases = one._rates if isinstance(one, _PartRates) else [1.0] * len(variables)
         found.update({v.path: factor * base for v, base in zip(variables, bases, strict=True)})
     return found
 

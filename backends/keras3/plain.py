@@ -1,4 +1,4 @@
-"""What people write without a harness: the opponent in `benchmarks.studies.overhead`. Imports nothing of ours."""
+"""A plain Keras script, the baseline of `benchmarks.studies.overhead`. It imports nothing of this project."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 class _AfterStep(keras.callbacks.CallbackList):  # type: ignore[misc]
-    # A CallbackList, since a Callback's logs would be turned into floats after every step.
+    # A CallbackList, because Keras converts the logs to floats after every step for a Callback.
     def __init__(self, after_step: Callable[[], None]) -> None:
         super().__init__()
         self._after_step = after_step
@@ -30,10 +30,10 @@ def train(
     stage: Mapping[str, Any],
     after_step: Callable[[], None],
 ) -> None:
-    """Fine-tune a keras.applications MobileNetV2 with `model.fit` over in-memory images, for ever.
+    """Fine-tune a keras.applications MobileNetV2 with `model.fit` over in-memory images, without end.
 
-    `stage` holds classes, batch_size, lr, momentum and frozen. Raises ValueError for another model: keras.applications
-    has none that is the same network.
+    `stage` holds classes, batch_size, lr, momentum and frozen. Raises ValueError for another model, because
+    keras.applications has no equal network.
     """
     if not model.startswith("mobilenet-v2"):
         raise ValueError(f"there is no plain Keras script for {model}; use a mobilenet-v2")

@@ -1,4 +1,4 @@
-"""Which layers answer one batch in two ways (V13)."""
+"""Detection of layers whose output for one batch is random (V13)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ import numpy as np
 from backends.keras3.engine import to_numpy
 from backends.keras3.tensors import array_of, places
 from harness.auditing.audit import DROPPED_OF
+from harness.auditing.auditor import innermost
 
 _SAMPLES = 8
 
 
 def dropping_layers(model: Any, frozen: Iterable[Any]) -> tuple[str, ...]:
-    """Names of those of a functional model's frozen layers that turn ones into something else each time, in training.
+    """Return the names of a functional model's frozen layers whose training output for ones is random.
 
-    Layers that draw are asked one by one: to pass a network op by op, JAX would compile each operation.
+    Each layer with a seed is called separately: for an uncompiled pass of the whole network, JAX would compile each
+    operation.
     """
     drawing = {layer: layer.name for layer in frozen if layer._seed_generators}
 
     def run() -> None:
         for layer in drawing:
             shape = (_SAMPLES, *layer.input.shape[1:])
-            if isinstance(layer, keras.layers.Dropout):  # of any size, so that one compilation serves many
+            if isinstance(
+                layer, keras.layers.Dropout
+            ):  # it takes any size; a small one is compiled once for many layers
                 shape = (DROPPED_OF, *(min(side, 4) for side in layer.input.shape[1:]))
             layer(keras.ops.ones(shape, dtype=layer.compute_dtype), training=True)
 
@@ -35,45 +39,40 @@ def dropping_layers(model: Any, frozen: Iterable[Any]) -> tuple[str, ...]:
 
 
 def random_layers(run: Callable[[], Any], model: Any, frozen: Mapping[Any, str]) -> tuple[str, ...]:
-    """Names of the innermost frozen layers that, asked again while `run` passes, give another output bit for bit.
+    """Return the names of the innermost frozen layers that give two different outputs when called twice in `run`.
 
-    `run` must not be compiled. Seeds, statistics and random generators are afterwards what they were before.
+    `run` must not be compiled. Seeds, statistics and random generators are restored afterwards.
     """
     differing: list[str] = []
-    asking = False
+    repeating = False
 
     def twice(layer: Any) -> Callable[..., Any]:
         call = layer.call
 
-        def asked(*args: Any, **kwargs: Any) -> Any:
-            nonlocal asking
+        def call_twice(*args: Any, **kwargs: Any) -> Any:
+            nonlocal repeating
             first = call(*args, **kwargs)
-            if not asking:
-                asking = True
+            if not repeating:
+                repeating = True
                 try:
                     again = call(*args, **kwargs)
                 finally:
-                    asking = False
+                    repeating = False
                 if not _same(first, again):
                     differing.append(frozen[layer])
             return first
 
-        return asked
+        return call_twice
 
     try:
         for layer in frozen:
-            object.__setattr__(layer, "call", twice(layer))  # past Keras' tracking of attributes
+            object.__setattr__(layer, "call", twice(layer))  # bypasses Keras' tracking of attributes
         with _undisturbed(model):
             run()
     finally:
         for layer in frozen:
             layer.__dict__.pop("call", None)
-    inner = dict.fromkeys(differing)
-    return tuple(one or "the model" for one in inner if not any(_is_inside(other, one) for other in inner))
-
-
-def _is_inside(name: str, of: str) -> bool:
-    return name != of and (not of or name.startswith(f"{of}/"))
+    return innermost(differing, "/")
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What a case needs of this machine and of Keras."""
+"""The requirements of a case on this machine and on Keras."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ENGINES: tuple[str, ...] = ("tensorflow", "jax", "torch")
 
 
 def missing_package(engine: str) -> str | None:
-    """A sentence naming what to install, or None. Imports nothing."""
+    """Return a sentence that names a missing package and how to install it, or None. Imports nothing."""
     extra = "jax" if engine == "jax" else "tensorflow"
     for module in ("keras", "h5py", engine):
         if importlib.util.find_spec(module) is None:
@@ -20,7 +20,7 @@ def missing_package(engine: str) -> str | None:
 
 
 def decline(case: Case) -> str | None:
-    """Why Keras cannot run this case here, or None. Imports Keras on the case's engine."""
+    """Return why Keras cannot run this case here, or None. Imports Keras on the case's engine."""
     from backends.keras3 import engine
 
     name = running(case)
@@ -37,7 +37,7 @@ def decline(case: Case) -> str | None:
 
 
 def running(case: Case) -> str:
-    """The engine that Keras runs on in this process. Raises RuntimeError if it is not the one of the case."""
+    """Return Keras' engine in this process. Raise RuntimeError if it is not the one of the case."""
     import keras
 
     wanted, name = case.engine or ENGINES[0], str(keras.backend.backend())
@@ -51,7 +51,7 @@ def _idiom(case: Case) -> str | None:
 
     for stage in case.scenario.stages:
         if stage.norm == "frozen" and stage.frozen != "backbone":
-            return "Keras cannot train a layer and keep its batch norm in inference mode; leave out --native-defaults"
+            return "Keras cannot train a layer with its batch norm in inference mode; leave out --native-defaults"
         two_rates = stage.head_lr != stage.backbone_lr and stage.frozen != "backbone"
         if two_rates and not hasattr(keras.optimizers, "MultiOptimizer"):
             return (

@@ -33,7 +33,7 @@ _POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp64": "float64"}
 
 
 class KerasSession:
-    """See `harness.contract.Session`. Kernels are zeros until they are loaded, unless the case has an `idiom`."""
+    """A `harness.contract.Session`. Without `idiom`, kernels are zeros until weights are loaded."""
 
     wall_part = "fetch+transfer+step"
 
@@ -41,7 +41,7 @@ class KerasSession:
         self.case = case
         wide = case.precision == "fp64"
         self._engine = Engine(device, case.threads, wide=wide)
-        # Layers draw their seeds from here. keras.utils.set_random_seed would start an installed TensorFlow as well.
+        # Layers take their seeds from `random`. keras.utils.set_random_seed would also start an installed TensorFlow.
         random.seed(case.seed)
         self._engine.seed(case.seed)
         keras.config.set_floatx("float64" if wide else "float32")
@@ -60,7 +60,7 @@ class KerasSession:
             for layer in self.model.layers:
                 if isinstance(layer, keras.layers.Dropout):
                     layer.rate = 0.0
-        # Never compiled, so that a stage does not throw away its traced function.
+        # Never compiled with a stage, because that would discard its traced function.
         self._predictor = fitting.TracedModel(network.backbone.input, head.logits)
         self._predictor.jit_compile = self.jit
         self.optimizer: Any = None
@@ -77,23 +77,23 @@ class KerasSession:
         return self._engine.name == "jax" or self.case.compile
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
-        """Compile anew and fit the feed's epochs in one call."""
+        """Compile the stage and fit all epochs of the feed in one call."""
         self.compile_stage(stage, factors(stage.schedule, stage.epochs, feed.steps_per_epoch))
         batches = _native(feed) if feed.input == "native" else partial(_fed, feed)
         fitting.fit(self.model, stage.epochs, feed, clock, batches, self._engine.note)
 
     def compile_stage(self, stage: Stage, factors: NDArray[np.float64]) -> None:
-        """Freeze, then compile loss and a fresh optimizer; `factors` has the factor on the rates of each step."""
+        """Freeze, then compile the loss and a new optimizer; `factors` are the factors on the rates, one per step."""
         self.freeze(stage)
         rates = {path: stage.learning_rate(self.parts[path]) for path, v in self._variables.items() if v.trainable}
         make = optimizers.idiomatic if self.case.idiom else optimizers.matched
         self.optimizer = make(stage.optimizer, stage.weight_decay, factors, rates)
         self.model.compile(self.optimizer, _loss(stage.label_smoothing), jit_compile=self.jit)
-        # Variables made while TensorFlow traces the first step would have it traced a second time.
+        # If TensorFlow created these variables while it traces the first step, it would trace the step again.
         self.optimizer.build(self.model.trainable_variables)
 
     def freeze(self, stage: Stage) -> None:
-        """Give every layer the mode that the stage declares for it."""
+        """Set every layer to the mode that the stage declares."""
         for layer, block in self.blocks.items():
             frozen = stage.is_frozen("backbone", block)
             layer.trainable = not frozen
@@ -101,32 +101,30 @@ class KerasSession:
                 layer.batch_statistics = stage.uses_batch_statistics("backbone", block)
                 layer.momentum = 1.0 - stage.bn_momentum
             elif isinstance(layer, keras.layers.BatchNormalization) and frozen and stage.norm == "batch":
-                # Keras' own layer follows its statistics only while it is trainable itself.
+                # Keras' own layer updates its statistics only while it is trainable.
                 layer.trainable = True
                 layer.gamma.trainable = layer.beta.trainable = False
             elif isinstance(layer, layers.Dropout):
                 layer.active = not frozen
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits from a compiled function that is traced once, since n is always the same."""
+        """Return logits from a compiled function that is traced once, because n is the same in every call."""
         wide = self.case.precision == "fp64"
         return np.asarray(self._predictor.predict_on_batch(images), dtype=np.float64 if wide else np.float32)
 
     def state(self) -> Iterator[Tensor]:
-        """Backbone in the map's order, then the head."""
         for row in self.table:
             part = self.parts[row.variable]
             yield Tensor(row.name, _array(self._variables[row.variable], row.layout), part, row.block, row.role)
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Overwrite the tensors named; raises KeyError for an unknown name, `maps.fitted`'s error for another shape."""
         table = {row.name: row for row in self.table}
         for name, array in arrays.items():
             variable = self._variables[table[name].variable]
             variable.assign(maps.fitted(array, table[name], variable.shape))
 
     def slots(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
-        """Momentum and velocity of the stage just trained, in canonical layout, copied when asked for."""
+        """Return momentum and velocity in canonical layout, copied on access."""
         kept: dict[str, dict[str, Callable[[], NDArray[Any]]]] = {}
         owners = {row.variable.replace("/", "_"): row for row in self.table}
         for variable in self.optimizer.variables if self.optimizer else ():
@@ -137,26 +135,22 @@ class KerasSession:
         return {name: OnDemand(makers) for name, makers in kept.items()}
 
     def observed(self, stage: Stage) -> Observed:
-        """What the stage just trained paid for, and which of its frozen layers are random."""
+        """Return the computed gradients of the stage just trained, and its random frozen layers."""
         trained = {variable.path for variable in self.model.trainable_variables}
-        paid = {row.name: "its gradient was computed" for row in self.table if row.variable in trained}
+        paid = {row.name: "a backward pass computed it" for row in self.table if row.variable in trained}
         frozen = [layer for layer, block in self.blocks.items() if stage.is_frozen("backbone", block)]
         return Observed(paid, randomness.dropping_layers(self.model, frozen))
 
     def sync(self) -> None:
-        """Return when the device has done all work given to it."""
         self._engine.sync()
 
     def compile_events(self) -> int:
-        """Traces on TensorFlow, XLA compilations on JAX, 0 on torch."""
         return self._engine.compile_events(self.model.traces + self._predictor.traces)
 
     def device_memory(self) -> int | None:
-        """Peak bytes allocated on an accelerator so far, or None on a CPU."""
         return self._engine.device_memory()
 
     def effective(self) -> Effective:
-        """What really ran, read back from Keras and its engine."""
         eager = "eager" if self._engine.name == "torch" else "graph"
         norms = {type(layer) for layer in self.blocks if isinstance(layer, keras.layers.BatchNormalization)}
         settings: dict[str, str | int | float | bool] = {
@@ -180,16 +174,15 @@ class KerasSession:
         )
 
     def layers(self) -> list[Layer]:
-        """The layers that hold tensors, under canonical names, in the order of the weight map."""
         return arithmetic.layers(self.model, self.table, channels_last=self.batch_layout == "nhwc")
 
     def save_native(self, folder: str) -> str:
-        """Write `model.keras`, made of Keras' own layers, so that it loads where this package is absent."""
+        """Write `model.keras` with Keras' own layers only, so that it loads without this package."""
         layers.stock(self.model).save(Path(folder) / NATIVE_FILE)
         return NATIVE_FILE
 
     def load_native(self, path: str) -> None:
-        """Load what `save_native` wrote, running no code from it. Raises `Refused` for a network of other tensors."""
+        """Load a file of `save_native` without running code from it. Raise `Refused` for other tensors."""
         try:
             saved = keras.saving.load_model(path, compile=False, safe_mode=True)
         except (ValueError, TypeError, KeyError, OSError) as error:
@@ -197,7 +190,7 @@ class KerasSession:
         found = {variable.path: variable for variable in saved.variables}
         for path_in_model, variable in self._variables.items():
             if path_in_model not in found or found[path_in_model].shape != variable.shape:
-                raise Refused(f"{path} has no {path_in_model} of shape {list(variable.shape)}; it is another model's")
+                raise Refused(f"{path} has no {path_in_model} of shape {list(variable.shape)}; give this model's file")
             variable.assign(found[path_in_model].value)
 
 
@@ -212,14 +205,13 @@ def _fed(feed: Feed, epoch: int) -> Iterator[tuple[Any, Any]]:
 
 
 def _native(feed: Feed) -> fitting.Batches:
-    # Imported here only: it imports TensorFlow, which another engine's worker must not start.
+    # This module imports TensorFlow, which must not start in a worker of another engine.
     from backends.keras3 import native
 
     return native.Pipeline(feed).epoch
 
 
 def _precision(of_layers: Iterable[Any]) -> str:
-    """What the layers that hold variables compute in."""
     names = {policy: precision for precision, policy in _POLICIES.items()}
     found = {layer.dtype_policy.name for layer in of_layers if layer.weights}
     return ", ".join(sorted(names.get(policy, policy) for policy in found))

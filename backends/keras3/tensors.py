@@ -14,7 +14,7 @@ from harness.auditing.ledger import Kind
 
 
 class OwnedVariable(NamedTuple):
-    """A variable, its name `layer/…/variable` from the model down, and the layer that owns it."""
+    """A variable, its name `layer/…/variable` inside the model, and the layer that owns it."""
 
     name: str
     variable: Any
@@ -23,28 +23,28 @@ class OwnedVariable(NamedTuple):
 
 
 def places(model: Any) -> list[OwnedVariable]:
-    """Every variable of the model once, seeds included. (A variable's own path leaves out the models it is nested in.)
+    """Return every variable of the model once, seeds included; names include nested models, unlike Keras' paths.
 
-    Raises ValueError for a model that has none yet.
+    Raises ValueError for a model without variables.
     """
     found: dict[str, OwnedVariable] = {}
     seen: set[int] = set()
     for path, layer in layers_of(model).items():
-        theirs = {id(variable) for one in _inner(layer) for variable in one.variables}
+        of_inner = {id(variable) for one in _inner(layer) for variable in one.variables}
         for variable in layer.variables:
-            if id(variable) not in theirs | seen:
+            if id(variable) not in of_inner | seen:
                 seen.add(id(variable))
                 name = f"{path}/{variable.name}" if path else str(variable.name)
                 while name in found:
                     name += "'"
                 found[name] = OwnedVariable(name, variable, layer, _kind(layer, variable))
     if not found:
-        raise ValueError(f"{model.name} has no variables yet; build it or call it once first")
+        raise ValueError(f"{model.name} has no variables yet; build it or call it once before the audit")
     return list(found.values())
 
 
 def layers_of(model: Any) -> dict[str, Any]:
-    """The model under the empty name, and each layer in it by its path, parents first; one used twice once."""
+    """Return the model under the name "" and each of its layers once by path, parents first."""
     found = {"": model}
     seen = {id(model)}
 
@@ -70,16 +70,16 @@ def _inner(layer: Any) -> list[Any]:
 def _kind(layer: Any, variable: Any) -> Kind | Literal["seed"]:
     if any(variable is generator.state for generator in layer._seed_generators):
         return "seed"
-    if any(variable is one for one in layer._trainable_variables):  # made to be trained, whether or not it is now
+    if any(variable is one for one in layer._trainable_variables):  # also lists frozen weights
         return "parameter"
     norm = isinstance(layer, keras.layers.BatchNormalization)
     return "statistic" if norm and variable.name in ("moving_mean", "moving_variance") else "buffer"
 
 
 def members(model: Any, one: Any) -> list[str] | None:
-    """Names of the variables in a part of the model, given as a layer or by the beginning of their names.
+    """Return the names of the variables in a part of the model, given as a layer or a prefix of names.
 
-    None for what is neither; raises ValueError for another model's layer.
+    Returns None if `one` is neither; raises ValueError for a layer of another model.
     """
     tensors = [place for place in places(model) if place.kind != "seed"]
     if isinstance(one, str):
@@ -89,13 +89,13 @@ def members(model: Any, one: Any) -> list[str] | None:
     if not isinstance(one, keras.layers.Layer):
         return None
     if all(layer is not one for layer in layers_of(model).values()):
-        raise ValueError(f"frozen: the layer {one.name} is no part of {model.name}")
-    own = {id(variable) for variable in one.variables}
-    return [place.name for place in tensors if id(place.variable) in own]
+        raise ValueError(f"frozen: the layer {one.name} is not part of {model.name}")
+    inside = {id(variable) for variable in one.variables}
+    return [place.name for place in tensors if id(place.variable) in inside]
 
 
 def frozen_layers(model: Any, frozen: frozenset[str], whole: tuple[Any, ...]) -> dict[Any, str]:
-    """Layers whose tensors are all frozen or that lie in such a one, with their names; `whole` names or is further."""
+    """Return the layers whose tensors are all frozen, those in `whole`, and all layers inside them, with names."""
     beginnings = {one.removesuffix("/") for one in whole if isinstance(one, str)}
     of_variable = {id(place.variable): place.name in frozen for place in places(model) if place.kind != "seed"}
     found: dict[Any, str] = {}
@@ -116,27 +116,27 @@ def _parents(name: str) -> Iterator[str]:
 
 
 def view(variable: Any) -> NDArray[Any]:
-    """A variable's own memory if it lies on the CPU, else a copy."""
+    """Return the memory of a variable if it is on the CPU, otherwise a copy."""
     return array_of(variable.value)
 
 
 def array_of(value: Any) -> NDArray[Any]:
-    """A tensor of the engine as NumPy sees it, its own memory if that can be had."""
+    """Return a tensor of the engine as a NumPy array, without a copy if possible."""
     engine = keras.backend.backend()
     if engine == "torch":
         plain = value.detach().cpu()
-        found = plain.float() if str(plain.dtype) == "torch.bfloat16" else plain  # widened, bit for bit the same
+        found = plain.float() if str(plain.dtype) == "torch.bfloat16" else plain  # exact
         return np.asarray(found.numpy())
     if engine == "tensorflow":
         tensor = value.read_value() if hasattr(value, "read_value") else value
-        # The buffer of a tensor is read without the copy that numpy() makes; bfloat16 and other devices have none.
+        # A memoryview avoids the copy of numpy(); bfloat16 tensors and other devices do not support it.
         direct = tensor.dtype.name != "bfloat16" and "CPU" in tensor.device
         return np.asarray(memoryview(tensor) if direct else tensor.numpy())
     return np.asarray(value)
 
 
 def by_owner(model: Any, variables: list[Any]) -> Mapping[str, Mapping[str, Any]]:
-    """Optimizer variables by the name of the tensor they belong to and their own, from how Keras names them."""
+    """Return optimizer variables by the name of their tensor and their slot name, both from Keras' naming."""
     owners = {place.variable.path.replace("/", "_"): place.name for place in places(model)}
     found: dict[str, dict[str, Any]] = {}
     for variable in variables:
@@ -147,5 +147,5 @@ def by_owner(model: Any, variables: list[Any]) -> Mapping[str, Mapping[str, Any]
 
 
 def holds(optimizer: Any, variable: Any) -> bool:
-    """Whether a variable is among those that the optimizer was built for."""
+    """Return whether the optimizer was built for a variable."""
     return optimizer._var_key(variable) in optimizer._trainable_variables_indices

@@ -1,8 +1,8 @@
-"""PyTorch with torchvision and efficientnet_pytorch. Naming a model imports none of them.
+"""PyTorch with torchvision and efficientnet_pytorch. Listing models imports none of them.
 
-Matched mode is nearly torch's own: its semantics are the canonical ones. `idiom` differs in what a plain script would
-leave alone: each layer's own batch-norm momentum, contiguous (channels-first) memory whatever the case says, TF32 and
-cuDNN autotuning as torch ships them, and denormals kept.
+torch's semantics are the canonical ones, so matched mode changes little. `idiom` keeps the defaults of a plain script:
+each layer's own batch-norm momentum, contiguous (channels-first) memory in every case, torch's settings for TF32 and
+cuDNN autotuning, and denormals.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ FORMATS: tuple[str, ...] = (".pth", ".pt", ".bin", ".safetensors")
 
 
 def decline(case: Case) -> str | None:
-    """Why this case cannot run here, or None. Imports torch if it is installed."""
+    """Return why this case cannot run here, or None. Imports torch if it is installed."""
     from backends.pytorch import requirements
 
     return requirements.missing_package() or requirements.decline(case)
 
 
 def open_session(case: Case, model: Model, classes: int) -> Session:
-    """Build and place the model, with any weights. Raises `Refused` for a model whose parts do not fit together."""
+    """Build and place the model. Raise `Refused` for a model whose parts do not fit together."""
     from backends.pytorch.session import TorchSession
 
     return TorchSession(case, model, classes)
 
 
 def open_probe(session: Session) -> Probe:
-    """Answers of a session of this backend to what certificates ask."""
+    """Return the probe of a session, for certificates."""
     from backends.pytorch.probing.probe import TorchProbe
     from backends.pytorch.session import TorchSession
 
@@ -60,7 +60,7 @@ def open_probe(session: Session) -> Probe:
 
 
 def probe_numerics(session: Session) -> Numerics:
-    """How exactly a session of this backend computes."""
+    """Measure the precision of a session's operations."""
     from backends.pytorch.probing.numerics import numerics
     from backends.pytorch.session import TorchSession
 
@@ -68,14 +68,14 @@ def probe_numerics(session: Session) -> Numerics:
 
 
 def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    """Read a state dict: see `weights.import_weights`."""
+    """Read a state dict: see `convert.import_weights`."""
     from backends.pytorch.weights import convert
 
     return convert.import_weights(path, model)
 
 
 def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
-    """Write a state dict: see `weights.export_weights`."""
+    """Write a state dict: see `convert.export_weights`."""
     from backends.pytorch.weights import convert
 
     convert.export_weights(arrays, model, path)
@@ -90,12 +90,12 @@ def audit(
     batch: Any = None,
     classes: int | None = None,
 ) -> Auditor:
-    """The freeze audit of one's own model, for a `with` block around the code that trains it: see docs/audit.md.
+    """Return the freeze audit of a user's model, for a `with` block around its training code: see docs/audit.md.
 
-    `frozen` is a predicate on names, or an iterable of modules and of beginnings of names; `norm` as in a stage.
-    `batch` is what the model is called with to see whether the frozen part is random, `classes` the width that its
-    output must have; optimizers are found when they step. Raises ValueError if `frozen` means no tensor of the model.
+    `frozen` is a predicate on names, or an iterable of modules and prefixes of names; `norm` is as in a stage. The
+    model is called with `batch` to test whether the frozen part is random. `classes` is the required width of the
+    output. Optimizers are found when they step. Raises ValueError if `frozen` matches no tensor of the model.
     """
-    from backends.pytorch.probing import auditing
+    from backends.pytorch.probing.auditing import TorchWatch
 
-    return auditing.audit(model, frozen=frozen, norm=norm, optimizer=optimizer, batch=batch, classes=classes)
+    return Auditor(TorchWatch(model, frozen, optimizer, batch, classes), norm)

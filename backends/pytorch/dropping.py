@@ -1,4 +1,4 @@
-"""The layers of a network that drop in training, found by watching one forward pass."""
+"""The dropout and drop-connect layers of a network, found in one forward pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Call = Callable[[torch.Tensor], torch.Tensor]
 
 
 class _Found(NamedTuple):
-    """`flat`: the layer sees [n, features] there; `on`: whether it was in training mode when it was looked for."""
+    """A found layer. `flat`: its input is [n, features]; `on`: it was in training mode before the pass."""
 
     name: str
     module: nn.Module
@@ -30,11 +30,10 @@ class _Found(NamedTuple):
 
 
 def stochastic(network: TorchNetwork, image: torch.Tensor, draws: int) -> list[Stochastic]:
-    """See `harness.contract.Probe`; each layer drops, or does not, in the mode in which it is now."""
-    found = _watch(network, image)
+    """Return the layers for `harness.contract.Probe.stochastic`, each drawn in its current mode."""
     return [
         Stochastic(one.name, *_place(network, one), one.rate, one.on, _draw(one, draws, image.dtype, image.device))
-        for one in found
+        for one in _watch(network, image)
     ]
 
 
@@ -52,7 +51,7 @@ def _watch(network: TorchNetwork, image: torch.Tensor) -> list[_Found]:
         found.append(_Found(latest, module, float(module.p), inputs[0].dim() == 2, modes[module], module))
 
     def close(name: str, block: nn.Module, inputs: Any, options: dict[str, Any], output: Any) -> None:
-        # The block calls a function, and only where it has a skip connection.
+        # The block drops with a function instead of a module, and only with a skip connection.
         rate = float(options.get("drop_connect_rate") or 0.0)
         call = partial(drop_connect, p=rate, training=modes[block])
         if _has_skip(block):

@@ -1,4 +1,4 @@
-"""The layers of a network and their arithmetic, seen in one forward pass."""
+"""The layers of a network and their arithmetic, from one forward pass."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NO_ARITHMETIC = (nn.Identity, nn.Dropout, nn.Flatten, nn.ZeroPad2d)
 
 
 def trace(module: nn.Module, image: torch.Tensor) -> list[Layer]:
-    """Layers in the order of their calls, for one image [1, 3, h, w]; leaves the training mode as it was.
+    """Return the layers in the order of their calls, for one image [1, 3, h, w]; restore the training mode.
 
-    A multiply-accumulate counts once and belongs to the layer that ends next; torch counts convolutions and products of
-    matrices, and nothing else.
+    A multiply-accumulate counts once, for the layer that ends next. torch counts only those of convolutions and matrix
+    products.
     """
     from torch.utils.flop_counter import FlopCounterMode  # takes most of a second to import
 
@@ -48,7 +48,7 @@ def _is_listed(layer: nn.Module) -> bool:
 
 
 def canonical(name: str) -> str:
-    """A module's path in the whole network as its tensors are prefixed."""
+    """Return the prefix of a module's canonical tensor names from its path in the whole network."""
     for section in _SECTIONS:
         name = name.removeprefix(section)
     return name

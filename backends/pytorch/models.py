@@ -1,6 +1,6 @@
-"""The models, one builder each. A builder imports its library when called and returns the parts as objects.
+"""The models, one builder each. A builder imports its library when it is called and returns the parts of a network.
 
-A user's own network comes in the same way, from a plugin file:
+A plugin file adds a user's network in the same way:
 
     import torch, torchvision
     from backends.pytorch.models import resnet_parts
@@ -17,7 +17,6 @@ A user's own network comes in the same way, from a plugin file:
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -33,11 +32,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a builder returns. The backbone maps images [n, 3, h, w] to features [n, `features`].
+    """The parts of a network. The backbone maps images [n, 3, h, w] to features [n, `features`].
 
-    Every tensor of the backbone lies in one of `blocks`, groups of modules in the order of computation: the unit of
-    `frozen = k`. `pretrained_head` stands between features and new head, comes from the checkpoint and trains as head.
-    Names of tensors within backbone and `pretrained_head` are the canonical ones.
+    Every tensor of the backbone is in one of `blocks`, groups of modules in the order of computation; `frozen = k`
+    freezes the first k. `pretrained_head` is between features and new head; it is loaded from the checkpoint and
+    trained as part of the head. Tensor names within backbone and `pretrained_head` are the canonical ones.
     """
 
     backbone: nn.Module
@@ -47,7 +46,7 @@ class Parts:
 
 
 def resnet_parts(network: nn.Module) -> Parts:
-    """Take apart a torchvision ResNet, changed or not; blocks are the stem and `layer1` to `layer4`."""
+    """Split a torchvision ResNet, original or changed; its blocks are the stem and `layer1` to `layer4`."""
     from torch import nn
 
     features = network.fc.in_features
@@ -58,7 +57,7 @@ def resnet_parts(network: nn.Module) -> Parts:
 
 
 def alexnet_parts(network: nn.Module) -> Parts:
-    """Take apart a torchvision AlexNet; its two wide classifier layers, dropout included, are a pretrained head."""
+    """Split a torchvision AlexNet; its two wide classifier layers, with dropout, are the pretrained head."""
     from torch import nn
 
     pretrained = nn.Sequential(OrderedDict(classifier=network.classifier[:6]))
@@ -69,7 +68,7 @@ def alexnet_parts(network: nn.Module) -> Parts:
 
 
 def efficientnet_parts(network: nn.Module) -> Parts:
-    """Take apart an efficientnet_pytorch EfficientNet; the dropout before its classifier goes with the classifier."""
+    """Split an efficientnet_pytorch EfficientNet; the dropout before its classifier is removed with it."""
     from torch import nn
 
     features = network._fc.in_features
@@ -79,7 +78,7 @@ def efficientnet_parts(network: nn.Module) -> Parts:
 
 
 def mobilenet_parts(network: nn.Module) -> Parts:
-    """Take apart a torchvision MobileNetV2; blocks are the entries of `features`."""
+    """Split a torchvision MobileNetV2; its blocks are the entries of `features`."""
     from torch import nn
 
     network.classifier = nn.Identity()
@@ -99,7 +98,7 @@ def _alexnet(image_size: int) -> Parts:
 
 
 def _efficientnet(name: str, image_size: int) -> Parts:
-    # Its convolutions pad for one image size, fixed when they are made.
+    # The padding of its convolutions is computed for one image size, when they are created.
     from efficientnet_pytorch import EfficientNet
 
     return efficientnet_parts(EfficientNet.from_name(name, image_size=image_size))
@@ -114,7 +113,7 @@ def _mobilenet(width: float, image_size: int) -> Parts:
 
 
 def _pad_like_tensorflow(network: nn.Module, image_size: int) -> None:
-    # Keras pads (0, 1) where torchvision pads (1, 1), and adds 1e-3 to variances: shapes agree, outputs do not (V06).
+    # Keras pads (0, 1) instead of torchvision's (1, 1), with an epsilon of 1e-3: equal shapes, other outputs (V06).
     from efficientnet_pytorch.utils import Conv2dStaticSamePadding
     from torch import nn
 
@@ -127,34 +126,42 @@ def _pad_like_tensorflow(network: nn.Module, image_size: int) -> None:
                 layer.in_channels, layer.out_channels, 3, stride=2, image_size=size, groups=layer.groups, bias=False
             )
             padded.weight = layer.weight
-            owner, _, own = name.rpartition(".")
-            setattr(network.get_submodule(owner), own, padded)
+            owner, _, attribute = name.rpartition(".")
+            setattr(network.get_submodule(owner), attribute, padded)
             size = (size + 1) // 2
 
 
-_MOBILENET = "torchvision's MobileNetV2 made exact to keras.applications': TensorFlow's padding, epsilon 1e-3"
-
-
 def _mobilenet_model(width: float, gmacs: float) -> Model:
-    build: Callable[[int], Parts] = partial(_mobilenet, width)
     return Model(
         name="mobilenet-v2" if width == 1.0 else f"mobilenet-v2-{width:g}",
-        build=build,
+        build=partial(_mobilenet, width),
         classifier="classifier.1.",
         blocks=19,
         gmacs=gmacs,
-        about=f"{_MOBILENET}; width {width:g}",
+        about=f"torchvision with the padding and epsilon (1e-3) of keras.applications; width {width:g}",
+    )
+
+
+def _resnet_model(name: str, gmacs: float) -> Model:
+    return Model(name=name, build=partial(_resnet, name), classifier="fc.", blocks=5, gmacs=gmacs, about="torchvision")
+
+
+def _efficientnet_model(name: str, blocks: int, gmacs: float) -> Model:
+    return Model(
+        name=name,
+        build=partial(_efficientnet, name),
+        classifier="_fc.",
+        initialisation="torch-default",
+        blocks=blocks,
+        gmacs=gmacs,
+        about="efficientnet_pytorch",
     )
 
 
 MOBILENET_GMACS = {0.35: 0.059, 0.5: 0.097, 0.75: 0.209, 1.0: 0.3, 1.3: 0.509, 1.4: 0.582}
 _ALL = (
-    Model(
-        name="resnet18", build=partial(_resnet, "resnet18"), classifier="fc.", blocks=5, gmacs=1.82, about="torchvision"
-    ),
-    Model(
-        name="resnet34", build=partial(_resnet, "resnet34"), classifier="fc.", blocks=5, gmacs=3.67, about="torchvision"
-    ),
+    _resnet_model("resnet18", 1.82),
+    _resnet_model("resnet34", 3.67),
     Model(
         name="alexnet",
         build=_alexnet,
@@ -163,26 +170,10 @@ _ALL = (
         blocks=5,
         minimum_size=63,
         gmacs=0.71,
-        about="torchvision; freeze-conv fixes `features` and trains the whole classifier",
+        about="torchvision; freeze-conv freezes `features` and trains the whole classifier",
     ),
-    Model(
-        name="efficientnet-b0",
-        build=partial(_efficientnet, "efficientnet-b0"),
-        classifier="_fc.",
-        initialisation="torch-default",
-        blocks=18,
-        gmacs=0.39,
-        about="efficientnet_pytorch",
-    ),
-    Model(
-        name="efficientnet-b3",
-        build=partial(_efficientnet, "efficientnet-b3"),
-        classifier="_fc.",
-        initialisation="torch-default",
-        blocks=28,
-        gmacs=0.96,
-        about="efficientnet_pytorch",
-    ),
+    _efficientnet_model("efficientnet-b0", 18, 0.39),
+    _efficientnet_model("efficientnet-b3", 28, 0.96),
     *(_mobilenet_model(*facts) for facts in MOBILENET_GMACS.items()),
 )
 

@@ -1,4 +1,4 @@
-"""torchvision's transforms and torch's DataLoader: what a user of PyTorch gets end to end."""
+"""The native pipeline of PyTorch: torchvision's transforms and torch's DataLoader."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Transform = Callable[[Any], torch.Tensor]
 
 
 def pipeline(feed: Feed, *, pin: bool) -> torch.utils.data.DataLoader[Any]:
-    """A shuffling loader of (images [n, 3, h, w] float32, labels [n], positions [n]), whole batches only."""
+    """Return a shuffling loader of (images [n, 3, h, w] float32, labels [n], positions [n]), whole batches only."""
     return torch.utils.data.DataLoader(
         _Samples(feed.split, _transform(feed)),
         batch_size=feed.batch_size,
@@ -36,7 +36,7 @@ def pipeline(feed: Feed, *, pin: bool) -> torch.utils.data.DataLoader[Any]:
 
 
 def epoch(loader: torch.utils.data.DataLoader[Any], feed: Feed) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """One pass; tells the feed how long it was waited for and which samples came."""
+    """Yield the batches of one epoch; note waiting times and samples in the feed."""
     start = time.perf_counter_ns()
     for images, labels, positions in loader:
         feed.waited_ns += time.perf_counter_ns() - start
@@ -46,9 +46,9 @@ def epoch(loader: torch.utils.data.DataLoader[Any], feed: Feed) -> Iterator[tupl
 
 
 class _Samples:
-    """Source files where there are any, decoded each time by the harness's reader; prepared arrays otherwise.
+    """The samples of a split: source files, decoded on each access by the harness's reader, or prepared arrays.
 
-    torchvision's image folders take a loader too; their own clips 16 bits and ignores the orientation.
+    The default loader of torchvision's image folders is not used: it clips 16-bit pixels and ignores the orientation.
     """
 
     def __init__(self, split: Split, transform: Transform) -> None:
@@ -72,7 +72,7 @@ def _load(file: str) -> Image.Image:
     try:
         return read(file).image
     except Unreadable as reason:
-        raise Refused(f"{file}: {reason}; it changed after the data was prepared, so run the command again") from reason
+        raise Refused(f"{file}: {reason}; the file changed after preparation, run the command again") from reason
 
 
 def _transform(feed: Feed) -> Transform:

@@ -1,4 +1,4 @@
-"""One built network: backbone, pretrained head if any, new head; and what each of its tensors is."""
+"""One built network: backbone, pretrained head if any, new head, and facts about each of its tensors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from harness.running.initial_weights import MLP_DROPOUT, MLP_WIDTHS
 from harness.spec import Part
 
 DROPPING = (_DropoutNd, StochasticDepth)
-"""Modules that drop in training, at the rate in their `p`."""
+"""Modules that drop values in training, with the rate `p`."""
 
 
 class NamedTensor(NamedTuple):
-    """A parameter or buffer, the module that owns it, and its place."""
+    """A parameter or buffer, the module that owns it, its part, block and role."""
 
     name: str
     tensor: torch.Tensor
@@ -35,8 +35,8 @@ class NamedTensor(NamedTuple):
 class TorchNetwork:
     """Backbone and head as one module, and its tensors under canonical names, backbone first.
 
-    Placement comes with the constructor, since moving a module to a device replaces its buffers.
-    Raises `Refused` for parts that do not fit together.
+    The constructor moves the module to the device, because this replaces its buffers. Raises `Refused` for parts that
+    do not fit together.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class TorchNetwork:
 
     @property
     def parameters(self) -> list[NamedTensor]:
-        """The entries that an optimizer could move."""
+        """The entries of parameters."""
         return [entry for entry in self.entries if isinstance(entry.tensor, nn.Parameter)]
 
     @property
     def norms(self) -> list[NamedTensor]:
-        """One entry, its mean, for each batch-norm layer."""
+        """The entry of the running mean of each batch-norm layer."""
         return [entry for entry in self.entries if entry.role == "norm_mean"]
 
     def _entries(self) -> list[NamedTensor]:
@@ -75,14 +75,12 @@ class TorchNetwork:
         for section, root in self.module.named_children():
             part: Part = "backbone" if section == "backbone" else "head"
             for path, tensor in root.state_dict(keep_vars=True).items():
-                owner_path, _, own = path.rpartition(".")
+                owner_path, _, attribute = path.rpartition(".")
                 owner = root.get_submodule(owner_path)
                 name = f"head.{path}" if section == "head" else path
                 if part == "backbone" and owner not in self.blocks:
-                    raise Refused(
-                        f"{self.name}: {name} lies in none of the backbone's blocks; add its module to `blocks`"
-                    )
-                role = _role(self.name, name, owner, own, tensor)
+                    raise Refused(f"{self.name}: {name} is in no block of the backbone; add its module to `blocks`")
+                role = _role(self.name, name, owner, attribute, tensor)
                 block = self.blocks[owner] if part == "backbone" else -1
                 found.append(NamedTensor(name, tensor, owner, part, block, role))
         return found
@@ -95,18 +93,18 @@ _STATISTICS: dict[str, Role] = {
 }
 
 
-def _role(model: str, name: str, owner: nn.Module, own: str, tensor: torch.Tensor) -> Role:
-    if isinstance(owner, _BatchNorm) and own in _STATISTICS:
-        return _STATISTICS[own]
+def _role(model: str, name: str, owner: nn.Module, attribute: str, tensor: torch.Tensor) -> Role:
+    if isinstance(owner, _BatchNorm) and attribute in _STATISTICS:
+        return _STATISTICS[attribute]
     if not isinstance(tensor, nn.Parameter):
-        raise Refused(f"{model}: buffer {name} is no batch-norm statistic; register it with persistent=False")
+        raise Refused(f"{model}: buffer {name} is not a batch-norm statistic; register it with persistent=False")
     if isinstance(owner, (_BatchNorm, nn.GroupNorm, nn.LayerNorm)):
-        return "norm_scale" if own == "weight" else "norm_bias"
-    return "bias" if own == "bias" else "weight"
+        return "norm_scale" if attribute == "weight" else "norm_bias"
+    return "bias" if attribute == "bias" else "weight"
 
 
 def new_head(kind: Literal["linear", "mlp"], features: int, classes: int) -> nn.Module:
-    """The new classifier; its layers are named as `harness.running.initial_weights.HEAD_LAYERS` says."""
+    """Build the new classifier, with the layer names of `harness.running.initial_weights.HEAD_LAYERS`."""
     if kind == "linear":
         return nn.Linear(features, classes)
     first, second = MLP_WIDTHS

@@ -1,4 +1,4 @@
-"""What people write without a harness: the opponent in `benchmarks.studies.overhead`. Imports nothing of ours."""
+"""A plain PyTorch script, the baseline of `benchmarks.studies.overhead`. It imports nothing of this project."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def train(
     stage: Mapping[str, Any],
     after_step: Callable[[], None],
 ) -> None:
-    """Fine-tune a torchvision network over channels-last batches, for ever.
+    """Fine-tune a torchvision network over channels-last batches, without end.
 
     `stage` holds classes, batch_size, lr, momentum, frozen and live_norm.
     """
-    torch.set_flush_denormal(True)  # as the harness has it: slow subnormal numbers are nobody's own cost
+    torch.set_flush_denormal(True)  # as in the harness, so that slow subnormal numbers affect neither
     network = getattr(torchvision.models, model)(num_classes=stage["classes"]).to(memory_format=torch.channels_last)
     if stage["frozen"]:
         for parameter in network.parameters():

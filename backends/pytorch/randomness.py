@@ -1,4 +1,4 @@
-"""What a stage pays for, and which frozen modules answer one batch in two ways (V13, V16)."""
+"""The gradients that a stage computes, and detection of modules whose output for one batch is random (V13, V16)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from backends.pytorch.layers import canonical
 from backends.pytorch.network import TorchNetwork
 from backends.pytorch.tensors import tensors_of
 from harness.auditing.audit import DROPPED_OF, Observed
+from harness.auditing.auditor import innermost
 from harness.spec import Stage
 
 _PIXELS = 8 * 64 * 64
-"""Of the images that a session's frozen part is asked about: two of them at least."""
+"""Pixels of the batch that tests the frozen part of a session; the batch has at least two images."""
 
 
 def observe(network: TorchNetwork, stage: Stage, image: torch.Tensor) -> Observed:
-    """What the harness's own loop pays for in a stage, and what is random there; `image` [1, 3, h, w] gives the size.
+    """Observe a stage of the harness's own loop: its computed gradients and its random frozen modules.
 
-    Gradients are computed of what requires them. Layers are left in the stage's modes.
+    `image` [1, 3, h, w] gives the size. Afterwards the layers are in the stage's modes.
     """
-    paid = {entry.name: "its gradient was computed" for entry in network.parameters if entry.tensor.requires_grad}
+    paid = {entry.name: "a backward pass computed it" for entry in network.parameters if entry.tensor.requires_grad}
     recipe.set_modes(network, stage)
     frozen = {module for module, block in network.blocks.items() if stage.is_frozen("backbone", block)}
     if stage.frozen == "backbone":
@@ -47,7 +48,7 @@ def observe(network: TorchNetwork, stage: Stage, image: torch.Tensor) -> Observe
 
 
 def frozen_modules(model: nn.Module, frozen: Collection[str], whole: Collection[Any] = ()) -> dict[nn.Module, str]:
-    """Modules whose tensors are all frozen or that lie in such a one, with their names; `whole` names or is further."""
+    """Return the modules whose tensors are all frozen, those in `whole`, and all modules inside them, with names."""
     held: Counter[str] = Counter()
     fixed: Counter[str] = Counter()
     for tensor in tensors_of(model):
@@ -73,29 +74,29 @@ def frozen_modules(model: nn.Module, frozen: Collection[str], whole: Collection[
 
 
 def random_modules(run: Callable[[], Any], model: nn.Module, frozen: Mapping[nn.Module, str]) -> tuple[str, ...]:
-    """Names of the innermost frozen modules that, asked again while `run` passes, give another output bit for bit.
+    """Return the names of the innermost frozen modules that give two different outputs when called twice in `run`.
 
-    Each is asked in the mode it is in. Random generators and buffers are afterwards what they were before.
+    Each module keeps its mode. Random generators and buffers are restored afterwards.
     """
     kept: list[tuple[Any, Any]] = []
     differing: list[str] = []
-    asking = False
+    repeating = False
 
     def before(module: nn.Module, args: Any, kwargs: Any) -> None:
-        if not asking:  # a module may write into its inputs
+        if not repeating:  # copies, because a module may change its inputs
             kept.append(pytree.tree_map_only(torch.Tensor, torch.clone, (args, kwargs)))
 
     def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        nonlocal asking
-        if asking:
+        nonlocal repeating
+        if repeating:
             return
         args, kwargs = kept.pop()
         first = pytree.tree_map_only(torch.Tensor, torch.clone, output)
-        asking = True
+        repeating = True
         try:
             again = module(*args, **kwargs)
         finally:
-            asking = False
+            repeating = False
         if not _same(first, again):
             differing.append(frozen[module])
 
@@ -113,12 +114,7 @@ def random_modules(run: Callable[[], Any], model: nn.Module, frozen: Mapping[nn.
     finally:
         for handle in handles:
             handle.remove()
-    inner = dict.fromkeys(differing)
-    return tuple(one or "the model" for one in inner if not any(_is_inside(other, one) for other in inner))
-
-
-def _is_inside(name: str, of: str) -> bool:
-    return name != of and (not of or name.startswith(f"{of}."))
+    return innermost(differing, ".")
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A stage's declarations put onto a network: what is fixed, which mode each layer is in, and the optimizer."""
+"""The declarations of a stage applied to a network: frozen tensors, modes of layers, and the optimizer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from harness.spec import Stage
 
 
 def fix(network: TorchNetwork, stage: Stage, *, own_momentum: bool) -> None:
-    """Say what gets gradients and how fast statistics move; once per stage. Frozen leading blocks build no graph."""
+    """Set which tensors get gradients and the momentum of statistics, once per stage."""
     blocks = len(network.parts.blocks)
     if isinstance(stage.frozen, int) and stage.frozen > blocks:
-        raise Refused(f"{network.name} has {blocks} blocks, so frozen = {stage.frozen} is too many")
+        raise Refused(f"{network.name} has {blocks} blocks; use frozen = {blocks} or less, not {stage.frozen}")
     for entry in network.parameters:
         entry.tensor.requires_grad_(not stage.is_frozen(entry.part, entry.block))
         entry.tensor.grad = None
@@ -23,7 +23,7 @@ def fix(network: TorchNetwork, stage: Stage, *, own_momentum: bool) -> None:
 
 
 def set_modes(network: TorchNetwork, stage: Stage) -> None:
-    """Training mode, but frozen blocks in inference mode and batch norm as the stage says; once per epoch."""
+    """Set training mode, inference mode for frozen blocks, and the stage's batch-norm mode, once per epoch."""
     network.module.train()
     if stage.frozen == "backbone":
         network.parts.backbone.eval()
@@ -36,7 +36,7 @@ def set_modes(network: TorchNetwork, stage: Stage) -> None:
 
 
 def make_optimizer(network: TorchNetwork, stage: Stage) -> torch.optim.Optimizer:
-    """Fresh optimizer over the trainable tensors alone, a group for each part; rate 0 is in it and is paid for.
+    """Create the optimizer over the trainable tensors, with a group for each part, also for one with rate 0.
 
     Each group keeps its base learning rate as `base_lr`.
     """
@@ -56,6 +56,6 @@ def make_optimizer(network: TorchNetwork, stage: Stage) -> torch.optim.Optimizer
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Put the schedule's factor on every group's base learning rate; before each step."""
+    """Multiply every group's base learning rate by the schedule's factor, before each step."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor

@@ -1,4 +1,4 @@
-"""Requirements of a case on this machine, and the global settings of torch that are made before anything is built."""
+"""The requirements of a case on this machine, and torch's global settings, which are set before a network is built."""
 
 from __future__ import annotations
 
@@ -14,19 +14,15 @@ from harness.spec import Case
 
 
 def missing_package() -> str | None:
-    """A sentence naming the distribution to install, or None. Imports nothing."""
-    for module, distribution in (
-        ("torch",) * 2,
-        ("torchvision",) * 2,
-        ("efficientnet_pytorch", "efficientnet-pytorch"),
-    ):
+    """Return a sentence that names a missing package and how to install it, or None. Imports nothing."""
+    for module in ("torch", "torchvision", "efficientnet_pytorch"):
         if importlib.util.find_spec(module) is None:
-            return f"{distribution} is not installed; pip install 'finetune-bench[torch]'"
+            return f"{module.replace('_', '-')} is not installed; pip install 'finetune-bench[torch]'"
     return None
 
 
 def decline(case: Case) -> str | None:
-    """Why torch cannot run this case here, or None."""
+    """Return why torch cannot run this case here, or None."""
     import torch
 
     cuda = torch.cuda.is_available()
@@ -56,7 +52,7 @@ def _no_compiler(on_cuda: bool) -> str | None:
 
 
 def configure(case: Case) -> None:
-    """Threads, and in matched mode every switch that changes numbers or speed, set both ways (V32)."""
+    """Set the thread counts, and in matched mode every setting that changes numbers or speed (V32)."""
     import torch
 
     torch.set_num_threads(case.threads)
@@ -70,9 +66,9 @@ def configure(case: Case) -> None:
 
 @contextmanager
 def denormals_flushed(wanted: bool) -> Iterator[None]:
-    """Denormals are zero on this thread and those it starts, as in TensorFlow's kernels (V38); then as they were.
+    """Flush denormals to zero or keep them in the block, on this thread and threads it starts; then restore the mode.
 
-    Confined, since with the mode left on NumPy and hypothesis in the same process would see it. Nests.
+    TensorFlow's kernels always flush them (V38). The mode is restored because it also affects NumPy in this process.
     """
     import torch
 
@@ -85,14 +81,14 @@ def denormals_flushed(wanted: bool) -> Iterator[None]:
 
 
 def _flushes_denormals() -> bool:
-    # torch tells no one the mode, so see what becomes of a product below the smallest normal float32.
+    # torch cannot report the mode, so test a product below the smallest normal float32.
     import torch
 
     return not (torch.full((1,), 1.2e-38) * 0.1).view(torch.int32).item()
 
 
 def settings_read_back() -> dict[str, str | int | float | bool]:
-    """The switches as torch reports them now."""
+    """Return the settings that torch reports now."""
     import torch
 
     return {

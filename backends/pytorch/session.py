@@ -1,4 +1,4 @@
-"""One model on one device, trained by the loop that any PyTorch tutorial shows."""
+"""One model on one device, trained with the loop of a PyTorch tutorial."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 class TorchSession:
-    """See `harness.contract.Session`. With `compile`, training steps are compiled and `predict` runs eagerly."""
+    """A `harness.contract.Session`. With `compile`, training steps are compiled and `predict` runs eagerly."""
 
     batch_layout: Literal["nhwc", "nchw"]
     wall_part = "fetch+transfer+step"
@@ -46,13 +46,13 @@ class TorchSession:
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.dtype = torch.float64 if case.precision == "fp64" else torch.float32
         self.batch_layout = "nhwc" if channels_last else "nchw"
-        with self.arithmetic():  # threads that start here keep its mode
+        with self.arithmetic():  # threads that start in this block keep its mode
             parts = model.build(case.image_size)
             head = new_head(case.head, parts.features, classes)
             self.network = TorchNetwork(model.name, parts, head, self.device, self.memory_format, self.dtype)
             if not case.dropout:
                 drop_nothing(self.network.module)
-            torch.manual_seed(case.seed)  # after the builder, whose draws are replaced: dropout does not depend on them
+            torch.manual_seed(case.seed)  # after the build, so that dropout does not depend on its random numbers
         self.head_features = parts.features
         self._forward: Callable[[torch.Tensor], torch.Tensor] = self.network.module
         if case.compile:
@@ -61,7 +61,7 @@ class TorchSession:
         self._ran: torch.dtype | None = None
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
-        """Raises `Refused` if the stage freezes more blocks than there are; `NotFinite` comes from the clock."""
+        """Train a stage. Raise `Refused` if it freezes more blocks than the model has."""
         optimizer = self.begin(stage)
         factor = iter(factors(stage.schedule, stage.epochs, feed.steps_per_epoch).tolist())
         epochs = self._epochs(feed)
@@ -81,20 +81,20 @@ class TorchSession:
         optimizer.zero_grad(set_to_none=True)
 
     def begin(self, stage: Stage) -> torch.optim.Optimizer:
-        """Fix what the stage freezes and make its optimizer."""
+        """Freeze what the stage declares and create its optimizer."""
         recipe.fix(self.network, stage, own_momentum=self.case.idiom)
         self.optimizer = recipe.make_optimizer(self.network, stage)
         return self.optimizer
 
     def loss(self, images: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
-        """Mean loss of a batch on the device: the forward pass of a training step."""
+        """Run the forward pass of a training step; return the mean loss of the batch, on the device."""
         with self.autocast():
             logits = self._forward(images)
             self._ran = logits.dtype
             return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits in inference mode; the next epoch of `train` sets its own modes again."""
+        """Return logits in inference mode; the next epoch of `train` sets its own modes."""
         if self.network.module.training:
             self.network.module.eval()
         with self.arithmetic(), torch.inference_mode(), self.autocast():
@@ -104,21 +104,21 @@ class TorchSession:
         return found
 
     def state(self) -> Iterator[Tensor]:
-        """Copies, made one at a time."""
+        """Yield copies, one at a time."""
         for entry in self.network.entries:
             yield Tensor(entry.name, _copy(entry.tensor), entry.part, entry.block, entry.role)
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """In place; types stay those of the network."""
+        """Overwrite in place; the network keeps its types."""
         with torch.no_grad():
             for name, array in arrays.items():
                 tensor = self.network.by_name[name].tensor
                 if tuple(tensor.shape) != array.shape:
-                    raise ValueError(f"{name}: {list(array.shape)} instead of {list(tensor.shape)}")
+                    raise ValueError(f"{name} has shape {list(array.shape)} instead of {list(tensor.shape)}")
                 tensor.copy_(torch.tensor(array))
 
     def slots(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
-        """Momentum and the like, without the step counts, copied when asked for; empty before the first stage."""
+        """Return momentum and similar state without step counts, copied on access; empty before the first stage."""
         if self.optimizer is None:
             return {}
         state = self.optimizer.state
@@ -135,12 +135,11 @@ class TorchSession:
         }
 
     def observed(self, stage: Stage) -> Observed:
-        """What the stage just trained paid for, and which of its frozen modules are random."""
+        """Return the computed gradients of the stage just trained, and its random frozen modules."""
         with self.arithmetic():
             return randomness.observe(self.network, stage, self.black_image())
 
     def use_threads(self, count: int) -> None:
-        """Compute with so many threads from now on."""
         torch.set_num_threads(count)
 
     def sync(self) -> None:
@@ -149,7 +148,7 @@ class TorchSession:
             torch.cuda.synchronize(self.device)
 
     def compile_events(self) -> int:
-        """Graphs that torch.compile made; 0 without `compile`."""
+        """Return the number of graphs of torch.compile; 0 without `compile`."""
         if not self.case.compile:
             return 0
         from torch._dynamo.utils import counters
@@ -157,11 +156,11 @@ class TorchSession:
         return int(counters["stats"]["unique_graphs"])
 
     def device_memory(self) -> int | None:
-        """The allocator's peak, which leaves out the CUDA context."""
+        """Return the peak of torch's allocator, without the CUDA context."""
         return int(torch.cuda.max_memory_allocated(self.device)) if self.device.type == "cuda" else None
 
     def effective(self) -> Effective:
-        """Precision is that of the last logits; layout is that of the first convolution's weights."""
+        """Read the settings back: precision of the last logits, layout of the convolutions' weights, and others."""
         cuda = self.device.type == "cuda"
         capability = torch.backends.cpu.get_cpu_capability()
         kernels = [e.tensor for e in self.network.parameters if e.tensor.dim() == 4]
@@ -179,48 +178,47 @@ class TorchSession:
         )
 
     def layers(self) -> list[Layer]:
-        """From one forward pass over a black image."""
         return layers.trace(self.network.module, self.black_image())
 
     def save_native(self, folder: str) -> str:
-        """A state dict under canonical names, head included; no code in it."""
+        """Write a state dict under canonical names, head included, without code."""
         write_state({tensor.name: tensor.array for tensor in self.state()}, Path(folder) / NATIVE_FILE)
         return NATIVE_FILE
 
     def load_native(self, path: str) -> None:
-        """Raises `Refused` if the file is not a state dict of exactly this network."""
+        """Load a state dict. Raise `Refused` if its tensors are not exactly those of this network."""
         arrays = read_state(path)
         if set(arrays) != set(self.network.by_name):
-            odd = sorted(set(arrays) ^ set(self.network.by_name))
-            raise Refused(f"{path} is not a {self.network.name} with this head: {odd[0]} is in one of them only")
+            odd = min(set(arrays) ^ set(self.network.by_name))
+            raise Refused(f"{path} is not a {self.network.name} with this head: {odd} is in only one of the two")
         try:
             self.load(arrays)
         except ValueError as error:
             raise Refused(f"{path} does not fit {self.network.name}: {error}") from error
 
     def place(self, images: NDArray[np.float32]) -> torch.Tensor:
-        """Normalised images in `batch_layout` as the network takes them, [n, 3, h, w] on the device."""
+        """Convert normalised images in `batch_layout` to the network's input [n, 3, h, w] on the device."""
         return self._move(self._channels_second(torch.from_numpy(images)), self.dtype)
 
     def black_image(self) -> torch.Tensor:
-        """One image [1, 3, h, w] of the case's size, as the network takes them."""
+        """Return one black image [1, 3, h, w] of the case's size, as network input."""
         size = self.case.image_size
         image = torch.zeros(1, 3, size, size, device=self.device, dtype=self.dtype)
         return image.contiguous(memory_format=self.memory_format)
 
     def arithmetic(self) -> AbstractContextManager[None]:
-        """Treat denormals as a training step does."""
+        """Return a context in which denormals are treated as in a training step."""
         return requirements.denormals_flushed(not self.case.idiom)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Compute in bf16 where the case says so."""
+        """Return a context that computes in bf16 if the case requires it."""
         if self.case.precision != "bf16":
             return nullcontext()
         autocast: AbstractContextManager[Any] = torch.autocast(self.device.type, dtype=torch.bfloat16)
         return autocast
 
     def _epochs(self, feed: Feed) -> Iterator[Iterator[Pair]]:
-        """For each epoch the iterator of its batches, on the device when they come out."""
+        # Yields an iterator per epoch; its batches are on the device.
         loader = native.pipeline(feed, pin=self.device.type == "cuda") if feed.input == "native" else None
         for epoch in range(feed.epochs):
             if loader is not None:
@@ -228,7 +226,7 @@ class TorchSession:
                 pairs = ((images.contiguous(memory_format=self.memory_format), labels) for images, labels in found)
             else:
                 pairs = (self._host(batch) for batch in feed.epoch(epoch))
-            # Ready batches are pinned before the window opens, streamed ones as they come.
+            # Ready batches are pinned before the window opens, streamed batches when they arrive.
             ready = iter(list(pairs)) if feed.input == "arrays" else pairs
             yield ((self._move(images, self.dtype), self._move(labels)) for images, labels in ready)
 

@@ -14,17 +14,14 @@ from harness.auditing.ledger import Kind
 
 
 def tensors_of(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters, then buffers, by name; one that is used twice under each of its names."""
-    return {
-        **dict(model.named_parameters(remove_duplicate=False)),
-        **dict(model.named_buffers(remove_duplicate=False)),
-    }
+    """Return parameters, then buffers, by name; a shared tensor appears under each of its names."""
+    return {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
 
 
 def members(model: nn.Module, one: Any) -> list[str] | None:
-    """Names of the tensors in a part of the model, given as a module or by the beginning of their names.
+    """Return the names of the tensors in a part of the model, given as a module or a prefix of names.
 
-    None for what is neither; raises ValueError for another model's module.
+    Returns None if `one` is neither; raises ValueError for a module of another model.
     """
     if isinstance(one, str):
         found = beginning(one, tensors_of(model), ".")
@@ -33,9 +30,9 @@ def members(model: nn.Module, one: Any) -> list[str] | None:
     if not isinstance(one, nn.Module):
         return None
     if all(module is not one for module in model.modules()):
-        raise ValueError(f"frozen: this {type(one).__name__} is no part of the model")
-    own = {id(tensor) for tensor in tensors_of(one).values()}
-    return [name for name, tensor in tensors_of(model).items() if id(tensor) in own]
+        raise ValueError(f"frozen: this {type(one).__name__} is not part of the model")
+    inside = {id(tensor) for tensor in tensors_of(one).values()}
+    return [name for name, tensor in tensors_of(model).items() if id(tensor) in inside]
 
 
 _STATISTICS: dict[str, Kind] = {
@@ -46,15 +43,15 @@ _STATISTICS: dict[str, Kind] = {
 
 
 def kind(model: nn.Module, name: str, tensor: torch.Tensor) -> Kind:
-    """What a tensor is; only the statistics of torch's own normalisation layers are `statistic`."""
+    """Return the kind of a tensor; only statistics of torch's own normalisation layers are `statistic`."""
     if isinstance(tensor, nn.Parameter):
         return "parameter"
-    path, _, own = name.rpartition(".")
-    return _STATISTICS.get(own, "buffer") if isinstance(model.get_submodule(path), _NormBase) else "buffer"
+    path, _, attribute = name.rpartition(".")
+    return _STATISTICS.get(attribute, "buffer") if isinstance(model.get_submodule(path), _NormBase) else "buffer"
 
 
 def view(tensor: torch.Tensor) -> NDArray[Any]:
-    """The tensor's own memory if it lies on the CPU, else a copy; bfloat16, which NumPy lacks, as integers."""
+    """Return the memory of a tensor on the CPU, otherwise a copy; bfloat16, which NumPy lacks, as integers."""
     plain = tensor.detach().cpu()
     if plain.dtype == torch.bfloat16:
         plain = plain.view(torch.int16)

@@ -43,28 +43,28 @@ MODELS: Mapping[str, Model] = {
 
 
 def decline(case: Case) -> str | None:
-    """See `harness.contract.Backend`."""
+    """Return why this case cannot run here, or None."""
     reasons = {
         "the reference backend runs on the CPU only": case.device == "cuda",
         "the reference backend has no bfloat16 arithmetic": case.precision == "bf16",
         "the reference backend keeps its activations channels-last": case.layout != "channels-last",
-        "the reference backend has nothing to compile with": case.compile,
-        "the reference backend has no input pipeline of its own; use arrays or stream": case.input == "native",
-        "the reference backend has no idiom of its own; it follows torch's semantics": case.idiom,
+        "the reference backend has no compiler": case.compile,
+        "the reference backend has no native input pipeline; use --input arrays or stream": case.input == "native",
+        "the reference backend has no native defaults; it follows torch's semantics": case.idiom,
     }
     return next((reason for reason, applies in reasons.items() if applies), None)
 
 
 def open_session(case: Case, model: Model, classes: int) -> Session:
-    """See `harness.contract.Backend`."""
+    """Build the model."""
     return ReferenceSession(case, model, classes)
 
 
 def open_probe(session: Session) -> Probe:
-    """Answers of a session of this backend to what certificates ask."""
+    """Return the probe of a session, for certificates."""
     return ReferenceProbe(cast(ReferenceSession, session))
 
 
 def probe_numerics(session: Session) -> Numerics:
-    """How exactly a session of this backend computes."""
+    """Measure the precision of a session's operations."""
     return numerics(cast(ReferenceSession, session).dtype)

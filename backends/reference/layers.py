@@ -1,6 +1,6 @@
-"""Operations in plain NumPy, each with a forward pass and a hand-written backward pass.
+"""Layers in plain NumPy, each with a forward pass and a hand-written backward pass.
 
-Activations are [n, h, w, c], so that a patch's rows are contiguous; tensors have canonical names and OIHW layout.
+Activations are [n, h, w, c], so the rows of a patch are contiguous; tensors have canonical names and OIHW layout.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 @dataclass(eq=False)
 class Variable:
-    """A parameter or buffer. A backward pass puts a `gradient` into each trainable parameter, and only there."""
+    """A parameter or buffer. A backward pass sets the `gradient` of each trainable parameter, and of no other."""
 
     name: str
     array: Array
@@ -31,7 +31,7 @@ class Variable:
 
 
 class Operation(Protocol):
-    """One layer. `backward` takes what `forward` saved, fills gradients and returns that of its input."""
+    """One layer. `backward` takes the values that `forward` saved, sets gradients and returns that of its input."""
 
     name: str
 
@@ -41,12 +41,11 @@ class Operation(Protocol):
     def forward(self, x: Array, training: bool) -> tuple[Array, Any]: ...
 
     def backward(self, dy: Array, saved: Any, to_input: bool) -> Array:
-        """Without `to_input`, nothing below needs the input's gradient: an expensive one is not computed."""
-        ...
+        """Without `to_input`, the input's gradient is not needed and may be left out."""
 
 
 class Conv:
-    """3 by 3, stride 2, zero padding of 1 on every side as in torch, no bias: one product over unfolded patches."""
+    """A 3x3 convolution, stride 2, zero padding of 1 as in torch, no bias: a matrix product of unfolded patches."""
 
     SQUARE, STRIDE = (3, 3), 2
 
@@ -82,7 +81,7 @@ class Conv:
 
 
 class BatchNorm:
-    """torch's BatchNorm2d: normalises by the batch's biased variance and keeps a running unbiased one."""
+    """torch's BatchNorm2d: it normalises by the biased variance of the batch; the running variance is unbiased."""
 
     EPS = 1e-5
 
@@ -122,7 +121,7 @@ class BatchNorm:
 
 @dataclass(eq=False)
 class ReLU:
-    """max(x, 0), with a gradient of 0 at 0."""
+    """The function max(x, 0), with a gradient of 0 at 0."""
 
     name: str
     variables: tuple[Variable, ...] = ()
@@ -136,7 +135,7 @@ class ReLU:
 
 @dataclass(eq=False)
 class GlobalAveragePool:
-    """[n, h, w, c] to [n, c]."""
+    """The mean over h and w, from [n, h, w, c] to [n, c]."""
 
     name: str
     variables: tuple[Variable, ...] = ()
@@ -150,7 +149,7 @@ class GlobalAveragePool:
 
 
 class ReferenceDropout:
-    """Zeroes a share of the units in training and scales up the rest; `seed` starts its masks anew."""
+    """Dropout: in training it sets a share of the units to 0 and scales the others; `seed` restarts its masks."""
 
     def __init__(self, name: str, rate: float) -> None:
         self.name, self.rate = name, rate
@@ -171,7 +170,7 @@ class ReferenceDropout:
 
 
 class Linear:
-    """x W' + b of the head, W [outputs, inputs]."""
+    """A linear layer of the head: x W' + b with W [outputs, inputs]."""
 
     def __init__(self, name: str, inputs: int, outputs: int, dtype: DTypeLike) -> None:
         self.name = name
@@ -188,5 +187,5 @@ class Linear:
 
 
 def _sum_rows(matrix: Array) -> Array:
-    """As a product, several times as fast as `sum(axis=0)` on a tall, narrow matrix."""
+    # For a tall, narrow matrix, this product is several times faster than `sum(axis=0)`.
     return np.asarray(np.ones(len(matrix), matrix.dtype) @ matrix)

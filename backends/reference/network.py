@@ -1,4 +1,4 @@
-"""The network of layers, what a stage freezes in it, its one model, the heads and the loss."""
+"""The network of layers, its freezing, its only model, the heads and the loss."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Tape = list[tuple[Operation, Any]]
 
 @dataclass(eq=False)
 class ReferenceNetwork:
-    """Layers in order, backbone then head. What a stage freezes is a prefix, and no backward work is done there."""
+    """The layers in order, backbone then head. A stage freezes the first layers; these have no backward pass."""
 
     layers: list[Operation]
     trained_from: int = 0
@@ -42,7 +42,7 @@ class ReferenceNetwork:
         return [variable for layer in self.layers for variable in layer.variables]
 
     def declare(self, stage: Stage, seed: int) -> list[Variable]:
-        """Set what the stage freezes, how batch norm behaves and dropout's seed; returns the trainable parameters."""
+        """Set freezing, batch-norm mode and dropout seed of a stage; return the trainable parameters."""
         parameters = [v for v in self.variables if v.role not in BUFFERS]
         trainable = [v for v in parameters if not stage.is_frozen(v.part, v.block)]
         self.trained_from = next(i for i, layer in enumerate(self.layers) if trainable[0] in layer.variables)
@@ -61,7 +61,7 @@ class ReferenceNetwork:
                 layer.rate = 0.0
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Tape]:
-        """Logits [n, classes] and, when training, what `backward` needs: nothing of the frozen prefix."""
+        """Return logits [n, classes] and, in training, the values for `backward`, without the frozen layers."""
         tape: Tape = []
         self.done.update({"forwards": 1, "samples": len(x)} if training else {"inferences": 1})
         for position, layer in enumerate(self.layers):
@@ -71,14 +71,14 @@ class ReferenceNetwork:
         return x, tape
 
     def backward(self, dy: Array, tape: Tape) -> None:
-        """Fill the trainable parameters' gradients from that of the logits."""
+        """Compute the gradients of the trainable parameters from that of the logits."""
         self.done["backwards"] += 1
         for position, (layer, saved) in reversed(list(enumerate(tape))):
             dy = layer.backward(dy, saved, to_input=position > 0)
 
 
 def tiny_cnn(dtype: DTypeLike) -> tuple[list[Operation], int]:
-    """The backbone of `tiny-cnn`, three blocks of Conv, BatchNorm and ReLU, then a mean; and its features' width."""
+    """Build the backbone of `tiny-cnn` and return it with its width: three blocks of Conv, BatchNorm, ReLU; a mean."""
     backbone: list[Operation] = []
     for block, (inputs, outputs) in enumerate(zip((3, *TINY_WIDTHS), TINY_WIDTHS, strict=False)):
         name = f"features.{block}"
@@ -90,7 +90,7 @@ def tiny_cnn(dtype: DTypeLike) -> tuple[list[Operation], int]:
 
 
 def new_head(kind: Literal["linear", "mlp"], features: int, classes: int, dtype: DTypeLike) -> list[Operation]:
-    """The head of `initial_weights`: one linear layer, or three with ReLU after two of them and one dropout."""
+    """Build the head of `initial_weights`: one linear layer, or three with two ReLU and one dropout between them."""
     if kind == "linear":
         return [Linear(HEAD_LAYERS[kind][0], features, classes, dtype)]
     first, second, last = HEAD_LAYERS[kind]
@@ -106,7 +106,7 @@ def new_head(kind: Literal["linear", "mlp"], features: int, classes: int, dtype:
 
 
 def cross_entropy(logits: Array, labels: NDArray[np.int64], smoothing: float) -> tuple[float, Array]:
-    """Mean loss of a batch, with torch's label smoothing, and its gradient with respect to the logits."""
+    """Return the mean loss of a batch, with torch's label smoothing, and its gradient for the logits."""
     n, classes = logits.shape
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_probability = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""How exactly the network's own layers compute."""
+"""The precision of the network's layers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from backends.reference.layers import Conv, Linear
 from harness.running.numerics import Numerics, examine
 
 SIDE = 128
-"""NumPy is slow, and its rounding does not depend on the size."""
+"""A small size, because NumPy is slow and its rounding does not depend on the size."""
 
 
 def numerics(dtype: DTypeLike) -> Numerics:
-    """Of products as `Linear` makes them and convolutions as `Conv` makes them, in a floating type."""
+    """Measure the precision of `Linear` and `Conv` in a floating-point type."""
 
     def product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[Any]:
         layer = Linear("probe", right.shape[0], right.shape[1], dtype)
@@ -31,5 +31,5 @@ def numerics(dtype: DTypeLike) -> Numerics:
     def multiply(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[Any]:
         return one * other
 
-    # The layer pads by 1: past the rim, its patches begin at 1, 3, 5 and so on.
+    # The layer pads by 1: without the border, its patches begin at 1, 3, 5, …
     return examine(product, convolution, multiply, side=SIDE, places=slice(1, None, Conv.STRIDE))

@@ -11,9 +11,9 @@ SLOTS = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq"), "adamw"
 
 
 class Updates:
-    """The optimizer of one stage. `slots` holds its state by parameter and slot name, for `variables` alone.
+    """The optimizer of one stage. `slots` holds the state of `variables` by parameter and slot name.
 
-    `rates` are those of the latest step, by part.
+    `rates` are the learning rates of the latest step, by part.
     """
 
     def __init__(self, stage: Stage, variables: list[Variable]) -> None:
@@ -23,12 +23,12 @@ class Updates:
         self.slots = {v.name: {slot: np.zeros_like(v.array) for slot in names} for v in variables}
 
     def step(self, factor: float) -> None:
-        """Move every variable by its gradient; `factor` is the schedule's, on the learning rate of its part."""
+        """Update every variable; `factor` is the schedule's factor on the learning rates."""
         self.steps += 1
         apply = self._sgd if self.stage.optimizer.name == "sgd" else self._adam
         for variable in self.variables:
             if variable.gradient is None:
-                raise RuntimeError(f"{variable.name} is trainable but no backward pass reached it")
+                raise RuntimeError(f"{variable.name} is trainable, but no backward pass reached it")
             rate = self.stage.learning_rate(variable.part) * factor
             self.rates[variable.part] = rate
             apply(variable.array, variable.gradient, self.slots[variable.name], rate)

@@ -1,4 +1,4 @@
-"""What a certificate asks of a session, answered with the parts that `train` is made of."""
+"""The probe of a session, for certificates: it uses the parts of the training step separately."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from harness.spec import Part, Stage
 
 
 class ReferenceProbe:
-    """See `harness.contract.Probe`."""
+    """A `harness.contract.Probe`."""
 
     def __init__(self, session: ReferenceSession) -> None:
         self._session, self._network = session, session.network
 
     def features(self, images: NDArray[np.float32]) -> list[NDArray[Any]]:
-        """What enters the next block's first layer with tensors."""
+        """Return the inputs of the first layer with tensors in each next block, then logits."""
         x, block = images.astype(self._session.dtype), 0
         found: list[NDArray[Any]] = []
         for layer in self._network.layers:
@@ -36,7 +36,7 @@ class ReferenceProbe:
     def gradients(
         self, stage: Stage, images: NDArray[np.float32], labels: NDArray[np.int64]
     ) -> tuple[float, dict[str, NDArray[Any]]]:
-        """By the network's own backward pass."""
+        """Run the network's own backward pass."""
         trained = self._declare(stage)
         logits, tape = self._network.forward(images.astype(self._session.dtype), training=True)
         loss, gradient = cross_entropy(logits, labels, stage.label_smoothing)
@@ -46,7 +46,7 @@ class ReferenceProbe:
     def play(
         self, stage: Stage, factors: Sequence[float], tape: Sequence[Mapping[str, NDArray[Any]]]
     ) -> Iterator[dict[str, NDArray[Any]]]:
-        """Gradients are put where the backward pass would have put them."""
+        """Store the given gradients as the backward pass does, and step."""
         trained = self._session.begin(stage)
         for factor, gradients in zip(factors, tape, strict=True):
             for variable in trained:
@@ -55,16 +55,16 @@ class ReferenceProbe:
             yield {variable.name: variable.array.copy() for variable in trained}
 
     def rates(self) -> dict[Part, float]:
-        """As the update rule noted them; empty before the first step."""
+        """Return the rates that the optimizer noted; empty before the first step."""
         return {} if self._session.updates is None else dict(self._session.updates.rates)
 
     def norms(self) -> list[Norm]:
-        """As each layer holds them now."""
+        """Read the layers' current constants."""
         norms = (layer for layer in self._network.layers if isinstance(layer, BatchNorm))
         return [Norm(layer.name, layer.EPS, layer.momentum) for layer in norms]
 
     def stochastic(self, stage: Stage, draws: int) -> list[Stochastic]:
-        """Only the MLP head has one."""
+        """Return the dropout layer of the MLP head, if there is one."""
         self._declare(stage)
         found = []
         before = self._network.variables[0]
@@ -78,7 +78,7 @@ class ReferenceProbe:
         return found
 
     def stand_ins(self) -> dict[str, str]:
-        """None: everything here is written to the canonical definitions."""
+        """Return nothing: this backend implements the canonical definitions."""
         return {}
 
     def _declare(self, stage: Stage) -> list[Variable]:
@@ -90,5 +90,5 @@ class ReferenceProbe:
 
 def _gradient(variable: Variable) -> NDArray[Any]:
     if variable.gradient is None:
-        raise RuntimeError(f"{variable.name} is trainable but no backward pass reached it")
+        raise RuntimeError(f"{variable.name} is trainable, but no backward pass reached it")
     return np.ascontiguousarray(variable.gradient)

@@ -1,4 +1,4 @@
-"""One network on the CPU, trained by a plain loop."""
+"""One network on the CPU, trained with a plain loop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NATIVE_FILE = "model.npz"
 
 
 class ReferenceSession:
-    """See `harness.contract.Session`. Computes throughout in `dtype`, by default the case's precision."""
+    """A `harness.contract.Session`. It computes in `dtype`, by default the case's precision."""
 
     batch_layout: Literal["nhwc", "nchw"] = "nhwc"
     wall_part: str = "step"
@@ -54,13 +54,13 @@ class ReferenceSession:
             clock.epoch_end()
 
     def begin(self, stage: Stage) -> list[Variable]:
-        """Declare what the stage freezes and make its optimizer; returns what it trains."""
+        """Freeze what the stage declares and create its optimizer; return the trainable parameters."""
         trained = self.network.declare(stage, self.case.seed)
         self.updates = Updates(stage, trained)
         return trained
 
     def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
-        """One optimizer step; returns the batch's loss. `factor` is the schedule's."""
+        """Make one optimizer step and return the loss; `factor` is the schedule's factor on the learning rates."""
         logits, tape = self.network.forward(batch.images.astype(self.dtype, copy=False), training=True)
         loss, gradient = cross_entropy(logits, batch.labels, stage.label_smoothing)
         self.network.backward(gradient, tape)
@@ -68,32 +68,31 @@ class ReferenceSession:
         return loss
 
     def update(self, factor: float) -> None:
-        """Let the stage's optimizer move what it trains by its gradients."""
+        """Update the trainable parameters with the stage's optimizer."""
         if self.updates is None:
-            raise RuntimeError("no stage has begun")
+            raise RuntimeError("no stage has begun; call begin first")
         self.updates.step(factor)
         self.network.done["updates"] += 1
 
     def work(self) -> Work:
-        """Everything done since the session was made."""
-        return Work(**{what: self.network.done[what] for what in Work.__struct_fields__})
+        return Work(**{field: self.network.done[field] for field in Work.__struct_fields__})
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         logits, _ = self.network.forward(images.astype(self.dtype, copy=False))
         return logits
 
     def state(self) -> Iterator[Tensor]:
-        """Copies: what was yielded stays as it was while training goes on."""
+        """Yield copies, which later training does not change."""
         for v in self.network.variables:
             yield Tensor(v.name, v.array.copy(), v.part, v.block, v.role)
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        own = {v.name: v for v in self.network.variables}
+        variables = {v.name: v.array for v in self.network.variables}
         for name, array in arrays.items():
-            if own[name].array.shape != array.shape:
-                raise ValueError(f"{name} has shape {list(own[name].array.shape)}, not {list(array.shape)}")
+            if variables[name].shape != array.shape:
+                raise ValueError(f"{name} has shape {list(variables[name].shape)}, not {list(array.shape)}")
         for name, array in arrays.items():
-            own[name].array[...] = array
+            variables[name][...] = array
 
     def slots(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
         if self.updates is None:
@@ -101,7 +100,7 @@ class ReferenceSession:
         return {name: {k: v.copy() for k, v in slots.items()} for name, slots in self.updates.slots.items()}
 
     def sync(self) -> None:
-        """NumPy has finished when it returns."""
+        """Do nothing: NumPy's operations are synchronous."""
 
     def compile_events(self) -> int:
         return 0
@@ -142,7 +141,7 @@ class ReferenceSession:
 
 
 def _blas_threads() -> int:
-    """What OpenBLAS started with: its environment, read when NumPy was imported, capped by the affinity."""
+    # OpenBLAS reads these variables when NumPy is imported, and does not exceed the affinity.
     usable = len(os.sched_getaffinity(0))
     wanted = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
     return min(int(wanted), usable) if wanted else usable

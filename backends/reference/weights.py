@@ -1,4 +1,4 @@
-"""NumPy's own file format for weights: an `.npz` archive of arrays under their canonical names, without pickles."""
+"""Weights in NumPy's file format: an `.npz` archive of arrays under canonical names, without pickles."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ FORMATS: tuple[str, ...] = (".npz",)
 
 
 def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    """See `harness.contract.Backend`."""
+    """Read an archive: tensors by canonical name, and the names without a place in the model."""
     layers, _ = model.build(np.float32)
     shapes = {variable.name: variable.array.shape for layer in layers for variable in layer.variables}
     arrays = read_npz(path)
     classifiers = (model.classifier, "head.")
     mapped = {name: array for name, array in arrays.items() if name in shapes or name.startswith(classifiers)}
     if not shapes.keys() & mapped.keys():
-        raise Refused(f"{path} holds no tensor of {model.name}; give the --model it was made of")
-    if model.build is tiny_cnn:  # a user's changed network takes what fits, and says what it could not
+        raise Refused(f"{path} holds no tensor of {model.name}; name the file's own --model")
+    if model.build is tiny_cnn:  # a user's changed network loads the tensors that fit
         _refuse_part(path, model, shapes, mapped)
     return mapped, tuple(name for name in arrays if name not in mapped)
 
@@ -48,20 +48,20 @@ def _refuse_part(
 
 
 def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
-    """See `harness.contract.Backend`."""
+    """Write an archive."""
     write_npz(arrays, path)
 
 
 def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:
-    """Every array of an archive. Raises `Refused` for anything else, pickled objects included."""
+    """Read every array of an archive. Raise `Refused` for any other file, also one with pickled objects."""
     try:
         with Path(path).open("rb") as file, NpzFile(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
-        raise Refused(f"{path} is no readable .npz archive of plain arrays ({error}); save it again") from error
+        raise Refused(f"{path} is not a readable .npz archive of plain arrays ({error}); save it again") from error
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
-            raise Refused(f"{path} holds {name}, which is no array; save it again")
+            raise Refused(f"{path} holds {name}, which is not an array; save it again")
     return arrays
 
 

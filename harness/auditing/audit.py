@@ -1,6 +1,7 @@
-"""What a stage moved, paid for and left to chance, held against what was declared, in both directions (V09, V13-V16).
+"""The audit of one stage: tensors that moved, gradients computed and random layers, compared with the declaration.
 
-Frameworks and models of one's own come in through `harness.auditing.auditor`; here are names, arrays and digests alone.
+The comparison works on names, arrays and digests only; `harness.auditing.auditor` connects it to a framework (V09,
+V13-V16).
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ __all__ = ["DROPPED_OF", "NOT_LOOKED", "Audit", "Observed", "Tally", "judge", "m
 
 
 DROPPED_OF = 4096
-"""Images that a layer which drops whole ones is asked about: with a chance of 0.4 %, in the first of 55 blocks, two
-draws of a few mostly agree."""
+"""Batch size for testing a layer that drops whole images. The lowest rate is 0.4 % (first of 55 blocks): with a few
+images two draws would mostly be equal."""
 
 
 class Observed(NamedTuple):
-    """What only a framework sees of a stage; None where nobody looked.
+    """Observations that only a framework can make during a stage; None means not observed.
 
-    `paid` names the tensors whose gradients were computed, and the sign of it; `random` the places in
-    the frozen part that do not answer one batch alike; `causes` end the sentence about a tensor; `others` are breaches
-    that concern no tensor, `unchecked` further checks that were not made.
+    `paid` maps each tensor whose gradient was computed to the evidence. `random` names the frozen layers whose output
+    for one batch differs between two calls. `causes` explain the change of a tensor, `others` are breaches that concern
+    no single tensor, `unchecked` names checks that were not made.
     """
 
     paid: Mapping[str, str] | None = None
@@ -45,7 +46,7 @@ NOT_LOOKED = Observed()
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """Tensors of one kind: all, those declared frozen, those that moved, those whose gradients were paid for."""
+    """Counts of tensors of one kind: all, declared frozen, moved, and with a computed gradient (`paid`)."""
 
     total: int = 0
     frozen: int = 0
@@ -54,10 +55,10 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
-    """Outcome of one stage. `breaches` are sentences; `still` names trainable tensors too nearly without gradient.
+    """Result of the audit of one stage. `breaches` are sentences, `rules` the rule id of each of them.
 
-    `rules` holds the rule of each breach; it is unset where there is none, and in records from before it was stored.
-    `random` is None, and a sentence stands in `unchecked`, where nobody looked.
+    `still` names trainable tensors that did not move because their gradients were too small. `random` is None if it was
+    not checked; `unchecked` then says so. `rules` is unset without a breach, and in older records.
     """
 
     moved: int
@@ -86,10 +87,10 @@ def judge(
     slots: Slots,
     observed: Observed = NOT_LOOKED,
 ) -> Audit:
-    """Compare two moments of one session with the stage between them.
+    """Compare the tensors of a session before and after a stage with the declaration of the stage.
 
-    A trainable tensor that stood still is a breach, unless its optimizer state shows that no step could have reached
-    its last bit: the shift before a batch norm has a gradient of exactly zero.
+    A trainable tensor that did not move is a breach, unless its optimizer state shows that every step was too small to
+    change its last bit. Example: a bias before a batch norm has a gradient of exactly zero.
     """
     rates: dict[str, float] = {}
 
@@ -97,8 +98,8 @@ def judge(
         rates[tensor.name] = stage.learning_rate(tensor.part)
         return Watched(tensor.name, tensor.array, _kind(tensor), _declared(tensor, stage))
 
-    def excuse(tensor: Watched, own: Mapping[str, NDArray[Any]]) -> bool:
-        return out_of_reach(tensor.array, own, stage.optimizer, rates[tensor.name], stage.weight_decay)
+    def excuse(tensor: Watched, state: Mapping[str, NDArray[Any]]) -> bool:
+        return out_of_reach(tensor.array, state, stage.optimizer, rates[tensor.name], stage.weight_decay)
 
     return verdict(ledger(before, map(watch, after), slots, excuse), observed)
 
@@ -124,7 +125,7 @@ def _declared(tensor: Tensor, stage: Stage) -> Declared:
 
 
 def verdict(lines: Iterable[TensorChange], observed: Observed = NOT_LOOKED) -> Audit:
-    """Sum up a ledger: figures, and a sentence for each breach, in the ledger's order."""
+    """Return the counts of a ledger and a sentence for each breach, in the order of the ledger."""
     lines = list(lines)
     fixed = hashlib.sha256()
     for line in lines:
@@ -132,7 +133,7 @@ def verdict(lines: Iterable[TensorChange], observed: Observed = NOT_LOOKED) -> A
             fixed.update(line.name.encode() + line.digest)
     moved, frozen = sum(line.moved for line in lines), any(line.declared.frozen for line in lines)
     breaches = [breach for line in lines for breach in ask(TENSOR_RULES, line, observed)] + ask(STAGE_RULES, observed)
-    unchecked = [what for what, seen in _ASKED if frozen and getattr(observed, seen) is None]
+    unchecked = [check for check, field in _CHECKS if frozen and getattr(observed, field) is None]
     parameters = [line for line in lines if line.kind == "parameter"]
     return Audit(
         moved=moved,
@@ -153,7 +154,7 @@ def verdict(lines: Iterable[TensorChange], observed: Observed = NOT_LOOKED) -> A
     )
 
 
-_ASKED = (
+_CHECKS = (
     ("whether gradients of the frozen part were computed (V16)", "paid"),
     ("whether the frozen part is random (V13)", "random"),
 )
@@ -186,10 +187,10 @@ def has_optimizer_state(line: TensorChange, observed: Observed) -> Iterator[str]
 
 
 @rule("V16", "audit")
-def was_paid_for(line: TensorChange, observed: Observed) -> Iterator[str]:
+def has_gradient(line: TensorChange, observed: Observed) -> Iterator[str]:
     """The gradient of a frozen tensor was computed."""
     if line.declared.frozen and observed.paid and line.name in observed.paid:
-        yield f"{line.name} was paid for although it is frozen: {observed.paid[line.name]}"
+        yield f"{line.name} got a gradient although it is frozen: {observed.paid[line.name]}"
 
 
 @rule("V13", "audit")
@@ -204,7 +205,7 @@ def otherwise(observed: Observed) -> Iterator[str]:
     yield from observed.others
 
 
-TENSOR_RULES = (moved, did_not_move, has_optimizer_state, was_paid_for)
+TENSOR_RULES = (moved, did_not_move, has_optimizer_state, has_gradient)
 STAGE_RULES = (is_random, otherwise)
 
 

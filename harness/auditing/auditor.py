@@ -1,6 +1,6 @@
-"""The freeze audit of any model around any code that trains it: `with Auditor(…): train()`.
+"""The freeze audit of any model during any training code: `with Auditor(…): train()`.
 
-What a framework has to show for it is a `Watch`; `backends.pytorch.audit` and `backends.keras3.audit` make them.
+A `Watch` connects it to a framework; `backends.pytorch.audit` and `backends.keras3.audit` create one.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from harness.auditing.audit import Audit, Observed, verdict
 from harness.auditing.ledger import Declared, Kind, Slots, TensorChange, TensorMark, Watched, ledger, mark
 
 Norm = Literal["auto", "batch", "frozen"]
-"""As in `harness.spec.Stage`: which statistics move. `auto`: those that are not frozen; `batch` all; `frozen` none."""
+"""Batch-norm statistics that move, as in `harness.spec.Stage`: `auto` those not frozen, `batch` all, `frozen` none."""
 Frozen = Callable[[str], bool] | Iterable[Any]
 
 
 class Breached(AssertionError):
-    """What was declared is not what happened; the message is the report."""
+    """The training did not do what was declared; the message is the report."""
 
 
 class CurrentTensor(NamedTuple):
-    """A parameter or buffer as it is now; the array may be a view."""
+    """The current value of a parameter or buffer; the array may be a view."""
 
     name: str
     array: NDArray[Any]
@@ -33,50 +33,43 @@ class CurrentTensor(NamedTuple):
 
 
 class Watch(Protocol):
-    """How a framework lets one model be watched from `begin` to `end`."""
+    """The observation of one model by its framework, from `begin` to `end`."""
 
     frozen: frozenset[str]
     """Names of the tensors that are declared frozen."""
 
     def begin(self) -> None:
-        """Start looking at what cannot be seen afterwards."""
-        ...
+        """Start to observe what is not visible after training."""
 
     def end(self) -> None:
-        """Stop looking, and leave nothing behind; called whatever the block did."""
-        ...
+        """Stop the observation and remove all hooks; called even if the block raised."""
 
     def tensors(self) -> Iterator[CurrentTensor]:
-        """Every parameter and buffer now, in a fixed order."""
-        ...
+        """Yield every parameter and buffer with its current value, in a fixed order."""
 
     def slots(self) -> Slots:
-        """Optimizer state by tensor; arrays may be made as they are read."""
-        ...
+        """Return the optimizer state by tensor; arrays may be created when they are read."""
 
     def excuses(self, tensor: Watched, slots: Mapping[str, NDArray[Any]]) -> bool:
-        """Whether a trainable parameter may have stood still, for want of a gradient that could move it."""
-        ...
+        """Return whether the gradients of a trainable parameter that did not move may have been too small."""
 
     def explain(self, line: TensorChange) -> str:
-        """Why a tensor did otherwise than declared, as the end of a sentence; empty if that cannot be told."""
-        ...
+        """Return why a tensor differs from its declaration, as the end of a sentence; empty if unknown."""
 
     def observed(self, lines: list[TensorChange]) -> Observed:
-        """What else was seen; asked after `end`."""
-        ...
+        """Return the other observations; called after `end`."""
 
 
 class Auditor:
-    """Marks a model's tensors on entering a block and judges what became of them on leaving it.
+    """A context manager that records a model's tensors on entry and compares them with the declaration on exit.
 
-    After an exception nothing is judged. `audit` holds figures and breaches, `ledger` a line per tensor; both, and
-    `report`, raise RuntimeError before the block has ended well.
+    `audit` holds counts and breaches, `ledger` one line per tensor. Both, and `report`, raise RuntimeError until the
+    block has ended without an exception.
     """
 
     def __init__(self, watch: Watch, norm: Norm) -> None:
         if norm not in ("auto", "batch", "frozen"):
-            raise ValueError(f'norm={norm!r} is none of "auto", "batch" and "frozen"')
+            raise ValueError(f'norm={norm!r} is not one of "auto", "batch" and "frozen"')
         self._watch, self._norm = watch, norm
         self._before: dict[str, TensorMark] = {}
         self._slots_before: dict[str, dict[str, TensorMark]] = {}
@@ -86,8 +79,8 @@ class Auditor:
         self._judged, watch = None, self._watch
         self._before = mark(watch.tensors())
         self._slots_before = {
-            name: mark(CurrentTensor(slot, own[slot], "buffer") for slot in own)
-            for name, own in watch.slots().items()
+            name: mark(CurrentTensor(slot, state[slot], "buffer") for slot in state)
+            for name, state in watch.slots().items()
             if name in watch.frozen
         }
         watch.begin()
@@ -116,7 +109,7 @@ class Auditor:
 
     @property
     def audit(self) -> Audit:
-        """Figures and breaches."""
+        """Counts and breaches."""
         return self._outcome[1]
 
     @property
@@ -126,18 +119,18 @@ class Auditor:
 
     @property
     def report(self) -> str:
-        """What was found, for people: a line of figures, then one sentence per breach, then what was not checked."""
+        """The audit as text: a line of counts, one sentence per breach, and the checks that were not made."""
         return describe(self.audit)
 
     def require(self) -> None:
-        """Raises `Breached`, an AssertionError, if anything is otherwise than declared."""
+        """Raise `Breached`, an AssertionError, if anything differs from the declaration."""
         if self.audit.breaches:
             raise Breached(self.report)
 
     @property
     def _outcome(self) -> tuple[list[TensorChange], Audit]:
         if self._judged is None:
-            raise RuntimeError("nothing is judged before the block has ended without an exception")
+            raise RuntimeError("the audit has no result before its block has ended without an exception")
         return self._judged
 
 
@@ -146,7 +139,7 @@ def _otherwise(line: TensorChange) -> bool:
 
 
 def declare(kind: Kind, frozen: bool, norm: Norm) -> Declared:
-    """What is declared of a tensor of a user's model."""
+    """Return what is declared for a tensor of a user's model."""
     state = "it is frozen" if frozen else "it is not frozen"
     if kind in ("statistic", "counter"):
         batch = not frozen if norm == "auto" else norm == "batch"
@@ -160,29 +153,30 @@ def declare(kind: Kind, frozen: bool, norm: Norm) -> Declared:
 def chosen(
     frozen: Frozen, names: Collection[str], members: Callable[[Any], Collection[str] | None]
 ) -> tuple[frozenset[str], tuple[Any, ...]]:
-    """Names of the frozen tensors, and the modules that were named whole.
+    """Return the names of the frozen tensors, and the modules and prefixes that were given.
 
-    `frozen` is a predicate on tensors' names, or one or more modules and beginnings of names. `members` gives the names
-    that a module or a beginning means, which may be none, or None if it means nothing. Raises ValueError then.
+    `frozen` is a predicate on tensor names, or one or more modules and prefixes of names. `members` returns the names
+    that belong to a module or prefix (maybe an empty collection), or None if the model has no such part. Raises
+    ValueError for an unknown part and for a predicate that is true for no tensor.
     """
     if isinstance(frozen, str) or members(frozen) is not None:
         frozen = (frozen,)
     if callable(frozen):
         found = frozenset(name for name in names if frozen(name))
         if not found:
-            raise ValueError(f"frozen() holds for none of {_some(names)}")
+            raise ValueError(f"frozen() is true for none of {_some(names)}")
         return found, ()
     whole, found = tuple(frozen), frozenset()
     for one in whole:
-        own = members(one)
-        if own is None:
-            raise ValueError(f"frozen: {one!r} means none of {_some(names)}")
-        found |= frozenset(own)
+        inside = members(one)
+        if inside is None:
+            raise ValueError(f"frozen: {one!r} matches none of {_some(names)}")
+        found |= frozenset(inside)
     return found, whole
 
 
 def beginning(start: str, names: Collection[str], separator: str) -> list[str]:
-    """Names that are `start` or begin with it as whole parts.
+    """Return the names that equal `start` or begin with it, compared by whole parts.
 
     >>> beginning("layer1", ["layer1.weight", "layer10.weight"], ".")
     ['layer1.weight']
@@ -191,17 +185,28 @@ def beginning(start: str, names: Collection[str], separator: str) -> list[str]:
     return [name for name in names if name == stem or name.startswith(stem + separator)]
 
 
+def innermost(names: Iterable[str], separator: str) -> tuple[str, ...]:
+    """Return each name once, without names of parts that contain another of the names; "" is the whole model.
+
+    >>> innermost(["", "layer1", "layer1.conv", "layer1.conv"], ".")
+    ('layer1.conv',)
+    """
+    found = dict.fromkeys(names)
+    outer = {one for one in found for other in found if other != one and (not one or other.startswith(one + separator))}
+    return tuple(one or "the model" for one in found if one not in outer)
+
+
 def _some(names: Collection[str]) -> str:
     listed = list(names)
     return f"the model's {len(listed)} tensors ({', '.join(listed[:3])}, …)"
 
 
 ALIKE = 5
-"""Sentences of one kind that a report prints."""
+"""Number of similar sentences that a report prints."""
 
 
 def describe(audit: Audit) -> str:
-    """An audit as text. Of breaches that differ in their tensor alone, the first few are printed and the rest counted.
+    """Return an audit as text. If breaches differ only in the tensor, the first few are printed and the rest counted.
 
     >>> print(describe(Audit(moved=1, fixed=1, frozen_sha256="", breaches=("a moved although it is frozen",))))
     1 breach; 1 of 2 tensors moved
@@ -217,7 +222,7 @@ def describe(audit: Audit) -> str:
         if alike[kind] <= ALIKE:
             lines.append(f"- {sentence}")
     lines += [f"- … {kind}: {n - ALIKE} more" for kind, n in alike.items() if n > ALIKE]
-    return "\n".join(lines + [f"not checked: {what}" for what in audit.unchecked])
+    return "\n".join(lines + [f"not checked: {check}" for check in audit.unchecked])
 
 
 def _without_names(sentence: str) -> str:

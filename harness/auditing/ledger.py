@@ -1,4 +1,4 @@
-"""Tensors before and after a stage, one line each: what moved, by digest, and what optimizer state there is."""
+"""The ledger of a stage: one line per tensor, with its digest, whether it moved, and its optimizer state."""
 
 from __future__ import annotations
 
@@ -13,22 +13,19 @@ from numpy.typing import NDArray
 from harness.spec import Optimizer
 
 Kind = Literal["parameter", "statistic", "counter", "buffer"]
-"""`statistic` and `counter` belong to normalisation layers; `buffer` is any other tensor that no optimizer moves."""
+"""`statistic` and `counter` belong to normalisation layers; `buffer` is any other tensor outside the optimizer."""
 Slots = Mapping[str, Mapping[str, NDArray[Any]]]
-"""Optimizer state: tensor name to slot name to array."""
+"""Optimizer state: arrays by tensor name and slot name."""
 
 
 class OnDemand(Mapping[str, NDArray[Any]]):
-    """Arrays that are made each time they are asked for, and not kept."""
+    """A mapping that creates an array at each access and does not keep it."""
 
     def __init__(self, makers: Mapping[str, Callable[[], NDArray[Any]]]) -> None:
         self._makers = makers
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._makers[name]()
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._makers
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._makers)
@@ -38,14 +35,14 @@ class OnDemand(Mapping[str, NDArray[Any]]):
 
 
 class TensorMark(NamedTuple):
-    """What is kept of a tensor before a stage: enough to see later that it moved, not its values."""
+    """Digest and size of a tensor before a stage: enough to see later whether it moved."""
 
     digest: bytes
     size: int
 
 
 class Declared(NamedTuple):
-    """What was declared of a tensor. `moves` is None where either is right; `why` ends the sentence of a breach."""
+    """The declaration for a tensor. `moves` is None if both are allowed; `why` ends the sentence of a breach."""
 
     frozen: bool
     moves: bool | None
@@ -53,7 +50,7 @@ class Declared(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """A tensor as it is now. The array may be a view: it is read at once and not kept."""
+    """The current value of a tensor. The array may be a view: it is read at once and not kept."""
 
     name: str
     array: NDArray[Any]
@@ -62,7 +59,7 @@ class Watched(NamedTuple):
 
 
 class TensorChange(NamedTuple):
-    """One row of a stage's ledger. `excused` stood still because no step could have reached its last bit."""
+    """One line of a ledger. `excused`: it did not move because every step was too small to change its last bit."""
 
     name: str
     kind: Kind
@@ -83,8 +80,8 @@ class _Named(Protocol):
 
 
 def mark(state: Iterable[_Named]) -> dict[str, TensorMark]:
-    """Digest every tensor; call before a stage and give the result to `judge` after it."""
-    return dict(map(_marked, state))  # map holds on to no tensor while the next one is made
+    """Return the digest of every tensor; call it before a stage and pass the result to `judge` after it."""
+    return dict(map(_marked, state))  # with map, a tensor is freed before the next one is created
 
 
 def _marked(tensor: _Named) -> tuple[str, TensorMark]:
@@ -98,9 +95,9 @@ def ledger(
     excuse: Callable[[Watched, Mapping[str, NDArray[Any]]], bool],
     slots_before: Mapping[str, Mapping[str, TensorMark]] | None = None,
 ) -> list[TensorChange]:
-    """One line per tensor. `excuse` is asked about those that should have moved and did not.
+    """Return one line per tensor. `excuse` is called for tensors that should have moved and did not.
 
-    `slots_before` holds marks of the optimizer state from before the stage; what has none there counts as moved.
+    `slots_before` holds the digests of the optimizer state before the stage; a slot that is not in it counts as moved.
     """
     line = partial(_line, before, slots, slots_before or {}, excuse)
     return list(map(line, after))
@@ -115,26 +112,26 @@ def _line(
 ) -> TensorChange:
     digest = _digest(tensor.array)
     moved = tensor.name not in before or digest != before[tensor.name].digest
-    own, old = slots.get(tensor.name, {}), slots_before.get(tensor.name, {})
-    slots_moved = tuple(slot for slot in own if slot not in old or _digest(own[slot]) != old[slot].digest)
-    stood_still = tensor.kind == "parameter" and bool(tensor.declared.moves) and not moved
-    excused = stood_still and excuse(tensor, own)
-    return TensorChange(tensor.name, tensor.kind, tensor.declared, moved, digest, tuple(own), slots_moved, excused)
+    new, old = slots.get(tensor.name, {}), slots_before.get(tensor.name, {})
+    slots_moved = tuple(slot for slot in new if slot not in old or _digest(new[slot]) != old[slot].digest)
+    should_have_moved = tensor.kind == "parameter" and bool(tensor.declared.moves) and not moved
+    excused = should_have_moved and excuse(tensor, new)
+    return TensorChange(tensor.name, tensor.kind, tensor.declared, moved, digest, tuple(new), slots_moved, excused)
 
 
 _REACH_ULPS = 8
-"""Steps vary within a stage and only the last state is known, so the last bit must be out of reach with room."""
+"""Safety factor: steps vary within a stage, and only the last optimizer state is known."""
 _CHUNK = 1 << 20
-"""Bytes that are copied at a time, where a copy cannot be avoided."""
+"""Bytes copied at a time, where a copy is necessary."""
 
 
 def out_of_reach(
     array: NDArray[Any], slots: Mapping[str, NDArray[Any]], rule: Optimizer, rate: float, decay: float
 ) -> bool:
-    """Whether the optimizer state of a parameter explains, element by element, why it is what it was."""
-    own = [slot for slot in slots.values() if slot.shape == array.shape]
-    return bool(own) and all(
-        _chunk_out_of_reach(np.abs(array[rows]), [np.abs(slot[rows]) for slot in own], rule, rate, decay)
+    """Return whether the optimizer state explains, for every element of a parameter, that it did not move."""
+    same_shape = [slot for slot in slots.values() if slot.shape == array.shape]
+    return bool(same_shape) and all(
+        _chunk_out_of_reach(np.abs(array[rows]), [np.abs(slot[rows]) for slot in same_shape], rule, rate, decay)
         for rows in _chunks(array)
     )
 
@@ -143,7 +140,7 @@ def _chunk_out_of_reach(
     value: NDArray[Any], slots: list[NDArray[Any]], rule: Optimizer, rate: float, decay: float
 ) -> bool:
     step = np.maximum.reduce(slots)
-    if rule.name != "sgd":  # the root takes the gradient's size away, down to that of epsilon
+    if rule.name != "sgd":  # the division by the root removes the scale of gradients larger than epsilon
         step = np.minimum(1.0, step / rule.eps)
     if rule.name == "adamw":
         step = np.maximum(step, decay * value)
@@ -152,17 +149,15 @@ def _chunk_out_of_reach(
 
 
 def _digest(array: NDArray[Any]) -> bytes:
-    """Of the values in C order, whatever lies where in memory; a contiguous array is not copied."""
+    """Hash the values in C order, for any memory layout; a contiguous array is not copied."""
     found = hashlib.blake2b(digest_size=16)
-    parts: Iterable[Any] = (...,) if array.flags.c_contiguous else _chunks(array)
-    for rows in parts:
-        # As bytes, since not every type of number (bfloat16) has a buffer of its own.
+    for rows in (...,) if array.flags.c_contiguous else _chunks(array):
+        # The view as bytes is needed for types without a NumPy buffer, such as bfloat16.
         found.update(np.ascontiguousarray(array[rows]).reshape(-1).view(np.uint8).data)
     return found.digest()
 
 
 def _chunks(array: NDArray[Any]) -> Iterator[Any]:
-    """Indices that cut an array along its first axis."""
     if array.ndim == 0:
         return iter((...,))
     rows = max(1, _CHUNK * len(array) // max(1, array.nbytes))

@@ -1,1 +1,1 @@
-"""What a certificate asks of a backend: activations, gradients, updates and the cost of stand-ins."""
+"""The measurements behind a certificate: activations, gradients, updates and the cost of stand-ins."""

@@ -1,4 +1,4 @@
-"""What one arm of a certificate said, as data. See `harness.certifying.questions`, which asks."""
+"""The answers of one arm of a certificate, as data. `harness.certifying.questions` produces them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.spec import Part
 
 
 class StageFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What one rehearsed stage said besides its arrays; one entry per step where there are several."""
+    """The result of one stage of training, without its arrays; tuples have one entry per step."""
 
     losses: tuple[float, ...]
     val_losses: tuple[float, ...]
@@ -33,7 +33,7 @@ class TensorFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LayerFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A layer that holds parameters: its tensors' prefix, its output as (c, h, w), parameters, MACs of one image."""
+    """A layer with parameters: prefix of its tensors, output shape (c, h, w), parameter count, MACs per image."""
 
     name: str
     output: tuple[int, ...]
@@ -42,10 +42,10 @@ class LayerFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StandInCost(msgspec.Struct, frozen=True, kw_only=True):
-    """What stand-ins cost: seconds of a step of a scenario's first stage with them, and with the framework's own parts.
+    """The cost of stand-ins: seconds per step of a first stage, with them and with the framework's own parts.
 
-    Medians over `epochs` epochs of the mean step of each; `ratio` is the median of the epochs' own ratios. Both in one
-    process, in turns of an epoch, not paced.
+    Seconds are medians over `epochs` epochs of the mean step; `ratio` is the median of the ratios per epoch. Both
+    variants run in one process and take turns of one epoch.
     """
 
     scenario: str
@@ -56,23 +56,23 @@ class StandInCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ArmAnswers(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process of an arm said; its arrays lie beside it. Scenarios and sizes in the order they were asked."""
+    """The answers of one process of an arm, without its arrays. Scenarios and sizes keep the order of the questions."""
 
     versions: dict[str, str]
     settings: dict[str, str | int | float | bool]
     device: str
     precision: str
     start: dict[str, dict[str, str]]
-    """Digest of each tensor before the first step, per place."""
+    """Digest of each tensor before the first step, by start and image size."""
     images: dict[str, str] = {}
-    """Digest of the normalised images of each place."""
+    """Digest of the normalised images, by start and image size."""
     tensors: tuple[TensorFacts, ...] = ()
     layers: tuple[LayerFacts, ...] = ()
     dropping: tuple[Dropping, ...] = ()
     losses: dict[str, float] = {}
     stages: dict[str, tuple[StageFacts, ...]] = {}
     augmented: dict[str, str | None] = {}
-    """Digest of an epoch of batches per augmentation, at its default parameters."""
+    """Digest of one epoch of batches for each augmentation with its default parameters."""
     stand_ins: dict[str, str] = {}
-    """The framework's own layers and optimizers that were replaced, to what stood in for them."""
+    """Replacement of each of the framework's own layers and optimizers that was replaced."""
     cost: StandInCost | None = None

@@ -1,6 +1,6 @@
-"""The questions of level P4, put to one arm of a certificate: optimizers, layers that drop, augmentations.
+"""The questions of level P4 for one arm of a certificate: optimizers, dropout layers, augmentations.
 
-A session is loaded with the same arrays again, by `reload`, before each question: probing changes it.
+A question changes the session, so `reload` loads the same arrays before each question.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Reload = Callable[[], None]
 
 
 def updates(session: Session, probe: Probe, kind: str, reload: Reload) -> Named:
-    """The head's tensors after each step of an update rule on a tape of given gradients (V18-V20)."""
+    """Yield the head's tensors after each step of an update rule with given gradients (V18-V20)."""
     reload()
     names = {t.name: t.array.shape for t in session.state() if t.part == "head" and t.role not in BUFFERS}
     stage = replace(HEAD, optimizer=gradient_tape.RULES[kind])
@@ -40,7 +40,7 @@ def updates(session: Session, probe: Probe, kind: str, reload: Reload) -> Named:
 
 
 def movement(session: Session, probe: Probe, reload: Reload) -> Named:
-    """Mean step of each tensor for gradients of one, by part: the parts' learning rates (V22)."""
+    """Yield the mean step of each tensor by part when every gradient is 1, which is the part's learning rate (V22)."""
     reload()
     before = {t.name: t for t in session.state()}
     ones = {t.name: np.ones(t.array.shape) for t in before.values() if t.role not in BUFFERS}
@@ -52,7 +52,7 @@ def movement(session: Session, probe: Probe, reload: Reload) -> Named:
 
 
 def dropped(probe: Probe, reload: Reload) -> Iterator[Dropping]:
-    """What each dropping layer makes of ones, with everything trained and with the backbone frozen (V13)."""
+    """Yield the behaviour of each dropout layer, with everything trained and with a frozen backbone (V13)."""
     for name, stage in (("full", FULL), ("freeze-conv", HEAD)):
         reload()
         yield from (watch(name, layer) for layer in probe.stochastic(stage, DRAWS))
@@ -61,7 +61,7 @@ def dropped(probe: Probe, reload: Reload) -> Iterator[Dropping]:
 def augmented(
     split: Split, case: Case, batch_size: int, normalisation: Normalisation, session: Session
 ) -> dict[str, str | None]:
-    """Digest of an epoch of batches per augmentation, as the session is given them (V28)."""
+    """Return the digest of one epoch of batches, as the session receives them, for each augmentation (V28)."""
     found = {}
     for name in AUGMENTATIONS:
         feed = Feed(

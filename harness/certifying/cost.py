@@ -1,4 +1,4 @@
-"""What the parts that stand in for a framework's own cost per step, for a certificate."""
+"""The cost per step of stand-ins for a framework's own layers and optimizers, for a certificate."""
 
 from __future__ import annotations
 
@@ -20,32 +20,31 @@ from harness.running.stage import StageRun
 from harness.spec import Case
 
 EPOCHS = 7
-"""Those that count; one before them, in which is traced and compiled, does not."""
+"""Measured epochs; one more epoch before them traces and compiles."""
 
 
 def cost_of_stand_ins(
     open_session: Callable[[Case], Session], case: Case, dataset: Dataset, normalisation: Normalisation
 ) -> StandInCost:
-    """A step of the scenario's first stage with the stand-ins and with the framework's own parts.
+    """Measure a step of the scenario's first stage with the stand-ins and with the framework's own parts.
 
-    Both train in threads of this process and take turns of one epoch: whatever else the machine does meets both.
-    `open_session` gives a session that is ready to train.
+    Both train in threads of this process and take turns of one epoch, so other load on the machine affects both.
+    `open_session` returns a session that is ready to train.
     """
     turns = _Turns()
 
     def seconds(number: int, idiom: bool) -> list[float]:
         with turns.of(number):
-            own = _first_stage(replace(case, idiom=idiom))
-            session, batch_size = open_session(own), own.scenario.stages[0].batch_size
-            # Evaluated all the same, on as little as may be: between epochs, with the window closed.
-            evaluator = Evaluator(session, dataset, own.image_size, normalisation, batch_size, batch_size)
-            run = StageRun(session, own, 0, dataset, evaluator)
+            short = _first_stage(replace(case, idiom=idiom))
+            session, batch_size = open_session(short), short.scenario.stages[0].batch_size
+            # A stage always evaluates between epochs, outside the timed window; here on as few images as possible.
+            evaluator = Evaluator(session, dataset, short.image_size, normalisation, batch_size, batch_size)
+            run = StageRun(session, short, 0, dataset, evaluator)
             record = run.run(Wall(0.0), lambda event: turns.pass_on(number))
             return [epoch.seconds / run.feed.steps_per_epoch for epoch in record.epochs[1:]]
 
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(seconds, number, idiom) for number, idiom in enumerate((False, True))]
-        stand_ins, own = (future.result() for future in asked)
+        stand_ins, own = pool.map(seconds, (0, 1), (False, True))
     return StandInCost(
         scenario=case.scenario.name,
         stand_ins_s=median(stand_ins),
@@ -61,7 +60,7 @@ def _first_stage(case: Case) -> Case:
 
 
 class _Turns:
-    """Whose turn it is of two threads, 0 at first; one that is gone is not waited for."""
+    """The turns of two threads, 0 and 1. Thread 0 begins; when one has ended, the other continues alone."""
 
     def __init__(self) -> None:
         self._changed = Condition()
@@ -69,7 +68,7 @@ class _Turns:
 
     @contextmanager
     def of(self, number: int) -> Iterator[None]:
-        """Begin with the first turn; at the end, however it comes, the other one goes on alone."""
+        """Wait for the first turn, run the block, then let the other thread continue alone."""
         self._wait(number)
         try:
             yield
@@ -79,7 +78,7 @@ class _Turns:
                 self._changed.notify_all()
 
     def pass_on(self, number: int) -> None:
-        """Let the other one have its turn, and return when it is over."""
+        """Start the turn of the other thread and wait until it is over."""
         with self._changed:
             self._next = 1 - number
             self._changed.notify_all()

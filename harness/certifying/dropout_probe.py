@@ -1,4 +1,4 @@
-"""What a layer that drops really does, read from what it makes of ones (V13)."""
+"""The behaviour of a dropout layer, measured from its output for an input of ones (V13)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Granularity = Literal["nothing", "sample", "channel", "element"]
 
 
 class Dropping(msgspec.Struct, frozen=True, kw_only=True):
-    """One dropping layer in one scenario: declared `rate`, and what was seen of it.
+    """One dropout layer in one scenario: its declared `rate` and its measured behaviour.
 
-    `dropped` is the share of the `units` that were zero, `survivor` the value the others had; a unit is what is dropped
-    as a whole.
+    A unit is what the layer drops as a whole. `dropped` is the share of the `units` that were zero, `survivor` the
+    value of the others.
     """
 
     scenario: str
@@ -32,7 +32,7 @@ class Dropping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def watch(scenario: str, layer: Stochastic) -> Dropping:
-    """Sum up a layer's draws [n, ...] for ones.
+    """Summarise the outputs [n, ...] of a layer for an input of ones.
 
     >>> draws = np.repeat([[0.0], [2.0]], 6, axis=1)
     >>> watch("full", Stochastic("b", "backbone", 0, 0.5, True, draws)).granularity

@@ -1,4 +1,4 @@
-"""Gradients on a tape, for an optimizer to play: the same in every backend, made from nothing but shapes."""
+"""Given gradients for an optimizer, one per step: the same in every backend, computed from the shapes alone."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ RULES: Mapping[str, Optimizer] = {
     "adam": Optimizer(name="adam"),
     "adamw": Optimizer(name="adamw"),
 }
-"""The update rules that are held against each other."""
+"""The update rules that are compared."""
 
 
 def gradients(shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, NDArray[np.float64]]]:
-    """A gradient for each tensor and step, over six orders of magnitude and zero at the end (V18, V19).
+    """Return a gradient for each tensor and step, over six orders of magnitude and zero at the end (V18, V19).
 
-    The smallest are as small as Adam's epsilon can see; of zeros only decay and momentum are left.
+    The smallest are as small as Adam's epsilon. With zero gradients only weight decay and momentum move a tensor.
     """
     draw = np.random.default_rng(0)
     scales = np.concatenate([np.logspace(0, -6, STEPS - 5), np.zeros(5)])
@@ -30,5 +30,5 @@ def gradients(shapes: Mapping[str, tuple[int, ...]]) -> list[dict[str, NDArray[n
 
 
 def factors() -> list[float]:
-    """Factors on the learning rate; it drops halfway (V20)."""
+    """Return the factors on the learning rate, which drops halfway (V20)."""
     return [1.0 if step < STEPS // 2 else 0.1 for step in range(STEPS)]

@@ -1,7 +1,7 @@
-"""One arm of a certificate: what a backend makes of given weights and batches, as arrays. Runs in a worker.
+"""One arm of a certificate: the results of a backend for given weights and batches, as arrays. Runs in a worker.
 
 Both arms get the same questions in the same order with the same inputs; `results.certificates.proof` compares the
-answers. Training goes through the code that is timed (`harness.running.stage`).
+answers. Training uses the code that is timed (`harness.running.stage`).
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from harness.running.stage import Report, StageRun
 from harness.spec import Case, Job, Part
 
 IMAGES = 8
-"""Images of every question that is not about training."""
+"""Number of images for every question that does not train."""
 TRAINED_AT = 64
-"""Side in pixels of the images of P3; P0 to P2 look at every image size that is asked for."""
+"""Side in pixels of the images of P3; P0 to P2 use every requested image size."""
 STEPS = 10
 COST_IMAGES = 4 * IMAGES
-"""Half a second a step, as EfficientNet-B0 takes on JAX, must not cost minutes: with and without, in eight epochs."""
+"""Images of the cost measurement: few, because EfficientNet-B0 on JAX takes 0.5 s per step and trains 16 epochs."""
 Start = Literal["random", "checkpoint"]
 
 
 def rehearse(jobs: list[Job], sizes: list[int], folder: str, report: Report, *, priced: bool = True) -> ArmAnswers:
-    """Answer for one arm in one precision. `jobs` differ in the scenario alone; `sizes` are the images' sides for P1.
+    """Answer for one arm in one precision. `jobs` differ only in the scenario; `sizes` are the image sizes for P1.
 
-    Writes `folder`/arrays.npz. In `fp64` everything is asked; in another precision logits and training only and, with
-    `priced`, what the stand-ins cost per step.
+    Writes `folder`/arrays.npz. In `fp64` all questions are answered; in another precision only logits, training and,
+    with `priced`, the cost of the stand-ins per step.
     """
     arm = _Arm(jobs, report)
     for number, size in enumerate(sizes):
@@ -62,15 +62,15 @@ def rehearse(jobs: list[Job], sizes: list[int], folder: str, report: Report, *, 
 
 
 class _Arm:
-    """Gathers answers. Each question opens a session of its own."""
+    """Collects the answers. Each question opens a new session."""
 
     def __init__(self, jobs: list[Job], report: Report) -> None:
         self._report, self._case, self._data = report, jobs[0].case, jobs[0].dataset_path
         found = find_model_for(self._case, jobs[0].plugins)
         open_probe: Callable[[Session], Probe] | None = getattr(found.backend, "open_probe", None)
         if open_probe is None:
-            raise Declined(f"{self._case.backend} has no probe, so nothing of it can be certified")
-        # A scenario that starts from random values has no checkpoint, and may be the first.
+            raise Declined(f"{self._case.backend} has no probe, so it cannot be certified")
+        # The first scenario may start from random values and then has no checkpoint.
         path = next((job.checkpoint_path for job in jobs if job.checkpoint_path), None)
         checkpoint = read_checkpoint(path) if path else None
         self._dataset, self._open_probe = self._training_on(IMAGES), open_probe
@@ -82,7 +82,7 @@ class _Arm:
         self._answers: dict[str, Any] = {"start": {}, "images": {}, "losses": {}, "stages": {}, "stand_ins": {}}
 
     def facts(self) -> ArmAnswers:
-        """What was said so far."""
+        """Return the answers so far."""
         return ArmAnswers(
             versions=machine.versions(self._found.backend.PACKAGES),
             settings=self._settings,
@@ -92,7 +92,7 @@ class _Arm:
         )
 
     def look(self, size: int, *, whole: bool) -> None:
-        """P0 to P2 for one image size: features, logits, gradients; with `whole` the tensors and layers too."""
+        """Answer P0 to P2 for one image size: features, logits, gradients; with `whole` also tensors and layers."""
         case = replace(self._case, image_size=size, dropout=False)
         session, probe = self._open(case)
         images, labels = self._images(case, session.batch_layout)
@@ -112,7 +112,7 @@ class _Arm:
                 session.load(_unsettled(session, case.seed))
             pixels = images if session.batch_layout == "nhwc" else images.transpose(0, 2, 3, 1)
             self._answers["images"][where] = tensors_digest({"images": pixels})
-            # torch counts its batches and Keras does not; nothing depends on it.
+            # Only torch counts its batches; no result depends on the counter.
             self._answers["start"][where] = {
                 t.name: tensors_digest({t.name: t.array})[:16] for t in session.state() if t.role != "counter"
             }
@@ -128,7 +128,7 @@ class _Arm:
             self.arrays |= {f"gradients/{where}/{name}": array for name, array in gradients.items()}
 
     def conform(self) -> None:
-        """P4: the optimizers on given gradients, the layers that drop, the augmentations."""
+        """Answer P4: optimizers with given gradients, dropout layers, augmentations."""
         session, probe = self._open(replace(self._case, dropout=False))
         reload = partial(self._load, session, self._case, "random")
         for kind in gradient_tape.RULES:
@@ -138,12 +138,11 @@ class _Arm:
         train, normalisation = self._dataset.splits["train"], self._found.normalisation
         self._answers["augmented"] = conventions.augmented(train, self._case, IMAGES, normalisation, session)
         session, probe = self._open(replace(self._case, dropout=True))
-        self._answers["dropping"] = tuple(
-            conventions.dropped(probe, partial(self._load, session, self._case, "random"))
-        )
+        reload = partial(self._load, session, self._case, "random")
+        self._answers["dropping"] = tuple(conventions.dropped(probe, reload))
 
     def train(self, case: Case) -> None:
-        """P3: the scenario itself through the code that is timed, looked at after every step."""
+        """Answer P3: run the scenario with the code that is timed, and record its state after every step."""
         name = case.scenario.name
         session, probe = self._open(case)
         effective = session.effective()
@@ -175,10 +174,10 @@ class _Arm:
         self._answers["stages"][name] = tuple(stages)
 
     def price(self, case: Case) -> None:
-        """What the stand-ins cost, if there are any: the scenario with them, and with the framework's own parts."""
+        """Measure the cost of the stand-ins, if there are any: with them, and with the framework's own parts."""
         if not self._answers["stand_ins"]:
             return
-        self._report({"asking": "what the stand-ins cost"})
+        self._report({"asking": "cost of the stand-ins"})
         batch_size = case.scenario.stages[0].batch_size
         dataset = self._training_on(batch_size, max(COST_IMAGES, batch_size))
 
@@ -190,14 +189,14 @@ class _Arm:
         self._answers["cost"] = cost_of_stand_ins(ready, case, dataset, self._found.normalisation)
 
     def _training_on(self, batch_size: int, images: int | None = None) -> Dataset:
-        """Enough images for one batch an epoch, and another one each epoch: a session is looked at after every step.
+        """Return data with one batch per epoch, a different one each epoch, so that every step ends an epoch.
 
-        They are test images where there are too few for training. Raises `Declined` for a batch that is too large.
+        Uses test images if there are too few training images. Raises `Declined` for a batch that is too large.
         """
         dataset = open_dataset(self._data, images or 2 * batch_size - 1)
         chosen = next((s for s in map(dataset.splits.get, ("train", "test")) if s and len(s.ids) >= batch_size), None)
         if chosen is None:
-            raise Declined(f"a batch of {batch_size} is larger than the data that certificates are made with")
+            raise Declined(f"a batch of {batch_size} is larger than the data set used for certificates")
         short = {
             name: split._replace(ids=split.ids[:IMAGES], labels=split.labels[:IMAGES])
             for name, split in dataset.splits.items()
@@ -215,7 +214,7 @@ class _Arm:
         self._found.start(session, replace(case, scenario=replace(case.scenario, start=start)))
 
     def _images(self, case: Case, layout: Literal["nhwc", "nchw"]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Real images, cut or repeated to size; the first is one lit pixel, which shows how edges are padded (V06)."""
+        """Return real images, cropped or tiled to size; the first has one white pixel, which reveals padding (V06)."""
         split = self._dataset.splits["val"]
         pixels = split.images[split.ids[:IMAGES]]
         repeats = -(-case.image_size // pixels.shape[1])
@@ -226,7 +225,7 @@ class _Arm:
 
 
 def _unsettled(session: Session, seed: int) -> dict[str, NDArray[Any]]:
-    """Norm layers with values of their own: fresh ones (0 and 1) would hide an epsilon or a swap."""
+    """Draw values for the norm layers: their initial values 0 and 1 would hide a wrong epsilon or a swapped tensor."""
     kinds = ("norm_scale", "norm_bias", "norm_mean", "norm_var")
     norms = [tensor for tensor in session.state() if tensor.role in kinds]
     drawn = random_arrays((t._replace(role="weight", array=t.array[:, None]) for t in norms), "torch-default", seed)

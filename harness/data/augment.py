@@ -1,7 +1,7 @@
-"""Augmentations by name, owned by the harness.
+"""The augmentations of the harness, by name.
 
-The random numbers of a sample are the Philox counters of (seed, epoch, sample id, place of the augmentation) and of
-nothing else. Geometry is Pillow's, bilinear; what comes in from outside the image is black, as in torchvision.
+The random numbers of a sample depend only on (seed, epoch, sample id, position of the augmentation), through Philox
+counters. Pillow resamples bilinearly; pixels from outside the image are black, as in torchvision.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Uniforms = NDArray[np.float64]
 _Step = Callable[[NDArray[np.uint8], Uniforms, int], NDArray[np.uint8]]
 
 _DRAWS = 40
-"""Numbers in [0, 1) set aside for each augmentation of a sample: ten attempts of four at a random crop."""
+"""Random numbers in [0, 1) reserved for each augmentation of a sample: a random crop makes ten attempts of four."""
 
 
 def compose(augmentations: tuple[Augmentation, ...]) -> Augment:
-    """One function that applies the augmentations in order and ends in the centre crop of `image_size`.
+    """Return a function that applies the augmentations in order, then the centre crop of `image_size`.
 
     Raises `Refused` for an unknown name or parameter, or a parameter out of its range.
     """
@@ -49,7 +49,7 @@ def compose(augmentations: tuple[Augmentation, ...]) -> Augment:
 
 
 def centre_crop(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """The middle of one image [h, w, 3] or of a batch [n, h, w, 3], as a view. Raises `Refused` if they are smaller."""
+    """Return the centre of one image [h, w, 3] or a batch [n, h, w, 3], as a view. Raise `Refused` if it is smaller."""
     height, width = images.shape[-3:-1]
     if size > min(height, width):
         raise Refused(f"images of {width}x{height} are smaller than --image-size {size}; prepare the data at that size")
@@ -58,7 +58,7 @@ def centre_crop(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def complete(augmentation: Augmentation) -> Augmentation:
-    """The same augmentation with every parameter spelled out. Raises `Refused` as `compose` does.
+    """Return the same augmentation with the value of every parameter. Raise `Refused` as `compose` does.
 
     >>> complete(Augmentation(name="flip")).parameters
     {'probability': 0.5}
@@ -70,13 +70,13 @@ def complete(augmentation: Augmentation) -> Augmentation:
             raise Refused(f"augmentation {augmentation.name}: {unknown('parameter', name, limits)}")
         low, high = limits[name].low, limits[name].high
         if not low <= value <= high:
-            raise Refused(f"augmentation {augmentation.name}: {name}={value:g} is not within {low:g} and {high:g}")
+            raise Refused(f"augmentation {augmentation.name}: {name}={value:g} is not between {low:g} and {high:g}")
     values = {name: float(augmentation.parameters.get(name, limit.default)) for name, limit in limits.items()}
     return Augmentation(name=augmentation.name, parameters=values)
 
 
 def parse_augment(text: str) -> tuple[Augmentation, ...]:
-    """Read `NAME[:PARAMETER=VALUE…][,NAME…]` or `none`; parameters left out get their defaults.
+    """Parse `NAME[:PARAMETER=VALUE…][,NAME…]` or `none`; missing parameters get their defaults.
 
     >>> [a.name for a in parse_augment("random-resized-crop:scale=0.5:ratio=1.5,flip")]
     ['random-resized-crop', 'flip']
@@ -98,14 +98,13 @@ def _parse_one(item: str) -> Augmentation:
         try:
             parameters[parameter.strip()] = float(value)
         except ValueError:
-            raise Refused(
-                f"augmentation {name}: {pair!r} is not PARAMETER=NUMBER, as in flip:probability=0.5"
-            ) from None
+            message = f"{pair!r} is not PARAMETER=NUMBER, as in flip:probability=0.5"
+            raise Refused(f"augmentation {name}: {message}") from None
     return Augmentation(name=name, parameters=parameters)
 
 
 def format_augment(augmentations: Iterable[Augmentation]) -> str:
-    """The text that `parse_augment` reads, without parameters that have their default.
+    """Return the text that `parse_augment` reads, without parameters that have their default.
 
     >>> format_augment([]), format_augment([Augmentation(name="rotation", parameters={"degrees": 15.0})])
     ('none', 'rotation:degrees=15')
@@ -192,13 +191,13 @@ _KINDS = {
     "random-resized-crop": _Kind(
         _crop,
         {"scale": _Limit(0.08, 0.001, 1.0), "ratio": _Limit(4 / 3, 1.0, 10.0)},
-        "a box of `scale` to 1 of the area, 1/`ratio` to `ratio` wide per high, resized to the image size",
+        "a box of `scale` to 1 of the area, width / height from 1/`ratio` to `ratio`, resized to the image size",
     ),
-    "flip": _Kind(_flip, {"probability": _Limit(0.5, 0.0, 1.0)}, "left and right exchanged with that probability"),
-    "rotation": _Kind(_rotation, {"degrees": _Limit(10.0, 0.0, 180.0)}, "turned by up to `degrees` either way"),
+    "flip": _Kind(_flip, {"probability": _Limit(0.5, 0.0, 1.0)}, "left and right exchanged with this probability"),
+    "rotation": _Kind(_rotation, {"degrees": _Limit(10.0, 0.0, 180.0)}, "rotated by up to `degrees` either way"),
     "shear": _Kind(_shear, {"degrees": _Limit(10.0, 0.0, 80.0)}, "sheared sideways by up to `degrees` either way"),
-    "centre-crop": _Kind(lambda _: lambda image, uniforms, size: centre_crop(image, size), {}, "the middle", draws=0),
+    "centre-crop": _Kind(lambda _: lambda image, uniforms, size: centre_crop(image, size), {}, "the centre", draws=0),
 }
 
 AUGMENTATIONS = {name: kind.about for name, kind in _KINDS.items()}
-"""Every augmentation and what it does, in one line."""
+"""Every augmentation with a one-line description."""

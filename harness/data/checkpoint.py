@@ -1,4 +1,4 @@
-"""The neutral checkpoint: one safetensors file with canonical names and layout, and what is known about it."""
+"""The neutral checkpoint: one safetensors file with canonical names and layout, and its metadata."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ NORMALISATIONS = {
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A file of weights that somebody publishes for one model, in a format that the model's backend imports.
+    """A published weight file for one model, in a format that the model's backend imports.
 
-    Raises ValueError for a digest of under 8 hexadecimal digits, and for an address that names no file.
+    Raises ValueError for a digest that is not 8 to 64 hexadecimal digits, and for an address without a file name.
     """
 
     url: str
     sha256: str = ""
-    """The SHA-256 that the publisher gives, or its first digits; empty if the publisher gives none."""
+    """The SHA-256 of the publisher or its first digits; empty if the publisher gives none."""
     normalisation: Normalisation
     classes: tuple[str, ...] = ()
-    """Names of the classes that the file's classifier knows, in the order of its rows."""
+    """Class names of the file's classifier, in the order of its rows."""
 
     def __post_init__(self) -> None:
         """Check the address and the digest."""
         if not re.fullmatch("([0-9a-f]{8,64})?", self.sha256):
             raise ValueError(f"{self.url}: the SHA-256 {self.sha256!r} is not 8 to 64 lower-case hexadecimal digits")
         if not self.file_name:
-            raise ValueError(f"{self.url!r} is not the address of a file")
+            raise ValueError(f"{self.url!r} has no file name; give the address of a file")
 
     @property
     def file_name(self) -> str:
@@ -60,7 +60,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class CheckpointMeta(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint carries beside its tensors. `sha256` is over names, shapes, types and values."""
+    """Metadata of a checkpoint. `sha256` is over names, shapes, types and values of its tensors."""
 
     model: str
     normalisation: Normalisation
@@ -71,13 +71,13 @@ class CheckpointMeta(msgspec.Struct, frozen=True, kw_only=True):
     image_size: int | None = None
     recipe: dict[str, Any] = {}
     unmapped: tuple[str, ...] = ()
-    """Names in the file it was imported from that the model has no place for."""
+    """Names in the imported file that have no place in the model."""
     notes: tuple[str, ...] = ()
-    """What its import decided where the file leaves a choice, a sentence each."""
+    """Choices that the import made where the file was ambiguous, one sentence each."""
 
 
 class Bare(Refused):
-    """A sound safetensors file that says nothing about itself: somebody else's, to be imported."""
+    """A valid safetensors file of another project, without our metadata: it has to be imported."""
 
 
 class Checkpoint(NamedTuple):
@@ -88,7 +88,7 @@ class Checkpoint(NamedTuple):
 
 
 def tensors_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 over the tensors, independent of their order in a file."""
+    """Return a SHA-256 over the tensors, independent of their order in a file."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.asarray(arrays[name])
@@ -98,7 +98,7 @@ def tensors_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def write_checkpoint(path: str | Path, arrays: Mapping[str, NDArray[Any]], **facts: Any) -> CheckpointMeta:
-    """Write a neutral checkpoint whole or not at all; `facts` are CheckpointMeta's fields but `sha256`."""
+    """Write a neutral checkpoint atomically; `facts` are the fields of CheckpointMeta except `sha256`."""
     path = Path(path)
     meta = CheckpointMeta(sha256=tensors_digest(arrays), **facts)
     tensors = {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -108,24 +108,24 @@ def write_checkpoint(path: str | Path, arrays: Mapping[str, NDArray[Any]], **fac
 
 
 def read_meta(path: str | Path) -> CheckpointMeta:
-    """Metadata alone, without reading tensors. Raises `Bare` for a file without any, `Refused` for another bad file."""
+    """Return the metadata without reading tensors. Raise `Bare` if there is none, `Refused` for an unreadable file."""
     try:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get("finetune-bench")
     except (SafetensorError, OSError) as error:
-        raise Refused(f"{path} is no readable safetensors file ({error}); import the original again") from error
+        raise Refused(f"{path} is not a readable safetensors file ({error}); import the original again") from error
     if text is None:
-        raise Bare(f"{path} carries no finetune-bench metadata; import it with --checkpoint FILE --input-scaling NAME")
+        raise Bare(f"{path} has no finetune-bench metadata; import it with --checkpoint FILE --input-scaling NAME")
     try:
         return msgspec.json.decode(text, type=CheckpointMeta)
     except msgspec.MsgspecError as error:
-        raise Refused(f"{path} has metadata that cannot be understood ({error}); import the original again") from error
+        raise Refused(f"{path} has invalid metadata ({error}); import the original again") from error
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Everything in a neutral checkpoint, float16 values as float32.
+    """Read a neutral checkpoint, with float16 values converted to float32.
 
-    Raises `Refused` if the tensors are not those its digest was made of, or not finite.
+    Raises `Refused` if the tensors do not match their digest or are not finite.
     """
     meta = read_meta(path)
     with safe_open(path, framework="numpy") as file:
@@ -138,7 +138,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def refuse_not_finite(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Raise `Refused`, naming the tensor, if there is a NaN or an infinity among the values."""
+    """Raise `Refused` with the name of a tensor that holds a NaN or an infinity."""
     for name, array in arrays.items():
         if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
             raise Refused(f"{path}: {name} has values that are not finite; the training that made it diverged")

@@ -1,9 +1,9 @@
-"""A prepared dataset on disk: memory-mapped uint8 arrays, labels, class names, and a digest of all of it.
+"""A prepared dataset on disk: memory-mapped uint8 arrays, labels, class names, and a digest of everything.
 
     FOLDER/meta.json  train.images.npy [n, side, side, 3] uint8  train.labels.npy [n] int64  (val, test likewise)
 
-`side` is at least `image_size`; evaluation takes the centre crop, training augmentations may use the rim. Decoding and
-resizing happened before; nothing that reads this decodes.
+`side` is at least `image_size`: evaluation takes the centre crop, training augmentations may use the border. Images
+were decoded and resized when the dataset was prepared.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ SPLITS = ("train", "val", "test")
 
 
 class DatasetMeta(msgspec.Struct, frozen=True, kw_only=True):
-    """What `meta.json` says. `counts` are images per split; `skipped` are source files left out, with the reason;
-    `copies` are source files with the same content."""
+    """Content of `meta.json`. `counts` are images per split, `skipped` source files left out with the reason.
+
+    `copies` are groups of source files with the same content.
+    """
 
     name: str
     sha256: str
@@ -38,8 +40,7 @@ class DatasetMeta(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Split(NamedTuple):
-    """One split. `ids` are its samples' numbers in the prepared arrays; `files` are the
-    source files of all of these, so `files[id]` belongs to a sample."""
+    """One split. `ids` are the indices of its samples in `images` and in `files`, the source files."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -48,14 +49,14 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A prepared dataset, opened. Images are memory-mapped and read only where touched."""
+    """An open dataset. Images are memory-mapped and read on access."""
 
     meta: DatasetMeta
     splits: dict[str, Split]
 
 
 def content_digest(classes: tuple[str, ...], arrays: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> str:
-    """SHA-256 over class names and, per split in the order of SPLITS, shape, labels and pixels."""
+    """Return a SHA-256 over class names and, per split in the order of SPLITS, shape, labels and pixels."""
     digest = hashlib.sha256(msgspec.json.encode(classes))
     for split in SPLITS:
         if split in arrays:
@@ -68,14 +69,14 @@ def content_digest(classes: tuple[str, ...], arrays: Mapping[str, tuple[NDArray[
 
 
 def images_per_class(folder: str | Path, split: str, classes: int) -> list[int]:
-    """How many images of each class a split of a prepared dataset has."""
+    """Return the number of images of each class in a split of a prepared dataset."""
     return [int(count) for count in np.bincount(np.load(Path(folder) / f"{split}.labels.npy"), minlength=classes)]
 
 
 def open_dataset(folder: str | Path, limit: int | None = None, files: str | None = None) -> Dataset:
-    """Open what `prepare` wrote; `limit` keeps that many images per split, spread evenly over the split.
+    """Open a prepared dataset; `limit` keeps that many images per split, spread evenly over the split.
 
-    `files` is the folder where the names of the source files begin; without it, a split does not name its files.
+    `files` is the root folder of the source files; without it, a split has no `files`.
     """
     folder = Path(folder)
     meta = msgspec.json.decode((folder / "meta.json").read_bytes(), type=DatasetMeta)
@@ -88,7 +89,7 @@ def open_dataset(folder: str | Path, limit: int | None = None, files: str | None
 
 
 def _open_split(folder: Path, name: str, limit: int | None, files_root: str | None) -> Split:
-    # A plain view of the map: every index of a np.memmap would make another np.memmap, which is slow.
+    # A plain array view: indexing a np.memmap creates another np.memmap, which is slow.
     images = np.asarray(np.load(folder / f"{name}.images.npy", mmap_mode="r"))
     labels = np.load(folder / f"{name}.labels.npy")
     ids = np.arange(len(labels), dtype=np.int64)

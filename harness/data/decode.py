@@ -1,7 +1,7 @@
-"""The one reader of image files: upright 8-bit RGB pixels, or a sentence that says why not.
+"""The reader of image files: upright 8-bit RGB pixels, or a reason why a file cannot be read.
 
-The content decides what a file is, not its name. Formats that run other programs (EPS) are never tried, and an image
-whose header announces more than `PIXEL_LIMIT` is not decoded. Bad metadata never costs an image (`image_metadata`).
+The content of a file decides its format, not its name. Formats that start other programs (EPS) are not supported. An
+image with more than `PIXEL_LIMIT` pixels in its header is not decoded. Invalid metadata is ignored (`image_metadata`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (  # the plugins register themselves; Image.open alone would know some only after a first failure
+from PIL import (  # each import registers a format; Image.open alone loads some formats only after a failure
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     Image,
@@ -49,7 +49,7 @@ _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, AttributeError, OverflowError),
     *(ZeroDivisionError, NotImplementedError, AssertionError, struct.error, zlib.error, MemoryError),
 )
-"""What Pillow's decoders raise on damaged pixels; they see no metadata but that of WebP, which they do not read."""
+"""Exceptions of Pillow's decoders for damaged pixels; they get no metadata, except WebP's, which they do not read."""
 
 
 class Unreadable(Exception):
@@ -71,7 +71,7 @@ class Decoded(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """How a file stores its pixels, in Pillow's words, and its orientation (1 to 8, as in EXIF)."""
+    """The storage of a file's pixels, in Pillow's terms, and its orientation (1 to 8, as in EXIF)."""
 
     format: str
     mode: str
@@ -82,17 +82,17 @@ class Kind(NamedTuple):
 
 
 def decode(path: str | Path, side: int) -> Decoded:
-    """Read an image and resize its middle square to `side`.
+    """Read an image and resize its centre square to `side`.
 
-    Decoded in full (no JPEG draft mode) and resized once, by Pillow's antialiased bilinear filter: the pixels of
-    torchvision's `Resize(side)` and `CenterCrop(side)`. Raises `Unreadable`.
+    The image is decoded in full (no JPEG draft mode) and resized once with Pillow's antialiased bilinear filter. The
+    pixels equal those of torchvision's `Resize(side)` and `CenterCrop(side)`. Raises `Unreadable`.
     """
     image, animated = read(path)
-    return Decoded(np.asarray(_middle_square(image, side)), animated)
+    return Decoded(np.asarray(_centre_square(image, side)), animated)
 
 
 def read(path: str | Path) -> OpenedImage:
-    """Read an image as 8-bit RGB and turn it upright. Alpha is dropped, as torchvision does. Raises `Unreadable`."""
+    """Read an image as upright 8-bit RGB. Alpha is dropped, as in torchvision. Raise `Unreadable`."""
     with _opened(path) as (image, orientation):
         image.load()
         colours = _rgb(image)
@@ -101,7 +101,7 @@ def read(path: str | Path) -> OpenedImage:
 
 
 def kind(path: str | Path) -> Kind:
-    """How an image is stored, from its header. Raises `Unreadable`."""
+    """Return how an image is stored, from its header. Raise `Unreadable`."""
     with _opened(path) as (image, orientation):
         arguments = image.tile[0][3] if image.tile else ""
         raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
@@ -111,11 +111,11 @@ def kind(path: str | Path) -> Kind:
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[ImageFile.ImageFile, int]]:
-    """An image that is not decoded yet, and its orientation; what goes wrong with it becomes `Unreadable`."""
+    """Open an image without decoding it, with its orientation; errors become `Unreadable`."""
     try:
         data = Path(path).read_bytes()
         if not data:
-            raise Unreadable("the file is empty")
+            raise Unreadable("empty file")
         pixels, orientation = image_metadata.parted(data)
         with Image.open(BytesIO(pixels), formats=FORMATS) as image:
             width, height = image.size
@@ -127,7 +127,7 @@ def _opened(path: str | Path) -> Iterator[tuple[ImageFile.ImageFile, int]]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Unreadable(_too_large()) from None
     except UnidentifiedImageError:
-        raise Unreadable("no known image format") from None
+        raise Unreadable("unknown image format") from None
     except _DAMAGE as error:
         raise Unreadable(f"damaged: {str(error) or type(error).__name__}") from error
 
@@ -135,14 +135,14 @@ def _opened(path: str | Path) -> Iterator[tuple[ImageFile.ImageFile, int]]:
 def _animated(image: Image.Image) -> bool:
     try:
         return getattr(image, "n_frames", 1) > 1
-    except _DAMAGE:  # a later frame is damaged, and only the first is taken
+    except _DAMAGE:  # a later frame is damaged; only the first one is used
         return True
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _eight_bits(image).convert("RGB")
-    if image.mode == "P":  # RGB straight from a palette with several transparent colours warns
+    if image.mode == "P":  # direct conversion to RGB warns if several palette colours are transparent
         return image.convert("RGBA").convert("RGB")
     if image.mode == "La":
         return image.convert("LA").convert("RGB")
@@ -159,9 +159,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(255 - gray if tags.get(_PHOTOMETRIC) == 0 else gray)
 
 
-def _middle_square(image: Image.Image, side: int) -> Image.Image:
-    """Only the pixels that stay are resized, but at the whole-pixel offsets that torchvision's two steps have."""
-
+def _centre_square(image: Image.Image, side: int) -> Image.Image:
+    # Only the visible pixels are resized, at the whole-pixel offsets of torchvision's resize and crop.
     def kept(length: int) -> tuple[float, float]:
         resized = int(side * length / min(image.size))
         start = round((resized - side) / 2)

@@ -1,4 +1,4 @@
-"""What a feed really handed out: digests of order, labels and pixels, how often each sample came, how batches look."""
+"""Evidence of what a feed delivered: digests of order, labels and pixels, counts per sample, colours of a batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.data.dataset import Split
 
 
 class FeedEvidence:
-    """Evidence about the batches of one stage, gathered as they are handed out."""
+    """Evidence about the batches of one stage, collected when they are delivered."""
 
     def __init__(self, split: Split) -> None:
         self._split = split
@@ -21,20 +21,20 @@ class FeedEvidence:
         self._labelled = self._pictured = False
         self.batches = 0
         self.colours: tuple[float, ...] | None = None
-        """Mean and standard deviation of each channel of the first batch, as it was handed out (V26)."""
+        """Mean and standard deviation of each channel of the first batch, as delivered (V26)."""
 
     def note(self, ids: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
-        """A batch was handed out."""
+        """Note a delivered batch."""
         self._labelled = True
         self._labels.update(np.ascontiguousarray(labels, np.int64).tobytes())
         self._count(np.searchsorted(self._split.ids, ids), ids)
 
     def saw(self, positions: NDArray[np.int64]) -> None:
-        """A native pipeline delivered these samples of the split (V31)."""
+        """Note the samples of the split that a native pipeline delivered (V31)."""
         self._count(positions, self._split.ids[positions])
 
     def picture(self, images: NDArray[np.float32], layout: Literal["nhwc", "nchw"], *, whole: bool) -> None:
-        """Look at the pixels of a batch: at its colours if it is the first, and with `whole` at every byte."""
+        """Note the colours of the first batch, and with `whole` the digest of every batch."""
         if self.colours is None:
             axes = (0, 1, 2) if layout == "nhwc" else (0, 2, 3)
             wide = images.astype(np.float64)
@@ -50,17 +50,17 @@ class FeedEvidence:
 
     @property
     def labels_sha256(self) -> str | None:
-        """Digest of the sequence of labels (V27); None where the harness did not hold them."""
+        """Digest of the sequence of labels (V27); None if the harness did not deliver them."""
         return self._labels.hexdigest() if self._labelled else None
 
     @property
     def pixels_sha256(self) -> str | None:
-        """Digest of the batches (V28); None where the harness did not look at all of their pixels."""
+        """Digest of the batches (V28); None if not all of their pixels were hashed."""
         return self._pixels.hexdigest() if self._pictured else None
 
     @property
     def samples_seen(self) -> tuple[int, int]:
-        """Fewest and most times that one sample was handed out."""
+        """Minimum and maximum number of times that a sample was delivered."""
         return int(self._seen.min()), int(self._seen.max())
 
     def _count(self, positions: NDArray[np.int64], ids: NDArray[np.int64]) -> None:

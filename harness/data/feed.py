@@ -1,8 +1,7 @@
-"""The harness's iterator of batches. It owns order and augmentation, so every backend sees the same pixels.
+"""The harness's iterator of batches. It decides order and augmentation, so every backend gets the same pixels.
 
-Randomness is counter-based: the augmentation of a sample depends on (seed, epoch, sample id) alone, and the order of an
-epoch on (seed, epoch) alone, whatever threads do. Each epoch leaves out its last incomplete batch, a different one each
-time.
+Randomness is counter-based: the augmentation of a sample depends only on (seed, epoch, sample id), the order of an
+epoch only on (seed, epoch). Each epoch drops its last incomplete batch, with different samples each time.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Batch(NamedTuple):
 
 
 class Feed:
-    """Batches of one stage. `epoch(i)` is called once per epoch, in order, with the clock's window closed."""
+    """The batches of one stage. `epoch(i)` is called once per epoch, in order, outside the clock's window."""
 
     def __init__(
         self,
@@ -68,14 +67,14 @@ class Feed:
         self.delivered = FeedEvidence(split)
         ready = self.steps_per_epoch * batch_size * image_size * image_size * 3 * 4
         if input == "arrays" and ready > READY_BYTES:
-            raise Declined(f"an epoch of ready batches takes {ready >> 20} MB, more than 512; use --input stream")
+            raise Declined(f"the ready batches of an epoch need {ready >> 20} MB, more than 512; use --input stream")
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Positions within the split in the order of that epoch, whole batches only, int64 [steps * batch]."""
+        """Return the positions within the split in the order of an epoch, whole batches only, int64 [steps * batch]."""
         return epoch_order(len(self.split.labels), self.batch_size, self.seed, epoch)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch; `arrays` makes them all before it returns, `stream` a few ahead."""
+        """Return the batches of one epoch; `arrays` prepares all of them before it returns, `stream` a few ahead."""
         chunks = self.order(epoch).reshape(self.steps_per_epoch, self.batch_size)
         if self.input == "stream":
             return self._stream(epoch, chunks)
@@ -120,13 +119,9 @@ class Feed:
 
 
 def evaluation_batches(
-    split: Split,
-    batch_size: int,
-    image_size: int,
-    normalisation: Normalisation,
-    layout: Literal["nhwc", "nchw"],
+    split: Split, batch_size: int, image_size: int, normalisation: Normalisation, layout: Literal["nhwc", "nchw"]
 ) -> Iterator[tuple[NDArray[np.float32], int]]:
-    """Every image once, in order, centre-cropped; the last batch is padded. Yields (images, how many are real)."""
+    """Yield (images, number of real images): every image once, in order, centre-cropped; the last batch is padded."""
     for start in range(0, len(split.ids), batch_size):
         ids = split.ids[start : start + batch_size]
         crops = centre_crop(split.images[ids], image_size)
@@ -137,7 +132,7 @@ def evaluation_batches(
 def normalise(
     images: NDArray[np.uint8], constants: Normalisation, layout: Literal["nhwc", "nchw"]
 ) -> NDArray[np.float32]:
-    """(pixel / 255 - mean) / std as contiguous float32 in the layout asked for; uint8 [n, h, w, 3] in."""
+    """Return (pixel / 255 - mean) / std of uint8 images [n, h, w, 3] as contiguous float32 in `layout`."""
     scale = (1.0 / (255.0 * np.array(constants.std))).astype(np.float32)
     offset = (-np.array(constants.mean) / np.array(constants.std)).astype(np.float32)
     wide = images.astype(np.float32)
@@ -147,11 +142,11 @@ def normalise(
 
 
 def stage_seed(case: Case, number: int) -> int:
-    """Seed of the feed of a case's stage, counted from 0; no two stages of a case share one."""
+    """Return the seed of the feed of a case's stage `number`, from 0; each stage has its own seed."""
     return case.seed * 1000 + number
 
 
 def epoch_order(samples: int, batch_size: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Positions within a split of that many samples, whole batches only, int64 [batches * batch_size]."""
+    """Return shuffled positions within a split of `samples`, whole batches only, int64 [batches * batch_size]."""
     shuffle = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, epoch]))
     return shuffle.permutation(samples)[: samples // batch_size * batch_size]

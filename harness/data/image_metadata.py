@@ -1,7 +1,7 @@
-"""An image file's bytes without their metadata, and the one fact of them that changes pixels: the orientation.
+"""The bytes of an image file without metadata, and its orientation, the only metadata that changes pixels.
 
-Metadata that is malformed is read as if it was absent. The pixels are decoded from bytes that hold none, so no tag,
-profile or comment can spoil an image.
+Malformed metadata counts as absent. Pixels are decoded from bytes without metadata, so no tag, profile or comment can
+make an image unreadable.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ _TIFF_PIXELS = {
     *(254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325),
     *(332, 334, 338, 339, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532),
 }
-"""TIFF tags that say how pixels are stored."""
+"""TIFF tags that describe the storage of pixels."""
 _PNG_PIXELS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")
 _JPEG_METADATA = {*range(0xE1, 0xEE), 0xEF, 0xFE}
-"""APP1 to APP13, APP15 and comments. APP0 (JFIF) and APP14 (Adobe) say how colours are stored."""
+"""APP1 to APP13, APP15 and comments. APP0 (JFIF) and APP14 (Adobe) describe the storage of colours."""
 _LONGEST_TEXT = 2**20
 
 
 class Parted(NamedTuple):
-    """The bytes of a file that holds pixels only, and the orientation (1 to 8, as in EXIF) that the file asked for."""
+    """The bytes of a file with pixels only, and the orientation (1 to 8, as in EXIF) from its metadata."""
 
     pixels: bytes
     orientation: int
 
 
 def parted(data: bytes) -> Parted:
-    """Take the metadata out of a JPEG, PNG or TIFF file; WebP files keep theirs. Other bytes come back as they are."""
+    """Remove the metadata of a JPEG, PNG or TIFF file; WebP files keep theirs. Other bytes are returned unchanged."""
     if data.startswith(b"\xff\xd8"):
         found = _jpeg(data)
     elif data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -59,7 +59,7 @@ class _Found(NamedTuple):
 def _jpeg(data: bytes) -> _Found:
     kept, exif, xmp, at = [data[:2]], b"", b"", 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] not in (0x00, 0xD9, 0xDA):
-        if data[at + 1] == 0xFF:  # any number of these may stand before a marker
+        if data[at + 1] == 0xFF:  # any number of fill bytes may precede a marker
             at += 1
             continue
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
@@ -94,7 +94,7 @@ def _png(data: bytes) -> _Found:
 
 
 def _png_text(body: bytes, *, deflated: bool = False) -> bytes:
-    """What follows the keyword of a text chunk; iTXt has its languages before it and a flag for compression."""
+    # The text follows the keyword; in iTXt, a compression flag and two language fields come between them.
     rest = body.partition(b"\0")[2]
     if not deflated and rest[:1] != b"\1":
         return rest
@@ -106,7 +106,7 @@ def _png_text(body: bytes, *, deflated: bool = False) -> bytes:
 
 
 def _raw_profile(text: bytes) -> bytes:
-    """ImageMagick's form of EXIF: its name, its length, and hexadecimal digits, on lines of their own."""
+    # ImageMagick writes EXIF as lines: name, length, then hexadecimal digits.
     try:
         return bytes.fromhex("".join(text.decode("latin-1").split("\n")[3:]))
     except ValueError:
@@ -124,7 +124,7 @@ def _webp(data: bytes) -> _Found:
 
 
 def _tiff(data: bytes) -> _Found:
-    """Entries that say nothing about pixels get a type that does not exist: every reader passes over them."""
+    # Entries that do not describe pixels get a type that does not exist, so every reader skips them.
     order, changed, xmp = _order(data), bytearray(data), b""
     for at, tag in _entries(data):
         if tag == _XMP:
@@ -136,7 +136,7 @@ def _tiff(data: bytes) -> _Found:
 
 
 def _orientation(exif: bytes) -> int | None:
-    """The value of the tag in the first directory, 0 if it is no integer; None without the tag."""
+    """Return the value of the tag in the first directory, 0 if it is not an integer; None without the tag."""
     while exif.startswith(b"Exif\0\0"):
         exif = exif[6:]
     order = _order(exif)
@@ -158,7 +158,7 @@ def _order(tiff: bytes) -> Literal["little", "big"]:
 
 
 def _entries(tiff: bytes) -> list[tuple[int, int]]:
-    """Place and tag of each whole entry of the first directory; nothing if the bytes are no TIFF."""
+    """Return offset and tag of each complete entry of the first directory; nothing if the bytes are not a TIFF."""
     if tiff[:2] not in (b"II", b"MM") or 42 not in tiff[2:4]:
         return []
     order = _order(tiff)

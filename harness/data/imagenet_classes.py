@@ -1,7 +1,4 @@
-"""The 1000 classes of ImageNet (ILSVRC 2012) by torchvision's names, in the order of their WordNet ids.
-
-That is the order of the rows of every published classifier.
-"""
+"""The 1000 classes of ImageNet (ILSVRC 2012): torchvision's names in the row order of published classifiers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a file of weights is, by its content first and its name second; foreign formats with how to convert them.
+"""The format of a weight file, from its content first and its name second; how to convert unsupported formats.
 
-An import refuses a file that holds only a part of the weights, and notes each choice that it makes.
+An import refuses a file with only a part of the weights, and notes each choice that it makes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ ENDINGS: Mapping[Kind, str] = {
     "keras": ".keras",
     "npz": ".npz",
 }
-"""The file name ending by which a backend says that it reads files of a kind."""
+"""The file name extension that stands for a kind in `FORMATS` of a backend."""
 
 _TORCHSCRIPT = (
     "is a TorchScript program, which is code; save its weights with "
     "torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
 )
 _EXPORTED = (
-    "is a program of torch.export; save its weights with "
+    "is a torch.export program; save its weights with "
     "torch.save(dict(torch.export.load(FILE).state_dict), 'weights.pth')"
 )
 _SAVED_MODEL = (
@@ -41,24 +41,24 @@ _TF_CHECKPOINT = (
     "is part of a TensorFlow checkpoint; load it into its Keras model with model.load_weights and save that with "
     "model.save_weights('weights.weights.h5')"
 )
-_ONNX = "is an ONNX graph; save the weights of the network it was exported from, as a state_dict or a Keras file"
-_DEPLOYED = "converted for inference; give the weights it was converted from, as a state_dict or a Keras file"
+_ONNX = "is an ONNX graph; save the weights of the original network as a state_dict or a Keras file"
+_DEPLOYED = "converted for inference; give the original weights as a state_dict or a Keras file"
 _GGUF = f"is a GGUF file, {_DEPLOYED}"
 _TF_LITE = f"is a TensorFlow Lite file, {_DEPLOYED}"
 _FLAX = (
-    "is a msgpack file as Flax writes it; save its arrays under torchvision's names with "
+    "is a msgpack file of Flax; save its arrays under torchvision's names with "
     "safetensors.numpy.save_file(arrays, 'weights.safetensors')"
 )
 _COMPRESSED = "is compressed; unpack it and give the file inside"
-_WEB_PAGE = "is a web page and not a file of weights; download the file itself"
-_LFS = "is a pointer of Git LFS and not the file itself; fetch the file with git lfs pull"
-_ONE_ARRAY = "holds one NumPy array without a name; save all arrays under their names with numpy.savez"
+_WEB_PAGE = "is a web page; download the weight file itself"
+_LFS = "is a Git LFS pointer; fetch the file itself with git lfs pull"
+_ONE_ARRAY = "holds one NumPy array without a name; save all arrays with their names with numpy.savez"
 _SHARDED = "is the index of a network in several files; save the network again as one file"
-_SHARDS = "is a folder of a network in several files (torch.distributed.checkpoint); write one file with " + (
+_SHARDS = "is a torch.distributed.checkpoint folder of several files; write one file with " + (
     "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pth"
 )
-_DEEPSPEED = "is a folder of DeepSpeed; write one file with its own program zero_to_fp32.py"
-_ORBAX = "is a folder of Orbax; restore it with JAX and save its arrays under torchvision's names as safetensors"
+_DEEPSPEED = "is a DeepSpeed folder; write one file with its program zero_to_fp32.py"
+_ORBAX = "is an Orbax folder; restore it with JAX and save its arrays under torchvision's names as safetensors"
 _UNPACKED = "is an unpacked PyTorch file; pack the folder again with zip -0 -r weights.pth FOLDER"
 
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
@@ -96,9 +96,9 @@ _TF_INDEX_END = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 
 
 def kind_of(path: str | Path) -> Kind | None:
-    """The kind of a file, or None where neither content nor name says it.
+    """Return the kind of a file, or None if neither content nor name tells.
 
-    Raises `Refused` for a folder and for a format that no backend reads, with what it is and how to convert it.
+    Raises `Refused` for a folder and for an unsupported format; the message says how to convert it.
     """
     path = Path(path)
     if path.is_dir():
@@ -108,15 +108,13 @@ def kind_of(path: str | Path) -> Kind | None:
         file.seek(max(0, path.stat().st_size - 8))
         tail = file.read(8)
     kind = _of_content(path, head)
-    if kind:
-        return kind
-    if foreign := _foreign(path.name, head, tail):
+    if kind is None and (foreign := _foreign(path.name, head, tail)):
         raise Refused(f"{path} {foreign}")
-    return None
+    return kind
 
 
 def ending_of(path: Path, known: Sequence[str]) -> str | None:
-    """The known ending whose owner reads a file: by name if it is a plugin's own, else by content, else by name.
+    """Return which of the `known` extensions applies to a file: a plugin's by name, else by content, else by name.
 
     Raises `Refused` as `kind_of` does.
     """
@@ -129,7 +127,7 @@ def ending_of(path: Path, known: Sequence[str]) -> str | None:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file is safetensors by its content, or by its name where its content says nothing."""
+    """Return whether a file is safetensors by its content, or by its name if its content does not tell."""
     if path.suffix.lower() == ".safetensors":
         return kind_of(path) in ("safetensors", None)
     if path.is_dir():
@@ -139,9 +137,9 @@ def is_safetensors(path: Path) -> bool:
 
 
 def _of_folder(folder: Path) -> str:
-    for name, said in _IN_FOLDERS:
+    for name, description in _IN_FOLDERS:
         if (folder / name).exists():
-            return said
+            return description
     if any(folder.glob("*.index")):
         return _TF_CHECKPOINT.replace("is part of", "is the folder of", 1)
     files = sorted(p.name for p in folder.iterdir() if re.search(r"\.(safetensors|bin|pth|pt|h5|keras)$", p.name))
@@ -156,7 +154,7 @@ def _of_content(path: Path, head: bytes) -> Kind | None:
     if head[257:262] == b"ustar":
         return _of_tar(path)
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "torch"  # a pickle: written by torch.save before its zip files, or by pickle itself
+        return "torch"  # a pickle, of an older torch.save or of pickle itself
     return "safetensors" if _is_safetensors(head) else None
 
 
@@ -170,7 +168,7 @@ def _of_zip(path: Path, head: bytes) -> Kind | None:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        # Cut short: the list of names at its end is lost, the first name is not.
+        # The file is truncated: the list of names at its end is lost, but the first name is at its beginning.
         is_cut = True
         names = [head[30 : 30 + int.from_bytes(head[26:28], "little")].decode("utf-8", "replace")]
     within = {name.partition("/")[2] for name in names}
@@ -186,7 +184,7 @@ def _of_zip(path: Path, head: bytes) -> Kind | None:
         return "npz"
     if is_cut:
         return None
-    raise Refused(f"{path} is a zip archive of other files ({_some(names)}); unpack it and give the file of weights")
+    raise Refused(f"{path} is a zip archive of other files ({_some(names)}); unpack it and give the weight file")
 
 
 def _of_tar(path: Path) -> Kind | None:
@@ -197,22 +195,22 @@ def _of_tar(path: Path) -> Kind | None:
         return None
     if {"pickle", "storages", "tensors"} <= set(names):
         return "torch"
-    raise Refused(f"{path} is a tar archive of other files ({_some(names)}); unpack it and give the file of weights")
+    raise Refused(f"{path} is a tar archive of other files ({_some(names)}); unpack it and give the weight file")
 
 
 def _foreign(name: str, head: bytes, tail: bytes) -> str | None:
     text = head.lstrip().lower()
     is_onnx = head[:1] == b"\x08" and head[1:2] < b"\x20" and head[2:3] in _ONNX_SECOND_FIELDS and len(head) > 3
     signs = (
-        *((head.startswith(beginning), said) for beginning, said in _BEGINNINGS),
+        *((head.startswith(beginning), description) for beginning, description in _BEGINNINGS),
         (head[4:8] == b"TFL3", _TF_LITE),
         (is_onnx, _ONNX),
         (tail == _TF_INDEX_END, _TF_CHECKPOINT),
         (text.startswith((b"<!doctype html", b"<html")), _WEB_PAGE),
         (text.startswith(b"{") and b'"weight_map"' in text, _SHARDED),
-        *((re.search(pattern, name.lower()), said) for pattern, said in _NAMES),
+        *((re.search(pattern, name.lower()), description) for pattern, description in _NAMES),
     )
-    return next((said for is_one, said in signs if is_one), None)
+    return next((description for matches, description in signs if matches), None)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -220,19 +218,19 @@ def _some(names: Sequence[str]) -> str:
 
 
 IMPORT = 2
-"""Raised when an import comes to other tensors or notes than before, so that no older one is taken from the cache."""
+"""Version of the import. Increase it when an import gives other tensors or notes, so that cached imports expire."""
 
 _noted: ContextVar[list[str]] = ContextVar("_noted")
 
 
 def note(sentence: str) -> None:
-    """Say what an import decided where its file leaves a choice; within `noted`, it ends on the case's line."""
+    """Note a choice of an import whose file is ambiguous; inside `noted`, it appears on the line of the case."""
     _noted.get([]).append(sentence)
 
 
 @contextmanager
 def noted() -> Iterator[list[str]]:
-    """The sentences that are noted meanwhile."""
+    """Collect the sentences that are noted inside the block."""
     sentences: list[str] = []
     token = _noted.set(sentences)
     try:
@@ -242,17 +240,17 @@ def noted() -> Iterator[list[str]]:
 
 
 def refuse_part(path: str, model: str, total: int, missing: Sequence[str], misfits: Sequence[str]) -> NoReturn:
-    """Raise `Refused` for a file without some of the `total` tensors that a model takes from a checkpoint.
+    """Raise `Refused` for a file that lacks some of the `total` tensors that a model takes from a checkpoint.
 
-    `misfits` are tensors that are there but have another shape or type, each with what it is and what it should be.
+    `misfits` describe tensors with a wrong shape or type: the found one and the expected one.
     """
     parts = [f"{len(missing)} of its {total} tensors are missing ({some(missing)})"] if missing else []
     parts += [f"{len(misfits)} of its {total} tensors do not fit ({some(misfits)})"] if misfits else []
-    raise Refused(f"{path} holds only a part of a {model}: {', '.join(parts)}; save the whole network again")
+    raise Refused(f"{path} holds only a part of {model}: {', '.join(parts)}; save the whole network again")
 
 
 def some(names: Sequence[str], limit: int = 3) -> str:
-    """The first of some names, and how many more there are.
+    """Return the first names, and the number of the others.
 
     >>> some(["a", "b", "c"], limit=2)
     'a, b and 1 more'

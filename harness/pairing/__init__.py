@@ -1,1 +1,1 @@
-"""Two workers that live side by side and train in turns."""
+"""Two live workers that train in turns."""

@@ -1,4 +1,4 @@
-"""What one worker of a pair said: two workers that live side by side take turns, and a pair gives one ratio."""
+"""The record of one worker of a pair: two live workers take turns, and a pair gives one ratio."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from harness.spec import Case
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn of a training loop. Its first step is left out of everything but `lead_us`.
+    """One turn of a training loop. Its first step counts only in `lead_us`.
 
-    `images / seconds` is its throughput, the device synchronised at both edges. `step_us` are the times between
-    dispatches; where an epoch ended within the turn, the time spent on that is in none of the figures.
+    `images / seconds` is its throughput; the device is synchronised at both edges. `step_us` are the times between
+    dispatches. The time between two epochs is not included in any field.
     """
 
     steps: int
@@ -25,9 +25,9 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SideRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One process of a pair. Everything after `reason` is present only as far as the process came.
+    """One process of a pair. Fields after `reason` are filled as far as the process ran.
 
-    `sensors` are those of its own turns; `start_sha256` is of the values it started from.
+    `sensors` cover only its own turns; `start_sha256` is the digest of the initial weights.
     """
 
     case: Case

@@ -1,4 +1,4 @@
-"""The clock of a worker that takes turns with another one: it holds the training loop between its turns."""
+"""The clock of a worker that takes turns with another one: it blocks the training loop between its turns."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Orders = Callable[[], dict[str, Any]]
 
 
 class Stopped(Exception):
-    """The parent wants no more turns. Not an error: it leaves the training loop, and the worker answers."""
+    """The parent needs no more turns. This ends the training loop and is not an error."""
 
 
 class TurnClock(Clock):
-    """Ticks as `Clock` does, and blocks in `tick` while it is another worker's turn.
+    """A `Clock` that blocks in `tick` during the turn of the other worker.
 
-    A turn begins with a step that is left out; then the device is waited for and time runs, for at least the seconds
-    and the steps of the order, up to a step's end at which the device is waited for again. An epoch's end within a turn
-    stops its time. `delay` is a share of each step by which it is made longer, busily (`--inject-delay`): a share of
-    the CPU time of the step where `threads` threads compute it, of its time on the wall where an accelerator does (0).
+    A turn begins with one step that is not timed. Then the device is synchronised and the time starts. It ends at the
+    end of a step, after at least the ordered seconds and steps, with another synchronisation. The end of an epoch
+    pauses the time. `delay` lengthens each step by this share with a busy loop (`--inject-delay`): of the CPU time per
+    thread if `threads` threads compute the step, of the wall time on an accelerator (`threads` is 0).
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TurnClock(Clock):
         self.disturbance.end()
 
     def epoch_begin(self) -> None:
-        """As `Clock`; a turn's time goes on."""
+        """Begin an epoch as `Clock` does and resume the time of the turn."""
         super().epoch_begin()
         self._used = self._source.cpu()
         if self._paused:
@@ -70,7 +70,7 @@ class TurnClock(Clock):
             self.disturbance.begin()
 
     def epoch_end(self) -> None:
-        """As `Clock`, outside a turn's time."""
+        """End an epoch as `Clock` does and pause the time of the turn."""
         self._sync()
         if self._running:
             self._paused = self._now()
@@ -78,7 +78,7 @@ class TurnClock(Clock):
         super().epoch_end()
 
     def tick(self, loss: Any) -> None:
-        """As `Clock`; raises `Stopped` when the parent wants no more."""
+        """Tick as `Clock` does. Raise `Stopped` when the parent needs no more turns."""
         if self._delay:
             self._lengthen()
         super().tick(loss)
@@ -87,11 +87,7 @@ class TurnClock(Clock):
             self._used = self._source.cpu()
 
     def _lengthen(self) -> None:
-        """Be busy for a share of the step.
-
-        On a CPU that others want too, a busy wait of so much time on the wall would cost more than its share: it is
-        computing, and has to wait for the CPU as long again as the step had to.
-        """
+        # On a shared CPU, a busy loop measured in wall time would take too long: it also waits for the CPU.
         self._sync()
         clock, took = self._now, self._now() - self._last
         if self._threads:
@@ -124,8 +120,7 @@ class TurnClock(Clock):
         self._last = self._opened = self._now()
 
     def _open(self) -> None:
-        """The turn's first step is done: from here on its time counts."""
-        self._sync()
+        self._sync()  # the first step of the turn is done: its time starts here
         self._compiles = self._compile_events()
         self._excluded, self._running = 0, True
         self.disturbance.begin()

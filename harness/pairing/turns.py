@@ -1,4 +1,4 @@
-"""One side of a pair, inside its worker: build as a run does, then train in turns for as long as the parent wants."""
+"""One side of a pair, in its worker: open the case as a run does, then train in turns until the parent stops it."""
 
 from __future__ import annotations
 
@@ -19,28 +19,22 @@ from harness.running.stage import Report
 from harness.spec import Job, Schedule, key, version
 
 ENDLESS = 50_000
-"""Steps at least that a stage is made long enough for; the parent stops it long before."""
+"""Minimum number of steps of the prolonged stage; the parent stops it long before."""
 
 
 def take_turns(
-    job: Job,
-    stage: int,
-    delay: float,
-    started: float,
-    report: Report,
-    orders: Orders,
-    source: TimeSource = REAL_TIME,
+    job: Job, stage: int, delay: float, started: float, report: Report, orders: Orders, source: TimeSource = REAL_TIME
 ) -> SideRecord:
-    """Train one stage of a job's case, counted from 0, in turns; returns what was measured once it is stopped.
+    """Train stage number `stage` (from 0) of a job's case in turns, and return its record when it is stopped.
 
-    `ready` is reported after the first step and warm-up, `turn` after each turn, and before each the parent is waited
-    for. Raises as `harness.running.run.run_case` does.
+    Reports `ready` after the first step and the warm-up, and `turn` after each turn; waits for an order before each
+    turn. Raises as `harness.running.run.run_case` does.
     """
     opened = open_case(job)
     case, session, train = job.case, opened.session, opened.dataset.splits["train"]
     planned = case.scenario.stages[stage]
     steps_per_epoch = max(1, len(train.ids) // planned.batch_size)
-    # A schedule would end long before the turns do; its first rate holds.
+    # A schedule would end long before the turns do, so the learning rate is constant.
     endless = replace(planned, epochs=-(-ENDLESS // steps_per_epoch), schedule=Schedule())
     feed = Feed(
         train,

@@ -1,1 +1,1 @@
-"""Worker processes: how they start, what environment they get, and how they end."""
+"""Worker processes: their start, their environment and their end."""

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class WorkerOptions(TypedDict, total=False):
-    """How the worker runs: see `launch`."""
+    """Options of `launch`."""
 
     cores: int | None
     engine: str | None
@@ -36,11 +36,11 @@ def ask(
     about: str = "",
     **options: Unpack[WorkerOptions],
 ) -> T:
-    """Call a module's function in a fresh process and return what it returns, as an `answer`.
+    """Call a module's function in a fresh process and return its result, decoded as an `answer`.
 
-    The worker turns the arguments into the types that the function declares. A stable name of `harness.entry` is given
+    The worker converts the arguments to the declared types of the function. A stable name of `harness.entry` is given
     as a string, because the process may run another revision. `folder` is the worker's, by default a temporary one.
-    Raises as `Outcome.require` does; the reason of a worker that failed begins with `about`.
+    Raises as `Outcome.require` does; the reason of a failed worker begins with `about`.
     """
     call = function if isinstance(function, str) else _name(function)
     with tempfile.TemporaryDirectory() as scratch:
@@ -51,8 +51,8 @@ def ask(
 
 
 def _name(function: Callable[..., Any]) -> str:
-    # A module that runs as a program is `__main__` here, and has its own name in the worker.
+    # A module that runs as a program is `__main__` in this process, but the worker needs its real name.
     spec = sys.modules[function.__module__].__spec__
     if spec is None or function.__qualname__ != function.__name__:
-        raise ValueError(f"{function.__qualname__} is not a function of a module, so no worker can import it")
+        raise ValueError(f"{function.__qualname__} is not at the top level of a module, so a worker cannot import it")
     return f"{spec.name}:{function.__name__}"

@@ -1,4 +1,4 @@
-"""What a worker finds around it: an interpreter, a checkout, an environment made from an allow-list, its cores."""
+"""The environment of a worker: interpreter, checkout, environment variables from an allow-list, and cores."""
 
 from __future__ import annotations
 
@@ -15,26 +15,22 @@ PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRA
              "CUDA_HOME", "XDG_CACHE_HOME", "TORCH_HOME", "KERAS_HOME", "FINETUNE_BENCH_CACHE", "SSL_CERT_FILE",
              "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
              "FINETUNE_BENCH_MIRROR", *INSTRUCTION_SETS)  # fmt: skip
-"""Variables of the parent's environment that a worker gets to see."""
+"""Environment variables of the parent that a worker inherits."""
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1", "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1",
          "PYTHONIOENCODING": "utf-8:backslashreplace"}  # fmt: skip
-"""The last one: what a worker prints goes to its log, which is UTF-8 in every locale."""
+"""Fixed settings of every worker. PYTHONIOENCODING makes its log UTF-8 in every locale."""
 MEASURED = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 """Idle threads of a measured worker sleep, so that two workers on the same cores do not disturb each other."""
-UNMEASURED = {
-    "MALLOC_TOP_PAD_": str(2**28),
-    "MALLOC_MMAP_THRESHOLD_": str(2**32),
-    "MALLOC_TRIM_THRESHOLD_": str(2**33),
-}
-"""A worker that prepares keeps its memory instead of returning it after every step: pretraining takes 0.7 x the time.
+UNMEASURED = {"MALLOC_TOP_PAD_": str(2**28), "MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
+"""A worker that is not measured keeps freed memory, which reduces the time of pretraining to 0.7 x.
 
-A measured one has the allocator as everybody has it.
+A measured worker uses the default settings of the allocator.
 """
 
 
 class Place(NamedTuple):
-    """Where a worker's code comes from: the interpreter, with what is installed for it, and the harness's checkout."""
+    """The origin of a worker's code: an interpreter with its packages, and a checkout of the harness."""
 
     python: str = sys.executable
     root: Path = Path(__file__).resolve().parents[2]
@@ -46,7 +42,7 @@ HERE = Place()
 def worker_environment(
     threads: int, engine: str | None = None, *, measured: bool = True, root: Path = HERE.root
 ) -> dict[str, str]:
-    """Environment of a worker: an allow-list, thread counts, how threads wait, and where the harness is."""
+    """Return the environment variables of a worker: allow-list, thread counts, wait policy, path of the harness."""
     pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     return {
         **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
@@ -54,18 +50,18 @@ def worker_environment(
         **dict.fromkeys(pools, str(threads)),
         **(MEASURED if measured else UNMEASURED),
         "PYTHONPATH": str(root),
-        "PYTHONSAFEPATH": "1",  # else what lies in the current folder, another checkout say, would come before it
+        "PYTHONSAFEPATH": "1",  # otherwise the current folder, maybe another checkout, would take precedence
         **({"KERAS_BACKEND": engine} if engine else {}),
     }
 
 
 @contextmanager
 def bound_to(count: int, beside: int = 0) -> Iterator[None]:
-    """Bind this thread to so many of its cores; what it starts meanwhile stays bound.
+    """Bind this thread to `count` of its cores during the block; processes started in the block stay bound.
 
-    They are its last ones, as interrupts like core 0, or, where there are enough, those beside the last `beside` ones.
+    These are the last cores, because core 0 handles most interrupts, or the cores before the last `beside` ones.
     """
-    # Affinity is inherited, so it holds from the worker's first instruction.
+    # A child process inherits the affinity, so it applies from the worker's first instruction.
     before = usable_cores()
     if not hasattr(os, "sched_setaffinity") or count >= len(before):
         yield
@@ -79,10 +75,10 @@ def bound_to(count: int, beside: int = 0) -> Iterator[None]:
 
 
 def bind_threads(process: int, count: int) -> None:
-    """Bind every thread that a process has to the last so many of this thread's cores."""
+    """Bind every thread of a process to the last `count` of this thread's cores."""
     if not hasattr(os, "sched_setaffinity"):
         return
     cores = usable_cores()[-count:]
-    with suppress(ProcessLookupError, FileNotFoundError):  # it has just ended, as its parent will hear
+    with suppress(ProcessLookupError, FileNotFoundError):  # the process has just ended; its parent notices later
         for thread in Path(f"/proc/{process}/task").iterdir():
             os.sched_setaffinity(int(thread.name), cores)

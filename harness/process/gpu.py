@@ -1,4 +1,4 @@
-"""GPUs as NVIDIA's management library (NVML) reports them; nothing without a GPU or its driver."""
+"""Readings of NVIDIA GPUs through the management library NVML; empty without a GPU or its driver."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ SLOWDOWNS = {
     0x4: "power cap", 0x8: "hardware slowdown", 0x20: "software thermal slowdown", 0x40: "hardware thermal slowdown",
     0x80: "hardware power brake",
 }  # fmt: skip
-"""Bits of the reasons for the clock's speed that mean slower than the load asks for (NVML's nvmlClocksEventReasons)."""
+"""Bits of NVML's nvmlClocksEventReasons that mean a clock below what the load requires."""
 
 _Answer = TypeVar("_Answer")
 
 
 class Gpu(NamedTuple):
-    """One reading. `other_processes` are those that compute on it beside this one."""
+    """One reading. `other_processes` counts the other processes that compute on the GPU."""
 
     sm_mhz: float
     watts: float
@@ -27,12 +27,12 @@ class Gpu(NamedTuple):
 
 
 def read_gpu() -> Gpu | None:
-    """The GPU that this process uses, None without one; takes tens of milliseconds, so never while a window is open."""
+    """Read the GPU of this process, None without one. Takes tens of ms, so call it only outside a window."""
     return _ask(_reading)
 
 
 def gpu_names() -> tuple[str, ...]:
-    """The names of all GPUs, in the order of the driver."""
+    """Return the names of all GPUs, in the order of the driver."""
     return _ask(_names) or ()
 
 
@@ -52,9 +52,9 @@ def _reading(nvml: Any) -> Gpu:
 def _others(nvml: Any, device: Any) -> int:
     try:
         busy = {process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(device)}
-    except nvml.NVMLError:  # a part of a GPU does not list processes
+    except nvml.NVMLError:  # a partition (MIG) of a GPU does not list processes
         return 0
-    # In a container the ids may be the host's, this process's own too.
+    # In a container these may be ids of the host, also for this process.
     return sum(psutil.pid_exists(pid) for pid in busy - {os.getpid()})
 
 

@@ -1,8 +1,7 @@
-"""Start a worker process, wait for it asleep, and say how it ended. The parent imports no framework.
+"""Start a worker process, wait for it without using the CPU, and report how it ended. The parent imports no framework.
 
 A worker is `python -m harness.entry FOLDER`: it reads FOLDER/job.json, calls one function by its dotted name and writes
-FOLDER/result.json. What it prints goes to FOLDER/log.txt; events come back on a pipe of their own, and orders
-go out on another.
+FOLDER/result.json. Its output goes to FOLDER/log.txt, its events to a pipe; orders of the parent use a second pipe.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ Ending = Literal["ok", "skipped", "refused", "failed", "timeout", "oom", "killed
 Event = dict[str, Any]
 
 LOOK_UP_S = 1.0
-"""How often a waiting parent looks whether its worker still lives."""
+"""Interval at which a waiting parent checks that its worker is alive."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a worker ended; `value` is what the function returned, as JSON, if it ended with `ok`."""
+    """The end of a worker; `value` is the function's result as JSON if the ending is `ok`."""
 
     ending: Ending
     reason: str = ""
@@ -40,7 +39,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
 
     def require(self) -> msgspec.Raw:
-        """The value; raises `Declined` if the worker could not do it here, `Refused` for every other ending."""
+        """Return the value. Raise `Declined` if the ending is `skipped`, `Refused` for every other ending."""
         if self.ending == "ok":
             return self.value
         raise (Declined if self.ending == "skipped" else Refused)(self.reason)
@@ -59,9 +58,9 @@ def launch(
 ) -> Outcome:
     """Run `package.module:function` with JSON arguments in a fresh process and return how it ended.
 
-    `cores` binds the worker to that many cores and tells every thread pool so, for measuring; without it, it has all
-    and only prepares. `engine` becomes Keras's engine. The process group is killed on a timeout, and when this function
-    is interrupted.
+    `cores` starts a measured worker, bound to that many cores and with thread pools of that size; without it, the
+    worker is not measured and uses all cores. `engine` selects Keras's engine. The process group is killed on a timeout
+    and when this function is interrupted.
     """
     with Worker(call, arguments, folder=folder, cores=cores, engine=engine, timeout_s=timeout_s, place=place) as worker:
         for event in worker.events():
@@ -71,11 +70,11 @@ def launch(
 
 
 class Worker:
-    """A worker process that lives until its call is done. Use as a context manager; leaving it ends its process group.
+    """A worker process that runs one call. It is a context manager; the exit kills the process group.
 
-    Arguments as for `launch`; with `beside`, it starts on cores beside so many that others have, until it is told to
-    `join` them. `events` yields what the worker reports, `send` gives an order to a call that asks for
-    `orders`, and `outcome` says how it ended, once `events` has come to its end.
+    The arguments are those of `launch`. With `beside`, the worker starts on other cores than the last `beside` ones,
+    until `join` moves it there. `events` yields its reports, `send` sends an order to a function with an `orders`
+    argument, and `outcome` returns how it ended, after the end of `events`.
     """
 
     def __init__(
@@ -116,27 +115,27 @@ class Worker:
         except OSError as error:
             os.close(self._events)
             os.close(self._orders)
-            raise Refused(f"{place.python} cannot be run ({error.strerror}); name a Python interpreter") from error
+            raise Refused(f"{place.python} cannot be run ({error.strerror}); give a Python interpreter") from error
         finally:
             os.close(send)
             os.close(receive)
 
     @property
     def pid(self) -> int:
-        """Process id, for as long as it lives."""
+        """The process id."""
         return self._process.pid
 
     def join(self) -> None:
-        """Move it to the cores of a worker that starts beside no other."""
+        """Move it to the last cores, which a worker without `beside` uses."""
         bind_threads(self.pid, self._count)
 
     def send(self, order: Mapping[str, Any]) -> None:
-        """Give an order; one to a worker that is gone is lost, as `outcome` will say."""
+        """Send an order; it is lost if the worker has ended, which `outcome` reports."""
         with suppress(BrokenPipeError):
             os.write(self._orders, msgspec.json.encode(order) + b"\n")
 
     def events(self) -> Iterator[Event]:
-        """What the worker reports, until it ends or its time is over; may be left and taken up again."""
+        """Yield the worker's reports until it ends or times out; can be called again to continue."""
         while True:
             while b"\n" in self._pending:
                 line, _, self._pending = self._pending.partition(b"\n")
@@ -155,7 +154,7 @@ class Worker:
             self._pending += data
 
     def outcome(self) -> Outcome:
-        """How the worker ended; waits for it."""
+        """Wait for the worker and return how it ended."""
         if self._in_time:
             left = self._left()
             try:
@@ -165,7 +164,7 @@ class Worker:
         _end(self._process)
         seconds = time.monotonic() - self._started
         if not self._in_time:
-            reason = f"no end after {self._timeout_s:g} s"
+            reason = f"not finished after {self._timeout_s:g} s"
             return Outcome(ending="timeout", reason=reason, seconds=seconds, folder=self._folder)
         memory_kill = _kills_for_memory() > self._kills_before
         return _read_outcome(self._folder, self._process.returncode, seconds, memory_kill)
@@ -198,23 +197,22 @@ def _read_outcome(folder: Path, code: int, seconds: float, memory_kill: bool) ->
         reason = msgspec.json.decode(fields["reason"], type=str)
         return Outcome(ending=ending, reason=reason, value=fields["value"], seconds=seconds, folder=folder)
     if code >= 0:
-        return Outcome(
-            ending="failed", reason=f"exited with {code}{_last_words(folder)}", seconds=seconds, folder=folder
-        )
+        reason = f"exited with {code}{_last_line(folder)}"
+        return Outcome(ending="failed", reason=reason, seconds=seconds, folder=folder)
     return Outcome(**_explain_signal(signal.Signals(-code), memory_kill, folder), seconds=seconds, folder=folder)
 
 
 def _explain_signal(number: signal.Signals, memory_kill: bool, folder: Path) -> dict[str, Any]:
     if number == signal.SIGKILL and memory_kill:
-        return {"ending": "oom", "reason": "killed by the kernel for want of memory"}
+        return {"ending": "oom", "reason": "killed by the kernel because memory ran out"}
     if number in (signal.SIGKILL, signal.SIGTERM):
         return {"ending": "killed", "reason": f"killed from outside ({number.name})"}
-    return {"ending": "failed", "reason": f"crashed in native code ({number.name}){_last_words(folder)}"}
+    return {"ending": "failed", "reason": f"crashed in native code ({number.name}){_last_line(folder)}"}
 
 
-def _last_words(folder: Path) -> str:
+def _last_line(folder: Path) -> str:
     lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return f"; last words: {one_line(lines[-1], 200)}" if lines else ""
+    return f"; last line of its log: {one_line(lines[-1], 200)}" if lines else ""
 
 
 def _kills_for_memory() -> int:

@@ -1,4 +1,4 @@
-"""What this machine and environment are. The key is what the machine *is*, not its host name."""
+"""Description of this machine and its environment. The key depends on the hardware, not on the host name."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """Twelve hex digits, equal for equal machines."""
+        """Twelve hexadecimal digits, equal for equal machines."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:12]
 
     def device_kind(self, wanted: str) -> str:
-        """The kind of device that a case on `wanted` uses here: `auto` takes a GPU where there is one."""
+        """Return the kind of device for a case with device `wanted`: `auto` takes a GPU if there is one."""
         return wanted if wanted != "auto" else "cuda" if self.gpus else "cpu"
 
 
 def describe_machine() -> Machine:
-    """Look at the machine; takes milliseconds, more where there is an NVIDIA driver to ask."""
+    """Describe the machine; takes milliseconds, more with an NVIDIA driver."""
     return Machine(
         cpu=_cpu_name(),
         cores=len(usable_cores()),
@@ -45,19 +45,19 @@ def describe_machine() -> Machine:
 
 
 def usable_cores() -> list[int]:
-    """Cores this process may run on."""
+    """Return the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def measuring_threads() -> int:
-    """Default threads of a measured worker on a CPU: one core is left to everything else."""
+    """Return the default thread count of a measured worker on a CPU, which leaves one core free."""
     return max(1, len(usable_cores()) - 1)
 
 
 def versions(distributions: tuple[str, ...]) -> dict[str, str]:
-    """Installed versions, of Python and of the distributions named; those not installed are left out."""
+    """Return the versions of Python and of the named distributions that are installed."""
     found = {"python": platform.python_version()}
     for name in (*distributions, "numpy", "finetune-bench"):
         try:
@@ -68,11 +68,11 @@ def versions(distributions: tuple[str, ...]) -> dict[str, str]:
 
 
 INSTRUCTION_SETS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
-"""Variables that forbid oneDNN (also TensorFlow's) and torch the newest instructions of the processor."""
+"""Variables that limit the instruction set of oneDNN (also in TensorFlow) and of torch."""
 
 
 def environment() -> dict[str, str]:
-    """Operating system, C library, and limits on the instruction set: facts that package versions leave out."""
+    """Return operating system, C library, CPU governor and limits on the instruction set."""
     return {
         "system": platform.platform(),
         "libc": " ".join(platform.libc_ver()),

@@ -1,4 +1,4 @@
-"""A worker process: one job file in, one function called by name, one result file out. See `launch`."""
+"""The program of a worker process: read a job file, call one function by name, write a result file. See `launch`."""
 
 from __future__ import annotations
 
@@ -28,38 +28,37 @@ _OUT_OF_MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "can't allocate memory", "Unable t
 _REMEDIES = {
     "Expected more than 1 value per channel": "batch norm needs more: use a larger --batch-size or --image-size"
 }
-"""What to do about a framework's own words."""
+"""Remedies for error messages of frameworks."""
 
 
 def main(folder: Path) -> None:
-    """Run the job in `folder`. Functions get their arguments, as the types that they declare, and what they ask for by
-    name: `report` for events, `orders` from the parent, `started` and `folder`."""
+    """Run the job in `folder`.
+
+    A function gets its arguments converted to their declared types. It also gets each of these that it has as a
+    parameter: `report` for events, `orders` from the parent, `started` and `folder`.
+    """
     job = msgspec.json.decode((folder / "job.json").read_bytes())
     _die_with(job["parent"])
     sys.excepthook = _write_failure(folder)
-    root, own = Path(job["root"]).resolve(), Path(__file__).resolve().parents[2]
-    if own != root:
-        raise Refused(f"the harness of {own} ran instead of that of {root}")
+    root, here = Path(job["root"]).resolve(), Path(__file__).resolve().parents[2]
+    if here != root:
+        raise Refused(f"the harness in {here} ran instead of the one in {root}")
     module, _, name = job["call"].partition(":")
     function = getattr(importlib.import_module(module), name)
     declared = get_type_hints(function)
     arguments = {name: msgspec.convert(value, declared.get(name, Any)) for name, value in job["arguments"].items()}
     wanted = inspect.signature(function).parameters
-    if "report" in wanted:
-        arguments["report"] = _reporter(job["events"])
     if "orders" in wanted:
         arguments["orders"] = _orders(job["orders"])
-    if "started" in wanted:
-        arguments["started"] = job["started"]
-    if "folder" in wanted:
-        arguments["folder"] = str(folder)
+    more = {"report": _reporter(job["events"]), "started": job["started"], "folder": str(folder)}
+    arguments |= {name: value for name, value in more.items() if name in wanted}
     _write(folder, "ok", "", function(**arguments))
 
 
 def classify(error: BaseException) -> tuple[str, str]:
-    """Status and one-line reason of an exception that ended a job."""
+    """Return the status and the one-line reason for an exception that ended a job."""
     kind = type(error).__name__
-    if isinstance(error, Declined | Refused):  # these lines are ours and end with what to do, as often with a path
+    if isinstance(error, Declined | Refused):  # our own message, which may contain long paths and ends with a remedy
         return "skipped" if isinstance(error, Declined) else "refused", one_line(str(error), 2000)
     text = one_line(str(error))
     memory = isinstance(error, MemoryError) or kind in _OUT_OF_MEMORY or any(w in text for w in _OUT_OF_MEMORY_WORDS)
@@ -67,7 +66,7 @@ def classify(error: BaseException) -> tuple[str, str]:
         return "oom", f"out of memory: {one_line(text, 200)}"
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] not in _OURS:
         return "skipped", f"{error.name} is not installed"
-    remedy = next((f"; {own}" for words, own in _REMEDIES.items() if words in text), "")
+    remedy = next((f"; {remedy}" for words, remedy in _REMEDIES.items() if words in text), "")
     return "failed", text if kind == "NotFinite" else f"{kind}: {text}{remedy}" if text else kind
 
 
@@ -76,7 +75,7 @@ def _write_failure(folder: Path) -> Callable[[type[BaseException], BaseException
         traceback.print_exception(kind, error, trace)
         _write(folder, *classify(error), None)
         sys.stderr.flush()
-        os._exit(0)  # the result is written; frameworks' threads must not turn it into a crash
+        os._exit(0)  # the result is written; threads of a framework could crash a normal exit
 
     return hook
 
@@ -100,7 +99,7 @@ def _orders(pipe: int) -> Callable[[], dict[str, Any]]:
 
     def next_order() -> dict[str, Any]:
         line = stream.readline()
-        if not line:  # the parent is gone, or wants no more
+        if not line:  # the parent has ended or closed the pipe
             os._exit(1)
         order: dict[str, Any] = msgspec.json.decode(line)
         return order
@@ -125,7 +124,7 @@ def _die_with(parent: int) -> None:
 
 
 def run_as_program(folder: str) -> None:
-    """Run the job in `folder` and end the process, whatever threads a framework has left."""
+    """Run the job in `folder` and end the process, even if threads of a framework still run."""
     main(Path(folder))
     sys.stdout.flush()
     os._exit(0)

@@ -1,4 +1,4 @@
-"""Rules about a session: whether it holds the weights it was given, and whether its head makes its logits."""
+"""Rules about a session: it holds the loaded weights, and its head computes its logits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.running.initial_weights import HEAD_LAYERS
 from harness.spec import Case
 
 _DISTINCT = 97
-"""As many whole numbers, and negative ones, as even bfloat16 tells apart."""
+"""Number of integers, positive or negative, that even bfloat16 represents exactly."""
 
 
 @rule("V02", "session")
@@ -22,14 +22,14 @@ def not_loaded(session: Session, start: Mapping[str, NDArray[Any]]) -> Iterator[
     """A tensor of the session differs from the one that was loaded into it."""
     for tensor in session.state():
         if not np.array_equal(tensor.array, start[tensor.name]):
-            yield f"{tensor.name} is not what was loaded into it"
+            yield f"{tensor.name} differs from the array that was loaded into it"
 
 
 @rule("V08", "session")
 def head_in_name_only(session: Session, case: Case, classes: int, images: NDArray[np.float32]) -> Iterator[str]:
     """The logits do not come from the head that the session names, or there is not one per class.
 
-    With its last layer's weights 0, the logits are its biases. The session's head is not restored.
+    With weights of 0 in its last layer, the logits equal its biases. The session's head is not restored.
     """
     last = HEAD_LAYERS[case.head][-1]
     weight, bias = f"{last}.weight", f"{last}.bias"

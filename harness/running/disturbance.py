@@ -1,7 +1,7 @@
-"""How undisturbed a process was: what the operating system and the drivers say about it, never what the clock says.
+"""Disturbance of a process, from readings of the operating system and drivers.
 
-A pair is measured again if one of its processes was disturbed, and that decision must be blind to the times that were
-measured. So nothing here looks at a step.
+A pair is measured again if one of its processes was disturbed. This decision must not depend on the measured times, so
+nothing here reads step times.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from harness.running.record import GpuSensors, Sensors
 
 STAT, PRESSURE = Path("/proc/stat"), Path("/proc/pressure/cpu")
 ABSENT = {
-    "stolen": "this system does not say how much time a hypervisor took",
-    "pressure": "this kernel does not say how long processes waited for a processor",
-    "mhz": "this machine does not show its processors' clock",
+    "stolen": "this system does not report the time taken by a hypervisor",
+    "pressure": "this kernel does not report how long processes waited for a processor",
+    "mhz": "this machine does not report the clock speed of its processors",
 }
 STOLEN, STARVED, STALLED, SWITCHES_PER_S = 0.02, 0.05, 0.20, 50.0
-"""Limits of a disturbed process: share of time stolen, share of its threads' time it did not get although it wanted it,
-share of time in which something waited for a processor, involuntary switches per second."""
+"""Limits above which a process counts as disturbed: share of stolen time, missing share of its threads' CPU time, share
+of time in which any process waited for a processor, involuntary switches per second."""
 
 
 class _Moment(NamedTuple):
@@ -37,7 +37,7 @@ class _Moment(NamedTuple):
 
 
 class Disturbance:
-    """Watches this process from `begin` to `end`, as often as wanted, and adds up; made, it has begun."""
+    """A sum of readings of this process over all intervals from `begin` to `end`; the constructor calls `begin`."""
 
     def __init__(self, source: TimeSource = REAL_TIME) -> None:
         self._source = source
@@ -48,11 +48,11 @@ class Disturbance:
         self.begin()
 
     def begin(self) -> None:
-        """From now on it counts."""
+        """Begin an interval."""
         self._began = self._moment()
 
     def end(self) -> bool:
-        """From now on it does not count; returns whether it did before."""
+        """End the interval; return whether there was one."""
         before, now = self._began, self._moment()
         if before is None:
             return False
@@ -62,7 +62,7 @@ class Disturbance:
         return True
 
     def read(self) -> Sensors:
-        """Everything so far."""
+        """End the interval and return the totals."""
         self.end()
         wall, cpu, involuntary, voluntary, stolen, stalled = self._spent
         seconds, last = wall / 1e9, self._moment()
@@ -90,33 +90,34 @@ class Disturbance:
 
 
 def disturbed(sensors: Sensors, threads: int) -> list[str]:
-    """In sentences what disturbed a process; empty if nothing did. `threads` is how many it was to keep busy.
+    """Return a sentence for each disturbance of a process that should keep `threads` threads busy.
 
     >>> disturbed(Sensors(cpu_over_wall=0.99, involuntary_switches=900, voluntary_switches=0, seconds=6.0), 1)
     ['it lost its processor 150 times a second']
     """
-    said = []
+    reasons = []
     if sensors.stolen is not None and sensors.stolen > STOLEN:
-        said.append(f"a hypervisor took {sensors.stolen:.1%} of its cores' time")
+        reasons.append(f"a hypervisor took {sensors.stolen:.1%} of its cores' time")
     rate = sensors.involuntary_switches / sensors.seconds if sensors.seconds else 0.0
     if rate > SWITCHES_PER_S:
-        said.append(f"it lost its processor {rate:.0f} times a second")
+        reasons.append(f"it lost its processor {rate:.0f} times a second")
     if sensors.pressure is not None and sensors.pressure > STALLED and starved(sensors, threads):
-        said.append(f"processes waited for a processor in {sensors.pressure:.0%} of the time, and it got less than its")
+        waited = f"processes waited for a processor in {sensors.pressure:.0%} of the time"
+        reasons.append(f"{waited}, and it got too little CPU time")
     if sensors.gpu is not None and sensors.gpu.throttled:
-        said.append(f"the GPU was slowed: {', '.join(sensors.gpu.throttled)}")
+        reasons.append(f"the GPU was slowed: {', '.join(sensors.gpu.throttled)}")
     if sensors.gpu is not None and sensors.gpu.other_processes:
-        said.append(f"{sensors.gpu.other_processes} other processes were on the GPU")
-    return said
+        reasons.append(f"{sensors.gpu.other_processes} other processes were on the GPU")
+    return reasons
 
 
 def starved(sensors: Sensors, threads: int) -> bool:
-    """Whether a process got less of its cores' time than `threads` busy threads want."""
+    """Return whether a process got less CPU time than `threads` busy threads need."""
     return sensors.cpu_over_wall < (1 - STARVED) * threads
 
 
 def _stolen_s() -> float | None:
-    """Seconds that a hypervisor gave to others, of the cores this process may run on; Linux's /proc/stat, field 8."""
+    # Seconds that a hypervisor took from the usable cores: field 8 of /proc/stat on Linux.
     if not STAT.exists():
         return None
     cores = usable_cores()
@@ -126,17 +127,16 @@ def _stolen_s() -> float | None:
 
 
 def _stalled_s() -> float | None:
-    """Seconds in which something waited for a processor; Linux's pressure stall information, line `some`."""
+    # Seconds in which any process waited for a processor: line `some` of Linux's pressure stall information.
     try:
         text = PRESSURE.read_text()
-    except OSError:  # not there, or switched off
+    except OSError:  # missing or switched off
         return None
     total = next((part for part in text.split("\n", 1)[0].split() if part.startswith("total=")), None)
     return int(total.removeprefix("total=")) / 1e6 if total else None
 
 
 def _mhz() -> float | None:
-    """Mean clock of the usable cores now, in MHz."""
     files = [Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq") for core in usable_cores()]
     read = [int(file.read_text()) / 1e3 for file in files if file.exists()]
     return sum(read) / len(read) if read else None

@@ -1,6 +1,6 @@
-"""Evaluation of whole splits in inference mode; every metric is computed here, from logits, in float64.
+"""Evaluation of whole splits in inference mode. All metrics are computed here, from logits, in float64.
 
-Every image counts once, and the session sees one batch shape only.
+Every image counts once, and the session gets batches of one shape only.
 """
 
 from __future__ import annotations
@@ -21,17 +21,15 @@ from harness.data.feed import evaluation_batches
 from harness.running.record import Quality
 
 BATCH_SIZE = 32
-
-
 TRAIN_SAMPLE = 64
-"""Training images that are evaluated after each epoch, unless more are asked for."""
+"""Default number of training images that are evaluated after each epoch."""
 
 
 class Evaluator:
-    """Evaluates one session on the splits of one dataset, each split once for the same weights.
+    """The evaluation of one session on the splits of one dataset; logits are cached until the weights change.
 
-    Of the training split it takes `train_sample` images, spread evenly; None for all. `untimed` is entered for every
-    pass: what it changes, such as the number of threads, changes no figure.
+    It uses `train_sample` images of the training split, spread evenly; None for all. Each pass runs in the context
+    `untimed`, which may change, for example, the number of threads, because evaluation is not timed.
     """
 
     def __init__(
@@ -54,26 +52,26 @@ class Evaluator:
         self._known: dict[str, NDArray[np.float32]] = {}
 
     def split(self, name: str) -> Split:
-        """What is judged under that name."""
+        """Return the images that are evaluated under this name."""
         return self._splits[name]
 
     def images(self, split: str) -> NDArray[np.float32]:
-        """The first batch of a split as the session gets it."""
+        """Return the first batch of a split as the session gets it."""
         chosen, layout = self._splits[split], self._session.batch_layout
         batches = evaluation_batches(chosen, self._batch_size, self._image_size, self.normalisation, layout)
         return next(images for images, _ in batches)
 
     @property
     def known(self) -> dict[str, NDArray[np.float32]]:
-        """Logits of the session's present weights, by split."""
+        """Logits of the session's current weights, by split."""
         return dict(self._known)
 
     def weights_moved(self, known: Mapping[str, NDArray[np.float32]] = MappingProxyType({})) -> None:
-        """The session has other weights now, for which these logits are known."""
+        """Replace the cached logits by those of the session's new weights."""
         self._known = dict(known)
 
     def logits(self, split: str) -> NDArray[np.float32]:
-        """Logits [n, classes] of a split, in its order."""
+        """Return the logits [n, classes] of a split, in its order."""
         name = self._same.get(split, split)
         if name not in self._known:
             chosen = self._splits[name]
@@ -84,52 +82,51 @@ class Evaluator:
         return self._known[name]
 
     def quality(self, split: str) -> Quality:
-        """Loss and accuracy of a split."""
+        """Return loss and accuracy of a split."""
         return self.judge(self.logits(split), split)
 
     def judge(self, logits: NDArray[np.float32], split: str) -> Quality:
-        """Loss and accuracy that logits of a split amount to."""
+        """Return loss and accuracy of logits for a split."""
         return quality(logits, self._splits[split].labels)
 
 
 @runtime_checkable
 class Threaded(Protocol):
-    """What a session has whose number of threads can change while it lives."""
+    """A session that can change its number of threads."""
 
     def use_threads(self, count: int) -> None:
-        """Compute with so many threads from now on."""
-        ...
+        """Compute with `count` threads from now on."""
 
 
 @contextmanager
 def on_cores(session: Session, cores: Sequence[int], threads: int) -> Iterator[None]:
-    """Compute on all these cores, for work that is not timed; then on the own ones, with `threads`, again.
+    """Compute on all these cores during the block, then with `threads` on the previous cores again.
 
     Does nothing for a session that cannot change its number of threads.
     """
     if not isinstance(session, Threaded) or len(cores) <= threads or not hasattr(os, "sched_setaffinity"):
         yield
         return
-    own = os.sched_getaffinity(0)
+    before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     session.use_threads(len(cores))
     try:
         yield
     finally:
         session.use_threads(threads)
-        os.sched_setaffinity(0, own)
+        os.sched_setaffinity(0, before)
 
 
 def split_logits(
     session: Session, split: Split, image_size: int, normalisation: Normalisation, batch_size: int = BATCH_SIZE
 ) -> NDArray[np.float32]:
-    """Logits [n, classes] of any images, in order; the same images give the same logits in every call and process."""
+    """Return the logits [n, classes] of a split, in order; equal images give equal logits in every call and process."""
     batches = evaluation_batches(split, batch_size, image_size, normalisation, session.batch_layout)
     return np.concatenate([session.predict(images)[:real] for images, real in batches])
 
 
 def quality(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Quality:
-    """Judge logits [n, classes] against labels [n]; no label smoothing, every image counts once.
+    """Return loss and accuracy of logits [n, classes] for labels [n], without label smoothing.
 
     >>> quality(np.array([[2.0, 0.0], [0.0, 2.0]], np.float32), np.array([0, 0])).accuracy
     0.5

@@ -1,4 +1,4 @@
-"""Where training starts: the same arrays in every backend, made here from (seed, tensor name) alone."""
+"""The initial weights: the same arrays in every backend, computed from (seed, tensor name) only."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from harness.contract import Model, Tensor
 from harness.data.checkpoint import Checkpoint
+from harness.data.weight_files import some
 
 HEAD_LAYERS = {"linear": ("head",), "mlp": ("head.0", "head.1", "head.2")}
 MLP_WIDTHS = (128, 64)
@@ -21,9 +22,9 @@ COUNTER = "num_batches_tracked"
 
 
 class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a checkpoint's tensors, by name. `mismatched` holds (name, shape wanted, shape found).
+    """The use of a checkpoint's tensors, by name. `mismatched` holds (name, expected shape, found shape).
 
-    `unexpected` are those that the network has no place for, be it that an import left them out.
+    `unexpected` are the tensors without a place in the network, also those that an import left out.
     """
 
     loaded: tuple[str, ...] = ()
@@ -31,36 +32,36 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
     classifier: tuple[str, ...] = ()
-    """The source's classifier: not part of the backbone, replaced by the new head."""
+    """The original classifier: not part of the backbone, replaced by the new head."""
     reused_classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    """What the checkpoint's import decided where its file leaves a choice."""
+    """Choices that the import of the checkpoint made where its file was ambiguous."""
 
     @property
     def complete(self) -> bool:
-        """Whether every backbone tensor was found and nothing was left over."""
+        """Whether every backbone tensor was loaded and no tensor was left over."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def sentence(self) -> str:
-        """One line for people."""
+        """Return the report as one line."""
         if self.complete:
             return f"{len(self.loaded)} tensors loaded"
         parts = [f"{len(self.loaded)} loaded"]
         if self.missing:
-            parts.append(f"{len(self.missing)} missing ({_some(self.missing)})")
+            parts.append(f"{len(self.missing)} missing ({some(self.missing, 4)})")
         if self.unexpected:
-            parts.append(f"{len(self.unexpected)} unexpected ({_some(self.unexpected)})")
+            parts.append(f"{len(self.unexpected)} unexpected ({some(self.unexpected, 4)})")
         if self.mismatched:
             shapes = [f"{name} {list(found)} instead of {list(want)}" for name, want, found in self.mismatched]
-            parts.append(f"{len(shapes)} of another shape ({_some(shapes)})")
+            parts.append(f"{len(shapes)} of another shape ({some(shapes, 4)})")
         return ", ".join(parts)
 
 
 def random_arrays(state: Iterable[Tensor], rule: str, seed: int) -> dict[str, NDArray[Any]]:
-    """Fresh values for every tensor of a network, by its role and the architecture's rule.
+    """Draw values for every tensor of a network, by its role and the architecture's rule.
 
-    `kaiming-normal-fan-out` is torchvision's for ResNet and MobileNetV2 (biases 0); `torch-default` is that of
-    torch.nn.Linear and Conv2d, uniform within 1 / sqrt(fan in), biases too.
+    `kaiming-normal-fan-out` is torchvision's rule for ResNet and MobileNetV2 (biases 0). `torch-default` is the rule of
+    torch.nn.Linear and Conv2d: uniform within 1 / sqrt(fan in), also for biases.
     """
     fan_in = 1
     arrays: dict[str, NDArray[Any]] = {}
@@ -78,7 +79,7 @@ def random_arrays(state: Iterable[Tensor], rule: str, seed: int) -> dict[str, ND
             value = draw.uniform(-1, 1, shape) * bound
         else:
             value = np.full(shape, 1.0 if tensor.role in ("norm_scale", "norm_var") else 0.0)
-        # Rounded once, so that a float64 network starts where its float32 twin does.
+        # Rounded to float32, so that a float64 network starts with the values of its float32 twin.
         arrays[tensor.name] = value.astype(np.float32).astype(tensor.array.dtype)
     return arrays
 
@@ -86,10 +87,10 @@ def random_arrays(state: Iterable[Tensor], rule: str, seed: int) -> dict[str, ND
 def head_arrays(
     kind: Literal["linear", "mlp"], features: int, classes: int, init: Literal["default", "xavier"], seed: int
 ) -> dict[str, NDArray[np.float32]]:
-    """The new head's first values: weights [out, in] and biases.
+    """Draw the initial values of the new head: weights [out, in] and biases.
 
-    `linear` is torch.nn.Linear's default (uniform within 1 / sqrt(features), the bias too) or Xavier (Glorot uniform,
-    bias 0); `mlp` is He-normal, He-normal, Glorot uniform, biases 0.
+    `linear` uses torch.nn.Linear's default (uniform within 1 / sqrt(features), also for the bias) or Xavier (Glorot
+    uniform, bias 0). `mlp` uses He normal, He normal, Glorot uniform, biases 0.
     """
     widths = (features, *(MLP_WIDTHS if kind == "mlp" else ()), classes)
     arrays: dict[str, NDArray[np.float32]] = {}
@@ -112,10 +113,10 @@ def head_arrays(
 def overlay(
     start: dict[str, NDArray[Any]], model: Model, checkpoint: Checkpoint, reuse_for: tuple[str, ...] = ()
 ) -> LoadReport:
-    """Put a checkpoint's tensors over `start`, in place, and say by name what became of each.
+    """Copy a checkpoint's tensors into `start`, in place, and report the use of each tensor.
 
-    `reuse_for` are the new classes, in order: rows of the source's linear classifier go into the new linear head where
-    the class names match.
+    `reuse_for` are the new classes, in order: where class names match, rows of the original linear classifier are
+    copied into the new linear head.
     """
     head = {name for name in start if name.startswith("head.")}
     report: dict[str, list[Any]] = {k: [] for k in ("loaded", "missing", "unexpected", "mismatched", "classifier")}
@@ -123,7 +124,7 @@ def overlay(
         if name.startswith((model.classifier, "head.")):
             report["classifier"].append(name)
         elif name.endswith(COUNTER) and name not in start:
-            continue  # torch counts its batches and Keras does not; with a stated momentum nothing depends on it
+            continue  # only torch counts batches, and no result depends on the counter
         elif name not in start or name in head:
             report["unexpected"].append(name)
         elif start[name].shape != value.shape:
@@ -158,9 +159,3 @@ def _reuse_rows(
 def _generator(seed: int, name: str) -> np.random.Generator:
     key = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:16], "little")
     return np.random.Generator(np.random.Philox(key=key))
-
-
-def _some(names: Iterable[str], limit: int = 4) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
-    return ", ".join(listed[:limit]) + more

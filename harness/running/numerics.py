@@ -1,6 +1,6 @@
-"""How exactly a backend really multiplies: a product and a convolution against float64, and what becomes of denormals.
+"""The precision of a backend's operations: a product and a convolution compared with float64, and denormals.
 
-A backend lends its own operations; the questions and the exact answers are the same for all (V32, V38).
+A backend passes its own operations; inputs and exact results are the same for all backends (V32, V38).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 PRODUCT_SIDE = 1024
 SIDE, CHANNELS = 16, 64
 ROWS = 32
-"""Rows of a product that are compared; the exact ones of all of them would take longer than the product."""
+"""Rows of a product that are compared; an exact result for all rows would take longer than the product."""
 Operation = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[Any]]
 
 
 class Numerics(msgspec.Struct, frozen=True, kw_only=True):
-    """Bits of mantissa that results keep, by their typical error: float32 keeps about 22, TF32 12, bf16 9.
+    """Effective mantissa bits of results, from their typical error: float32 has about 22, TF32 12, bf16 9.
 
-    `flushes_denormals` is None where it was not asked.
+    `flushes_denormals` is None if it was not tested.
     """
 
     product_bits: float
@@ -36,11 +36,10 @@ class Numerics(msgspec.Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class Examined(Protocol):
-    """What a backend's module has that lends its operations."""
+    """A backend module that can measure its precision."""
 
     def probe_numerics(self, session: Any) -> Numerics:
-        """How exactly a session of this backend computes."""
-        ...
+        """Measure the precision of a session's operations."""
 
 
 def examine(
@@ -51,23 +50,22 @@ def examine(
     side: int = PRODUCT_SIDE,
     places: slice = slice(None),
 ) -> Numerics:
-    """Ask a backend's own operations.
+    """Measure the precision of a backend's operations.
 
-    `product` takes [side, side] twice; `convolution` images [n, c, h, w] and a 3×3 kernel [out, c, 3, 3], stride 1, no
-    padding, of whose output it may give the rows and columns at `places` alone; `tenth` multiplies elementwise.
+    `product` takes two [side, side] matrices. `convolution` takes images [n, c, h, w] and a kernel [out, c, 3, 3], with
+    stride 1 and no padding; it may return only the rows and columns at `places`. `tenth` multiplies elementwise.
     """
-    asked = _questions(side)
+    inputs = _inputs(side)
+    exact = inputs.convolution[:, :, places, places]
     return Numerics(
-        product_bits=mantissa_bits(product(asked.left, asked.right)[:ROWS], asked.product),
-        convolution_bits=mantissa_bits(
-            convolution(asked.images, asked.kernel), asked.convolution[:, :, places, places]
-        ),
+        product_bits=mantissa_bits(product(inputs.left, inputs.right)[:ROWS], inputs.product),
+        convolution_bits=mantissa_bits(convolution(inputs.images, inputs.kernel), exact),
         flushes_denormals=None if tenth is None else _flushes(tenth),
     )
 
 
 def mantissa_bits(found: NDArray[Any], exact: NDArray[np.float64]) -> float:
-    """Minus log2 of the relative error, root mean square over root mean square; 53 for none.
+    """Return -log2 of the relative error (RMS of the error / RMS of the exact values); 53 without error.
 
     >>> one = np.linspace(1, 2, 1000)
     >>> round(mantissa_bits(one.astype(np.float16), one))
@@ -78,9 +76,10 @@ def mantissa_bits(found: NDArray[Any], exact: NDArray[np.float64]) -> float:
 
 
 class CoreUse(msgspec.Struct, frozen=True, kw_only=True):
-    """How parallel some work was: CPU seconds per wall second, and over those of the busiest thread (V37).
+    """The parallelism of some work (V37).
 
-    On a machine that others use as well, `cores` is too low; `threads` is not, but counts threads that take turns.
+    `cores` is CPU seconds per wall second; it is too low on a shared machine. `threads` is CPU seconds divided by those
+    of the busiest thread; it also counts threads that run one after the other.
     """
 
     cores: float
@@ -88,7 +87,7 @@ class CoreUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def busy(work: Callable[[], object], seconds: float = 0.5) -> CoreUse:
-    """Do `work` over and over and see what is busy meanwhile; it must return when it is done."""
+    """Repeat `work`, which must be synchronous, for some seconds and measure its use of cores."""
     work()
     process = psutil.Process()
     before = _spent(process)
@@ -104,7 +103,7 @@ def _spent(process: psutil.Process) -> dict[int, float]:
     return {thread.id: thread.user_time + thread.system_time for thread in process.threads()}
 
 
-class _Questions(NamedTuple):
+class _Inputs(NamedTuple):
     left: NDArray[np.float32]
     right: NDArray[np.float32]
     images: NDArray[np.float32]
@@ -114,13 +113,13 @@ class _Questions(NamedTuple):
 
 
 @cache
-def _questions(side: int) -> _Questions:
+def _inputs(side: int) -> _Inputs:
     draw = np.random.default_rng(0)
     left, right = (draw.standard_normal((side, side)).astype(np.float32) for _ in range(2))
     images = draw.standard_normal((2, CHANNELS, SIDE, SIDE)).astype(np.float32)
     kernel = draw.standard_normal((CHANNELS, CHANNELS, 3, 3)).astype(np.float32)
     product = left[:ROWS].astype(np.float64) @ right.astype(np.float64)
-    return _Questions(left, right, images, kernel, product, _convolved(images, kernel))
+    return _Inputs(left, right, images, kernel, product, _convolved(images, kernel))
 
 
 def _flushes(tenth: Operation) -> bool:

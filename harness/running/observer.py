@@ -1,4 +1,4 @@
-"""What is seen of a session while it trains a stage, besides its time: work done, state kept, batches drawn."""
+"""Observations of a session while it trains a stage: passes, updates, optimizer state and fetched batches."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from harness.spec import Stage
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
-    """Passes over batches. `forwards` and `samples` are those in training mode, `inferences` are forward passes, too.
+    """Counts of passes over batches. `forwards` and `samples` are in training mode, `inferences` in inference mode.
 
-    None for what nobody counts.
+    A field is None if it is not counted.
     """
 
     forwards: int | None = None
@@ -26,27 +26,26 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     inferences: int | None = None
 
     def since(self, before: Work) -> Work:
-        """What was done between two moments."""
+        """Return the difference between two counts."""
         pairs = ((field, getattr(self, field), getattr(before, field)) for field in self.__struct_fields__)
         return Work(**{field: None if now is None or then is None else now - then for field, now, then in pairs})
 
 
 @runtime_checkable
 class Counting(Protocol):
-    """What a session has that counts its own work."""
+    """A session that counts its own work."""
 
     def work(self) -> Work:
-        """Everything done since the session was made."""
-        ...
+        """Return the counts since the session was created."""
 
 
 class StageObservations(msgspec.Struct, frozen=True, kw_only=True):
-    """What was seen of one stage.
+    """The observations of one stage.
 
-    `work` is that of all training, its `inferences` those while a window was open; None where the session does not
-    count. `norm_forwards` are the fewest and most batches that a norm layer with batch statistics counted itself.
-    `slots_at_start` is the largest value in the optimizer's state before the first step. `drawn_early` counts batches
-    that were drawn before the window opened.
+    `work` covers all training, but its `inferences` only open windows; None if the session does not count.
+    `norm_forwards` are the minimum and maximum batch counts of norm layers with batch statistics. `slots_at_start` is
+    the largest value in the optimizer state before the first step. `drawn_early` counts batches fetched before the
+    window opened.
     """
 
     work: Work | None = None
@@ -56,7 +55,7 @@ class StageObservations(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StageObserver:
-    """Watches one stage of a session. Tensors are seen in passing, on their way to the audit."""
+    """The observer of one stage of a session. It reads tensors while they are passed to the audit."""
 
     def __init__(self, session: Session, stage: Stage, feed: Feed) -> None:
         self._session, self._stage, self._feed = session, stage, feed
@@ -66,9 +65,9 @@ class StageObserver:
         self._before = self._opened = self._work()
 
     def passing(self, state: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The same tensors; counters of norm layers that should count are noted."""
+        """Return the same tensors, and note the counters of norm layers that use batch statistics."""
         self._counters.append({})
-        return map(self._note, state)  # map holds on to no tensor while the next one is made
+        return map(self._note, state)  # with map, a tensor is freed before the next one is created
 
     def _note(self, tensor: Tensor) -> Tensor:
         if tensor.role == "counter" and self._stage.uses_batch_statistics(tensor.part, tensor.block):
@@ -76,19 +75,19 @@ class StageObserver:
         return tensor
 
     def epoch_begins(self, epoch: int) -> None:
-        """The session is about to open the window."""
+        """Note the state before the session opens the window of an epoch."""
         if epoch == 0:
-            slots = (array for own in self._session.slots().values() for array in own.values())
+            slots = (array for state in self._session.slots().values() for array in state.values())
             self._slots_at_start = max((float(np.abs(array).max(initial=0.0)) for array in slots), default=0.0)
         self._drawn_early += max(0, self._feed.delivered.batches - epoch * self._feed.steps_per_epoch)
         self._opened = self._work()
 
     def epoch_ends(self) -> None:
-        """The window is closed and nothing else was done yet."""
+        """Note the work at the end of the window, before evaluation."""
         self._inferences += self._work().since(self._opened).inferences or 0
 
     def seen(self) -> StageObservations:
-        """Everything, once the stage is done."""
+        """Return the observations at the end of the stage."""
         done = self._work().since(self._before)
         counts = [count - self._counters[0].get(name, 0) for name, count in self._counters[-1].items()]
         return StageObservations(

@@ -1,4 +1,4 @@
-"""Open a case in its worker: find backend and model, build a session, load the values that training starts from."""
+"""Open a case in its worker: find backend and model, build a session, load the initial weights."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from harness.running.sensors import anonymous_peak, peak_memory, private_memory
 from harness.spec import Case, Job
 
 WITHOUT_CHECKPOINT = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-"""How inputs are scaled where no checkpoint says it."""
+"""Input scaling without a checkpoint."""
 Arrays = dict[str, NDArray[Any]]
 
 
 class FoundModel(NamedTuple):
-    """A backend that runs a case here, the model, the classes of its head, and the checkpoint to start from, if any."""
+    """The backend and model of a case, the classes of its head, and the checkpoint to start from, if any."""
 
     backend: Backend
     model: Model
@@ -34,18 +34,18 @@ class FoundModel(NamedTuple):
 
     @property
     def normalisation(self) -> Normalisation:
-        """How inputs are scaled."""
+        """The input scaling."""
         return self.checkpoint.meta.normalisation if self.checkpoint else WITHOUT_CHECKPOINT
 
     def open(self, case: Case) -> Session:
-        """Build a session; its values are the framework's own until others are loaded."""
+        """Build a session; `start` loads its weights."""
         return self.backend.open_session(case, self.model, len(self.classes))
 
     def start(self, session: Session, case: Case, *, strict: bool = False) -> tuple[Arrays, LoadReport | None]:
-        """Load the values before the first step, the same in every backend; returns them and the checkpoint's report.
+        """Load the initial weights, the same in every backend; return them and the checkpoint's report.
 
-        With `idiom`, a tensor that is not in the checkpoint stays as the framework initialised it. Raises `Declined`
-        where the checkpoint is missing, and with `strict` `Refused` where it does not fit.
+        With `idiom`, a tensor that is not in the checkpoint keeps the framework's initial value. Raises `Declined` if
+        the checkpoint is missing, and with `strict` `Refused` if it does not fit.
         """
         if case.idiom:
             start = {tensor.name: tensor.array for tensor in session.state()}
@@ -56,7 +56,7 @@ class FoundModel(NamedTuple):
         report = None
         if case.scenario.start == "checkpoint":
             if self.checkpoint is None:
-                raise Declined(f"{case.scenario.name} starts from a checkpoint and there is none for {case.model}")
+                raise Declined(f"{case.scenario.name} needs a checkpoint, but {case.model} has none")
             report = overlay(start, self.model, self.checkpoint, self.classes if case.reuse_head else ())
             if strict and not report.complete:
                 raise Refused(f"--strict: the checkpoint does not fit {case.model}: {report.sentence()}")
@@ -67,7 +67,7 @@ class FoundModel(NamedTuple):
 def find_model_for(
     case: Case, plugins: Sequence[str], classes: Sequence[str] = (), checkpoint: Checkpoint | None = None
 ) -> FoundModel:
-    """A case's backend and model. Raises `Declined` with the reason if the case cannot run here."""
+    """Find a case's backend and model. Raise `Declined` with the reason if the case cannot run here."""
     backend, model = find_model(case.backend, case.model, plugins)
     if reason := backend.decline(case):
         raise Declined(reason)
@@ -85,7 +85,7 @@ class OpenedCase(NamedTuple):
     framework_bytes: int
 
     def memory(self, private_peak: int) -> Memory:
-        """What the process took until now; `private_peak` is the largest private memory that was seen."""
+        """Return the memory of the process so far; `private_peak` is the largest private memory observed."""
         return Memory(
             process_peak=peak_memory(),
             private_peak=private_peak,
@@ -96,7 +96,7 @@ class OpenedCase(NamedTuple):
 
 
 def open_case(job: Job, lap: Callable[[str], object] = lambda part: None) -> OpenedCase:
-    """Open the case of a job; `lap` is called with the name of each part of this work when the part is done."""
+    """Open the case of a job; `lap` is called with the name of each part when it is done."""
     case = job.case
     dataset = open_dataset(job.dataset_path, case.limit, job.files_path)
     checkpoint = read_checkpoint(job.checkpoint_path) if job.checkpoint_path else None

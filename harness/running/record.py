@@ -1,4 +1,4 @@
-"""What one process said about one case. Raw figures only: medians, throughputs and spreads are made in `results`."""
+"""The record of one process about one case. It holds raw values; `results` computes medians and throughputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATUSES: tuple[Status, ...] = ("ok", "skipped", "failed", "timeout", "oom", "ki
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True):
-    """One epoch: seconds of training, then loss and accuracy of passes made after it, in inference mode."""
+    """One epoch: seconds of training, then loss and accuracy of evaluations after it."""
 
     seconds: float
     train_loss: float
@@ -29,12 +29,12 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One stage. `step_us` holds every step; `windows`, in order, say how many of them are of which kind.
+    """One stage. `step_us` holds every step; `windows`, in order, hold the number of steps of each kind.
 
-    A throughput window's steps are the times between dispatches, a latency window's are synchronised. `losses` are the
-    training losses of the steps, as the backend reported them. `kept_epoch` is the epoch whose weights were kept.
-    `colours` are means and standard deviations of the channels of the first batch; `drained_s` is for how long losses
-    were waited for after the device had said that it was done.
+    Step times of a throughput window lie between dispatches, those of a latency window are synchronised. `losses` are
+    the training losses of the steps, as reported by the backend. `kept_epoch` is the epoch whose weights were kept.
+    `colours` are means and standard deviations of the channels of the first batch. `drained_s` is the time to read the
+    losses after the device reported that it was idle.
     """
 
     epochs: tuple[Epoch, ...]
@@ -45,7 +45,7 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
     kept_epoch: int
     trainable_parameters: int
     norm_steps: int
-    """Optimizer steps in which batch-norm statistics moved; 0 if they never did."""
+    """Number of optimizer steps with moving batch-norm statistics."""
     order_sha256: str
     pixels_sha256: str | None
     samples_seen: tuple[int, int]
@@ -54,11 +54,11 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
     drained_s: float = 0.0
     seen: StageObservations | None = None
     train_sample: int | None = None
-    """Training images that the epochs' `train_loss` and `train_accuracy` are of; None for all."""
+    """Number of training images behind `train_loss` and `train_accuracy` of the epochs; None for all."""
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
-    """Final quality on one split: fraction right, mean cross-entropy in nats, images judged."""
+    """Final quality on one split: fraction of correct predictions, mean cross-entropy in nats, number of images."""
 
     accuracy: float
     loss: float
@@ -66,8 +66,10 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes. `process_peak` is resident, `anonymous_peak` without the pages of mapped files, `framework` what was
-    resident before the model was built."""
+    """Memory in bytes. `process_peak` is resident memory, `anonymous_peak` the same without mapped files.
+
+    `framework` is the private memory before the model was built.
+    """
 
     process_peak: int
     private_peak: int
@@ -77,7 +79,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GpuSensors(msgspec.Struct, frozen=True, kw_only=True):
-    """What an NVIDIA driver said of the GPU before and after: clock, power, why it was slowed, who else was there."""
+    """Readings of an NVIDIA driver before and after training: clock, power, slowdowns, other processes."""
 
     sm_mhz: tuple[float, float]
     watts: tuple[float, float]
@@ -86,11 +88,11 @@ class GpuSensors(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sensors(msgspec.Struct, frozen=True, kw_only=True):
-    """How undisturbed the process was in the `seconds` it was watched, while it trained.
+    """Readings about disturbance during the observed `seconds` of training.
 
-    `stolen` is the share of its cores' time that a hypervisor gave to others, `pressure` the share of time in which
-    something on the machine waited for a processor, `mhz` its cores' clock before and after. `absent` says in sentences
-    which sensors this platform lacks; their figures are None.
+    `stolen` is the share of its cores' time that a hypervisor took, `pressure` the share of time in which any process
+    waited for a processor, `mhz` the clock of its cores before and after. `absent` has a sentence for each sensor that
+    the platform lacks; the value of that sensor is None.
     """
 
     cpu_over_wall: float
@@ -105,12 +107,12 @@ class Sensors(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One `process` row. Everything after `reason` is present only as far as the process came.
+    """One `process` row. Fields after `reason` are filled as far as the process ran.
 
-    `wall_s` splits the process's life into named parts that do not overlap and add up to `total_s`. `logits` names an
-    object with float32 logits and labels of the test set, `skipped` one with the data's skipped files, why, and its
-    files of the same content; `artefacts` are paths of what `--save-model` kept. `images` are those of each split;
-    `subnormals` are weights too small to be normal numbers; `empty_step_us` is what the clock itself costs per step.
+    `wall_s` splits the wall time into named parts that do not overlap and add up to `total_s`. `logits` names an object
+    with float32 logits and labels of the test set; `skipped` names one with the skipped files, the reasons, and files
+    with equal content. `artefacts` are paths of files that `--save-model` wrote, `images` the number of images of each
+    split, `subnormals` the number of subnormal weights, `empty_step_us` the clock's own cost per step.
     """
 
     case: Case

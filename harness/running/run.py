@@ -1,4 +1,4 @@
-"""One case, from prepared files to a record. Runs inside a worker; the backend is found by name."""
+"""The run of one case in a worker: from prepared files to a record."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from harness.spec import Job, key, version
 def run_case(job: Job, folder: str, started: float, report: Report, source: TimeSource = REAL_TIME) -> Record:
     """Run the case of a `spec.Job` and return its record; test logits go to `folder`/logits.npz.
 
-    Raises `Declined` for what cannot be done here, `Refused` for wrong input, `NotFinite` for a training that diverged.
+    Raises `Declined` if this machine cannot run it, `Refused` for wrong input, `NotFinite` if training diverged.
     """
     wall = Wall(started, source)
     opened = open_case(job, wall.lap)
@@ -52,9 +52,9 @@ def run_case(job: Job, folder: str, started: float, report: Report, source: Time
         stages.append(stage.run(wall, report))
         private_peak = max(private_peak, stage.private_peak)
     sensors = disturbance.read()
-    logits, val = evaluator.logits("test"), evaluator.quality("val")
     test = evaluator.split("test")
-    np.savez(Path(folder) / "logits.npz", logits=logits, labels=test.labels, ids=test.ids)
+    np.savez(Path(folder) / "logits.npz", logits=evaluator.logits("test"), labels=test.labels, ids=test.ids)
+    quality = {split: evaluator.quality(split) for split in ("test", "val")}
     wall.lap("evaluation")
     kept = job.save_model
     artefacts = keep_model(session, case, dataset.meta, opened.found.normalisation, kept) if kept else {}
@@ -74,8 +74,8 @@ def run_case(job: Job, folder: str, started: float, report: Report, source: Time
         total_s=sum(parts.values()),
         wall_s=parts,
         stages=tuple(stages),
-        test=evaluator.judge(logits, "test"),
-        val=val,
+        test=quality["test"],
+        val=quality["val"],
         test_is_val=dataset.meta.test_is_val,
         classes=dataset.meta.classes,
         images={name: len(split.ids) for name, split in dataset.splits.items()},
@@ -96,7 +96,7 @@ def run_case(job: Job, folder: str, started: float, report: Report, source: Time
 
 
 def _count(session: Session) -> tuple[dict[str, int], int]:
-    """Elements by part, buffers apart, and how many parameters are too small for a normal number of their type."""
+    """Count elements of backbone, head and buffers, and subnormal parameters."""
     counts, subnormals = {"backbone": 0, "head": 0, "buffers": 0}, 0
     for tensor in session.state():
         counts["buffers" if tensor.role in BUFFERS else tensor.part] += tensor.array.size

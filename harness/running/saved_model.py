@@ -1,4 +1,4 @@
-"""A fine-tuned network on disk: neutral file, the framework's own file, and a card that says how to use them."""
+"""A fine-tuned network on disk: neutral file, the framework's own file, and a card with their description."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEUTRAL, CARD = "model.safetensors", "card.json"
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """What `card.json` says. `native` is the file in the framework's own format; `side` the side before the crop."""
+    """Content of `card.json`. `native` is the file in the framework's own format, `side` the size before the crop."""
 
     case: Case
     classes: tuple[str, ...]
@@ -29,7 +29,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 def keep_model(
     session: Session, case: Case, dataset: DatasetMeta, normalisation: Normalisation, folder: str
 ) -> dict[str, str]:
-    """Write the network as it is now under `folder`; returns the paths by what they are."""
+    """Write the network under `folder`; return the paths by kind."""
     home = Path(folder) / f"{case.label.replace('/', '_')}_{key(case)[:8]}"
     home.mkdir(parents=True, exist_ok=True)
     write_checkpoint(
@@ -50,13 +50,11 @@ def keep_model(
 
 
 def read_card(folder: str | Path) -> Card:
-    """The card of a kept network. Raises `Refused` if the folder holds none that can be understood."""
+    """Read the card of a saved network. Raise `Refused` if the folder has no valid card."""
     path = Path(folder) / CARD
     if not path.is_file():
-        raise Refused(f"{folder} holds no {CARD}; give a folder that `run --save-model` wrote")
+        raise Refused(f"{folder} has no {CARD}; give a folder that `run --save-model` wrote")
     try:
         return msgspec.json.decode(path.read_bytes(), type=Card)
     except msgspec.DecodeError as error:
-        raise Refused(
-            f"{path} cannot be understood ({error}); keep the network again with `run --save-model`"
-        ) from error
+        raise Refused(f"{path} is invalid ({error}); save the network again with `run --save-model`") from error

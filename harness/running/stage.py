@@ -1,4 +1,4 @@
-"""One stage: feed, clock, the backend's own loop, evaluation between epochs, and the audit of what moved."""
+"""One stage: feed, clock, the backend's own loop, evaluation between epochs, and the audit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 class _Best(NamedTuple):
-    """The best epoch so far by validation accuracy: its weights, and the logits that they gave."""
+    """The best epoch so far by validation accuracy, with its weights and logits."""
 
     accuracy: float
     epoch: int
@@ -33,7 +33,7 @@ class _Best(NamedTuple):
 
 
 class StageRun:
-    """Trains one stage of a case on a session. Made, run once, and thrown away."""
+    """The training of one stage of a case on a session. `run` is called once."""
 
     def __init__(
         self,
@@ -62,12 +62,12 @@ class StageRun:
             workers=case.workers,
             now=source.now,
         )
-        self._witness = StageObserver(session, self._stage, self.feed)
+        self._observer = StageObserver(session, self._stage, self.feed)
 
     def run(self, wall: Wall, report: Report) -> StageRecord:
-        """Train, keep what the stage says, and hold what moved against what it declared."""
-        session, stage, feed, witness = self._session, self._stage, self.feed, self._witness
-        before = audit.mark(witness.passing(session.state()))
+        """Train, audit the stage, and load the weights of the epoch that it keeps."""
+        session, stage, feed, observer = self._session, self._stage, self.feed, self._observer
+        before = audit.mark(observer.passing(session.state()))
         clock = Clock(
             steps=stage.epochs * feed.steps_per_epoch,
             batch_size=stage.batch_size,
@@ -75,17 +75,17 @@ class StageRun:
             sync=session.sync,
             compile_events=session.compile_events,
             on_epoch_end=lambda epoch: self._after_epoch(epoch, clock, report),
-            on_epoch_begin=witness.epoch_begins,
+            on_epoch_begin=observer.epoch_begins,
             now=self._source.now,
         )
         wall.lap("audit")
         session.train(stage, feed, clock)
         if len(clock.step_ns) != stage.epochs * feed.steps_per_epoch:
-            raise RuntimeError(f"{len(clock.step_ns)} steps were made of {stage.epochs * feed.steps_per_epoch}")
+            raise RuntimeError(f"the backend made {len(clock.step_ns)} of {stage.epochs * feed.steps_per_epoch} steps")
         self._book(wall, clock)
         observe = getattr(session, "observed", None)
         observed = audit.NOT_LOOKED if observe is None else observe(stage)
-        verdict = audit.judge(before, witness.passing(session.state()), stage, session.slots(), observed)
+        verdict = audit.judge(before, observer.passing(session.state()), stage, session.slots(), observed)
         kept = stage.epochs - 1
         if stage.keep == "best" and self._best is not None:
             kept = self._best.epoch
@@ -95,7 +95,7 @@ class StageRun:
         return self._record(clock, verdict, kept)
 
     def _after_epoch(self, epoch: int, clock: Clock, report: Report) -> None:
-        self._witness.epoch_ends()
+        self._observer.epoch_ends()
         self._evaluator.weights_moved()
         train, val = self._evaluator.quality("train"), self._evaluator.quality("val")
         if not math.isfinite(train.loss + val.loss):
@@ -157,7 +157,7 @@ class StageRun:
             colours=self.feed.delivered.colours,
             samples_seen=self.feed.delivered.samples_seen,
             drained_s=clock.drained_ns / 1e9,
-            seen=self._witness.seen(),
+            seen=self._observer.seen(),
             train_sample=len(self._evaluator.split("train").ids),
         )
 

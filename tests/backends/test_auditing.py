@@ -179,7 +179,7 @@ def test_v16_gradients_that_are_computed_and_thrown_away_are_paid_for() -> None:
     optimizer = sgd(model.head.parameters())
     with audit(model, frozen=["body."]) as auditor:
         step(model, optimizer, lambda: model.body.zero_grad(set_to_none=True))
-    paid = "was paid for although it is frozen: its gradient was computed"
+    paid = "got a gradient although it is frozen: a backward pass computed it"
     assert sentences(auditor) == {f"{name} {paid}" for name in BODY}
 
 
@@ -189,7 +189,7 @@ def test_v16_a_learning_rate_of_zero_is_paid_for() -> None:
     groups = [{"params": model.body.parameters(), "lr": 0.0}, {"params": model.head.parameters()}]
     with audit(model, frozen=["body."]) as auditor:
         step(model, sgd(groups, momentum=0.0))
-    paid = "was paid for although it is frozen: its gradient was computed, at learning rate 0"
+    paid = "got a gradient although it is frozen: a backward pass computed it, at learning rate 0"
     assert sentences(auditor) == {f"{name} {paid}" for name in BODY}
 
 
@@ -200,7 +200,7 @@ def test_v16_what_is_made_to_require_gradients_inside_the_block_is_seen() -> Non
         model.body[0].weight.requires_grad_(True)
         step(model, sgd(model.head.parameters()))
     assert sentences(auditor) == {
-        "body.0.weight was paid for although it is frozen: its gradient was computed",
+        "body.0.weight got a gradient although it is frozen: a backward pass computed it",
     }
 
 
@@ -272,8 +272,8 @@ def test_a_head_that_was_replaced_in_name_only_is_named() -> None:
     with audit(model, classes=10) as auditor:
         step(model, sgd(model.parameters()))
     assert auditor.audit.breaches == (
-        "the output is 4 wide although there are 10 classes",
-        "head was replaced in name only: out_features says 10, its weight makes 4",
+        "the output has width 4 although there are 10 classes",
+        "head was replaced in name only: out_features is 10, its weight has 4",
     )
 
 
@@ -348,7 +348,7 @@ def test_a_tied_weight_is_frozen_under_neither_name_if_it_moves() -> None:
         optimizer.step()
     assert sentences(auditor) == {
         "encoder.weight moved although it is frozen: an optimizer holds it and it got gradients",
-        "encoder.weight was paid for although it is frozen: its gradient was computed",
+        "encoder.weight got a gradient although it is frozen: a backward pass computed it",
     }
 
 
@@ -359,7 +359,7 @@ def test_a_frozen_tensor_that_no_optimizer_moved_is_named() -> None:
         step(model, optimizer)
         with torch.no_grad():
             model.body[0].weight[0, 0, 0, 0] += 1e-6
-    assert auditor.audit.breaches == ("body.0.weight moved although it is frozen: not by an optimizer",)
+    assert auditor.audit.breaches == ("body.0.weight moved although it is frozen: no optimizer updated it",)
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64])
@@ -368,7 +368,7 @@ def test_every_type_of_number_is_watched(kind: torch.dtype) -> None:
     with audit(model, frozen=["body"], norm="batch") as auditor, torch.no_grad():
         model(BATCH.to(kind))
         model.body[4].bias[0] += 1
-    assert "body.4.bias moved although it is frozen: not by an optimizer" in sentences(auditor)
+    assert "body.4.bias moved although it is frozen: no optimizer updated it" in sentences(auditor)
     assert not any("body.0" in sentence for sentence in sentences(auditor))
 
 
@@ -394,10 +394,13 @@ def test_modules_say_what_is_frozen_too_even_without_tensors() -> None:
 @pytest.mark.parametrize(
     ("frozen", "said"),
     [
-        (["bod"], "frozen: 'bod' means none of the model's 11 tensors (body.0.weight, body.0.bias, body.1.weight, …)"),
+        (
+            ["bod"],
+            "frozen: 'bod' matches none of the model's 11 tensors (body.0.weight, body.0.bias, body.1.weight, …)",
+        ),
         ([""], "frozen: '' means none"),
-        (lambda name: False, "frozen() holds for none of"),
-        ([nn.Linear(1, 1)], "this Linear is no part of the model"),
+        (lambda name: False, "frozen() is true for none of"),
+        ([nn.Linear(1, 1)], "this Linear is not part of the model"),
         ([3], "frozen: 3 means none"),
     ],
 )
@@ -407,7 +410,7 @@ def test_what_freezes_nothing_is_an_error(frozen: Any, said: str) -> None:
 
 
 def test_an_unknown_norm_is_an_error() -> None:
-    with pytest.raises(ValueError, match="norm='eval' is none of"):
+    with pytest.raises(ValueError, match="norm='eval' is not one of"):
         audit(network(), norm="eval")  # type: ignore[arg-type]
 
 

@@ -45,7 +45,7 @@ def test_tensors_are_named_from_the_model_down_whatever_it_is_nested_in(engine: 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_v09_statistics_that_move_or_stand_still_against_the_norm_are_named(engine: str) -> None:
     assert probed(engine)["statistics moved"] == [f'{name} moved although norm="frozen"' for name in STATISTICS]
-    why = 'norm="batch": Keras moves it only while its layer is trainable'
+    why = 'norm="batch": Keras updates it only while its layer is trainable'
     assert probed(engine)["statistics stood"] == [f"{name} did not move although {why}" for name in STATISTICS]
 
 
@@ -84,7 +84,7 @@ def test_v14_what_was_frozen_after_the_step_was_compiled_still_moves_on_tensorfl
     found = probed("tensorflow")["frozen after compile"]
     why = "it is frozen: the step was compiled before it was frozen, compile again"
     assert {f"{name} moved although {why}" for name in WEIGHTS} <= set(found)
-    paid = "was paid for although it is frozen: the step was compiled while it was trainable"
+    paid = "got a gradient although it is frozen: the step was compiled while it was trainable"
     assert {f"{name} {paid}" for name in WEIGHTS} <= set(found)
     assert {f"{name} has optimizer state although it is frozen" for name in WEIGHTS} <= set(found)
     assert {f"{name} moved although it is frozen" for name in STATISTICS} <= set(found)
@@ -110,7 +110,7 @@ def test_v14_what_should_train_and_does_not_is_named_with_the_reason(engine: str
     assert found["untrainable"] == [
         f"{name} did not move although it is not frozen: it is not trainable" for name in WEIGHTS
     ] + [
-        f"{name} did not move although it is not frozen: Keras moves it only while its layer is trainable"
+        f"{name} did not move although it is not frozen: Keras updates it only while its layer is trainable"
         for name in STATISTICS
     ]
     why = "did not move although it is not frozen: its learning rate is 0"
@@ -141,24 +141,24 @@ def test_v15_stale_momentum_is_named_and_so_is_its_state(engine: str, magnitude:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_v16_a_learning_rate_of_zero_is_paid_for(engine: str) -> None:
-    paid = "was paid for although it is frozen: it is in model.trainable_variables, at learning rate 0"
+    paid = "got a gradient although it is frozen: it is in model.trainable_variables, at learning rate 0"
     assert {f"{name} {paid}" for name in WEIGHTS} <= set(probed(engine)["rate 0, frozen"])
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_head_that_was_replaced_in_name_only_is_named(engine: str) -> None:
     assert probed(engine)["name only"] == [
-        "the output is 3 wide although there are 10 classes",
-        "head was replaced in name only: units says 10, its kernel makes 3",
+        "the output has width 3 although there are 10 classes",
+        "head was replaced in name only: units is 10, its kernel has 3",
     ]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_freezes_nothing_or_has_no_variables_is_an_error(engine: str) -> None:
     unknown, foreign, unbuilt = probed(engine)["errors"]
-    assert unknown.startswith("frozen: 'bas' means none of the model's 8 tensors (base/conv/kernel, ")
-    assert foreign == "frozen: the layer other is no part of user"
-    assert unbuilt == "lazy has no variables yet; build it or call it once first"
+    assert unknown.startswith("frozen: 'bas' matches none of the model's 8 tensors (base/conv/kernel, ")
+    assert foreign == "frozen: the layer other is not part of user"
+    assert unbuilt == "lazy has no variables yet; build it or call it once before the audit"
 
 
 @pytest.mark.parametrize("engine", ENGINES)

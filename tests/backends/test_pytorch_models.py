@@ -175,5 +175,5 @@ def test_a_tensor_outside_the_blocks_is_refused() -> None:
         parts = resnet_parts(torchvision.models.resnet18())
         return Parts(backbone=parts.backbone, features=parts.features, blocks=parts.blocks[1:])
 
-    with pytest.raises(Refused, match=r"conv1\.weight lies in none of the backbone's blocks"):
+    with pytest.raises(Refused, match=r"conv1\.weight is in no block of the backbone"):
         open_session("mine", 64, Model(name="mine", build=build, classifier="fc."))

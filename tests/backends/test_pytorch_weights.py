@@ -128,11 +128,11 @@ def _damaged(folder: Path, kind: str) -> Path:
         ("missing", "no such file"),
         ("empty", "is empty"),
         ("truncated", "or damaged"),
-        ("text", "no PyTorch state dict"),
-        ("safetensors-truncated", "no readable safetensors"),
-        ("safetensors-text", "no readable safetensors"),
-        ("list", "no tensors by name"),
-        ("numbers", "no tensors by name"),
+        ("text", "not a PyTorch state dict"),
+        ("safetensors-truncated", "not a readable safetensors"),
+        ("safetensors-text", "not a readable safetensors"),
+        ("list", "no named tensors"),
+        ("numbers", "no named tensors"),
     ],
 )
 def test_a_damaged_file_is_refused_by_name(tmp_path: Path, kind: str, message: str) -> None:
@@ -154,7 +154,7 @@ def test_weights_that_are_not_finite_are_refused_by_tensor(tmp_path: Path, value
 @pytest.mark.parametrize("other", ["resnet18", "mobilenet-v2", "alexnet"])
 def test_another_models_file_is_refused(tmp_path: Path, other: str) -> None:
     torch.save(state(), tmp_path / "w.pth")
-    with pytest.raises(Refused, match=f"is not of a {other}"):
+    with pytest.raises(Refused, match=f"is not a {other}"):
         pytorch.import_weights(str(tmp_path / "w.pth"), pytorch.MODELS[other])
 
 

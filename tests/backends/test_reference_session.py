@@ -273,7 +273,7 @@ def test_an_unreadable_or_unsafe_file_is_refused_and_runs_no_code(
             np.save(file, np.ones(3))
     elif content != "absent":
         path.write_bytes({"empty": b"", "text": b"weights?", "pickle": pickle.dumps(Planted())}[content])
-    with pytest.raises(Refused, match=r"weights.npz is no readable .npz archive"):
+    with pytest.raises(Refused, match=r"weights.npz is not a readable .npz archive"):
         reference.import_weights(str(path), MODEL)
     assert not (tmp_path / "planted").exists()
 

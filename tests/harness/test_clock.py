@@ -189,7 +189,7 @@ def test_a_long_stage_has_twenty_latency_steps_and_a_short_one_a_quarter() -> No
 
 
 def test_a_stage_shorter_than_its_warmup_is_refused_with_the_remedy() -> None:
-    with pytest.raises(Refused, match=r"a stage of 4 steps .* 3 of warm-up; use more epochs.*--warmup-steps"):
+    with pytest.raises(Refused, match=r"a stage of 4 steps .* 3 warm-up steps; use more epochs.*--warmup-steps"):
         clock_for(Device(dispatch=MS, work=MS), steps=4, warmup=3)
     clock_for(Device(dispatch=MS, work=MS), steps=5, warmup=3)
 

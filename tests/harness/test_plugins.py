@@ -66,7 +66,7 @@ def test_a_plugin_s_model_is_found_beside_the_backend_s_own_and_before_it(tmp_pa
 
 
 def test_a_model_that_nobody_has_is_refused_with_those_there_are() -> None:
-    with pytest.raises(Refused, match="reference has no model nothing; it has tiny-cnn"):
+    with pytest.raises(Refused, match="reference has no model nothing; choose one of tiny-cnn"):
         plugins.find_model("reference", "nothing", [])
 
 

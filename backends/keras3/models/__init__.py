@@ -1,4 +1,4 @@
-"""The models of this backend, one builder and one weight map each. Keras is imported inside the builders only."""
+"""The models of this backend, one builder and one weight map each. Only the builders import Keras."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ MODELS: Mapping[str, Model] = {
 }
 
 CLASSIFIER_LAYER = "predictions"
-"""The name keras.applications gives the Dense layer of a source classifier."""
+"""Name of the classifier's Dense layer in keras.applications."""
 OLDER_CLASSIFIER_LAYER = "Logits"
-"""The name that it had in the MobileNetV2 of 2018."""
+"""Its name in the MobileNetV2 of 2018."""

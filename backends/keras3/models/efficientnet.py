@@ -1,7 +1,7 @@
 """keras.applications' EfficientNet (arXiv:1905.11946) from its stem on, under efficientnet_pytorch's names.
 
-Both follow the same original: padding, epsilon, squeeze-and-excitation and drop-connect are equal. Only the rescaling
-and normalisation that Keras puts before the stem are left out; they are the checkpoint's affair here.
+Padding, epsilon, squeeze-and-excitation and drop-connect are equal in both libraries. The rescaling and normalisation
+layers that Keras puts before the stem are left out, because the checkpoint defines the input scaling.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REPEATS = (1, 2, 2, 3, 3, 4, 1)
 
 
 def efficientnet(size: int, *, variant: str, depth: float) -> KerasNetwork:
-    """The network for images of `size` pixels, without its classifier and the dropout before it."""
+    """Build the network for images of `size` pixels, without the classifier and the dropout before it."""
     import keras
 
     make = getattr(keras.applications, f"EfficientNet{variant}")
@@ -29,7 +29,7 @@ def efficientnet(size: int, *, variant: str, depth: float) -> KerasNetwork:
 
 
 def weight_map(depth: float) -> tuple[MappedVariable, ...]:
-    """The rows of a network of this depth, in the order of efficientnet_pytorch's."""
+    """Return the rows of a network of this depth, in the tensor order of efficientnet_pytorch."""
 
     def pair(layer: str, norm: str, conv: str, after: str, block: int) -> tuple[MappedVariable, ...]:
         kind: Kind = "depthwise" if layer.endswith("dwconv") else "conv"

@@ -1,7 +1,7 @@
-"""Weight maps as data: where each Keras variable lives under canonical (torchvision's) names and layout.
+"""Weight maps as data: the canonical (torchvision's) name and layout of each Keras variable.
 
-One row per variable, used in both directions. A map that misses or repeats a tensor, or lays one out wrongly, is an
-error that names it. The maps themselves stand beside the builders of their models.
+A map has one row per variable and is used in both directions. A missing, repeated or wrongly laid out tensor is an
+error that names it. Each map is in the module of its model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Kind = Literal["conv", "depthwise", "dense", "norm"]
 
 
 class MappedVariable(NamedTuple):
-    """One variable: its Keras path, its canonical name, how the axes lie, its role, and its block of the backbone."""
+    """One variable: Keras path, canonical name, layout of the axes, role, and block of the backbone."""
 
     variable: str
     name: str
@@ -43,7 +43,7 @@ _VARIABLES: Mapping[Kind, tuple[tuple[str, str, Layout, Role], ...]] = {
 
 
 def rows(layer: str, name: str, kind: Kind, block: int, *, bias: bool = True) -> tuple[MappedVariable, ...]:
-    """The rows of one layer.
+    """Return the rows of one layer.
 
     >>> rows("Conv1", "features.0.0", "conv", 0, bias=False)
     (Row(variable='Conv1/kernel', name='features.0.0.weight', layout='conv', role='weight', block=0),)
@@ -56,7 +56,7 @@ def rows(layer: str, name: str, kind: Kind, block: int, *, bias: bool = True) ->
 
 
 def to_canonical(array: NDArray[Any], layout: Layout) -> NDArray[Any]:
-    """A Keras array as torch lays it out: HWIO to OIHW, depthwise (h, w, c, m) to (c * m, 1, h, w), [in, out] turned.
+    """Convert a Keras array to torch's layout: HWIO to OIHW, depthwise HWCM to (c * m, 1, h, w), dense transposed.
 
     >>> to_canonical(np.zeros((3, 3, 8, 2)), "depthwise").shape
     (16, 1, 3, 3)
@@ -72,7 +72,7 @@ def to_canonical(array: NDArray[Any], layout: Layout) -> NDArray[Any]:
 
 
 def to_keras(array: NDArray[Any], layout: Layout, channels: int | None = None) -> NDArray[Any]:
-    """The way back; `channels` are those a depthwise kernel reads, all of its outputs if not given.
+    """Convert to Keras' layout; `channels` are the input channels of a depthwise kernel, by default its outputs.
 
     >>> to_keras(np.zeros((16, 1, 3, 3)), "depthwise", channels=8).shape
     (3, 3, 8, 2)
@@ -89,7 +89,7 @@ def to_keras(array: NDArray[Any], layout: Layout, channels: int | None = None) -
 
 
 def canonical_shape(shape: Sequence[int], layout: Layout) -> tuple[int, ...]:
-    """Shape of a Keras variable under canonical layout.
+    """Return the shape of a Keras variable in canonical layout.
 
     >>> canonical_shape((3, 3, 3, 16), "conv")
     (16, 3, 3, 3)
@@ -114,23 +114,21 @@ def check(shapes: Mapping[str, Sequence[int]], table: Sequence[MappedVariable]) 
             raise ValueError(f"the weight map has {row.name} at {row.variable}, which the network does not have")
         shape = shapes[row.variable]
         if len(shape) != AXES[row.layout]:
-            raise ValueError(f"the weight map lays out {row.name} as {row.layout}; {row.variable} is {list(shape)}")
+            raise ValueError(f"the weight map has layout {row.layout} for {row.name}; {row.variable} is {list(shape)}")
     for path in shapes:
         if path not in seen:
             raise ValueError(f"the weight map misses {path}")
 
 
 def fitted(array: NDArray[Any], row: MappedVariable, shape: Sequence[int]) -> NDArray[Any]:
-    """A canonical array for the Keras variable of a row. Raises ValueError for another shape, naming both tensors.
+    """Convert a canonical array for the Keras variable of a row. Raise ValueError for a wrong shape.
 
     >>> fitted(np.zeros((4, 5)), rows("top", "fc", "dense", -1)[0], (6, 4))
     Traceback (most recent call last):
-    ValueError: fc.weight [4, 5] does not fit top/kernel [6, 4], which is [4, 6] under its name
+    ValueError: fc.weight [4, 5] does not fit top/kernel [6, 4], which needs [4, 6]
     """
     wanted = canonical_shape(shape, row.layout)
     if array.shape != wanted:
-        raise ValueError(
-            f"{row.name} {list(array.shape)} does not fit {row.variable} {list(shape)}, "
-            f"which is {list(wanted)} under its name"
-        )
+        found = f"{row.name} {list(array.shape)}"
+        raise ValueError(f"{found} does not fit {row.variable} {list(shape)}, which needs {list(wanted)}")
     return to_keras(array, row.layout, shape[-2] if row.layout == "depthwise" else None)

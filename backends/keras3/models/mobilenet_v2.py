@@ -14,7 +14,7 @@ WIDTHS = {0.35: 0.059, 0.5: 0.097, 0.75: 0.209, 1.0: 0.3, 1.3: 0.509, 1.4: 0.582
 
 
 def mobilenet_v2(size: int, *, alpha: float = 1.0) -> KerasNetwork:
-    """The network for images of `size` pixels, without its classifier."""
+    """Build the network for images of `size` pixels, without its classifier."""
     import keras
 
     backbone = keras.applications.MobileNetV2(
@@ -26,10 +26,7 @@ def mobilenet_v2(size: int, *, alpha: float = 1.0) -> KerasNetwork:
 def _weight_map() -> tuple[MappedVariable, ...]:
     def pair(layer: str, norm: str, conv: str, after: str, kind: Kind, block: int) -> tuple[MappedVariable, ...]:
         prefix = f"features.{block}."
-        return (
-            *rows(layer, prefix + conv, kind, block, bias=False),
-            *rows(norm, prefix + after, "norm", block),
-        )
+        return (*rows(layer, prefix + conv, kind, block, bias=False), *rows(norm, prefix + after, "norm", block))
 
     table = list(pair("Conv1", "bn_Conv1", "0", "1", "conv", 0))
     table += pair("expanded_conv_depthwise", "expanded_conv_depthwise_BN", "conv.0.0", "conv.0.1", "depthwise", 1)

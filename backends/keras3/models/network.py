@@ -1,4 +1,4 @@
-"""What a builder of this backend returns."""
+"""The network that a builder of this backend returns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class KerasNetwork(NamedTuple):
     table: tuple[MappedVariable, ...]
 
     def blocks(self) -> dict[Any, int]:
-        """The block of each layer, as the map says; one without variables is in that of the layer before it."""
+        """Return the block of each layer; a layer without variables belongs to the block of the layer before it."""
         of_layer = {row.variable.rpartition("/")[0]: row.block for row in self.table}
         blocks: dict[Any, int] = {}
         block = 0
@@ -30,7 +30,7 @@ class KerasNetwork(NamedTuple):
 
 
 def image_shape(size: int) -> tuple[int, int, int]:
-    """Shape of one image of `size` pixels in the layout that Keras is set to."""
+    """Return the shape of one image of `size` pixels in Keras' configured layout."""
     import keras
 
     return (3, size, size) if keras.config.image_data_format() == "channels_first" else (size, size, 3)
@@ -38,16 +38,16 @@ def image_shape(size: int) -> tuple[int, int, int]:
 
 @contextmanager
 def undrawn() -> Iterator[None]:
-    """Kernels that are built meanwhile are zeros: for networks of which every tensor is loaded afterwards.
+    """Initialise kernels with zeros inside the block, for networks whose tensors are all loaded afterwards.
 
-    JAX compiles the drawing for each shape, which took nine tenths of the time of building a network.
+    JAX compiles the random initialiser for each shape, which took nine tenths of the time to build a network.
     """
     import keras
 
     def zeros(_: Any, shape: tuple[int, ...], dtype: str | None = None, **__: Any) -> NDArray[Any]:
         return np.zeros(shape, keras.backend.standardize_dtype(dtype))
 
-    drawing = keras.initializers.VarianceScaling.__call__  # what Glorot's and He's are, too
+    drawing = keras.initializers.VarianceScaling.__call__  # base class of the Glorot and He initialisers
     keras.initializers.VarianceScaling.__call__ = zeros
     try:
         yield

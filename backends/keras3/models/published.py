@@ -1,7 +1,7 @@
-"""The ImageNet weights of keras.applications that this backend's networks take as they are, as facts.
+"""The ImageNet weights of keras.applications that fit this backend's networks without changes.
 
-Keras gives no digest of MobileNetV2's files. Its EfficientNet is left out: it was trained to normalise images in
-itself. A test holds this table against Keras.
+Keras gives no digest of MobileNetV2's files. Its EfficientNet is left out because it normalises images inside the
+network. A test compares this table with Keras.
 """
 
 from __future__ import annotations
@@ -23,4 +23,4 @@ def _mobilenet(width: float) -> Published:
 
 
 MOBILENET_V2: Mapping[float, Published] = {width: _mobilenet(width) for width in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)}
-"""By width; with the classifier."""
+"""Files with the classifier, by width."""

@@ -1,4 +1,4 @@
-"""ResNet (arXiv:1512.03385) with basic blocks, exact to torchvision's; Keras itself has none of this depth."""
+"""ResNet (arXiv:1512.03385) with basic blocks, identical to torchvision's; Keras has no ResNet of this depth."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ WIDTHS = (64, 128, 256, 512)
 
 
 def resnet(size: int, *, depths: tuple[int, ...]) -> KerasNetwork:
-    """The network for images of `size` pixels, without its classifier; `depths` are the basic blocks of each layer."""
+    """Build the network for images of `size` pixels, without its classifier; `depths`: basic blocks of each layer."""
     import keras
 
     image = keras.Input(image_shape(size))
-    # Strided windows are padded alike on both sides, as torch does; Keras' "same" would pad one side more (V06).
+    # Strided convolutions are padded equally on both sides, as in torch; Keras' "same" pads one side more (V06).
     x = keras.layers.ZeroPadding2D(3, name="conv1_pad")(image)
     x = _convolved(x, 64, 7, 2, "conv1", "bn1")
     x = keras.layers.ReLU(name="relu1")(x)
-    # Nothing is below the zeros put around it, so that the maximum is the one over the image alone.
+    # After a ReLU no value is below 0, so padding with zeros does not change the maximum.
     x = keras.layers.ZeroPadding2D(1, name="maxpool_pad")(x)
     x = keras.layers.MaxPooling2D(3, strides=2, name="maxpool")(x)
     for name, place, stride in _blocks(depths):
@@ -31,7 +31,7 @@ def resnet(size: int, *, depths: tuple[int, ...]) -> KerasNetwork:
 
 
 def _blocks(depths: tuple[int, ...]) -> list[tuple[str, int, int]]:
-    """Each basic block's name, its layer from 1 on, and its stride."""
+    # Name, number of the layer (from 1) and stride of each basic block.
     return [
         (f"layer{place}.{number}", place, 2 if place > 1 and number == 0 else 1)
         for place, depth in enumerate(depths, 1)
@@ -69,7 +69,7 @@ def _convolved(x: Any, width: int, kernel: int, stride: int, name: str, norm: st
 
 
 def weight_map(depths: tuple[int, ...]) -> tuple[MappedVariable, ...]:
-    """The rows of a network with so many basic blocks in each layer, in the order of torchvision's."""
+    """Return the rows of a network with these depths, in torchvision's tensor order."""
 
     def pair(conv: str, norm: str, block: int) -> tuple[MappedVariable, ...]:
         return (

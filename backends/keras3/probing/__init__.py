@@ -1,1 +1,1 @@
-"""Answers to certificates and audits: activations, gradients and how exactly an engine computes."""
+"""Measurements for certificates and audits: activations, gradients and precision of an engine."""

@@ -1,4 +1,4 @@
-"""The freeze audit of a Keras model: what layers, seeds and the optimizer show of a stage when it is over."""
+"""The freeze audit of a Keras model, from its layers, seeds and optimizer after a stage."""
 
 from __future__ import annotations
 
@@ -13,26 +13,13 @@ from backends.keras3.randomness import random_layers
 from backends.keras3.tensors import array_of, by_owner, frozen_layers, holds, members, places, view
 from backends.keras3.weights.classifier import in_name_only, output_width
 from harness.auditing.audit import Observed
-from harness.auditing.auditor import Auditor, CurrentTensor, Frozen, Norm, chosen
+from harness.auditing.auditor import CurrentTensor, Frozen, chosen
 from harness.auditing.ledger import OnDemand, Slots, TensorChange, TensorMark, Watched, mark, out_of_reach
 from harness.spec import Optimizer
 
 
-def audit(
-    model: Any,
-    *,
-    frozen: Frozen = (),
-    norm: Norm = "auto",
-    optimizer: Any = None,
-    batch: Any = None,
-    classes: int | None = None,
-) -> Auditor:
-    """See `backends.keras3.audit`."""
-    return Auditor(KerasWatch(model, frozen, optimizer, batch, classes), norm)
-
-
 class KerasWatch:
-    """See `harness.auditing.auditor.Watch`. The optimizer is the one given, or the one the model is compiled with."""
+    """A `harness.auditing.auditor.Watch`. The default optimizer is the one that the model is compiled with."""
 
     def __init__(self, model: Any, frozen: Frozen, optimizer: Any, batch: Any, classes: int | None) -> None:
         self._model, self._given, self._batch, self._classes = model, optimizer, batch, classes
@@ -40,7 +27,7 @@ class KerasWatch:
         self.frozen, self._whole = chosen(frozen, names, partial(members, model))
 
     def begin(self) -> None:
-        """Note the seeds, the optimizer's steps, and which frozen tensors have momentum already."""
+        """Note the seeds, the step count of the optimizer, and the frozen tensors that already have momentum."""
         self._seeds = self._marked_seeds()
         self._began = self._optimizer, self._iterations()
         self._momentum = {
@@ -50,7 +37,7 @@ class KerasWatch:
         }
 
     def end(self) -> None:
-        """Note what is there and trainable by now; nothing was put into the model."""
+        """Note the current variables and which of them are trainable; the model has no hooks to remove."""
         self._found = {place.name: place for place in places(self._model)}
         self._trainable = {id(variable) for variable in self._model.trainable_variables}
 
@@ -68,49 +55,48 @@ class KerasWatch:
         return (place for place in places(self._model) if place.kind == "seed")
 
     def tensors(self) -> Iterator[CurrentTensor]:
-        """Views where the engine has them, else one copy at a time."""
+        """Yield views if the engine supports them, otherwise one copy at a time."""
         for place in places(self._model):
             if place.kind != "seed":
                 yield CurrentTensor(place.name, view(place.variable), place.kind)
 
     def slots(self) -> Slots:
-        """State of the optimizer, as far as it is built."""
-        optimizer = self._optimizer
-        owned = {} if optimizer is None else by_owner(self._model, optimizer.variables)
+        """Return the state of the optimizer, as far as it is built."""
+        owned = {} if self._optimizer is None else by_owner(self._model, self._optimizer.variables)
         return {
-            name: OnDemand({slot: partial(view, variable) for slot, variable in own.items()})
-            for name, own in owned.items()
+            name: OnDemand({slot: partial(view, variable) for slot, variable in slots.items()})
+            for name, slots in owned.items()
         }
 
     def excuses(self, tensor: Watched, slots: Mapping[str, NDArray[Any]]) -> bool:
-        """Where nothing else explains it: by the optimizer's state, or if that cannot be read, always."""
+        """Return True without another cause, if the optimizer's state explains it or cannot be read."""
         if self._hindrance(tensor.name):
             return False
         rule, optimizer = _rule(self._optimizer), self._optimizer
         if rule is None or not slots or tensor.array.dtype.kind != "f":
             return True
-        # Keras' SGD has the learning rate in its velocity already.
+        # The velocity of Keras' SGD already includes the learning rate.
         rate = 1.0 if rule.name == "sgd" else _rate(optimizer)
         return out_of_reach(tensor.array, slots, rule, rate, float(optimizer.weight_decay or 0.0))
 
     def explain(self, line: TensorChange) -> str:
-        """From what the optimizer holds, and what is trainable, when all is over."""
+        """Explain from the optimizer's variables, and from what is trainable, after the block."""
         if line.kind == "statistic" and not line.moved:
             layer = self._found[line.name].layer
-            return "" if layer.trainable else "Keras moves it only while its layer is trainable"
+            return "" if layer.trainable else "Keras updates it only while its layer is trainable"
         if line.kind != "parameter":
             return ""
         if not line.moved:
             return self._hindrance(line.name)
         if not self._is_held(line.name):
-            return "not by the optimizer"
+            return "the optimizer does not hold it"
         if not self._is_trainable(line.name):
             return "the step was compiled before it was frozen, compile again"
         also = {
             "decays weights": bool(self._optimizer.weight_decay),
             "had momentum for it": line.name in self._momentum,
         }
-        return " and ".join(["the optimizer holds it", *(what for what, true in also.items() if true)])
+        return " and ".join(["the optimizer holds it", *(cause for cause, true in also.items() if true)])
 
     def _hindrance(self, name: str) -> str:
         optimizer = self._optimizer
@@ -134,14 +120,14 @@ class KerasWatch:
         return optimizer is not None and holds(optimizer, variable)
 
     def observed(self, lines: list[TensorChange]) -> Observed:
-        """Passes the batch now, in training mode."""
+        """Call the model with the batch, in training mode, and return the observations."""
         unchecked, others = [], []
         if self._classes is not None:
             width = output_width(self._model, self._batch)
             if width is None:
                 unchecked.append("the output's width: give a batch")
             elif width != self._classes:
-                others.append(f"the output is {width} wide although there are {self._classes} classes")
+                others.append(f"the output has width {width} although there are {self._classes} classes")
                 others += in_name_only(self._model)
         return Observed(self._paid(lines), self._random(), others=tuple(others), unchecked=tuple(unchecked))
 
@@ -169,21 +155,21 @@ class KerasWatch:
         if self._batch is not None:
             drew += random_layers(lambda: self._model(self._batch, training=True), self._model, layers)
         elif keras.backend.backend() == "torch":
-            return None  # torch draws from a generator of its own, whatever the seed
+            return None  # torch uses its own generator and ignores the seeds
         return tuple(dict.fromkeys(drew))
 
 
 def _rule(optimizer: Any) -> Optimizer | None:
     if isinstance(optimizer, keras.optimizers.SGD):
         return Optimizer(name="sgd")
-    if isinstance(optimizer, keras.optimizers.Adam):  # AdamW is one
+    if isinstance(optimizer, keras.optimizers.Adam):  # AdamW is a subclass
         name: Any = "adamw" if isinstance(optimizer, keras.optimizers.AdamW) else "adam"
         return Optimizer(name=name, eps=float(optimizer.epsilon))
     return None
 
 
 def _rate(optimizer: Any) -> float:
-    """The learning rate now; that of several optimizers in one is not known and counts as 1."""
+    # The current learning rate. For several optimizers in one it is unknown and counts as 1.
     if hasattr(optimizer, "optimizers"):
         return 1.0
     rate = optimizer.learning_rate

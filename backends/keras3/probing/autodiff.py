@@ -1,8 +1,9 @@
-"""One backward pass and one optimizer step outside `fit`, as each engine's own trainer makes them."""
+"""One backward pass and one optimizer step outside `fit`, as in each engine's own trainer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -19,42 +20,34 @@ Update = Callable[[Sequence[NDArray[Any]]], None]
 
 
 def gradients_of(model: Any) -> Gradients:
-    """A function of images and labels: loss of the compiled model in training mode, and its gradients.
+    """Return a function from images and labels to the loss of the compiled model in training mode and its gradients.
 
-    These are in the order of `model.trainable_variables`, None where nothing depends on one. Batch statistics move.
-    At each call the model must be frozen and compiled as it is now.
+    Gradients are in the order of `model.trainable_variables`, None for a variable without influence on the loss. A call
+    updates batch statistics. The model must stay frozen and compiled as it is now.
     """
-    made = {"tensorflow": _tensorflow_gradients, "jax": _jax_gradients, "torch": _torch_gradients}
-    return made[keras.backend.backend()](model)
+    return (_jax_gradients if keras.backend.backend() == "jax" else _eager_gradients)(model)
 
 
 def update_of(optimizer: Any, variables: Sequence[Any]) -> Update:
-    """A function of gradients, in the order of `variables`, that makes one step of the optimizer built for them."""
+    """Return a function of gradients, in the order of `variables`, that makes one step of their optimizer."""
     return (_jax_update if keras.backend.backend() == "jax" else _eager_update)(optimizer, variables)
 
 
-def _tensorflow_gradients(model: Any) -> Gradients:
-    tensorflow = import_module("tensorflow")
+def _eager_gradients(model: Any) -> Gradients:
+    on_torch = keras.backend.backend() == "torch"
+    tape = nullcontext if on_torch else import_module("tensorflow").GradientTape
 
     def gradients(images: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, list[NDArray[Any] | None]]:
         x, y = ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
-        with tensorflow.GradientTape() as tape:
+        with tape() as recorded:
             loss = model.compute_loss(x=x, y=y, y_pred=model(x, training=True), training=True)
-        found = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
-        return float(loss), [_given(one) for one in found]
-
-    return gradients
-
-
-def _torch_gradients(model: Any) -> Gradients:
-    torch = import_module("torch")
-
-    def gradients(images: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, list[NDArray[Any] | None]]:
-        x, y = ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
-        loss = model.compute_loss(x=x, y=y, y_pred=model(x, training=True), training=True)
         values = [variable.value for variable in model.trainable_variables]
-        found = torch.autograd.grad(loss, values, allow_unused=True)
-        return float(loss.detach()), [_given(one) for one in found]
+        if on_torch:
+            found = import_module("torch").autograd.grad(loss, values, allow_unused=True)
+            loss = loss.detach()
+        else:
+            found = recorded.gradient(loss, values)
+        return float(loss), [_given(one) for one in found]
 
     return gradients
 

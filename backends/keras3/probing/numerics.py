@@ -1,4 +1,4 @@
-"""How exactly Keras' engine computes here, as a session has set it up, and with TF32 forbidden and allowed."""
+"""The precision of Keras' engine with the settings of a session, and with TF32 off and on."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from harness.running.numerics import PRODUCT_SIDE, Numerics, examine
 
 
 def numerics(session: KerasSession) -> Numerics:
-    """With the switches as the session has them."""
+    """Measure the precision with the settings of the session."""
     return examine(_product, _convolution, _elementwise)
 
 
 def both_ways(session: KerasSession) -> dict[str, Numerics]:
-    """With TF32 forbidden and allowed; then the switch is as it was."""
+    """Measure the precision with TF32 off and on, then restore the setting."""
     found = {}
     for name, allowed in (("TF32 off", False), ("TF32 on", True)):
         with _tf32(allowed):
@@ -32,7 +32,7 @@ def both_ways(session: KerasSession) -> dict[str, Numerics]:
 
 
 def product(session: KerasSession) -> Callable[[], object]:
-    """One large product, to be done over and over."""
+    """Return a function that computes one large matrix product."""
     square = ops.ones((PRODUCT_SIDE, PRODUCT_SIDE), dtype="float32")
 
     def multiply() -> object:

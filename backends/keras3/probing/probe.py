@@ -1,4 +1,4 @@
-"""What a certificate asks of a session: the training step's own model, loss and optimizer, one piece at a time."""
+"""The probe of a session, for certificates: it uses the model, loss and optimizer of the training step separately."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harness.spec import Part, Stage
 
 
 class KerasProbe:
-    """See `harness.contract.Probe`. With bf16, features are given as float32."""
+    """A `harness.contract.Probe`. With bf16, features are converted to float32."""
 
     def __init__(self, session: KerasSession) -> None:
         self._session = session
@@ -33,7 +33,7 @@ class KerasProbe:
         self._differentiated: dict[Stage, autodiff.Gradients] = {}
 
     def features(self, images: NDArray[np.float32]) -> list[NDArray[Any]]:
-        """What enters the next block's first layer with variables, before it is padded for that layer."""
+        """Return the inputs of the first layer with variables in each next block, before the padding for that layer."""
         if self._looker is None:
             model = self._session.model
             self._looker = keras.Model(model.input, [*self._entrances(), model.output])
@@ -44,7 +44,7 @@ class KerasProbe:
     def gradients(
         self, stage: Stage, images: NDArray[np.float32], labels: NDArray[np.int64]
     ) -> tuple[float, dict[str, NDArray[Any]]]:
-        """By each engine's autodiff through the compiled model and loss; JAX compiles each stage once."""
+        """Differentiate the compiled model and loss with the engine's autodiff; JAX compiles once per stage."""
         model = self._session.model
         self._session.compile_stage(stage, np.ones(1))
         if stage not in self._differentiated:
@@ -54,14 +54,14 @@ class KerasProbe:
         for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
             row = self._rows[variable.path]
             if gradient is None:
-                raise RuntimeError(f"{row.name} is trainable but no backward pass reached it")
+                raise RuntimeError(f"{row.name} is trainable, but no backward pass reached it")
             found[row.name] = maps.to_canonical(gradient, row.layout)
         return loss, {row.name: found[row.name] for row in self._session.table if row.name in found}
 
     def play(
         self, stage: Stage, factors: Sequence[float], tape: Sequence[Mapping[str, NDArray[Any]]]
     ) -> Iterator[dict[str, NDArray[Any]]]:
-        """On TensorFlow and torch by `optimizer.apply`, on JAX by its compiled stateless form, as `fit` does."""
+        """Use `optimizer.apply` on TensorFlow and torch, and its compiled stateless form on JAX, as `fit` does."""
         self._session.compile_stage(stage, np.asarray(factors, np.float64))
         variables = self._session.model.trainable_variables
         rows = [self._rows[variable.path] for variable in variables]
@@ -76,13 +76,13 @@ class KerasProbe:
             yield {row.name: maps.to_canonical(to_numpy(v), row.layout) for row, v in zip(rows, variables, strict=True)}
 
     def rates(self) -> dict[Part, float]:
-        """The optimizer's schedule at its latest step, times the base rate that it holds; empty before the first."""
+        """Return the schedule's value at the latest step times the base rate; empty before the first step."""
         session = self._session
         rates = {} if session.optimizer is None else optimizers.latest_rates(session.optimizer)
         return {session.parts[path]: rate for path, rate in rates.items()}
 
     def norms(self) -> list[Norm]:
-        """As each layer holds them now; torch's momentum is one minus Keras', without the subtraction's last digits."""
+        """Read the layers' current constants; torch's momentum is one minus Keras', rounded to 12 digits."""
         found = []
         for row in self._session.table:
             if row.role == "norm_mean":
@@ -91,7 +91,7 @@ class KerasProbe:
         return found
 
     def stochastic(self, stage: Stage, draws: int) -> list[Stochastic]:
-        """Drawn as the stage has each layer: one in a frozen block leaves ones alone."""
+        """Call each layer in its mode for the stage; in a frozen block it returns ones unchanged."""
         session = self._session
         session.freeze(stage)
         found = []
@@ -106,7 +106,7 @@ class KerasProbe:
         return found
 
     def stand_ins(self) -> dict[str, str]:
-        """Layers and optimizer of this package in place of Keras' own; none of them with `idiom`."""
+        """Return the layers and the optimizer of this package that replace Keras' own; empty with `idiom`."""
         session = self._session
         found = {f"keras.layers.{kind.__name__}": kind for kind in map(type, session.model.layers) if _is_ours(kind)}
         if session.optimizer is not None and _is_ours(type(session.optimizer)):
@@ -116,7 +116,7 @@ class KerasProbe:
         return {own: f"{kind.__module__}.{kind.__name__}" for own, kind in sorted(found.items())}
 
     def _entrances(self) -> list[Any]:
-        """Symbolic tensors that enter block 1 and so on, and the one that enters the head."""
+        # Symbolic inputs of blocks 1, 2, …, and of the head.
         session = self._session
         first: dict[int, Any] = {}
         for layer, block in session.blocks.items():
@@ -140,7 +140,7 @@ class KerasProbe:
         return array.reshape(draws, 3, 2, 2) if flat else self._channels_second(array)
 
     def _place(self, layer: Any) -> str:
-        """Prefix of the block if whole images are dropped, which closes a residual block; of what it follows if not."""
+        # Dropping whole images ends a residual block, so the prefix is the block's; otherwise the previous layer's.
         session = self._session
         if layer.noise_shape is not None and set(layer.noise_shape[1:]) == {1}:
             names = [row.name.split(".") for row in session.table if row.block == session.blocks.get(layer, -1)]

@@ -1,6 +1,6 @@
-"""The datasets of a Keras file by variable path, `layer/variable`, without building anything from the file.
+"""The datasets of a Keras file by variable path, `layer/variable`, without building layers from the file.
 
-A file holds scopes: a model, and each model that is a layer of another one. Names are unique within a scope only.
+A file has one scope for its model and one for each nested model. Names are unique within a scope only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.errors import Refused
 
 _CODE = frozenset({"Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"})
 LARGEST = 2**31
-"""Bytes of the largest tensor that is read; no supported network has one near it."""
+"""Maximum size in bytes of a tensor that is read, far above any tensor of a supported network."""
 
 
 class Stored(NamedTuple):
@@ -36,7 +36,7 @@ class Stored(NamedTuple):
         return np.issubdtype(self.dataset.dtype, np.floating) or self.dataset.attrs.get("dtype") == "bfloat16"
 
     def read(self, path: str) -> NDArray[Any]:
-        """The values. Raises `Refused` if they are not there to be read."""
+        """Read the values. Raise `Refused` if they cannot be read."""
         try:
             array = np.asarray(self.dataset)
             # HDF5 has no bfloat16: Keras stores the bits, the upper half of a float32.
@@ -49,15 +49,15 @@ class Stored(NamedTuple):
 
 @contextmanager
 def open_stored(path: str, backbone: Any) -> Iterator[Mapping[str, Mapping[str, Stored]]]:
-    """Datasets by scope and `layer/variable`, with the names the backbone uses.
+    """Yield datasets by scope and `layer/variable`, with the names of the backbone.
 
-    Raises `Refused` if the file is no Keras file.
+    Raises `Refused` if the file is not a Keras file.
     """
     try:
         file = h5py.File(_content(path), "r")
     except OSError as error:
         reason = str(error).splitlines()[0]
-        raise Refused(f"{path} is no readable Keras file ({reason}); fetch or save it again") from error
+        raise Refused(f"{path} is not a readable Keras file ({reason}); fetch or save it again") from error
     with file:
         yield _find(file, backbone, path)
 
@@ -70,12 +70,12 @@ def _content(path: str) -> Any:
             config = json.loads(archive.read("config.json"))
             code = next(_classes(config, _CODE), None)
             if code:
-                raise Refused(f"{path} holds a {code} layer, which is code and not run here; export its weights alone")
+                raise Refused(f"{path} holds a {code} layer, which is code; save only its weights")
             if archive.getinfo("model.weights.h5").file_size > LARGEST:
-                raise Refused(f"{path} unpacks to more than {LARGEST >> 30} GB; it is no network of this backend")
+                raise Refused(f"{path} unpacks to more than {LARGEST >> 30} GB; this backend has no network that large")
             return io.BytesIO(archive.read("model.weights.h5"))
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise Refused(f"{path} is no readable .keras file ({error}); fetch or save it again") from error
+        raise Refused(f"{path} is not a readable .keras file ({error}); fetch or save it again") from error
 
 
 def _classes(config: Any, wanted: frozenset[str]) -> Iterator[str]:
@@ -100,20 +100,20 @@ def _find(file: Any, backbone: Any, path: str) -> dict[str, dict[str, Stored]]:
     for name, dataset in (pair for scope in scopes.values() for pair in scope.items()):
         elsewhere = dataset.external or dataset.is_virtual or dataset.file.filename != file.filename
         if elsewhere or dataset.nbytes > LARGEST:
-            raise Refused(f"{path}: {name} points out of the file or is too large; fetch or save it again")
+            raise Refused(f"{path}: {name} is stored outside the file or too large; fetch or save it again")
     return {title: {n: Stored(d, d.shape) for n, d in scope.items()} for title, scope in scopes.items()}
 
 
 def _named_groups(file: Any, backbone: Any) -> dict[str, dict[str, Any]]:
-    """Keras 3: groups `SCOPE/CLASS_n/vars` with datasets `0`, `1`, … in the layer's order.
+    """Read the format of Keras 3: groups `SCOPE/CLASS_n/vars` with datasets `0`, `1`, … in the layer's order.
 
-    The group carries the layer's name since Keras 3.6; before, layers are told by their class and number.
+    Since Keras 3.6 the group has the layer's name; before, class and number identify the layer.
     """
     containers = _containers(backbone)
     layers = {layer.name: layer for layer in backbone.layers}
     scopes: dict[str, dict[str, Any]] = {}
 
-    # visititems follows no links, so that every dataset lies in this file.
+    # visititems does not follow links, so every dataset is in this file.
     def visit(name: str, item: Any) -> None:
         if not isinstance(item, h5py.Dataset) or "optimizer" in name.split("/"):
             return
@@ -136,7 +136,7 @@ def _variable(layer: Any, name: str) -> str:
 
 
 def _containers(backbone: Any) -> dict[str, str]:
-    """Names that Keras gives to a model's layers inside a file: the class in snake case, numbered."""
+    # Keras names a model's layers inside a file by their class in snake case, numbered.
     used: dict[str, int] = {}
     names = {"dense": "predictions"}
     for layer in backbone.layers:
@@ -148,11 +148,10 @@ def _containers(backbone: Any) -> dict[str, str]:
 
 
 def _legacy(group: Any, backbone: Any) -> dict[str, dict[str, Any]]:
-    """Before Keras 3: a group per layer, with an attribute `weight_names`; a model inside is a layer with the names of
-    several. Layers of other names count by order.
+    """Read the format before Keras 3: a group per layer with an attribute `weight_names`.
 
-    The published MobileNetV2 files share some names with today's network (`Conv1`) and not others
-    (`mobl3_conv_3_expand`); Keras itself loads them by order.
+    A nested model is a layer with weights of several layers. If names differ, layers are matched by order, as Keras
+    does: some names in the published MobileNetV2 files (`mobl3_conv_3_expand`) are not those of today's network.
     """
     scopes: dict[str, dict[str, Any]] = {"": {}}
     by_layer: list[list[Any]] = []
@@ -186,8 +185,7 @@ def _in_order(by_layer: list[list[Any]], layers: list[Any]) -> dict[str, Any]:
 
 
 def _attribute(group: Any, name: str) -> list[str]:
-    # HDF5 limits an attribute to 64 kB; Keras cuts a longer list into `name0`, `name1`, …
-    parts = (
-        [name] if name in group.attrs else sorted((k for k in group.attrs if re.fullmatch(name + r"\d+", k)), key=len)
-    )
+    # HDF5 limits an attribute to 64 kB; Keras splits a longer list into `name0`, `name1`, …
+    numbered = sorted((key for key in group.attrs if re.fullmatch(name + r"\d+", key)), key=len)
+    parts = [name] if name in group.attrs else numbered
     return [n.decode() if isinstance(n, bytes) else str(n) for part in parts for n in group.attrs[part]]

@@ -1,4 +1,4 @@
-"""How many classes a network really tells apart, whatever its layers say."""
+"""The real number of outputs of a network, independent of the attributes of its layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backends.keras3.tensors import layers_of
 
 
 def output_width(model: Any, batch: Any) -> int | None:
-    """Last side of the first output: of a batch in inference mode, or without one of a functional model's output."""
+    """Return the width of the first output, from a batch in inference mode or from a functional model's output."""
     if batch is not None:
         output = model(batch, training=False)
     elif isinstance(model, keras.Sequential) or hasattr(model, "outputs"):
@@ -26,9 +26,9 @@ _SIZES = ((keras.layers.Dense, "units"), (keras.layers.Conv2D, "filters"))
 
 
 def in_name_only(model: Any) -> Iterator[str]:
-    """A sentence for each layer whose size is not that of its kernel: `head.units = 10` resizes nothing."""
+    """Yield a sentence for each layer whose size differs from its kernel: `head.units = 10` does not resize it."""
     for name, layer in layers_of(model).items():
         for kind, size in _SIZES:
             if isinstance(layer, kind) and layer.built and getattr(layer, size) != layer.kernel.shape[-1]:
-                said, made = getattr(layer, size), layer.kernel.shape[-1]
-                yield f"{name} was replaced in name only: {size} says {said}, its kernel makes {made}"
+                width = layer.kernel.shape[-1]
+                yield f"{name} was replaced in name only: {size} is {getattr(layer, size)}, its kernel has {width}"

@@ -1,6 +1,6 @@
-"""Keras' own files to canonical arrays and back: `.weights.h5`, `.keras`, and the older `.h5`.
+"""Conversion of Keras' own files to canonical arrays and back: `.weights.h5`, `.keras`, and the older `.h5`.
 
-Reading goes through HDF5 alone: no layer is built from the file, so nothing in it can run.
+Files are read with HDF5 only: no layer is built from a file, so no code in it can run.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from harness.errors import Refused
 from harness.whole_files import written_whole
 
 IMAGE_SIZE = 224
-"""Size for which a network is built that is only written; no tensor depends on it."""
+"""Image size for building a network that is only converted; no tensor depends on it."""
 
 
 class _Translated(NamedTuple):
-    """A scope of a file: what is there by canonical name, with its layout, and the names without a place."""
+    """A scope of a file: tensors by canonical name with their layout, and the names without a place in the model."""
 
     title: str
     found: dict[str, tuple[Stored, maps.Layout]]
     unmapped: tuple[str, ...]
 
     def misfit(self, name: str, shape: tuple[int, ...]) -> str:
-        """How a tensor that is there differs from the model's, or nothing."""
+        """Describe how a found tensor differs from the model's; empty if it fits."""
         stored, layout = self.found[name]
         found = maps.canonical_shape(stored.shape, layout)
         if found != shape:
-            return f"its {name} is {list(found)} instead of {list(shape)}"
+            return f"its {name} has shape {list(found)} instead of {list(shape)}"
         return "" if stored.is_real else f"its {name} holds {stored.dataset.dtype} instead of floating-point numbers"
 
     def lacking(self, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-        """Names of the model's tensors that are not there, or do not fit."""
+        """Return the names of the model's tensors that are missing or do not fit."""
         return [name for name, shape in shapes.items() if name not in self.found or self.misfit(name, shape)]
 
 
 def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    """Tensors by canonical name, and names beside them without a place in the model.
+    """Read tensors by canonical name, and the names without a place in the model.
 
-    The backbone may be a model inside another; what lies outside it does no harm. Raises `Refused` if the file is
-    unreadable or unsafe, holds another network, a part of one, or values that are not finite. A plugin's own network
-    takes what fits.
+    The backbone may be a nested model; tensors outside it are ignored. Raises `Refused` if the file is unreadable or
+    unsafe, or holds another network, a part of one, or values that are not finite. A plugin's model loads the tensors
+    that fit.
     """
     with undrawn():
         network: KerasNetwork = model.build(IMAGE_SIZE)
@@ -102,10 +102,10 @@ def _refuse_unfit(
     lacking = scope.lacking(shapes)
     if 2 * len(lacking) > len(shapes):
         raise Refused(f"{path} is not {model.name}: {_difference(scope, table, shapes)}; name its own --model")
-    if MODELS.get(model.name) is not model:  # a user's changed network takes what fits, and says what it could not
+    if MODELS.get(model.name) is not model:  # a user's changed network loads the tensors that fit
         return
     if lacking:
-        wrong = [said for name in lacking if name in scope.found and (said := scope.misfit(name, shapes[name]))]
+        wrong = [text for name in lacking if name in scope.found and (text := scope.misfit(name, shapes[name]))]
         refuse_part(path, model.name, len(shapes), [name for name in lacking if name not in scope.found], wrong)
     families = {_family(variable) for variable in table if table[variable].name in shapes}
     more = [name for name in scope.unmapped if name.endswith("/kernel") and _family(name) in families]
@@ -117,7 +117,7 @@ def _refuse_unfit(
 
 
 def _family(variable: str) -> str:
-    """The kind of a layer by the beginning of its name: `block` of `block_17_expand/kernel`."""
+    # The letters at the beginning of a layer's name: `block` of `block_17_expand/kernel`.
     return re.match("[A-Za-z]*", variable)[0]  # type: ignore[index]  # it matches the empty string too
 
 
@@ -131,7 +131,7 @@ def _refuse_another(
     if any(not np.array_equal(array, others[name]) for name, array in arrays.items()):
         raise Refused(
             f"{path} holds two whole networks, {scope.title or 'its top level'} and {other.title or 'its top level'}; "
-            "save the one to load by itself"
+            "save only the one to load"
         )
 
 
@@ -142,15 +142,15 @@ def _difference(
     for name, shape in shapes.items():
         if name not in scope.found:
             return f"it has no {name} ({variables[name]})"
-        if said := scope.misfit(name, shape):
-            return said
+        if text := scope.misfit(name, shape):
+            return text
     return "it has another structure"
 
 
 def write(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
-    """Write the backbone, and the source classifier or a new head if there is one, in the format of the file's name.
+    """Write the backbone, and the classifier or new head if there is one, in the format of the file name.
 
-    Raises `Refused` for a tensor that is missing, has another shape, or no place in the model.
+    Raises `Refused` for a tensor that is missing, has a wrong shape, or has no place in the model.
     """
     with undrawn():
         network: KerasNetwork = model.build(IMAGE_SIZE)
@@ -158,7 +158,7 @@ def write(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
     _assign(whole, table, arrays)
     save = whole.save_weights if path.endswith(".weights.h5") else whole.save
     with written_whole(Path(path), Path(path).with_name(".partial-" + Path(path).name)) as partial:
-        save(partial)  # which tells the format from the ending
+        save(partial)  # the extension selects the format
 
 
 def _whole(

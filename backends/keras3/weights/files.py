@@ -1,4 +1,4 @@
-"""Source files as TensorFlow decodes them, and whether those are the pixels that are evaluated."""
+"""Source files decoded by TensorFlow, and a check that their pixels equal those of the evaluation."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from harness.data.decode import Kind, Unreadable, kind
 from harness.errors import Declined, Refused
 
 SAMPLES = 4
-"""How many images of each kind are compared with the prepared ones."""
+"""Number of images of each kind that are compared with the prepared ones."""
 TOLERANCE = 16
-"""Levels of 255 within which 99 % of the values must lie. TensorFlow's JPEG decoder and resizing round differently than
-Pillow's, by 3 levels at most; a wrong orientation, palette, inversion or bit depth makes a difference of 60 or more."""
+"""Maximum difference, in levels of 255, of 99 % of the values. TensorFlow's JPEG decoder and resizing differ from
+Pillow's by 3 levels at most; a wrong orientation, palette, inversion or bit depth gives a difference of 60 or more."""
 
 
 class Sources(NamedTuple):
@@ -30,10 +30,10 @@ class Sources(NamedTuple):
 
 
 def sources(split: Split) -> Sources | None:
-    """The files of a split, or None if it has none.
+    """Return the source files of a split, or None if it has none.
 
-    Raises `Declined` if TensorFlow reads an image differently from `harness.data.decode`, or not at all, and `Refused`
-    for a file that has changed since.
+    Raises `Declined` if TensorFlow cannot read an image or reads other pixels than `harness.data.decode`, and `Refused`
+    for a file that changed after it was prepared.
     """
     if split.files is None:
         return None
@@ -43,15 +43,13 @@ def sources(split: Split) -> Sources | None:
         try:
             kinds[kind(path)].append(position)
         except Unreadable as reason:
-            raise Refused(
-                f"{path}: {reason}; it changed after the data was prepared, so run the command again"
-            ) from reason
+            raise Refused(f"{path}: {reason}; the file changed after preparation, run the command again") from reason
     odd = {found: at for found, at in kinds.items() if not _alike(split, found, at)}
     if odd:
         positions = sorted(position for at in odd.values() for position in at)
         stored = sorted({f"{found.format} of mode {found.mode}" for found in odd})
         raise Declined(
-            f"TensorFlow cannot read {len(positions)} of {len(paths)} training images as they are evaluated "
+            f"TensorFlow reads other pixels than the evaluation from {len(positions)} of {len(paths)} training images "
             f"({', '.join(stored)}), such as {names(paths[p] for p in positions[:3])}; "
             "use --input stream, or convert them to RGB PNG"
         )
@@ -67,7 +65,7 @@ def _alike(split: Split, found: Kind, positions: list[int]) -> bool:
 
 
 def _difference(path: str, prepared: NDArray[np.uint8], orientation: int) -> float:
-    """Levels of 255 within which 99 % of the values lie; infinite if TensorFlow cannot read the file."""
+    # The maximum difference of 99 % of the values, in levels of 255; infinite if TensorFlow cannot read the file.
     try:
         read = decoded(path, orientation, len(prepared)).numpy()
     except tf.errors.InvalidArgumentError:
@@ -76,21 +74,21 @@ def _difference(path: str, prepared: NDArray[np.uint8], orientation: int) -> flo
 
 
 def unreadable(found: Sources, side: int) -> list[str]:
-    """The files that TensorFlow cannot decode, each tried alone."""
+    """Decode each file alone and return the files that TensorFlow cannot decode."""
     tried = zip(found.paths, found.orientations, strict=True)
     blank = np.zeros((side, side, 3), np.uint8)
     return [path for path, orientation in tried if _difference(path, blank, orientation) == float("inf")]
 
 
 def names(paths: Iterable[str]) -> str:
-    """Folder and name of each file, quoted."""
+    """Return folder and name of each file, quoted."""
     return ", ".join(repr("/".join(Path(path).parts[-2:])) for path in paths)
 
 
 def decoded(path: Any, orientation: Any, side: int, *, turning: bool = True) -> Any:
-    """The upright middle square of an image, uint8 [side, side, 3], at the offsets of `harness.data.decode`.
+    """Decode the upright centre square of an image, uint8 [side, side, 3], at the offsets of `harness.data.decode`.
 
-    Without `turning` every orientation is 1, and the graph has no operations for others.
+    Without `turning` every orientation must be 1, and the graph has no operations for others.
     """
     image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
     lengths = tf.shape(image)[:2]

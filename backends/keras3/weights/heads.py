@@ -1,4 +1,4 @@
-"""The new head: layers on the backbone's features, and the map of its tensors. The harness gives their first values."""
+"""The new head: layers on the backbone's features, and the map of its tensors. The harness initialises it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROWS: tuple[maps.MappedVariable, ...] = tuple(
 
 
 def build(kind: Literal["linear", "mlp"], features: Any, classes: int) -> Head:
-    """Put a head on symbolic features [n, width]. `mlp` is 128 ReLU, dropout, 64 ReLU, logits."""
+    """Build a head on symbolic features [n, width]. `mlp` is 128 ReLU, dropout, 64 ReLU, logits."""
     import keras
 
     widths = (*(MLP_WIDTHS if kind == "mlp" else ()), classes)
@@ -34,7 +34,7 @@ def build(kind: Literal["linear", "mlp"], features: Any, classes: int) -> Head:
     for place, (name, width) in enumerate(zip(HEAD_LAYERS[kind], widths, strict=True)):
         last = place == len(widths) - 1
         layer = _layer(name)
-        # Logits stay in float32 under mixed precision, as Keras advises.
+        # Logits stay in float32 under mixed precision, as Keras recommends.
         dense = keras.layers.Dense(
             width, activation=None if last else "relu", name=layer, dtype=keras.config.floatx() if last else None
         )

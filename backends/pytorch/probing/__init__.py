@@ -1,1 +1,1 @@
-"""Answers to certificates and audits: activations, gradients and how exactly torch computes."""
+"""Measurements for certificates and audits: activations, gradients and precision of torch."""

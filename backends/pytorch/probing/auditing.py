@@ -1,4 +1,4 @@
-"""The freeze audit of a torch model: what autograd, optimizers and modules show of a stage while it runs."""
+"""The freeze audit of a torch model, from hooks on autograd, optimizers and modules during a stage."""
 
 from __future__ import annotations
 
@@ -16,29 +16,19 @@ from backends.pytorch.randomness import frozen_modules, random_modules
 from backends.pytorch.tensors import kind, members, tensors_of, view
 from backends.pytorch.weights.classifier import in_name_only, output_width
 from harness.auditing.audit import Observed
-from harness.auditing.auditor import Auditor, CurrentTensor, Frozen, Norm, chosen
+from harness.auditing.auditor import CurrentTensor, Frozen, chosen
 from harness.auditing.ledger import OnDemand, Slots, TensorChange, Watched, out_of_reach
 from harness.spec import Optimizer
 
-_SIGN = "its gradient was computed"
-
-
-def audit(
-    model: nn.Module,
-    *,
-    frozen: Frozen = (),
-    norm: Norm = "auto",
-    optimizer: torch.optim.Optimizer | None = None,
-    batch: Any = None,
-    classes: int | None = None,
-) -> Auditor:
-    """See `backends.pytorch.audit`."""
-    return Auditor(TorchWatch(model, frozen, optimizer, batch, classes), norm)
+_SIGN = "a backward pass computed it"
 
 
 @dataclass
 class _Steps:
-    """What optimizers did to one parameter: held it, at a rate above 0, with a gradient; and what moved it if not."""
+    """Facts about the optimizer steps of one parameter.
+
+    `held`: an optimizer has it; `rated`: at a rate above 0; `reached`: it had a gradient. `by_…`: causes of a movement.
+    """
 
     held: bool = False
     rated: bool = False
@@ -49,9 +39,9 @@ class _Steps:
 
 
 class TorchWatch:
-    """See `harness.auditing.auditor.Watch`. Optimizers are found when they step; the one given is always examined.
+    """A `harness.auditing.auditor.Watch`. It examines the given optimizer and every optimizer that steps.
 
-    Modules are asked twice at the first step, when they are in the modes they train in.
+    The test for random modules runs at the first step, when the modules are in their training modes.
     """
 
     def __init__(
@@ -64,7 +54,7 @@ class TorchWatch:
         self.frozen, self._whole = chosen(frozen, names, partial(members, model))
 
     def begin(self) -> None:
-        """Hook the gradients of what is frozen, every optimizer's step, and the output."""
+        """Add hooks to the gradients of frozen parameters, to every optimizer step, and to the output."""
         self._optimizers = list(self._given)
         self._steps: dict[str, _Steps] = {}
         self._paid: dict[str, str] = {}
@@ -80,7 +70,7 @@ class TorchWatch:
         self._hook_gradients()
 
     def end(self) -> None:
-        """Take every hook away."""
+        """Remove every hook."""
         for handle in self._handles:
             handle.remove()
 
@@ -100,17 +90,17 @@ class TorchWatch:
         self._width = output_width(output)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        mine = [
+        of_model = [
             (name, parameter, group)
             for group in optimizer.param_groups
             for parameter in group["params"]
             for name in self._names.get(parameter, ())
         ]
-        if not mine:
+        if not of_model:
             return
         if all(one is not optimizer for one in self._optimizers):
             self._optimizers.append(optimizer)
-        for name, parameter, group in mine:
+        for name, parameter, group in of_model:
             steps = self._steps.setdefault(name, _Steps(held=True))
             steps.rated = steps.rated or float(group["lr"]) > 0
             if parameter.grad is not None:
@@ -120,11 +110,10 @@ class TorchWatch:
                 else:
                     _attribute(steps, parameter.grad, group, optimizer.state.get(parameter, {}))
         self._hook_gradients()
-        if self._random is None:
-            self._ask_twice()
+        self._find_random()
 
-    def _ask_twice(self) -> None:
-        if self._batch is not None and self.frozen:
+    def _find_random(self) -> None:
+        if self._random is None and self._batch is not None and self.frozen:
             modules = frozen_modules(self._model, self.frozen, self._whole)
             self._random = random_modules(self._pass, self._model, modules)
 
@@ -135,12 +124,12 @@ class TorchWatch:
         return self._model(*batch) if isinstance(batch, (tuple, list)) else self._model(batch)
 
     def tensors(self) -> Iterator[CurrentTensor]:
-        """Views where a tensor lies on the CPU, else one copy at a time."""
+        """Yield views of tensors on the CPU, otherwise one copy at a time."""
         for name, tensor in tensors_of(self._model).items():
             yield CurrentTensor(name, view(tensor), kind(self._model, name, tensor))
 
     def slots(self) -> Slots:
-        """State of the optimizers known so far."""
+        """Return the state of the optimizers found so far."""
         found: dict[str, OnDemand] = {}
         for optimizer in self._optimizers:
             for name, parameter in self._model.named_parameters(remove_duplicate=False):
@@ -151,7 +140,7 @@ class TorchWatch:
         return found
 
     def excuses(self, tensor: Watched, slots: Mapping[str, NDArray[Any]]) -> bool:
-        """Where nothing else explains it: by the optimizer's state, or if that cannot be read, always."""
+        """Return True without another cause, if the optimizer's state explains it or cannot be read."""
         if self._hindrance(tensor.name):
             return False
         parameter = self._model.get_parameter(tensor.name)
@@ -163,14 +152,14 @@ class TorchWatch:
         return True
 
     def explain(self, line: TensorChange) -> str:
-        """From what was seen at the optimizers' steps."""
+        """Explain from the observed optimizer steps."""
         if line.kind != "parameter":
             return ""
         if not line.moved:
             return self._hindrance(line.name)
         steps = self._steps.get(line.name, _Steps())
         if not steps.reached:
-            return "not by an optimizer"
+            return "no optimizer updated it"
         if steps.by_gradient:
             return "an optimizer holds it and it got gradients"
         causes = {"weight decay": steps.by_decay, "momentum from before": steps.by_momentum}
@@ -189,9 +178,8 @@ class TorchWatch:
         return next((hindrance for hindrance, true in hindrances.items() if true), "")
 
     def observed(self, lines: list[TensorChange]) -> Observed:
-        """Asks the modules now if no optimizer stepped."""
-        if self._random is None:
-            self._ask_twice()
+        """Return the observations; test for random modules now if no optimizer stepped."""
+        self._find_random()
         unchecked, others = [], []
         if self._classes is not None:
             if self._width is None and self._batch is not None:
@@ -200,7 +188,7 @@ class TorchWatch:
             if self._width is None:
                 unchecked.append("the output's width: the model was not called")
             elif self._width != self._classes:
-                others.append(f"the output is {self._width} wide although there are {self._classes} classes")
+                others.append(f"the output has width {self._width} although there are {self._classes} classes")
                 others += in_name_only(self._model)
         for name in self._paid:
             steps = self._steps.get(name)
@@ -210,7 +198,7 @@ class TorchWatch:
 
 
 def _attribute(steps: _Steps, gradient: torch.Tensor, group: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Note what a step is going to move a frozen parameter by."""
+    # Note the cause of the next movement of a frozen parameter.
     if steps.by_gradient:
         return
     if gradient.is_sparse or bool(gradient.any()):
@@ -224,7 +212,7 @@ def _attribute(steps: _Steps, gradient: torch.Tensor, group: Mapping[str, Any], 
 def _rule(optimizer: torch.optim.Optimizer) -> Optimizer | None:
     if isinstance(optimizer, torch.optim.SGD):
         return Optimizer(name="sgd")
-    if isinstance(optimizer, torch.optim.Adam):  # AdamW is one
+    if isinstance(optimizer, torch.optim.Adam):  # AdamW is a subclass
         name: Any = "adamw" if isinstance(optimizer, torch.optim.AdamW) else "adam"
         return Optimizer(name=name, eps=float(optimizer.defaults["eps"]))
     return None

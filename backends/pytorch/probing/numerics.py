@@ -1,4 +1,4 @@
-"""How exactly torch computes here, as a session has set it up, and with its switches thrown either way."""
+"""The precision of torch with the settings of a session, and with other settings."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from harness.running.numerics import PRODUCT_SIDE, Numerics, examine
 
 
 def numerics(session: TorchSession) -> Numerics:
-    """With the switches as the session has them."""
+    """Measure the precision with the settings of the session."""
     with session.arithmetic():
-        return _ask(session)
+        return _measure(session)
 
 
 def both_ways(session: TorchSession) -> dict[str, Numerics]:
-    """With TF32 forbidden and denormals flushed, and the other way round; then the switches are as they were."""
+    """Measure the precision with TF32 off and denormals flushed, and with the opposite; then restore the settings."""
     found = {}
     for name, loose in (("TF32 off, denormals flushed", False), ("TF32 on, denormals kept", True)):
         with _tf32(loose), requirements.denormals_flushed(not loose):
-            found[name] = _ask(session)
+            found[name] = _measure(session)
     return found
 
 
 def product(session: TorchSession) -> Callable[[], object]:
-    """One large product on the session's device, to be done over and over."""
+    """Return a function that computes one large matrix product on the session's device."""
     square = torch.ones(PRODUCT_SIDE, PRODUCT_SIDE, device=session.device)
 
     def multiply() -> object:
@@ -43,7 +43,7 @@ def product(session: TorchSession) -> Callable[[], object]:
     return multiply
 
 
-def _ask(session: TorchSession) -> Numerics:
+def _measure(session: TorchSession) -> Numerics:
     def placed(array: NDArray[np.float32]) -> torch.Tensor:
         return torch.from_numpy(array).to(session.device, session.dtype)
 

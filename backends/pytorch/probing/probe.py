@@ -1,4 +1,4 @@
-"""What a certificate asks of a session: the training step's own code, one piece at a time."""
+"""The probe of a session, for certificates: it uses the parts of the training step separately."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from harness.spec import Part, Stage
 
 
 class TorchProbe:
-    """See `harness.contract.Probe`. With bf16, features are given as float32."""
+    """A `harness.contract.Probe`. With bf16, features are converted to float32."""
 
     def __init__(self, session: TorchSession) -> None:
         self._session, self._network = session, session.network
 
     def features(self, images: NDArray[np.float32]) -> list[NDArray[Any]]:
-        """What enters the next block's first module, so that activation and pooling in between count to the block."""
+        """Return the inputs of each next block, so activation and pooling in between belong to the block before."""
         section = list(self._network.module.children())[1]
         entrances = (*(group[0] for group in self._network.parts.blocks[1:]), section)
         found: dict[int, NDArray[Any]] = {}
@@ -39,7 +39,7 @@ class TorchProbe:
     def gradients(
         self, stage: Stage, images: NDArray[np.float32], labels: NDArray[np.int64]
     ) -> tuple[float, dict[str, NDArray[Any]]]:
-        """By `backward` through the loss that `train` computes; gradients are cleared afterwards."""
+        """Call `backward` on the loss of `train`; clear the gradients afterwards."""
         session, network = self._session, self._network
         recipe.fix(network, stage, own_momentum=session.case.idiom)
         recipe.set_modes(network, stage)
@@ -50,7 +50,7 @@ class TorchProbe:
         found = {}
         for entry in self._trained():
             if entry.tensor.grad is None:
-                raise RuntimeError(f"{entry.name} is trainable but no backward pass reached it")
+                raise RuntimeError(f"{entry.name} is trainable, but no backward pass reached it")
             found[entry.name] = _array(entry.tensor.grad)
             entry.tensor.grad = None
         return float(loss.detach()), found
@@ -58,7 +58,7 @@ class TorchProbe:
     def play(
         self, stage: Stage, factors: Sequence[float], tape: Sequence[Mapping[str, NDArray[Any]]]
     ) -> Iterator[dict[str, NDArray[Any]]]:
-        """Gradients are put where `backward` would have put them."""
+        """Store the given gradients in `grad`, as `backward` does, and step."""
         session = self._session
         optimizer = session.begin(stage)
         for factor, gradients in zip(factors, tape, strict=True):
@@ -71,14 +71,14 @@ class TorchProbe:
             yield {entry.name: _array(entry.tensor) for entry in self._trained()}
 
     def rates(self) -> dict[Part, float]:
-        """Each parameter group's own figure; empty before the first step."""
+        """Return the learning rate of each parameter group; empty before the first step."""
         if self._session.optimizer is None:
             return {}
         parts = {entry.tensor: entry.part for entry in self._network.parameters}
         return {parts[group["params"][0]]: float(group["lr"]) for group in self._session.optimizer.param_groups}
 
     def norms(self) -> list[Norm]:
-        """As each layer holds them now: the stage's momentum is there after the stage."""
+        """Read the layers' current constants; the stage sets the momentum."""
         owners = {
             entry.owner: entry.name.rpartition(".")[0]
             for entry in self._network.entries
@@ -87,13 +87,13 @@ class TorchProbe:
         return [Norm(name, float(owner.eps), getattr(owner, "momentum", None)) for owner, name in owners.items()]
 
     def stochastic(self, stage: Stage, draws: int) -> list[Stochastic]:
-        """Drawn as the stage has each layer: one in a frozen block leaves ones alone."""
+        """Call each layer in its mode for the stage; in a frozen block it returns ones unchanged."""
         recipe.fix(self._network, stage, own_momentum=self._session.case.idiom)
         recipe.set_modes(self._network, stage)
         return dropping.stochastic(self._network, self._session.black_image(), draws)
 
     def stand_ins(self) -> dict[str, str]:
-        """None: torch's own semantics are the canonical ones."""
+        """Return nothing: torch's own semantics are the canonical ones."""
         return {}
 
     def _trained(self) -> list[NamedTensor]:
@@ -108,6 +108,6 @@ def _keep(found: dict[int, NDArray[Any]], block: int) -> Callable[[nn.Module, An
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    """A copy, since what is looked at may be overwritten by the next operation."""
+    # A copy, because the next operation may overwrite the tensor.
     plain = tensor.detach().cpu()
     return np.array((plain.float() if plain.dtype == torch.bfloat16 else plain).numpy(), order="C", copy=True)

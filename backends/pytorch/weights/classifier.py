@@ -1,4 +1,4 @@
-"""How many classes a network really tells apart, whatever its layers say."""
+"""The real number of outputs of a network, independent of the attributes of its layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 
 def output_width(output: Any) -> int | None:
-    """Last side of the logits: of a tensor, of `logits`, or of the first thing in a tuple."""
+    """Return the width of the logits, given as a tensor, as `logits` of an object, or first in a tuple."""
     if isinstance(output, Mapping):
         output = output.get("logits")
     elif isinstance(output, (tuple, list)) and output and not hasattr(output, "logits"):
@@ -23,9 +23,9 @@ _SIZES: tuple[tuple[type[nn.Module], str], ...] = ((nn.Linear, "out_features"), 
 
 
 def in_name_only(model: nn.Module) -> Iterator[str]:
-    """A sentence for each layer whose size is not that of its weight: `fc.out_features = 10` resizes nothing."""
+    """Yield a sentence for each layer whose size differs from its weight: `fc.out_features = 10` does not resize it."""
     for name, module in model.named_modules():
         for kind, size in _SIZES:
             if isinstance(module, kind) and getattr(module, size) != module.weight.shape[0]:
-                made = module.weight.shape[0]
-                yield f"{name} was replaced in name only: {size} says {getattr(module, size)}, its weight makes {made}"
+                width = module.weight.shape[0]
+                yield f"{name} was replaced in name only: {size} is {getattr(module, size)}, its weight has {width}"

@@ -1,4 +1,4 @@
-"""State dicts as people have them, to arrays by canonical name and back."""
+"""Conversion of state dicts to arrays by canonical name and back."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _NUMPY_TYPES = (torch.float32, torch.float64, torch.int64, torch.int32, torch.ui
 
 
 def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    """Tensors of a file by canonical name, source classifier included, and names that the model has no place for.
+    """Read the tensors of a file by canonical name, classifier included, and the names without a place in the model.
 
-    Half precision becomes float32. The network may lie at any key and under any prefix; what lies beside it does no
-    harm. Raises `Refused` as `load` does, and for a file that holds another network, a part of one, or a value that is
-    not finite. A plugin's own network takes what fits. Notes which of several networks was taken.
+    Half precision becomes float32. The network may be under any key and prefix; other content is ignored. Raises
+    `Refused` as `load` does, and for a file with another network, a part of one, or a value that is not finite. A
+    plugin's model loads the tensors that fit. If the file has several networks, a note names the chosen one.
     """
     content, made_for = load(Path(path))
     held = tensors_in(content)
     if all(one.name.rpartition(".")[2].isdigit() for one in held):
-        raise Refused(f"{path} holds no tensors by name; save the network's state_dict()")
+        raise Refused(f"{path} has no named tensors; save the network's state_dict()")
     wanted = _wanted(model)
     place = _find(path, model, held, wanted)
     arrays = {name: _array(place.found[name].tensor) for name in (*wanted.shapes, *place.found) if name in place.found}
     _refuse_not_finite(path, arrays)
     if made_for != model.name:
-        _mind_the_padding(path, model)
+        _check_padding(path, model)
     return arrays, place.unknown
 
 
@@ -64,47 +64,45 @@ def _find(path: str, model: Model, held: list[Held], wanted: WantedTensors) -> P
         return place
     fitting = len(found[0].fitting(wanted)) if found else 0
     if 2 * fitting < len(learned):
-        said = recognised((one.name for one in held), model.name, wanted.shapes) or (
-            f"{fitting} of its {len(learned)} tensors are in the file (which begins with {held[0].name}); "
-            "name the model it was made for"
+        reason = recognised((one.name for one in held), model.name, wanted.shapes) or (
+            f"{fitting} of its {len(learned)} tensors are in the file, whose first tensor is {held[0].name}; "
+            "name the file's own --model"
         )
-        raise Refused(f"{path} is not of a {model.name}: {said}")
+        raise Refused(f"{path} is not a {model.name}: {reason}")
     if _is_ours(model):
-        there = found[0].found
-        wrong = [said for name in learned if name in there and (said := misfit(found[0], wanted, name))]
-        refuse_part(path, model.name, len(learned), [name for name in learned if name not in there], wrong)
+        loaded = found[0].found
+        wrong = [text for name in learned if name in loaded and (text := misfit(found[0], wanted, name))]
+        refuse_part(path, model.name, len(learned), [name for name in learned if name not in loaded], wrong)
     return found[0]
 
 
 def _is_ours(model: Model) -> bool:
-    # A user's changed network takes what fits of a known one's file, and says what it could not.
+    # A user's changed network loads the tensors that fit from the file of a known network.
     return MODELS.get(model.name) is model
 
 
 def _refuse_more(path: str, model: Model, place: PrefixMatch, wanted: WantedTensors) -> None:
-    """Refuse a network with more inside the model's own layers: one more block, a bias, a branch."""
+    # Refuses a network with more tensors inside the model's layers: one more block, a bias, a branch.
     layers = {name.partition(".")[0] for name in wanted.shapes}
     numbers = {str(number) for number, child in enumerate(wanted.children) if child in layers}
     more = [name for name in place.unknown if name.partition(".")[0] in layers | numbers]
     if more:
-        raise Refused(
-            f"{path} is not of a {model.name}: its layers hold {len(more)} more tensors than that has "
-            f"({some(more)}); name the model it was made for"
-        )
+        count = f"its layers hold {len(more)} more tensors ({some(more)})"
+        raise Refused(f"{path} is not a {model.name}: {count}; name the file's own --model")
 
 
-def _mind_the_padding(path: str, model: Model) -> None:
-    """Refuse torchvision's published MobileNetV2 by its digest; note that nothing in another file tells its padding."""
+def _check_padding(path: str, model: Model) -> None:
+    # torchvision's published MobileNetV2 is known by its digest; no other file reveals its padding.
     if not model.name.startswith("mobilenet-v2") or not _is_ours(model):
         return
     if _file_digest(path).startswith(_published()):
         raise Refused(
-            f"{path} is torchvision's own MobileNetV2, trained with other padding and batch-norm epsilon than "
-            f"{model.name} has; use Keras' file of the network"
+            f"{path} is torchvision's MobileNetV2, trained with another padding and batch-norm epsilon than "
+            f"{model.name}; use Keras' file of the network"
         )
     note(
-        f"{model.name} pads as TensorFlow does, with epsilon 1e-3; weights trained with torchvision's own MobileNetV2 "
-        "fit by name and shape and give other features"
+        f"{model.name} pads as TensorFlow does, with epsilon 1e-3; weights of torchvision's MobileNetV2 have the same "
+        "names and shapes but give other features"
     )
 
 
@@ -121,30 +119,23 @@ def _file_digest(path: str) -> str:
 
 
 def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
-    """Write a state dict that the library's own `load_state_dict` takes, in the library's order, with the model's name.
+    """Write a state dict for the library's own `load_state_dict`, in the library's order, with the model's name.
 
-    A new linear head, `head.weight` and `head.bias`, takes the classifier's place under the classifier's names.
+    A new linear head, `head.weight` and `head.bias`, is written under the classifier's names.
     """
     replaced = not any(name.startswith(model.classifier) for name in arrays)
-    renamed = {
-        (model.classifier + name.removeprefix("head.") if replaced and _is_linear_head(name) else name): array
-        for name, array in arrays.items()
-    }
-    write_state(renamed, Path(path), made_for=model.name)
-
-
-def _is_linear_head(name: str) -> bool:
-    return name in ("head.weight", "head.bias")
+    names = {f"head.{end}": f"{model.classifier}{end}" for end in ("weight", "bias")} if replaced else {}
+    write_state({names.get(name, name): array for name, array in arrays.items()}, Path(path), made_for=model.name)
 
 
 def read_state(path: str | Path) -> dict[str, NDArray[Any]]:
-    """The tensors of a plain state dict by the names that are in it, such as `write_state` writes.
+    """Read the tensors of a plain state dict, such as `write_state` writes, by their names in the file.
 
-    Raises `Refused` as `load` does, and for a file that is no state dict or holds a value that is not finite.
+    Raises `Refused` as `load` does, and for a file that is not a state dict or holds a value that is not finite.
     """
     content = load(Path(path)).content
     if not isinstance(content, Mapping) or not any(isinstance(value, torch.Tensor) for value in content.values()):
-        raise Refused(f"{path} holds no tensors by name; save the network's state_dict()")
+        raise Refused(f"{path} has no named tensors; save the network's state_dict()")
     arrays = {str(name): _array(value) for name, value in content.items() if isinstance(value, torch.Tensor)}
     _refuse_not_finite(path, arrays)
     return arrays
@@ -165,9 +156,9 @@ def _array(tensor: torch.Tensor) -> NDArray[Any]:
 
 
 def write_state(arrays: Mapping[str, NDArray[Any]], path: Path, made_for: str = "") -> None:
-    """Write tensors whole or not at all, as a state dict or, by the file's ending, as safetensors.
+    """Write tensors atomically, as a state dict, or as safetensors if the file name ends so.
 
-    `made_for` names the model in the file's metadata.
+    `made_for` is the name of the model for the metadata of the file.
     """
     facts = {MARK: made_for} if made_for else None
     with written_whole(path) as partial:
@@ -176,12 +167,12 @@ def write_state(arrays: Mapping[str, NDArray[Any]], path: Path, made_for: str = 
         else:
             state = OrderedDict((name, torch.tensor(array)) for name, array in arrays.items())
             if facts:
-                state._metadata = {"": facts}  # type: ignore[attr-defined]  # where torch keeps a state dict's facts
+                state._metadata = {"": facts}  # type: ignore[attr-defined]  # torch's place for metadata
             torch.save(state, partial)
 
 
 def backbone_shapes(model: Model) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor that the model takes from a checkpoint, by canonical name, without the classifier."""
+    """Return the shape of every tensor that the model loads, by canonical name, without the classifier."""
     return dict(_wanted(model).shapes)
 
 

@@ -1,4 +1,4 @@
-"""Networks of other libraries by the names of their tensors, and why they are not taken under this model's names."""
+"""Networks of other libraries, recognised by the names of their tensors, and what to do with their files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Foreign(NamedTuple):
-    """A library's network, a pattern that one of its names matches, and what to do with a file of it."""
+    """A network of a library, a pattern for one of its tensor names, and a remedy."""
 
     title: str
     pattern: str
@@ -28,7 +28,7 @@ _NETWORKS = (
     Foreign(
         "EfficientNet of torchvision",
         r"features\.1\.0\.block\.0\.0\.weight$",
-        f"it pads both sides of strided convolutions alike, so the outputs differ: {_EFFICIENTNET}",
+        f"its padding of strided convolutions gives other outputs: {_EFFICIENTNET}",
     ),
     Foreign("MobileNetV3 of torchvision", r"features\.1\.block\.0\.0\.weight$", "name its --model"),
     Foreign("MobileNetV2 of torchvision", r"features\.1\.conv\.0\.0\.weight$", "name its --model"),
@@ -38,15 +38,15 @@ _NETWORKS = (
     Foreign(
         "vision transformer",
         r"\.(attn\.qkv|attn\.in_proj|self_attention\.in_proj_|attention\.query\.)",
-        "no model here is one",
+        "this benchmark has no vision transformer",
     ),
 )
 
 
 def recognised(names: Iterable[str], model: str, own: Iterable[str]) -> str:
-    """What a file with these names holds, and what to do with it; empty if it is of no known library.
+    """Return what a file with these names holds and a remedy; empty if no known library matches.
 
-    A pattern that one of the model's `own` names matches says nothing.
+    A pattern that also matches one of the model's `own` names is ignored.
     """
     names, own = list(names), list(own)
     for network in _NETWORKS:

@@ -1,11 +1,9 @@
-"""What is in a file of PyTorch's or in safetensors, loaded without running any code that is in it."""
+"""The content of a PyTorch or safetensors file, loaded without running code from it."""
 
 from __future__ import annotations
 
 import pickle
 import re
-import struct
-import tarfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,23 +14,23 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from backends.pytorch.weights.old_tar import load_tar
+from backends.pytorch.weights.old_tar import DAMAGE, load_tar
 from harness.data.weight_files import ENDINGS, kind_of
 from harness.errors import Refused
 
 MARK = "finetune_bench"
-"""Key under which a file that this project wrote names its model, where the format has room for it."""
+"""Metadata key for the model's name in files that this project writes."""
 
 
 class Loaded(NamedTuple):
-    """A file's content, and the model that it was written for if this project wrote it."""
+    """The content of a file, and the name of its model if this project wrote it."""
 
     content: object
     made_for: str
 
 
 def load(path: Path) -> Loaded:
-    """Load a file, whatever its name. Raises `Refused` for one that is missing, damaged, foreign, or holds code."""
+    """Load a file with any name. Raise `Refused` if it is missing, damaged, of another format, or holds code."""
     if not path.exists():
         raise Refused(f"{path}: no such file")
     if path.is_file() and path.stat().st_size == 0:
@@ -41,7 +39,7 @@ def load(path: Path) -> Loaded:
     if kind == "safetensors" or (kind is None and path.suffix.lower() == ".safetensors"):
         return _load_safetensors(path)
     if kind not in ("torch", None):
-        raise Refused(f"{path} is no PyTorch file: its content is that of a {ENDINGS[kind]} file")
+        raise Refused(f"{path} is not a PyTorch file: its content is that of a {ENDINGS[kind]} file")
     content = load_tar(path) if _is_tar(path) else _load_torch(path)
     facts = getattr(content, "_metadata", None)
     facts = facts.get("") if isinstance(facts, dict) else None
@@ -54,7 +52,7 @@ def _load_safetensors(path: Path) -> Loaded:
             facts = file.metadata() or {}
         return Loaded(load_file(path), facts.get(MARK, ""))
     except (SafetensorError, OSError) as error:
-        raise Refused(f"{path} is no readable safetensors file ({error}); fetch it again") from error
+        raise Refused(f"{path} is not a readable safetensors file ({error}); fetch it again") from error
 
 
 def _is_tar(path: Path) -> bool:
@@ -65,7 +63,7 @@ def _is_tar(path: Path) -> bool:
 def _load_torch(path: Path) -> object:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
-            # Said of pickles that torch did not write; what becomes of them is said below.
+            # torch warns about pickles that it did not write; the code below handles them.
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -76,32 +74,16 @@ def _load_torch(path: Path) -> object:
             ) from error
         if _is_pickle(path):
             raise Refused(
-                f"{path} is a pickle that the safe loader of PyTorch does not read, since pickles could run code when "
-                "loaded; save the network's state_dict() with torch.save, in the program that made the file"
+                f"{path} is a pickle that PyTorch's safe loader does not read, because pickles can run code; save the "
+                "network's state_dict() with torch.save, in the program that made the file"
             ) from error
-        raise Refused(f"{path} is no PyTorch state dict, or damaged; fetch or save it again") from error
-    except _DAMAGE as error:
-        raise Refused(f"{path} is no PyTorch state dict, or damaged; fetch or save it again") from error
-
-
-_DAMAGE = (
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    OverflowError,
-    struct.error,
-    tarfile.TarError,
-)
-"""What torch.load raises for bytes that are no state dict, beside UnpicklingError."""
+        raise Refused(f"{path} is damaged or not a PyTorch state dict; fetch or save it again") from error
+    except (*DAMAGE, AssertionError) as error:
+        raise Refused(f"{path} is damaged or not a PyTorch state dict; fetch or save it again") from error
 
 
 def _unsafe(message: str) -> str:
-    """The type or function that the safe loader did not take, or nothing."""
+    # The type or function that the safe loader rejected; empty if the message has no name.
     named = r"GLOBAL (\S+)|(?:but got|function) <(?:class|function) '?([\w.]+)|must be imported to load (\S+)"
     found = re.search(named, message)
     return next((name for name in found.groups() if name), "") if found else ""
@@ -113,13 +95,13 @@ def _is_pickle(path: Path) -> bool:
 
 
 class _Inert:
-    """Stands for an object beside the weights that nothing here reads: it keeps nothing and does nothing."""
+    """A placeholder for an object beside the weights; it stores nothing and does nothing."""
 
     def __new__(cls, *_: object, **__: object) -> _Inert:
         return super().__new__(cls)
 
     def __setstate__(self, state: object) -> None:
-        """Take whatever an object's state is, and forget it."""
+        """Ignore the state of the object."""
 
 
 def _empty_dict(*_: object) -> dict[Any, Any]:
@@ -131,7 +113,7 @@ def _empty_list(*_: object) -> list[Any]:
 
 
 def _stand_ins() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """Well-known types that people keep beside weights, by the names that pickles have for them."""
+    # Well-known types that training programs save beside weights, by their names in pickles.
     inert = ["argparse.Namespace", "types.SimpleNamespace", "torch.torch_version.TorchVersion", "builtins.slice"]
     inert += ["builtins.range", "builtins.frozenset", "fractions.Fraction", "decimal.Decimal", "uuid.UUID"]
     inert += [f"datetime.{name}" for name in ("datetime", "date", "time", "timedelta", "timezone")]
@@ -150,5 +132,5 @@ def _stand_ins() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
 
 _BUILT_IN: tuple[type, ...] = (list, dict, int, float, str, bool, tuple)
 _NUMBERS = "?bhilqBHILQefdFDSU"
-"""NumPy's types of numbers and texts."""
+"""NumPy's type codes for numbers and text."""
 _HARMLESS = _stand_ins()

@@ -1,4 +1,4 @@
-"""PyTorch's first file format, a tar archive, in which the model zoo published until 2017; nothing in it is run."""
+"""PyTorch's first file format, a tar archive, used until 2017. No code from a file is run."""
 
 from __future__ import annotations
 
@@ -29,22 +29,26 @@ _DTYPES = {
 
 
 def load_tar(path: Path) -> object:
-    """What was saved. Raises `Refused` if it is damaged or holds anything but tensors in plain containers."""
+    """Load the saved object. Raise `Refused` if it is damaged or holds more than tensors in plain containers."""
     try:
         with tarfile.open(path, "r:") as archive:
             members = {name: archive.extractfile(name) for name in ("storages", "tensors", "pickle")}
-            storages = _storages(_there(members["storages"]))
-            return _Plain(_there(members["pickle"]), _tensors(_there(members["tensors"]), storages)).load()
+            storages = _storages(_file(members["storages"]))
+            return _Plain(_file(members["pickle"]), _tensors(_file(members["tensors"]), storages)).load()
     except _Unknown as error:
         raise Refused(
             f"{path} holds {error}, a Python object that could run code when loaded; save the network's state_dict() "
             "instead, in the program that made the file"
         ) from error
-    except (tarfile.TarError, pickle.UnpicklingError, struct.error, *_DAMAGE) as error:
-        raise Refused(f"{path} is a PyTorch file of before 2017, and damaged; fetch it again") from error
+    except (pickle.UnpicklingError, *DAMAGE) as error:
+        raise Refused(f"{path} is a damaged PyTorch file from before 2017; fetch it again") from error
 
 
-_DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
+DAMAGE = (
+    *(RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError),
+    *(struct.error, tarfile.TarError),
+)
+"""Exceptions for damaged files, besides UnpicklingError."""
 
 
 class _Unknown(Exception):
@@ -52,14 +56,14 @@ class _Unknown(Exception):
 
 
 class _Plain(pickle.Unpickler):
-    """Finds containers, tensors and the names of types, and nothing else."""
+    """An unpickler that finds only containers, tensors and the names of types."""
 
     def __init__(self, file: IO[bytes], tensors: dict[int, torch.Tensor]) -> None:
         super().__init__(file)
         self._tensors = tensors
 
     def find_class(self, module: str, name: str) -> Any:
-        """A container, or the name of a type of tensors."""
+        """Return a container, or the name of a tensor type."""
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch.nn.parameter", "Parameter"):
@@ -69,15 +73,15 @@ class _Plain(pickle.Unpickler):
         raise _Unknown(f"{module}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
-        """A tensor by its number."""
+        """Return a tensor by its number."""
         if isinstance(pid, tuple):
             raise _Unknown(f"a whole network ({pid[0]})")
         return self._tensors[int(pid)]
 
 
-def _there(member: IO[bytes] | None) -> IO[bytes]:
+def _file(member: IO[bytes] | None) -> IO[bytes]:
     if member is None:
-        raise ValueError("a folder in place of a file")
+        raise ValueError("a folder instead of a file")
     return member
 
 
@@ -101,6 +105,6 @@ def _tensors(file: IO[bytes], storages: dict[int, torch.Tensor]) -> dict[int, to
         shape = struct.unpack(f"<{axes}q", file.read(8 * axes))
         strides = struct.unpack(f"<{axes}q", file.read(8 * axes))
         (offset,) = struct.unpack("<q", file.read(8))
-        # Refuses a view beyond the end of what it is a view of.
+        # as_strided raises for a view beyond the end of its storage.
         found[key] = torch.as_strided(storages[storage], shape, strides, storages[storage].storage_offset() + offset)
     return found

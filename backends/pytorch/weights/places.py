@@ -1,4 +1,4 @@
-"""Where in a file a network's tensors lie: the one nesting and prefix under which the model's own names fit best."""
+"""The location of a network in a file: the nesting and prefix at which the model's names fit best."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.running.initial_weights import COUNTER
 
 
 class Held(NamedTuple):
-    """A tensor of a file; `inside` are the keys of the containers around it, each with a dot, that begin its name."""
+    """A tensor of a file; `inside` is the first part of its name: the keys of its containers, each with a dot."""
 
     inside: str
     name: str
@@ -23,9 +23,9 @@ class Held(NamedTuple):
 
 
 class WantedTensors(NamedTuple):
-    """What a model takes: shapes by canonical name, the classifier's prefix, and its children in their order.
+    """The tensors that a model loads: shapes by canonical name, the classifier's prefix, and its children in order.
 
-    `nn.Sequential(*network.children())`, as fastai makes it, names the same tensors by the children's numbers.
+    `nn.Sequential(*network.children())`, as in fastai, names the same tensors by the numbers of the children.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -34,34 +34,34 @@ class WantedTensors(NamedTuple):
 
     @property
     def learned(self) -> list[str]:
-        """Names of everything but the counters of batches, which old files lack."""
+        """Names of all tensors except batch counters, which old files lack."""
         return [name for name in self.shapes if not name.endswith(COUNTER)]
 
     def spellings(self) -> tuple[Mapping[str, str], ...]:
-        """Ways to write the names: canonical beginnings by written ones, a beginning for each child."""
+        """Return mappings from the first part of a file's names to the canonical one: by name, and by child number."""
         beginnings = (name.partition(".")[0] for name in (*self.shapes, self.classifier))
         return {name: name for name in beginnings}, {str(n): child for n, child in enumerate(self.children)}
 
 
 class PrefixMatch(NamedTuple):
-    """A prefix of a file, what lies there by canonical name, and the names there that the model does not know."""
+    """A prefix in a file, its tensors by canonical name, and its names that the model does not know."""
 
     prefix: str
     found: dict[str, Held]
     unknown: tuple[str, ...]
 
     def fitting(self, wanted: WantedTensors) -> list[str]:
-        """Learned tensors that are there with the right shape and hold real numbers."""
+        """Return the learned tensors that were found with the right shape and type."""
         return [name for name in wanted.learned if name in self.found and not misfit(self, wanted, name)]
 
     @property
     def title(self) -> str:
-        """The prefix as a person reads it."""
+        """The prefix for display."""
         return repr(self.prefix.rstrip(".")) if self.prefix else "its top level"
 
 
 def misfit(place: PrefixMatch, wanted: WantedTensors, name: str) -> str:
-    """How a tensor that is there differs from the model's, or nothing."""
+    """Describe how a found tensor differs from the model's; empty if it fits."""
     tensor, shape = place.found[name].tensor, wanted.shapes[name]
     if tuple(tensor.shape) != shape:
         return f"{name} {list(tensor.shape)} instead of {list(shape)}"
@@ -71,7 +71,7 @@ def misfit(place: PrefixMatch, wanted: WantedTensors, name: str) -> str:
 
 
 def tensors_in(content: object) -> list[Held]:
-    """Every tensor in mappings and lists, however deep, in the file's order; other objects are passed over."""
+    """Return every tensor in nested mappings and lists, in the file's order; other objects are skipped."""
     found: list[Held] = []
     seen: set[int] = set()
     left: list[tuple[str, str, Any]] = [("", "", content)]
@@ -81,7 +81,7 @@ def tensors_in(content: object) -> list[Held]:
             if (tensor := _plain(item)) is not None:
                 found.append(Held(inside, inside + key, tensor))
         elif isinstance(item, (Mapping, list, tuple)) and id(item) not in seen:
-            seen.add(id(item))  # a container may hold itself, and one that is there twice is the same twice
+            seen.add(id(item))  # a container may contain itself, or occur twice
             under = f"{inside}{key}." if key else inside
             pairs = item.items() if isinstance(item, Mapping) else enumerate(item)
             left.extend((under, str(key), value) for key, value in reversed(list(pairs)))
@@ -97,7 +97,7 @@ def _plain(item: torch.Tensor | np.ndarray[Any, Any]) -> torch.Tensor | None:
 
 
 def places(held: Iterable[Held], wanted: WantedTensors) -> list[PrefixMatch]:
-    """Places with names of the model, those with most of its tensors first."""
+    """Return the prefixes with names of the model; the one with most of its tensors is first."""
     held = list(held)
     found = [place for spelling in wanted.spellings() for place in _places(held, wanted, spelling)]
     return sorted(found, key=lambda place: -len(place.fitting(wanted)))
@@ -112,16 +112,14 @@ def _places(held: list[Held], wanted: WantedTensors, spelling: Mapping[str, str]
                 other = found.setdefault(prefix, {}).setdefault(name, one)
                 if other is not one and not _same(other.tensor, one.tensor):
                     raise Refused(f"the file holds {name} twice, as {other.name} and {one.name}; save one network only")
-    most = max(map(len, found.values()), default=0)  # deep names make many small places, of which none is wanted
+    most = max(map(len, found.values()), default=0)  # deep names give many small matches, which are not the network
     likely = {prefix: names for prefix, names in found.items() if 2 * len(names) >= most}
     return [_place(prefix, names, held, wanted, spelling, own) for prefix, names in likely.items()]
 
 
 def _readings(name: str, own: set[str], spelling: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Ways to divide a name of a file into a prefix and a canonical name.
-
-    A segment that begins with an underscore and is none of the model's is a wrapper's, wherever it is: `_orig_mod`.
-    """
+    # All splits of a name in the file into a prefix and a canonical name. A segment with a leading underscore that is
+    # not the model's, such as `_orig_mod`, belongs to a wrapper and is skipped.
     segments = name.split(".")
     kept = [n for n, segment in enumerate(segments) if not segment.startswith("_") or segment in own]
     readings = []
@@ -141,7 +139,7 @@ def _place(
     spelling: Mapping[str, str],
     own: set[str],
 ) -> PrefixMatch:
-    """A place with the source classifier that lies there too, and what else lies in the same container."""
+    # Adds the original classifier under the same prefix, and the unknown names of the same container.
     found, unknown = dict(found), []
     taken = {one.name for one in found.values()}
     for one in held:
@@ -156,9 +154,9 @@ def _place(
 
 
 def chosen(path: str, whole: list[PrefixMatch], held: list[Held]) -> PrefixMatch:
-    """One of several places with a whole network each: the plain one; averaged weights where there are no others.
+    """Choose one of several whole networks: the plain one, or averaged weights if there is no other.
 
-    Notes which was taken. Raises `Refused` if nothing says which is plain.
+    Notes the choice. Raises `Refused` if it is ambiguous.
     """
     distinct: list[PrefixMatch] = []
     for place in whole:
@@ -174,34 +172,22 @@ def chosen(path: str, whole: list[PrefixMatch], held: list[Held]) -> PrefixMatch
     others = [place.title for place in distinct if place is not taken]
     if others:
         kind = "the averaged weights" if taken in averaged else "the weights"
-        note(f"{kind} in {taken.title} were taken, not those in {', '.join(others)}")
+        note(f"{kind} in {taken.title} were loaded, not those in {', '.join(others)}")
     elif taken in averaged:
-        note(f"the averaged weights in {taken.title} were taken; the file holds no others")
+        note(f"the averaged weights in {taken.title} were loaded; the file has no others")
     return taken
 
 
-_AVERAGED = {
-    "ema",
-    "swa",
-    "avg",
-    "average",
-    "averaged",
-    "averager",
-    "polyak",
-    "shadow",
-    "teacher",
-    "momentum",
-    "target",
-}
-"""Words in the names that training programs give to averaged weights; `k` is the key encoder of momentum contrast."""
+_AVERAGE = {"ema", "swa", "avg", "average", "averaged", "averager", "polyak", "shadow", "teacher", "momentum", "target"}
+"""Words in the names of averaged weights."""
 
 
 def _is_averaged(place: PrefixMatch, held: list[Held]) -> bool:
-    # torch.optim.swa_utils.AveragedModel keeps its network as `module`, beside a counter.
+    # torch.optim.swa_utils.AveragedModel stores its network as `module`, beside a counter.
     owner = place.prefix.removesuffix("module.")
     counted = place.prefix.endswith("module.") and any(one.name == f"{owner}n_averaged" for one in held)
     words = _words(place.prefix)
-    return counted or bool(_AVERAGED & set(words)) or words[-2:] == ["encoder", "k"]  # momentum contrast: query and key
+    return counted or bool(_AVERAGE & set(words)) or words[-2:] == ["encoder", "k"]  # momentum contrast's key encoder
 
 
 def _words(prefix: str) -> list[str]:

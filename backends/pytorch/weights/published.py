@@ -1,7 +1,7 @@
-"""The ImageNet weights that torchvision and efficientnet_pytorch publish, as facts.
+"""The ImageNet weights of torchvision and efficientnet_pytorch.
 
-Both put the first digits of a file's SHA-256 at the end of its name. A test holds this table against the libraries.
-torchvision's MobileNetV2 is left out: it was trained with another padding and epsilon than the model here has.
+Both libraries put the first digits of a file's SHA-256 at the end of its name. A test compares this table with the
+libraries. torchvision's MobileNetV2 is left out because it was trained with another padding and epsilon.
 """
 
 from __future__ import annotations

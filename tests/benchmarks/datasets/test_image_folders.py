@@ -40,7 +40,7 @@ def test_a_run_names_its_classes_with_their_images_and_counts_what_it_skips(phot
     assert record.skipped is not None
     listed = get_json(tmp_path / "results", record.skipped)
     assert dict(listed["skipped"])["train/red/1.jfif"] == "ending .jfif"
-    assert dict(listed["skipped"])["val/blue/0.png"] == "no known image format"
+    assert dict(listed["skipped"])["val/blue/0.png"] == "unknown image format"
     assert len(listed["skipped"]) == 6
 
 

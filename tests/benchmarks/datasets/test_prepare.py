@@ -78,8 +78,8 @@ def test_unreadable_files_are_skipped_counted_and_listed_with_the_reason(tmp_pat
     result = prepared(source, tmp_path / "cache")
     assert result.meta.counts == {"train": 10, "val": 5}
     reasons = dict(result.meta.skipped)
-    assert reasons["train/ants/0.png"] == "the file is empty"
-    assert reasons["train/bees/1.png"] == "no known image format"
+    assert reasons["train/ants/0.png"] == "empty file"
+    assert reasons["train/bees/1.png"] == "unknown image format"
     assert reasons["val/bees/1.png"].startswith("damaged: ")
     assert "3 files skipped: ants 1 (unreadable), bees 2 (unreadable)" in result.meta.notes
     split = open_dataset(result.folder, files=str(source)).splits["train"]
@@ -108,7 +108,7 @@ def test_a_split_that_loses_a_whole_class_is_refused(tmp_path: Path) -> None:
     source = made(tmp_path / "data", train=9)
     for number in range(3):
         (source / f"val/ants/{number}.png").write_bytes(b"x" * (number + 1))
-    with pytest.raises(Refused, match=r"no readable image of class 'ants' is left in val; .*no known image format"):
+    with pytest.raises(Refused, match=r"no readable image of class 'ants' is left in val; .*unknown image format"):
         prepared(source, tmp_path / "cache")
 
 

@@ -56,7 +56,7 @@ def test_a_changed_network_of_a_plugin_may_take_what_fits_of_a_known_one(tmp_pat
 def test_a_truncated_neutral_file_is_refused_as_such(catalogue: Catalogue, tmp_path: Path, keep: int) -> None:
     path = write_tiny(tmp_path / "cut.safetensors")
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(Refused, match=r"cut\.safetensors is no readable safetensors file"):
+    with pytest.raises(Refused, match=r"cut\.safetensors is not a readable safetensors file"):
         find(path, catalogue)
 
 
@@ -83,7 +83,7 @@ def test_nan_weights_are_refused_in_a_neutral_file_and_at_import(catalogue: Cata
 @pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04 broken"])
 def test_what_is_no_archive_of_arrays_is_refused(catalogue: Catalogue, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.npz").write_bytes(content)
-    with pytest.raises(Refused, match=r"bad\.npz is no readable \.npz archive"):
+    with pytest.raises(Refused, match=r"bad\.npz is not a readable \.npz archive"):
         find(tmp_path / "bad.npz", catalogue, "imagenet")
 
 
@@ -98,7 +98,7 @@ class _Trap:
 def test_a_pickle_inside_an_archive_is_refused_and_not_run(catalogue: Catalogue, tmp_path: Path) -> None:
     trap = np.array([_Trap(tmp_path / "sprung")], dtype=object)
     np.savez(tmp_path / "trap.npz", allow_pickle=True, **{"features.0.0.weight": trap})
-    with pytest.raises(Refused, match=r"trap\.npz is no readable \.npz archive of plain arrays"):
+    with pytest.raises(Refused, match=r"trap\.npz is not a readable \.npz archive of plain arrays"):
         find(tmp_path / "trap.npz", catalogue, "imagenet")
     assert not (tmp_path / "sprung").exists()
 
@@ -147,7 +147,7 @@ def test_what_an_import_chose_goes_with_the_checkpoint(catalogue: Catalogue, tmp
     stored = read_checkpoint(found.path)
     np.testing.assert_array_equal(stored.arrays["features.0.0.weight"], states["model"]["features.0.0.weight"].numpy())
     taken, padding = stored.meta.notes
-    assert taken == "the weights in 'model' were taken, not those in 'model_ema'"
+    assert taken == "the weights in 'model' were loaded, not those in 'model_ema'"
     assert padding.startswith("mobilenet-v2-0.35 pads as TensorFlow does")
 
 

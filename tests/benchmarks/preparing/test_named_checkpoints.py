@@ -217,7 +217,7 @@ def test_other_facts_about_published_weights_are_another_checkpoint(server: Publ
 def test_a_later_download_is_held_to_the_first_one_that_could_be_read(server: Publisher, tmp_path: Path) -> None:
     catalogue = tiny(tmp_path, server)
     sound, server.files["/colours/tiny.npz"] = server.files["/colours/tiny.npz"], b"<html>log in first</html>"
-    with pytest.raises(Refused, match=r"tiny\.npz is no readable \.npz archive"):
+    with pytest.raises(Refused, match=r"tiny\.npz is not a readable \.npz archive"):
         find("tiny-cnn", catalogue)
     clear_cache()
     server.files["/colours/tiny.npz"] = sound

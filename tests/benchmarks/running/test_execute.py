@@ -113,7 +113,7 @@ def test_a_case_that_goes_wrong_is_a_record_with_its_log_and_the_next_one_runs(
 
 def test_a_case_that_hangs_is_ended_and_the_next_one_runs(run: Callable[..., list[Record]]) -> None:
     (hung,) = run("hang", timeout_s=3)
-    assert (hung.status, hung.reason) == ("timeout", "no end after 3 s")
+    assert (hung.status, hung.reason) == ("timeout", "not finished after 3 s")
     assert 3 <= hung.total_s < 8
     (right,) = run("tiny-cnn")
     assert right.status == "ok"

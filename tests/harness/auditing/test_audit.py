@@ -129,9 +129,9 @@ def test_v15_optimizer_state_of_a_frozen_tensor_is_a_breach() -> None:
 def test_v16_a_gradient_that_was_computed_for_a_frozen_tensor_is_a_breach() -> None:
     declared = stage(frozen=1)
     after, slots = honest(network(), declared)
-    paid = dict.fromkeys(["layer0.weight", "layer1.weight", "head.bias"], "its gradient was computed")
+    paid = dict.fromkeys(["layer0.weight", "layer1.weight", "head.bias"], "a backward pass computed it")
     found = outcome(after, declared, slots, Observed(paid=paid, random=()))
-    assert found.breaches == ("layer0.weight was paid for although it is frozen: its gradient was computed",)
+    assert found.breaches == ("layer0.weight got a gradient although it is frozen: a backward pass computed it",)
     assert (found.parameters.paid, found.unchecked) == (3, ())
 
 

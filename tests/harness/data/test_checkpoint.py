@@ -89,7 +89,7 @@ def test_a_truncated_file_is_refused(size: int, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     write_checkpoint(path, WEIGHTS, **FACTS)
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(Refused, match=r"model\.safetensors is no readable safetensors file"):
+    with pytest.raises(Refused, match=r"model\.safetensors is not a readable safetensors file"):
         read_checkpoint(path)
 
 
@@ -135,6 +135,6 @@ def test_only_a_sound_file_without_metadata_is_taken_for_somebody_else_s(tmp_pat
         read_meta(tmp_path / "bare.safetensors")
     whole = (tmp_path / "bare.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[:-3])
-    with pytest.raises(Refused, match="no readable safetensors file") as refusal:
+    with pytest.raises(Refused, match="not a readable safetensors file") as refusal:
         read_meta(tmp_path / "cut.safetensors")
     assert not isinstance(refusal.value, Bare)

@@ -73,7 +73,7 @@ def test_the_content_tells_the_kind(tmp_path: Path, name: str, content: bytes, k
         ("net.mlmodel", b"\x99", "is a Core ML file"),
         ("net.engine", b"ftrt", "is a TensorRT file"),
         ("saved_model.pb", b"\x08\x01\x12\x10", "is a TensorFlow SavedModel"),
-        ("flax_model.msgpack", b"\x82\xa6params", "is a msgpack file as Flax writes it"),
+        ("flax_model.msgpack", b"\x82\xa6params", "is a msgpack file of Flax"),
         ("model.ckpt-100.data-00000-of-00001", b"\x00" * 9, "is part of a TensorFlow checkpoint"),
         ("model.ckpt", b"\x00" * 40 + b"\x57\xfb\x80\x8b\x24\x75\x47\xdb", "is part of a TensorFlow checkpoint"),
         ("w.pth.gz", gzip.compress(b"x", mtime=0), "is compressed; unpack it"),

@@ -61,5 +61,5 @@ def test_a_function_of_a_module_that_runs_as_a_program_is_found_under_its_own_na
 
 
 def test_a_function_that_no_worker_could_import_is_an_error_before_one_starts() -> None:
-    with pytest.raises(ValueError, match="is not a function of a module"):
+    with pytest.raises(ValueError, match="is not at the top level of a module"):
         ask(lambda: None, {}, type(None))

@@ -57,7 +57,7 @@ def test_a_worker_runs_the_code_of_its_place_whatever_lies_in_the_current_folder
 def test_a_worker_of_another_place_than_its_parent_thinks_is_refused(tmp_path: Path) -> None:
     outcome = launch("harness.process.machine:usable_cores", {}, folder=tmp_path / "job", place=Place(root=tmp_path))
     assert outcome.ending == "refused"
-    assert outcome.reason == f"the harness of {ROOT} ran instead of that of {tmp_path}"
+    assert outcome.reason == f"the harness in {ROOT} ran instead of the one in {tmp_path}"
 
 
 def test_what_a_worker_prints_goes_to_its_log_and_disturbs_nothing(tmp_path: Path, capfd: Any) -> None:
@@ -71,7 +71,7 @@ def test_what_a_worker_prints_goes_to_its_log_and_disturbs_nothing(tmp_path: Pat
 def test_a_worker_that_exits_is_a_failure_with_its_code_and_last_words(tmp_path: Path) -> None:
     outcome = run("leave", tmp_path, code=7)
     assert outcome.ending == "failed"
-    assert outcome.reason == "exited with 7; last words: about to leave"
+    assert outcome.reason == "exited with 7; last line of its log: about to leave"
 
 
 def test_a_worker_that_exits_with_0_but_without_an_answer_is_a_failure(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_hanging_worker_ends_in_time_and_nothing_of_its_group_is_left(tmp_path
         timeout_s=3,
         on_event=lambda event: children.append(event["pid"]),
     )
-    assert (outcome.ending, outcome.reason) == ("timeout", "no end after 3 s")
+    assert (outcome.ending, outcome.reason) == ("timeout", "not finished after 3 s")
     assert time.monotonic() - started < 6
     assert children
     assert all(gone(pid) for pid in children)

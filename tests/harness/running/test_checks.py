@@ -32,7 +32,9 @@ def test_V02_what_was_loaded_is_what_is_there_tensor_by_tensor(tiny_dataset: Pre
     session.load(start)
     assert list(not_loaded(session, start)) == []
     start["features.1.1.running_var"][3] = np.nextafter(start["features.1.1.running_var"][3], np.float32(9))
-    with pytest.raises(Refused, match=r"^V02: features\.1\.1\.running_var is not what was loaded into it$"):
+    with pytest.raises(
+        Refused, match=r"^V02: features\.1\.1\.running_var differs from the array that was loaded into it$"
+    ):
         require(not_loaded(session, start))
 
 

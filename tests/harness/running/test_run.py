@@ -320,7 +320,7 @@ def test_a_session_that_keeps_something_else_than_it_was_given_is_caught(
 ) -> None:
     (tmp_path / "sloppy.py").write_text(SLOPPY)
     case = replace(tiny_case(tiny_dataset), backend="sloppy")
-    with pytest.raises(RuntimeError, match=r"head\.bias is not what was loaded into it"):
+    with pytest.raises(RuntimeError, match=r"head\.bias differs from the array that was loaded into it"):
         run_here(tiny_dataset, case, plugins=(str(tmp_path / "sloppy.py"),))
 
 

@@ -68,7 +68,7 @@ def test_two_cases_are_kept_side_by_side(
 
 
 def test_a_folder_without_a_card_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=rf"holds no {CARD}; give a folder that `run --save-model` wrote"):
+    with pytest.raises(Refused, match=rf"has no {CARD}; give a folder that `run --save-model` wrote"):
         read_card(tmp_path)
 
 

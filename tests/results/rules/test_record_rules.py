@@ -57,7 +57,7 @@ def test_an_honest_record_and_one_without_evidence_break_no_rule() -> None:
         (audited("V13", "bn is random although it is frozen"), "V13: bn is random although it is frozen"),
         (audited("V14", "a did not move although its rate is 1"), "V14: a did not move although its rate is 1"),
         (audited("V15", "a has optimizer state although"), "V15: a has optimizer state although"),
-        (audited("V16", "a was paid for: its gradient was computed"), "V16: a was paid for: its gradient was computed"),
+        (audited("V16", "a got a gradient"), "V16: a got a gradient"),
     ],
 )  # fmt: skip
 def test_a_stage_that_did_other_work_than_declared_is_a_breach(changed: dict[str, Any], sentence: str) -> None:

@@ -66,11 +66,11 @@ def test_a_file_that_cannot_be_read_is_said_so_beside_the_others(
     folder = model_dir(finished.records[0])
     alone = predictions(folder, good)
     both = predictions(folder, tmp_path / "a\nb.png", good)
-    assert (both[0].label, both[0].problem) == (None, "no known image format")
+    assert (both[0].label, both[0].problem) == (None, "unknown image format")
     assert both[1:] == alone
     text = invoke("predict", folder, tmp_path / "a\nb.png").stdout
     assert text.count("\n") == 1
-    assert "not readable: no known image format" in text
+    assert "not readable: unknown image format" in text
 
 
 def test_images_that_are_not_there_and_folders_without_a_network_are_refused(

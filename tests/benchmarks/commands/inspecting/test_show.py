@@ -87,7 +87,7 @@ def test_a_dataset_shows_every_class_skipped_file_and_copy(images: Path, tmp_pat
     assert {"class 'blue': 17 train, 4 val, 8 test", "class 'red': 16 train, 4 val, 8 test"} <= set(lines)
     assert {line for line in lines if line.startswith(("skipped", "the same"))} == {
         "skipped 'train/red/note.txt': ending .txt",
-        "skipped 'val/red/broken.png': no known image format",
+        "skipped 'val/red/broken.png': unknown image format",
         "skipped 'val/.DS_Store': hidden or of the system",
         f"the same image: 'train/blue/copy.png', 'train/red/{first.name}'",
     }
