@@ -1,7 +1,8 @@
-"""What came out: the store of records, and the pure functions over them. Imports no framework."""
+"""Results: the store of records, and pure functions over records. Imports no framework."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,13 +13,7 @@ __all__ = ["load", "table"]
 
 
 def __getattr__(name: str) -> Any:
-    # pandas and scipy take a second and 100 MB; a process that only stores records goes without them.
-    if name == "load":
-        from results.tables.load import load
-
-        return load
-    if name == "table":
-        from results.tables.tabulate import table
-
-        return table
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # pandas and scipy take a second and 100 MB; a process that only stores records does not import them.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("results.tables.load" if name == "load" else "results.tables.tabulate"), name)

@@ -1,4 +1,4 @@
-"""Figures over replicates, each with its interval. The process is the replicate of time, the seed that of accuracy."""
+"""Figures over replicates with their intervals. Processes are replicates of time, seeds are replicates of accuracy."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 NOISE = 0.10
-"""Relative drift within a window that passes as noise until this machine's own A/A noise is known."""
+"""Largest relative drift within a window that counts as noise."""
 
 
 class Figure(NamedTuple):
-    """An estimate with its interval; `runs` replicates. The bounds are NaN where one replicate leaves them open."""
+    """An estimate with its interval over `runs` replicates. The bounds are NaN for one replicate."""
 
     value: float
     low: float
@@ -29,10 +29,10 @@ NOTHING = Figure(math.nan, math.nan, math.nan, 0)
 
 
 def median(values: ArrayLike) -> Figure:
-    """Median over processes and its distribution-free interval from order statistics (as scipy's `quantile_test`).
+    """Return the median over processes and its interval from order statistics (as in scipy's `quantile_test`).
 
-    Below six values no such interval reaches 95 %, and the bounds are the smallest and the largest, which hold the
-    median with probability 1 - 2^(1 - n). Infinite values are late, not missing: an infinite figure comes out as NaN.
+    Below six values no such interval reaches 95 %; the bounds are then the smallest and the largest value, which
+    contain the median with probability 1 - 2^(1 - n). Infinite values count; an infinite result is returned as NaN.
 
     >>> median([3.0, 1.0, 2.0])
     Figure(value=2.0, low=1.0, high=3.0, runs=3)
@@ -41,13 +41,13 @@ def median(values: ArrayLike) -> Figure:
     runs = len(sample)
     if runs < 2:
         return NOTHING if not runs else Figure(_finite(sample[0]), math.nan, math.nan, 1)
-    rank = max(1, int(stats.binom.ppf((1 - CONFIDENCE) / 2, runs, 0.5)))  # `quantile_test` takes ten times as long
+    rank = max(1, int(stats.binom.ppf((1 - CONFIDENCE) / 2, runs, 0.5)))  # ten times as fast as `quantile_test`
     middle = sample[[(runs - 1) // 2, runs // 2]].mean()
     return Figure(_finite(middle), _finite(sample[rank - 1]), _finite(sample[runs - rank]), runs)
 
 
 def mean(values: ArrayLike) -> Figure:
-    """Mean over seeds and its 95 % t interval (scipy); no bounds for a single seed.
+    """Return the mean over seeds and its 95 % t interval (scipy); no bounds for a single seed.
 
     >>> [round(x, 3) for x in mean([0.70, 0.75, 0.80])[:3]]
     [0.75, 0.626, 0.874]
@@ -61,9 +61,9 @@ def mean(values: ArrayLike) -> Figure:
 
 
 def ratio_interval(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of the ratio of ours to theirs: Welch's t interval on the logarithms (scipy).
+    """Return the 95 % interval of the ratio of ours to theirs: Welch's t interval of the logarithms (scipy).
 
-    Each has a value per process. NaN where either side has fewer than two processes.
+    Each side has a value per process. NaN if a side has fewer than two.
 
     >>> [round(x, 2) for x in ratio_interval([118.0, 120.0, 119.0], [100.0, 101.0, 102.0])]
     [1.15, 1.2]
@@ -71,7 +71,7 @@ def ratio_interval(ours: Sequence[float], theirs: Sequence[float]) -> tuple[floa
     if min(len(ours), len(theirs)) < 2:
         return math.nan, math.nan
     one, other = np.log(ours), np.log(theirs)
-    if not np.ptp(one) and not np.ptp(other):  # without any spread there is no t
+    if not np.ptp(one) and not np.ptp(other):  # t is undefined without spread
         ratio = math.exp(float(one[0] - other[0]))
         return ratio, ratio
     low, high = welch(one, other).confidence_interval(CONFIDENCE)
@@ -79,14 +79,14 @@ def ratio_interval(ours: Sequence[float], theirs: Sequence[float]) -> tuple[floa
 
 
 def welch(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Any:
-    """Welch's t test of two means (scipy), with its `df`, `pvalue` and `confidence_interval`."""
+    """Run Welch's t test of two means (scipy); the result has `df`, `pvalue` and `confidence_interval`."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # scipy's warning about a sample that has no spread
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy warns about a sample without spread
         return stats.ttest_ind(ours, theirs, equal_var=False)
 
 
 def detectable(accuracy: float, images: int) -> float:
-    """Half the width of Wilson's 95 % interval for that fraction of that many test images; NaN for none.
+    """Return half the width of Wilson's 95 % interval for an accuracy on this many images; NaN for none.
 
     >>> round(detectable(0.95, 153), 3)
     0.037
@@ -98,7 +98,7 @@ def detectable(accuracy: float, images: int) -> float:
 
 
 def time_to(target: float, seconds: Sequence[float], accuracies: Sequence[float]) -> float:
-    """Seconds of training at the end of the first epoch whose accuracy is at the target; infinite if there is none.
+    """Return the training seconds at the end of the first epoch that reaches the target; infinite for none.
 
     `seconds` and `accuracies` are per epoch.
 
@@ -114,7 +114,7 @@ def time_to(target: float, seconds: Sequence[float], accuracies: Sequence[float]
 
 
 def drift(step_us: Sequence[int]) -> float:
-    """Median step of the window's last third over that of its first third, minus 1; 0 for fewer than 15 steps."""
+    """Return the median step of the last third over that of the first third, minus 1; 0 below 15 steps."""
     third = len(step_us) // 3
     if third < 5:
         return 0.0

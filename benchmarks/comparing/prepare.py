@@ -17,7 +17,7 @@ from harness.process.launch import Event
 from harness.process.machine import describe_machine
 from harness.spec import Case, version
 from results.certificates.certificate import Certificates, packages
-from results.certificates.scope import standing, subject_of_case
+from results.certificates.scope import coverage_of, subject_of_case
 from results.storage.comparison import Difference, SideFacts
 
 DATA_FIELDS = ("dataset", "dataset_sha256")
@@ -117,7 +117,7 @@ def _refuse_uncertified(cases: tuple[Case, Case], found: Sequence[Installation],
         raise Refused(
             "--native-defaults: two frameworks' own defaults are not the same work, so no ratio is made of them"
         )
-    stands = standing(one, other, certificates.all)
+    stands = coverage_of(one, other, certificates.all)
     if stands.certificate is None:
         model, names = one.scope.model, f"{one.backend} {other.backend}"
         raise Refused(

@@ -14,7 +14,7 @@ from harness.errors import Declined, Refused
 from harness.process.launch import Event
 from harness.process.machine import Machine
 from results.certificates.certificate import Certificates, packages, write_certificate
-from results.certificates.scope import Scope, Subject, standing, subject_of_case
+from results.certificates.scope import Scope, Subject, coverage_of, subject_of_case
 
 
 class Twins(NamedTuple):
@@ -67,7 +67,7 @@ def _uncertified(
         (first, one), *others = cases.items()
         for name, other in others:
             ours, theirs = (Subject(backend, installed[backend], scope) for backend in (first, name))
-            stands = standing(ours, theirs, certificates.all)
+            stands = coverage_of(ours, theirs, certificates.all)
             if stands.certificate is None and not stands.fell_short:
                 found.append(Twins(one, other, scope))
     return found

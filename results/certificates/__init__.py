@@ -1,1 +1,1 @@
-"""What was proved about two backends: certificates, what each covers, and the proof itself."""
+"""Certificates about two backends: their files, their scope, and the proof."""

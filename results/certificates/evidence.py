@@ -1,4 +1,4 @@
-"""What the processes of a certificate answered, and how two answers become a check."""
+"""The answers of the processes of a certificate, and checks from two answers."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from harness.certifying.answers import ArmAnswers
 from results.certificates.certificate import Check
 
 UNBOUNDED = 1e300
-"""Stands for infinity and NaN in a file, since JSON has neither."""
+"""Replaces infinity and NaN, which JSON does not have."""
 
 
 class ArmEvidence(NamedTuple):
-    """What one process of an arm said; arrays are read when they are asked for."""
+    """The answers of one process of an arm; arrays are read on access."""
 
     facts: ArmAnswers
     arrays: Mapping[str, NDArray[Any]]
 
     def under(self, prefix: str) -> list[str]:
-        """What follows `prefix` in the arrays' names."""
+        """Return the names of the arrays with this prefix, without the prefix."""
         return [name.removeprefix(prefix) for name in self.arrays if name.startswith(prefix)]
 
 
 class EvidencePair(NamedTuple):
-    """Both arms in float64 and in the precision that the certificate is for."""
+    """Both arms in float64 (`wide`) and in the precision of the certificate (`narrow`)."""
 
     wide: tuple[ArmEvidence, ArmEvidence]
     narrow: tuple[ArmEvidence, ArmEvidence]
 
 
 def open_answers(facts: ArmAnswers, folder: Path) -> ArmEvidence:
-    """Answers of a worker that ran in `folder`."""
+    """Read the answers of a worker that ran in `folder`."""
     return ArmEvidence(facts, np.load(folder / "arrays.npz"))
 
 
@@ -45,14 +45,10 @@ def both(arms: tuple[ArmEvidence, ArmEvidence], name: str) -> tuple[NDArray[Any]
 
 
 def relative_max(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """Largest difference over the largest value; infinite for other shapes."""
+    """Return the largest difference over the largest value; infinite for different shapes."""
     if one.shape != other.shape:
         return math.inf
     return float(np.abs(one - other).max() / max(float(np.abs(one).max()), np.finfo(np.float64).tiny))
-
-
-def differ(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
-    return name in theirs and ours[name] != theirs[name]
 
 
 def none_of(level: int, rule: str, what: str, odd: Collection[str], scenario: str | None = None) -> Check:

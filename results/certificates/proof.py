@@ -1,8 +1,7 @@
-"""The answers of two arms compared, level by level. Pure functions over arrays; limits are those of the rules.
+"""The comparison of two arms, level by level. Pure functions over arrays.
 
-Level P0: same architecture. P1: same function. P2: same gradients. P3: same training; both arms train a scenario by
-the code that is timed, and are compared after every step. P4: same conventions of optimizers, norm layers and dropping
-layers, each probed by itself.
+P0: same architecture. P1: same function. P2: same gradients. P3: same training; both arms train a scenario with the
+timed code and are compared after every step. P4: same conventions of optimizers, norm layers and dropout.
 """
 
 from __future__ import annotations
@@ -18,17 +17,7 @@ from harness.certifying.dropout_probe import Dropping
 from harness.schedule import factors
 from harness.spec import Scenario, Stage
 from results.certificates.certificate import Check
-from results.certificates.evidence import (
-    ArmEvidence,
-    EvidencePair,
-    at_most,
-    both,
-    differ,
-    none_of,
-    relative_max,
-    some,
-    worst,
-)
+from results.certificates.evidence import ArmEvidence, EvidencePair, at_most, both, none_of, relative_max, some, worst
 
 LOGITS_FP32 = 1e-4
 FEATURES_FP64 = 1e-9
@@ -39,37 +28,37 @@ MACS = 0.01
 
 
 def prove(pair: EvidencePair, scenarios: Sequence[Scenario]) -> list[Check]:
-    """Every check of every level, P0 first."""
+    """Return every check of every level, P0 first."""
     return [check for level in LEVELS for check in level(pair, scenarios)]
 
 
 def architecture(pair: EvidencePair, scenarios: Sequence[Scenario]) -> Iterator[Check]:
-    """P0: the same tensors, layers, output shapes, multiply-accumulates and first values."""
+    """Check P0: the same tensors, layers, output shapes, multiply-accumulates and initial values."""
     one, other = (answers.facts for answers in pair.wide)
     ours, theirs = ({t.name: t for t in facts.tensors if t.role != "counter"} for facts in (one, other))
-    yield none_of(0, "V01", "tensors that only one of them has", sorted(set(ours) ^ set(theirs)))
-    odd = [f"{name}: {ours[name].shape} and {theirs[name].shape}" for name in ours if differ(name, ours, theirs)]
-    yield none_of(0, "V01", "tensors of another shape, part, block or role", odd)
+    yield none_of(0, "V01", "tensors in only one arm", sorted(set(ours) ^ set(theirs)))
+    common = [name for name in ours if name in theirs and ours[name] != theirs[name]]
+    odd = [f"{name}: {ours[name].shape} and {theirs[name].shape}" for name in common]
+    yield none_of(0, "V01", "tensors of different shape, part, block or role", odd)
     sizes = [sum(math.prod(t.shape) for t in tensors.values() if t.part == "backbone") for tensors in (ours, theirs)]
     yield at_most(0, "V01", "difference in backbone parameters", abs(sizes[0] - sizes[1]), 0)
     layers, others = ({layer.name: layer for layer in facts.layers} for facts in (one, other))
-    yield none_of(0, "V01", "layers that only one of them has", sorted(set(layers) ^ set(others)))
-    shapes = [
-        f"{name}: {layers[name].output} and {others[name].output}"
-        for name in layers
-        if name in others and layers[name].output != others[name].output
+    yield none_of(0, "V01", "layers in only one arm", sorted(set(layers) ^ set(others)))
+    outputs = [(name, layers[name].output, others[name].output) for name in layers if name in others]
+    odd = [
+        f"{name}: {one_shape} and {other_shape}" for name, one_shape, other_shape in outputs if one_shape != other_shape
     ]
-    yield none_of(0, "V06", "layers with another output", shapes)
+    yield none_of(0, "V06", "layers with different output shapes", odd)
     macs = [sum(layer.macs for layer in facts.layers) for facts in (one, other)]
     yield at_most(0, "V01", "relative difference in multiply-accumulates", abs(macs[0] / macs[1] - 1), MACS)
     for place, digests in one.start.items():
         found = other.start.get(place, {})
         odd = [name for name, digest in digests.items() if digest != found.get(name)]
-        yield none_of(0, "V08", f"tensors with other first values, head included, {place}", odd)
+        yield none_of(0, "V08", f"tensors with different initial values, head included, {place}", odd)
 
 
 def function(pair: EvidencePair, scenarios: Sequence[Scenario]) -> Iterator[Check]:
-    """P1: the same normalised images, features and logits."""
+    """Check P1: the same normalised images, features and logits."""
     ours, theirs = (answers.facts.images for answers in pair.wide)
     yield none_of(1, "V26", "normalised images differ", [place for place in ours if ours[place] != theirs.get(place)])
     for place in dict.fromkeys(name.rpartition("/")[0] for name in pair.wide[0].under("features/")):
@@ -84,19 +73,18 @@ def function(pair: EvidencePair, scenarios: Sequence[Scenario]) -> Iterator[Chec
         limit = LOGITS_FP32 * max(1.0, float(np.abs(one).max()))
         yield at_most(1, "V03", f"logits, {place}", float(np.abs(one - other).max()), limit)
         flipped = [f"image {i}" for i in np.flatnonzero(one.argmax(1) != other.argmax(1))]
-        yield none_of(1, "V03", f"images with another first class, {place}", flipped)
+        yield none_of(1, "V03", f"images with a different top class, {place}", flipped)
 
 
 def gradients(pair: EvidencePair, scenarios: Sequence[Scenario]) -> Iterator[Check]:
-    """P2: the same loss and gradients."""
+    """Check P2: the same loss and gradients."""
     for place, loss in pair.wide[0].facts.losses.items():
         found = pair.wide[1].facts.losses.get(place, math.nan)
         yield at_most(2, "V04", f"loss in float64, {place}", abs(loss - found) / abs(loss), LOSS_FP64)
         prefix = f"gradients/{place}/"
         names = pair.wide[0].under(prefix)
-        yield none_of(
-            2, "V04", f"tensors without a gradient in one arm, {place}", set(names) ^ set(pair.wide[1].under(prefix))
-        )
+        odd = set(names) ^ set(pair.wide[1].under(prefix))
+        yield none_of(2, "V04", f"tensors without a gradient in one arm, {place}", odd)
         sizes = {name: float(np.linalg.norm(pair.wide[0].arrays[prefix + name])) for name in names}
         total = math.hypot(*sizes.values())
         errors, small = {}, []
@@ -117,26 +105,24 @@ SCALE = 1e-6
 
 
 def conventions(pair: EvidencePair, scenarios: Sequence[Scenario]) -> Iterator[Check]:
-    """P4: the same optimizer updates, rates, norm constants, augmentation and dropout."""
+    """Check P4: the same optimizer updates, rates, norm constants, augmentation and dropout."""
     one, other = pair.wide
     for rule in dict.fromkeys(name.split("/")[0] for name in one.under("tape/")):
-        errors = {
-            f"step {int(rest.split('/')[0]) + 1}, {rest.split('/')[1]}": relative_max(
-                *both(pair.wide, f"tape/{rule}/{rest}")
-            )
-            for rest in one.under(f"tape/{rule}/")
-        }
-        yield worst(4, "V18, V19, V20", f"updates of {rule} on a tape of gradients", errors, UPDATES)
+        errors = {}
+        for rest in one.under(f"tape/{rule}/"):
+            step, tensor, *_ = rest.split("/")
+            errors[f"step {int(step) + 1}, {tensor}"] = relative_max(*both(pair.wide, f"tape/{rule}/{rest}"))
+        yield worst(4, "V18, V19, V20", f"updates of {rule} on given gradients", errors, UPDATES)
     for arm, answers in (("first arm", one), ("second arm", other)):
         head, backbone = answers.arrays["ratio/head"], answers.arrays["ratio/backbone"]
         spread = {"head": abs(head / 0.01 - 1).max(), "backbone": abs(backbone / 0.001 - 1).max()}
-        yield worst(4, "V22", f"step of each part against its rate, {arm}", spread, RATIO)
+        yield worst(4, "V22", f"step of each part relative to its rate, {arm}", spread, RATIO)
     for name, stages in one.facts.stages.items():
         pairs = zip(stages, other.facts.stages[name], strict=True)
         odd = [f"{a} and {b}" for s, t in pairs for a, b in zip(s.norms, t.norms, strict=True) if a != b]
-        yield none_of(4, "V11", "norm layers with other constants", odd, scenario=name)
+        yield none_of(4, "V11", "norm layers with different constants", odd, scenario=name)
     odd = [name for name, digest in one.facts.augmented.items() if digest != other.facts.augmented.get(name)]
-    yield none_of(4, "V28", "augmentations whose batches differ", odd)
+    yield none_of(4, "V28", "augmentations with different batches", odd)
     yield from _dropping(one.facts.dropping, other.facts.dropping)
 
 
@@ -146,7 +132,7 @@ def _dropping(ours: Sequence[Dropping], theirs: Sequence[Dropping]) -> Iterator[
         for drops in (ours, theirs)
     ]
     odd = sorted(set(declared[0]) ^ set(declared[1]), key=str)
-    yield none_of(4, "V13", "dropping layers with another place, rate or granularity", [str(one) for one in odd])
+    yield none_of(4, "V13", "dropout layers with different position, rate or granularity", [str(one) for one in odd])
     sigmas, scales = {}, {}
     for arm, drops in (("first arm", ours), ("second arm", theirs)):
         for drop in drops:
@@ -156,22 +142,22 @@ def _dropping(ours: Sequence[Dropping], theirs: Sequence[Dropping]) -> Iterator[
             off = abs(drop.dropped - rate)
             sigmas[name] = off / deviation if deviation else (0.0 if off == 0 else math.inf)
             scales[name] = abs(drop.survivor * (1 - rate) - 1)
-    yield worst(4, "V13", "share dropped against the rate, in standard deviations", sigmas, SIGMAS)
-    yield worst(4, "V13", "scale of what is kept", scales, SCALE)
+    yield worst(4, "V13", "dropped share minus the rate, in standard deviations", sigmas, SIGMAS)
+    yield worst(4, "V13", "scale of the values that are kept", scales, SCALE)
 
 
 LOSS = 1e-6
-"""Relative, at every step."""
+"""Largest relative difference at every step."""
 TENSOR = 1e-6
-"""Of the largest movement of any tensor of its kind."""
+"""Largest difference, relative to the largest change of any tensor of its kind."""
 STEADY_STEPS, LAST_BITS, EARLY = 5, 1e-13, 1e-10
-"""Rounding alone: so many steps with a difference, so small in the first of them and in the first three."""
+"""Rounding errors: the number of steps with a difference, and the largest one in step 1 and in steps 1 to 3."""
 FLOOR_FACTOR = 10.0
-"""Times the larger of the two arms' own differences from their float64 selves."""
+"""Largest difference between the arms, in units of the larger difference of an arm from its float64 run."""
 
 
 def training(pair: EvidencePair, scenarios: Sequence[Scenario]) -> Iterator[Check]:
-    """P3: the same learning rates, losses, buffers and weights in every stage, and differences of rounding only."""
+    """Check P3: the same learning rates, losses, buffers and weights in every stage, up to rounding errors."""
     for scenario in scenarios:
         for number, stage in enumerate(scenario.stages):
             where = f" stage {number + 1}" if len(scenario.stages) > 1 else ""
@@ -182,7 +168,7 @@ def training(pair: EvidencePair, scenarios: Sequence[Scenario]) -> Iterator[Chec
 def _stage(pair: EvidencePair, name: str, number: int, stage: Stage, where: str) -> Iterator[Check]:
     one, other = (answers.facts.stages[name][number] for answers in pair.wide)
     wide = {
-        ("V21", "learning rates against the schedule"): _rates(stage, one, other),
+        ("V21", "learning rates relative to the schedule"): _rates(stage, one, other),
         ("V05", "losses in float64"): _relative(one.losses, other.losses),
         ("V05", "validation losses in float64"): _relative(one.val_losses, other.val_losses),
     }
@@ -196,12 +182,14 @@ def _stage(pair: EvidencePair, name: str, number: int, stage: Stage, where: str)
 
 
 def _growth(differences: Sequence[float]) -> str:
-    """A sentence if the losses part from the last bit on by a steady factor a step, as rounding does; else nothing."""
+    """Return a sentence if the losses diverge from the last bit on by a steady factor per step; else nothing."""
     seen = [difference for difference in differences if difference > 0]
     if len(seen) < STEADY_STEPS or seen[0] > LAST_BITS or max(seen[:3]) > EARLY:
         return ""
     factor = (seen[-1] / seen[0]) ** (1 / (len(seen) - 1))
-    return f"rounding grows {factor:.0f}-fold a step, too fast for a proof over ten steps" if factor >= 2 else ""
+    return (
+        f"rounding errors grow {factor:.0f}-fold per step, too fast for a proof over ten steps" if factor >= 2 else ""
+    )
 
 
 def _explained(check: Check, note: str) -> Check:
@@ -225,13 +213,13 @@ def _relative(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float
 
 def _same_batches(name: str, where: str, one: StageFacts, other: StageFacts) -> Iterator[Check]:
     odd = [f for f in ("order_sha256", "pixels_sha256", "kept_epoch") if getattr(one, f) != getattr(other, f)]
-    yield none_of(3, "V24", f"batches or kept epoch differ{where}", odd, scenario=name)
+    yield none_of(3, "V24", f"batches or selected epoch differ{where}", odd, scenario=name)
     breaches = [*one.breaches, *other.breaches]
-    yield none_of(3, "V09", f"what moved against what was declared{where}", breaches, scenario=name)
+    yield none_of(3, "V09", f"tensors that changed against the declaration{where}", breaches, scenario=name)
 
 
 def _drift(arms: tuple[ArmEvidence, ArmEvidence], place: str, kind: str) -> dict[str, float]:
-    """Largest difference per tensor, of all steps, over the largest movement of any tensor of the kind."""
+    """Return the largest difference per tensor over all steps, relative to the largest change of a tensor."""
     buffers = {t.name for t in arms[0].facts.tensors if t.role in ("norm_mean", "norm_var")}
     moved = [
         float(arms[0].arrays[f"moved/{place}/{name}"])
@@ -244,12 +232,12 @@ def _drift(arms: tuple[ArmEvidence, ArmEvidence], place: str, kind: str) -> dict
 
 
 def _narrow(pair: EvidencePair, name: str, number: int, where: str) -> Iterator[Check]:
-    """Differences between the arms, over the larger of the arms' own differences from their float64 selves."""
+    """Check the differences between the arms, relative to their differences from float64."""
     precision = pair.narrow[0].facts.precision
     runs = [answers.facts.stages[name][number] for answers in (*pair.narrow, *pair.wide)]
     a, b, wide_a, wide_b = (np.array([*run.losses, *run.val_losses]) for run in runs)
-    own = [float(np.abs(a - wide_a).max()), float(np.abs(b - wide_b).max())]
-    yield _over_floor(f"losses{where}", name, precision, float(np.abs(a - b).max()), own)
+    floors = [float(np.abs(a - wide_a).max()), float(np.abs(b - wide_b).max())]
+    yield _over_floor(f"losses{where}", name, precision, float(np.abs(a - b).max()), floors)
     buffers = {t.name for t in pair.wide[0].facts.tensors if t.role in ("norm_mean", "norm_var")}
     for kind in ("buffers", "weights"):
         prefix = f"weights/{name}/{number}/"
@@ -259,14 +247,14 @@ def _narrow(pair: EvidencePair, name: str, number: int, where: str) -> Iterator[
             a, b = both(pair.narrow, prefix + tensor)
             wide_a, wide_b = both(pair.wide, prefix + tensor)
             totals += [float(((x - y).astype(np.float64) ** 2).sum()) for x, y in ((a, b), (a, wide_a), (b, wide_b))]
-        difference, *own = np.sqrt(totals).tolist()
+        difference, *floors = np.sqrt(totals).tolist()
         if names:
-            yield _over_floor(f"{kind}{where}", name, precision, difference, own)
+            yield _over_floor(f"{kind}{where}", name, precision, difference, floors)
 
 
-def _over_floor(what: str, name: str, precision: str, difference: float, own: Sequence[float]) -> Check:
-    floor = max(own)
-    note = f"difference {difference:.2g}; the arms' own from float64 {own[0]:.2g} and {own[1]:.2g}"
+def _over_floor(what: str, name: str, precision: str, difference: float, floors: Sequence[float]) -> Check:
+    floor = max(floors)
+    note = f"difference {difference:.2g}; differences of the arms from float64 {floors[0]:.2g} and {floors[1]:.2g}"
     ratio = difference / floor if floor else (0.0 if difference == 0 else math.inf)
     what = f"{what} in {precision}, in units of its rounding"
     return at_most(3, "V05", what, ratio, FLOOR_FACTOR, scenario=name, note=note)

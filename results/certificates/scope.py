@@ -1,4 +1,4 @@
-"""Whether a certificate covers two rows, or two cases that are not measured yet, and if none does, why not."""
+"""Whether a certificate covers two rows or two planned cases, and the reason if none does."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from harness.spec import SETTINGS, Case, Scenario
 from results.certificates.certificate import PROVED, RATIO_LEVEL, Certificate, essence
 
 NONE_MADE = "no certificate"
-"""The reason where no certificate was made for the two backends, the model and the scenario."""
+"""The reason without a certificate for the two backends, the model and the scenario."""
 REHEARSED_BATCH = 8
-"""Batch size of a certificate that does not name one."""
+"""Batch size of a certificate without one."""
 
 
 class Scope(NamedTuple):
     """Everything in a case that a proof depends on, except the backend. Names are those of the table's columns.
 
-    `recipe` is `essence`; `batch_size` is that of each stage; `device` is the kind that was used, `cpu` or `cuda`;
-    `settings` are the values of `PROVED`.
+    `recipe` is `essence`, `batch_size` is that of each stage, `device` is `cpu` or `cuda`; `settings` follow `PROVED`.
     """
 
     protocol: int
@@ -34,7 +33,7 @@ class Scope(NamedTuple):
     settings: tuple[object, ...]
 
     def differing(self, other: Scope) -> Iterator[str]:
-        """Names of what differs, for people."""
+        """Yield the labels of the differences."""
         for name, ours, theirs in zip(self._fields, self, other, strict=True):
             if name == "settings":
                 pairs = zip(PROVED, self.settings, other.settings, strict=True)
@@ -44,7 +43,7 @@ class Scope(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """One backend's side of a ratio: the backend with its engine, its installed packages, and the scope."""
+    """One side of a ratio: the backend with its engine, the installed packages, and the scope."""
 
     backend: str
     packages: str
@@ -52,7 +51,7 @@ class Subject(NamedTuple):
 
 
 def subject_of_row(row: Mapping[Hashable, Any]) -> Subject:
-    """The subject of a row of `results.table`."""
+    """Return the subject of a row of `results.table`."""
     fields = {name: row[name] for name in Scope._fields if name != "settings"}
     known = isinstance(fields["checkpoint_sha256"], str) and fields["start"] == "checkpoint"
     fields["checkpoint_sha256"] = fields["checkpoint_sha256"] if known else None
@@ -60,7 +59,7 @@ def subject_of_row(row: Mapping[Hashable, Any]) -> Subject:
 
 
 def subject_of_case(case: Case, installed: str, device: str) -> Subject:
-    """The subject of a case that runs on this kind of device."""
+    """Return the subject of a case on this kind of device."""
     scenario = case.scenario
     scope = Scope(
         protocol=PROTOCOL,
@@ -78,14 +77,14 @@ def subject_of_case(case: Case, installed: str, device: str) -> Subject:
 
 
 def batch_sizes(scenario: Scenario) -> str:
-    """Batch size of each stage, as a column shows it: `64, 16`."""
+    """Return the batch size of each stage, as a column shows it: `64, 16`."""
     return _listed(stage.batch_size for stage in scenario.stages)
 
 
-class Standing(NamedTuple):
-    """The certificate that covers two rows, or the reason in a few words why none does.
+class Coverage(NamedTuple):
+    """The certificate that covers two rows, or a short reason why none does.
 
-    `fell_short` says that there is one for exactly these rows, and that it proved less than a ratio needs.
+    `fell_short` means that a certificate covers these rows, but its level is too low for a ratio.
     """
 
     certificate: Certificate | None
@@ -93,9 +92,9 @@ class Standing(NamedTuple):
     fell_short: bool = False
 
 
-def standing(one: Subject, other: Subject, certificates: Iterable[Certificate]) -> Standing:
-    """The first certificate that covers both subjects, or why the nearest one does not."""
-    nearest = Standing(None, NONE_MADE)
+def coverage_of(one: Subject, other: Subject, certificates: Iterable[Certificate]) -> Coverage:
+    """Return the first certificate that covers both subjects, or why the nearest one does not."""
+    nearest = Coverage(None, NONE_MADE)
     for certificate in certificates:
         if {arm.backend for arm in certificate.arms} != {one.backend, other.backend}:
             continue
@@ -103,31 +102,32 @@ def standing(one: Subject, other: Subject, certificates: Iterable[Certificate]) 
             continue
         reason = _out_of_scope(certificate, one, other)
         if not reason and certificate.level(one.scope.scenario) >= RATIO_LEVEL:
-            return Standing(certificate)
+            return Coverage(certificate)
         if not nearest.fell_short:
             shortfall = certificate.shortfall(one.scope.scenario)
-            nearest = Standing(None, reason) if reason else Standing(None, shortfall, fell_short=True)
+            nearest = Coverage(None, reason or shortfall, fell_short=not reason)
     return nearest
 
 
 def _out_of_scope(certificate: Certificate, one: Subject, other: Subject) -> str:
     scope = one.scope
     if differing := next(scope.differing(other.scope), None):
-        return f"other {differing}"
+        return f"different {differing}"
     if uncovered := next(_uncovered(certificate, scope), None):
-        return f"certificate of another {uncovered}"
+        return f"certificate for another {uncovered}"
     installed = {subject.backend: _versions(subject.packages) for subject in (one, other)}
     if any(not _versions(arm.packages).items() <= installed[arm.backend].items() for arm in certificate.arms):
-        return "certificate of other versions"
+        return "certificate for other versions"
     return ""
 
 
 def _uncovered(certificate: Certificate, scope: Scope) -> Iterator[str]:
-    """What of a scope the certificate was not made for."""
+    """Yield the parts of a scope that the certificate does not cover."""
+    stages = scope.batch_size.count(",") + 1
     proved = scope._replace(
         protocol=certificate.protocol,
         recipe=certificate.scenarios[scope.scenario],
-        batch_size=_rehearsed(certificate, scope),
+        batch_size=_listed(certificate.batch_sizes.get(scope.scenario, (REHEARSED_BATCH,) * stages)),
         checkpoint_sha256=certificate.checkpoint_sha256 if scope.start == "checkpoint" else None,
         image_size=scope.image_size if scope.image_size in certificate.image_sizes else 0,
         settings=tuple(map(certificate.setting, PROVED)),
@@ -135,11 +135,6 @@ def _uncovered(certificate: Certificate, scope: Scope) -> Iterator[str]:
     yield from (name.removesuffix(" sha256") for name in proved.differing(scope))
     if {arm.device for arm in certificate.arms} != {scope.device}:
         yield "device"
-
-
-def _rehearsed(certificate: Certificate, scope: Scope) -> str:
-    stages = scope.batch_size.count(",") + 1
-    return _listed(certificate.batch_sizes.get(scope.scenario, (REHEARSED_BATCH,) * stages))
 
 
 def _versions(text: str) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""Records as the files and entries of other programs: one module per target, the foreign library imported when used."""
+"""Exports to other programs: one module per target, which imports its library only when used."""

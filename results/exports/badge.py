@@ -11,11 +11,11 @@ from results.tables.columns import METRICS, Row
 from results.tables.wording import figure, plain
 
 FIGURE, NO_FIGURE, BROKEN = "#007ec6", "#9f9f9f", "#e05d44"
-"""Colours: shields.io's blue, grey and red. No figure is called good or bad: that needs one to compare it with."""
+"""The blue, grey and red of shields.io. The colour does not rate a figure."""
 
 
 class Badge(NamedTuple):
-    """What stands on the left, what on the right, and the colour of the right side."""
+    """The text on the left, the text on the right, and the colour of the right side."""
 
     label: str
     message: str
@@ -23,13 +23,13 @@ class Badge(NamedTuple):
 
 
 def badge(row: Row, metric: str, label: str | None = None) -> Badge:
-    """The badge of one row of `results.table`: the figure with its interval, or what became of the case instead."""
+    """Make the badge of a row of `results.table`: the figure with its interval, or the status of the case."""
     title = label or f"{row['model']} {row['scenario']} ({row['backend_name']}) {METRICS[metric].title}"
     return Badge(plain(title), *_shown(row, metric))
 
 
 def as_svg(shown: Badge) -> str:
-    """An SVG image; the texts are escaped by anybadge. Raises ImportError where it is not installed."""
+    """Draw an SVG image; anybadge escapes the texts. Raises ImportError without anybadge."""
     from anybadge import Badge as Drawing
 
     drawing = Drawing(label=shown.label, value=shown.message, default_color=shown.colour)
@@ -37,7 +37,7 @@ def as_svg(shown: Badge) -> str:
 
 
 def as_endpoint(shown: Badge) -> bytes:
-    """JSON for https://img.shields.io/endpoint (its schema, version 1)."""
+    """Write JSON for https://img.shields.io/endpoint (schema version 1)."""
     content = {"schemaVersion": 1, "label": shown.label, "message": shown.message, "color": shown.colour}
     return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
 

@@ -1,7 +1,4 @@
-"""Stored times as a file of pytest-benchmark, for `pytest-benchmark compare FILE` and trackers that read such files.
-
-The statistics are pytest-benchmark's own.
-"""
+"""Stored times as a file of pytest-benchmark, with its statistics, for `pytest-benchmark compare FILE`."""
 
 from __future__ import annotations
 
@@ -23,26 +20,22 @@ from results.verdicts.stored_comparisons import read_comparisons
 
 
 def as_benchmark_json(frame: pd.DataFrame) -> bytes:
-    """One benchmark per process that has step latencies (synchronised steps, in seconds); the others have none to show.
+    """Write one benchmark per process with step latencies (synchronised steps, in seconds).
 
-    Benchmarks of one group are of one version of a case on one device of one machine, so that none that did other work
-    stands in the same table (V52); the sides of a comparison are apart too. Raises `Declined` if no process has any
-    (V50), ImportError where pytest-benchmark is not installed.
+    A group holds one version of a case on one device of one machine (V52), and one side of a comparison. Raises
+    `Declined` if no process has latencies (V50), ImportError without pytest-benchmark.
     """
     from pytest_benchmark import __version__
 
     benchmarks = [_process(row) for row in frame.to_dict("records") if not pd.isna(row["latency_ms"])]
     if not benchmarks:
-        raise Declined("no process here has step latencies to export; `table` says what became of each")
+        raise Declined("no process has step latencies to export; `table` shows the status of each case")
     machine = {"machine": ", ".join(dict.fromkeys(frame["machine"]))}
     return _file(benchmarks, machine, "unversioned", max(frame["started"], default=""), __version__)
 
 
 def turns_json(results_dir: Path, comparisons: Sequence[Comparison]) -> bytes:
-    """For each case and side the seconds per step of every turn that counts.
-
-    Raises `Declined` where pytest-benchmark is not installed.
-    """
+    """Write the seconds per step of every valid turn, by case and side. Raises `Declined` without pytest-benchmark."""
     if find_spec("pytest_benchmark") is None:
         raise Declined("pytest-benchmark is not installed; pip install pytest-benchmark")
     from pytest_benchmark import __version__
@@ -69,7 +62,7 @@ def _process(row: dict[Any, Any]) -> dict[str, Any]:
     return _benchmark(
         f"{case.backend_name}/{case.model}/{case.scenario.name} {row['version'][:8]} on {place}",
         case.label,
-        [step / 1e6 for step in steps_of(record.stages[-1], "latency")],  # as `latency_ms`: two stages are unlike
+        [step / 1e6 for step in steps_of(record.stages[-1], "latency")],  # the last stage only, as `latency_ms`
         extra_info={name: None if pd.isna(row[name]) else row[name] for name in facts},
         options={"timer": "perf_counter_ns", "warmup": case.warmup_steps},
     )

@@ -20,7 +20,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def write(comparisons: Sequence[Comparison], format: str, out: Path | None) -> None:
-    """Write comparisons to a file or to the terminal. Raises `Refused` for a file that cannot be written."""
+    """Write comparisons to a file or to the terminal. Raises `Refused` if the file is not writable."""
     content = formatted(comparisons, format)
     if out is not None:
         save(out, content)
@@ -34,7 +34,7 @@ def write(comparisons: Sequence[Comparison], format: str, out: Path | None) -> N
 
 
 def save(path: Path, content: bytes, *, append: bool = False) -> None:
-    """Write a file. Raises `Refused` if it cannot be written."""
+    """Write a file. Raises `Refused` if it is not writable."""
     try:
         with path.open("ab" if append else "wb") as file:
             file.write(content)
@@ -43,7 +43,7 @@ def save(path: Path, content: bytes, *, append: bool = False) -> None:
 
 
 def formatted(comparisons: Sequence[Comparison], format: str) -> bytes:
-    """UTF-8 in one of FORMATS. Raises `Refused` for another one."""
+    """Format comparisons in one of FORMATS. Raises `Refused` for another format."""
     if format == "text":
         return as_text(comparisons).encode()
     if format == "markdown":
@@ -52,22 +52,21 @@ def formatted(comparisons: Sequence[Comparison], format: str) -> bytes:
         return msgspec.json.format(msgspec.json.encode(list(comparisons)), indent=1) + b"\n"
     if format == "junit":
         return as_junit(comparisons)
-    raise Refused(f"no format is called {format!r}; use one of {', '.join(FORMATS)}")
+    raise Refused(f"unknown format {format!r}; use one of {', '.join(FORMATS)}")
 
 
 def as_junit(comparisons: Sequence[Comparison], missing: Sequence[str] = (), failed: Sequence[str] = ()) -> bytes:
-    """JUnit XML as CI services read it: a test per case, a failure per regression, skipped where nothing can be said.
+    """Write JUnit XML: a test per case, `failure` for a regression, `skipped` for an inconclusive verdict.
 
-    `missing` are cases that should have been there, `failed` sentences about those that could not be measured; each is
-    an error.
+    `missing` are the cases that only the base has, `failed` the messages of cases without a measurement; each is an
+    error.
     """
     count = len(comparisons) + len(missing) + len(failed)
     suite = ElementTree.Element("testsuite", name="finetune-bench", tests=str(count))
     failures = skipped = 0
     for one in comparisons:
-        test = ElementTree.SubElement(
-            suite, "testcase", name=plain(one.label), classname=one.purpose, time=f"{one.seconds:g}"
-        )
+        facts = {"name": plain(one.label), "classname": one.purpose, "time": f"{one.seconds:g}"}
+        test = ElementTree.SubElement(suite, "testcase", facts)
         text = plain("; ".join([one.sentence, *differences(one)]))
         if one.verdict == "regression" and not one.accepted:
             failures += 1
@@ -79,7 +78,7 @@ def as_junit(comparisons: Sequence[Comparison], missing: Sequence[str] = (), fai
             ElementTree.SubElement(test, "system-out").text = text
     for label in missing:
         test = ElementTree.SubElement(suite, "testcase", name=plain(label), classname="missing", time="0")
-        ElementTree.SubElement(test, "error", message="the case is not there any more", type="missing")
+        ElementTree.SubElement(test, "error", message="the case does not exist any more", type="missing")
     for sentence in failed:
         label, _, reason = plain(sentence).partition(": ")
         test = ElementTree.SubElement(suite, "testcase", name=label, classname="failed", time="0")

@@ -1,7 +1,6 @@
-"""Trainings as TensorBoard event files, with TensorBoard's own record writer and messages.
+"""Trainings as TensorBoard event files, written with the record writer and the messages of `tensorboard`.
 
-Of `tensorboard` only what needs no TensorFlow is imported: its `EventFileWriter` and `torch.utils.tensorboard` would
-each execute a framework in this process.
+`tensorboard`'s `EventFileWriter` and `torch.utils.tensorboard` are not used, because they import a framework.
 """
 
 from __future__ import annotations
@@ -19,11 +18,10 @@ from results.exports.training import Training, trainings
 
 
 def write_event_files(frame: pd.DataFrame, folder: Path) -> tuple[list[Path], int]:
-    """One event file per process that trained, in a folder of its own that is its name in TensorBoard.
+    """Write one event file per trained process, in a folder that is its name in TensorBoard.
 
-    Returns the files and how many processes were left out since they never came to train. A file's name and content
-    follow from the record, so a second export writes the same files again. Raises OSError, and ImportError where
-    `tensorboard` is not installed.
+    Returns the files and the number of processes without training. A second export writes the same files again. Raises
+    OSError, and ImportError without `tensorboard`.
     """
     written, left_out = [], 0
     for training in trainings(frame):
@@ -39,7 +37,7 @@ def write_event_files(frame: pd.DataFrame, folder: Path) -> tuple[list[Path], in
 
 
 def _folder(training: Training) -> Path:
-    """Names from outside become plain folder names; the identity keeps two processes of one case apart."""
+    """Return a safe folder name; the identity distinguishes two processes of one case."""
     words = [re.sub(r"[^\w.+=-]", "_", word).lstrip(".")[:100] or "_" for word in training.name.split("/")]
     return Path(*words[:-1], f"{words[-1]}-{training.identity[:8]}")
 
@@ -74,7 +72,7 @@ def _events(training: Training) -> Iterator[Any]:
 
 
 def _end(status: str, ended: float) -> Any:
-    """As `tensorboard.plugins.hparams.summary.session_end_pb`, whose module imports TensorFlow."""
+    """Do the same as `tensorboard.plugins.hparams.summary.session_end_pb`, whose module imports TensorFlow."""
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
@@ -83,8 +81,6 @@ def _end(status: str, ended: float) -> Any:
         session_end_info=plugin_data_pb2.SessionEndInfo(status=outcome, end_time_secs=ended)
     )
     value = Summary.Value(
-        tag=metadata.SESSION_END_INFO_TAG,
-        metadata=metadata.create_summary_metadata(data),
-        tensor=metadata.NULL_TENSOR,
+        tag=metadata.SESSION_END_INFO_TAG, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR
     )
     return Summary(value=[value])

@@ -1,4 +1,4 @@
-"""What `results.load` returned as CSV: a row per process."""
+"""The result of `results.load` as CSV, a row per process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from results.tables.parquet_cache import NESTED
 
 
 def as_csv(frame: pd.DataFrame) -> bytes:
-    """UTF-8 text with a heading line; lists and mappings are JSON, missing values empty, floats read back the same."""
+    """Write CSV with a heading line; lists and mappings are JSON, missing values empty, floats exact."""
     nested = {name: frame[name].map(_json) for name in NESTED}
     return frame.assign(**nested).to_csv(index=False, lineterminator="\n").encode()
 

@@ -14,13 +14,13 @@ TITLE = "### Fine-tuning benchmarks"
 ONLY_SIDES = "Only sides of comparisons were measured; `python -m benchmarks compare` prints their verdicts."
 
 MOST_ROWS, LONGEST_REASON = 40, 300
-"""GitHub refuses a comment of over 65 536 characters."""
+"""Limits, because GitHub refuses a comment of over 65 536 characters."""
 
 
 def as_summary(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES) -> str:
-    """What `results.table` returned, as GitHub's markdown: the answer, the figures that fit, the rest folded away.
+    """Write a `results.table` as GitHub markdown: the answer, the figures, and the rest in folded parts.
 
-    Every text from outside is escaped, and nobody is mentioned. What is cut off is counted.
+    Text from outside is escaped and mentions nobody. The number of omitted rows is given.
     """
     if table.empty:
         return f"{TITLE}\n\n{ONLY_SIDES}\n"
@@ -29,8 +29,8 @@ def as_summary(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES
 
 def _lines(sheet: Sheet) -> Iterator[str]:
     yield TITLE
-    for said in sheet.answer:
-        yield from ("", emphasised(said))
+    for sentences in sheet.answer:
+        yield from ("", emphasised(sentences))
     for warning in sheet.warnings:
         yield from ("", f"⚠ {escape(warning)}")
     yield from ("", escape(sheet.caption))
@@ -39,24 +39,21 @@ def _lines(sheet: Sheet) -> Iterator[str]:
     for note in sheet.footnotes:
         yield from ("", escape(note))
     if sheet.problems:
-        yield from _folded(
-            f"{len(sheet.problems)} skipped or failed",
-            _shortened(PROBLEMS, [_brief(problem) for problem in sheet.problems]),
-        )
+        rows = _shortened(PROBLEMS, [_brief(problem) for problem in sheet.problems])
+        yield from _folded(f"{len(sheet.problems)} skipped or failed", rows)
     if sheet.legend:
-        yield from _folded("How to read it", [line for note in sheet.legend for line in (escape(note), "")])
+        yield from _folded("How to read the table", [line for note in sheet.legend for line in (escape(note), "")])
 
 
 def _shortened(columns: Sequence[Heading], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield from markdown_table(columns, rows[:MOST_ROWS])
     if len(rows) > MOST_ROWS:
-        yield from ("", f"… and {len(rows) - MOST_ROWS} more; `python -m benchmarks table` has them all.")
+        yield from ("", f"… and {len(rows) - MOST_ROWS} more; `python -m benchmarks table` shows all.")
 
 
 def _brief(problem: Problem) -> tuple[str, ...]:
-    reason = problem.reason
-    if len(reason) > LONGEST_REASON:
-        reason = f"{reason[: LONGEST_REASON - 1]}…"
+    long = len(problem.reason) > LONGEST_REASON
+    reason = f"{problem.reason[: LONGEST_REASON - 1]}…" if long else problem.reason
     return problem.status, problem.case, str(problem.runs), reason
 
 

@@ -1,12 +1,11 @@
-"""Trainings as runs of an MLflow server, with MLflow's own client."""
+"""Trainings as runs of an MLflow server, written with the client of MLflow."""
 
 from __future__ import annotations
 
 import io
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import redirect_stdout
-from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -16,17 +15,17 @@ from harness.errors import Declined
 from results.exports.training import Training, trainings
 
 IDENTITY = "finetune_bench.record"
-"""Tag by which a record is found again, so that a second export adds nothing."""
+"""Tag that identifies a record, so that a second export adds nothing."""
 
 STATUSES = {"ok": "FINISHED", "killed": "KILLED", "interrupted": "KILLED"}
-"""Statuses of a record in MLflow's words; every other one is FAILED, and the tag `status` says which."""
+"""MLflow statuses by status of a record. All others are FAILED; the tag `status` has the original."""
 
 METRICS_AT_ONCE, PARAMS_AT_ONCE = 1000, 100
-"""What MLflow takes in one request."""
+"""Limits of MLflow for one request."""
 
 
 class Sent(NamedTuple):
-    """How many runs were created, and how many records had one already."""
+    """The number of created runs, and of records that already had one."""
 
     created: int
     present: int
@@ -35,8 +34,8 @@ class Sent(NamedTuple):
 def send_runs(frame: pd.DataFrame, uri: str, experiment: str) -> Sent:
     """Create one run per process in `experiment` of the tracking server or store at `uri`.
 
-    A record that has a finished run there is left alone; a run that an earlier export left half written is replaced.
-    Raises `Declined` if the server does not answer or refuses, ImportError where no MLflow is installed.
+    A record with a finished run is skipped; an incomplete run is replaced. Raises `Declined` if the server does not
+    answer or refuses, ImportError without MLflow.
     """
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -63,7 +62,7 @@ def send_runs(frame: pd.DataFrame, uri: str, experiment: str) -> Sent:
 
 
 def _knock(uri: str) -> None:
-    """Whether anybody listens: MLflow's client would try for minutes."""
+    """Raise `Declined` if no server answers; the client of MLflow would try for minutes."""
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return
@@ -93,18 +92,13 @@ def _create(client: Any, experiment_id: str, training: Training) -> None:
     metrics = [Metric(name, value, ended, 0) for name, value in training.figures.items()]
     for name, points in training.curves.items():
         metrics += [Metric(f"epoch/{name}", point.value, _ms(point.at), point.step) for point in points]
-    for some in _batches(metrics, METRICS_AT_ONCE):
-        client.log_batch(run, metrics=some)
-    for few in _batches([Param(name, str(value)) for name, value in training.settings.items()], PARAMS_AT_ONCE):
-        client.log_batch(run, params=few)
-    with redirect_stdout(io.StringIO()):  # it would print two lines with an address for every run
+    params = [Param(name, str(value)) for name, value in training.settings.items()]
+    for start in range(0, len(metrics), METRICS_AT_ONCE):
+        client.log_batch(run, metrics=metrics[start : start + METRICS_AT_ONCE])
+    for start in range(0, len(params), PARAMS_AT_ONCE):
+        client.log_batch(run, params=params[start : start + PARAMS_AT_ONCE])
+    with redirect_stdout(io.StringIO()):  # MLflow prints two lines for every run
         client.set_terminated(run, status=STATUSES.get(training.status, "FAILED"), end_time=ended)
-
-
-def _batches(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
-        yield batch
 
 
 def _ms(seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""What one process did, in the words of experiment trackers: settings, curves, figures, tags."""
+"""One process in the terms of experiment trackers: settings, curves, figures, tags."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from results.tables.columns import METRICS, Row
 
 Setting = str | bool | int | float
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-"""Measured after each epoch, by the names of `harness.running.record.Epoch`."""
+"""Fields of `harness.running.record.Epoch`."""
 
 
 class CurvePoint(NamedTuple):
-    """A curve's value after epoch `step` (from 1). `at` is seconds since 1970 plus those of training alone."""
+    """The value of a curve after epoch `step` (from 1). `at` is the start in seconds since 1970 plus training time."""
 
     step: int
     at: float
@@ -33,7 +33,7 @@ class CurvePoint(NamedTuple):
 
 
 class Training(NamedTuple):
-    """One process. `identity` is 16 hex digits of the record's content: the same record gives the same ones."""
+    """One process. `identity` is 16 hex digits of the digest of its record."""
 
     identity: str
     name: str
@@ -48,7 +48,7 @@ class Training(NamedTuple):
 
 
 def trainings(frame: pd.DataFrame) -> Iterator[Training]:
-    """Each row of what `results.load` returned, in order, with its raw record read again."""
+    """Yield the training of each row of a `results.load`, from its raw record."""
     for row in frame.to_dict("records"):
         record = record_at(Path(row["file"]), row["offset"])
         began = _began(record.started)
@@ -67,7 +67,7 @@ def trainings(frame: pd.DataFrame) -> Iterator[Training]:
 
 
 def settings(case: Case) -> dict[str, Setting]:
-    """Everything that a case says, flat: what is nested by a dotted name, stages counted from 1; nothing for None.
+    """Flatten a case: nested fields have dotted names, stages count from 1, None is omitted.
 
     >>> from harness.spec import Scenario, Stage
     >>> stage = Stage(epochs=2, head_lr=0.1, backbone_lr=0.01)
@@ -103,12 +103,12 @@ def _curves(record: Record, began: float) -> dict[str, tuple[CurvePoint, ...]]:
 def _tags(row: Row) -> dict[str, str]:
     names = ("status", "reason", "run", "key", "version", "protocol", "machine", "environment", "device_name",
              "comparison", "arm")  # fmt: skip
-    told = {name: str(row[name]) for name in names if not pd.isna(row[name]) and str(row[name])}
-    return {**told, "marks": "; ".join(row["marks"]), **{f"version.{k}": v for k, v in row["versions"].items()}}
+    tags = {name: str(row[name]) for name in names if not pd.isna(row[name]) and str(row[name])}
+    return {**tags, "marks": "; ".join(row["marks"]), **{f"version.{k}": v for k, v in row["versions"].items()}}
 
 
 def _began(started: str) -> float:
-    """Seconds since 1970; a process that never came so far as to say when has 0."""
+    """Return the start in seconds since 1970; 0 if it is unknown."""
     if not started:
         return 0.0
     moment = datetime.fromisoformat(started)

@@ -1,4 +1,1 @@
-"""The page: records to one HTML file that opens from disk, and its figures to PNG and SVG. Pure functions over records.
-
-Altair, Jinja2 and vl-convert come with the extra `report` and are imported nowhere else.
-"""
+"""The report: one HTML file from records, and its charts as PNG and SVG. Needs the extra `report`."""

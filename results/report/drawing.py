@@ -1,7 +1,7 @@
-"""How every chart looks: colours that a colour-blind reader can tell apart, with a shape or dash beside each.
+"""The style of all charts: colours for colour-blind readers (Okabe and Ito), each with a shape or a dash.
 
-Okabe and Ito's palette, its blue lighter, to be seen on black, and without its yellow, which is not seen on white. Text
-and lines take the page's own colour, so that light and dark need no second drawing.
+The blue is lighter for dark pages, and yellow is missing because it is invisible on white. Text and lines have the
+colour of the page, so one chart serves light and dark.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (12, 4))
 INK = "currentColor"
 BAND = 20
-"""Pixels of a row in a chart with rows."""
+"""Height in pixels of a row in a chart with rows."""
 
 _WORDS = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
 _LINES = {"domainColor": INK, "tickColor": INK, "gridColor": INK}
 _FAINT = {"gridOpacity": 0.15, "domainOpacity": 0.4, "tickOpacity": 0.4}
 CONFIG: dict[str, Any] = {
-    "aria": False,  # the page says what is drawn, and gives the numbers as a table
+    "aria": False,  # the page describes each chart and has its numbers as a table
     "mark": {"aria": False},
     "background": None,
     "font": "system-ui, sans-serif",
@@ -49,27 +49,24 @@ CONFIG: dict[str, Any] = {
 
 
 class Look(NamedTuple):
-    """Colour, shape and dash of each name, the same in every chart of the page."""
+    """Colour, shape and dash of each name, in every chart. The methods return scales for some of the names."""
 
     colours: Mapping[str, str]
     shapes: Mapping[str, str]
     dashes: Mapping[str, tuple[int, ...]]
 
     def colour(self, names: Sequence[str]) -> alt.Scale:
-        """A scale of colours for these names."""
         return alt.Scale(domain=list(names), range=[self.colours[name] for name in names])
 
     def shape(self, names: Sequence[str]) -> alt.Scale:
-        """A scale of shapes for these names."""
         return alt.Scale(domain=list(names), range=[self.shapes[name] for name in names])
 
     def dash(self, names: Sequence[str]) -> alt.Scale:
-        """A scale of dashes for these names."""
         return alt.Scale(domain=list(names), range=[list(self.dashes[name]) for name in names])
 
 
 def look(names: Iterable[str]) -> Look:
-    """The look of names; where there are more than colours, a colour comes again with another shape."""
+    """Assign a colour, a shape and a dash to each name; colours repeat with other shapes."""
     order = list(dict.fromkeys(names))
     return Look(
         {name: PALETTE[n % len(PALETTE)] for n, name in enumerate(order)},
@@ -79,11 +76,11 @@ def look(names: Iterable[str]) -> Look:
 
 
 HIDDEN = alt.param(name="hidden", value={"model": [], "backend": [], "scenario": [], "run": []})
-"""What the page's filters leave out; the page sets it. A panel of one model or setting is hidden as a whole."""
+"""The values that the filters of the page hide. The page hides panels of one model or setting as a whole."""
 
 
 def kept(*facets: str) -> str:
-    """Vega's expression for rows that no filter leaves out."""
+    """Return the Vega expression for rows that no filter hides."""
     return " && ".join(f"indexof(hidden.{facet}, datum.{facet}) < 0" for facet in facets) or "true"
 
 
@@ -97,8 +94,8 @@ def finish(
     height: int = 240,
     params: Sequence[Any] = (),
 ) -> Chart:
-    """The chart as a specification. `data` are the rows of its named sources; figures keep six digits."""
-    # A named source is filled in here, since Altair would go through every row of an inline one.
+    """Make the specification of a chart. `data` are the rows of its named sources, rounded to six digits."""
+    # Named sources are filled in here, because Altair validates every row of an inline source.
     spec = chart.properties(width="container", height=height).add_params(HIDDEN, *params).to_dict(validate=False)
     spec.pop("config", None)
     spec["datasets"] = {name: [_short(row) for row in rows] for name, rows in data.items()}
@@ -106,7 +103,7 @@ def finish(
 
 
 def height_of(rows: int) -> int:
-    """Pixels that so many rows need."""
+    """Return the height of this many rows in pixels."""
     return BAND * max(rows, 2)
 
 

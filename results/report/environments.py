@@ -1,4 +1,4 @@
-"""What lies beside the records: machines, versions, the commands that were given, and the files themselves."""
+"""Machines, versions and commands of the records, and the files for download."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from results.storage.objects import get_json
 from results.tables.wording import plain
 
 CARRIED = 600_000
-"""Bytes of records that the page carries along at most, packed and encoded."""
+"""Largest size of the downloads in the page, in bytes, compressed and encoded."""
 LISTED = 2000
-"""Processes whose figures the page carries along at most."""
+"""Largest number of processes for a download of their figures."""
 
 
 class Download(NamedTuple):
-    """A file that the page carries, as a data URI, or only names."""
+    """A file in the page, as a data URI."""
 
     name: str
     words: str
@@ -32,12 +32,12 @@ class Download(NamedTuple):
 
 
 def repeated(material: Material) -> list[str]:
-    """The commands that were given, each once, as they are typed again."""
+    """Return the commands of the runs, each once, ready to be repeated."""
     return list(dict.fromkeys(plain(f"python -m benchmarks {shlex.join(run.row.command)}") for run in material.runs))
 
 
 def environments(material: Material) -> Iterator[Grid]:
-    """The machines that were measured on, and what was installed; versions that differ stand first."""
+    """Yield the tables of machines and of installed versions, differing versions first."""
     machines = {run.row.machine: _machine(material, run) for run in material.runs}
     if machines:
         columns = ("machine", "processor", "cores", "memory, GiB", "accelerators")
@@ -55,22 +55,22 @@ def environments(material: Material) -> Iterator[Grid]:
             GridRow((sha256, plain(", ".join(used[sha256])), *(plain(versions.get(name, "–")) for name in order)))
             for sha256, versions in installed.items()
         )
-        caption = f"Versions that ran (differing: {', '.join(differing)})" if differing else "Versions that ran"
+        caption = " – different: ".join(["Installed versions", *filter(None, [", ".join(differing)])])
         yield Grid(caption, ("environment", "backends", *order), rows, words=2 + len(order))
 
 
 def _machine(material: Material, run: StoredRun) -> tuple[str, ...]:
     key = run.file.parents[2].name
     try:
-        said: dict[str, Any] = get_json(material.results_dir, run.row.machine)
+        facts: dict[str, Any] = get_json(material.results_dir, run.row.machine)
     except Refused as error:
         return (plain(key), plain(str(error)), "–", "–", "–")
-    gpus = ", ".join(said.get("gpus") or ()) or "none"
-    return tuple(plain(str(part)) for part in (key, said.get("cpu"), said.get("cores"), said.get("memory_gib"), gpus))
+    gpus = ", ".join(facts.get("gpus") or ()) or "none"
+    return tuple(plain(str(one)) for one in (key, facts.get("cpu"), facts.get("cores"), facts.get("memory_gib"), gpus))
 
 
 def downloads(material: Material) -> tuple[list[Download], tuple[str, ...]]:
-    """The records and their figures to take along as long as they are small, and a sentence where they are not."""
+    """Return the downloads that are small enough for the page, and a sentence about the others."""
     found, room, left = [], CARRIED, []
     figures = _figures(material.frame)
     if figures and len(figures) * 4 / 3 <= room:
@@ -87,14 +87,14 @@ def downloads(material: Material) -> tuple[list[Download], tuple[str, ...]]:
         return found, ()
     names = ", ".join(plain(_within(file, material.results_dir)) for file in left[:3])
     more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-    return found, (f"Too large to be carried along: {names}{more}, in the results folder.",)
+    return found, (f"Too large for this page: {names}{more} in the results folder.",)
 
 
 def _figures(frame: pd.DataFrame) -> bytes:
     if not 0 < len(frame) <= LISTED:
         return b""
-    plainly = frame.drop(columns=[name for name in ("step_us", "traits", "versions", "file") if name in frame])
-    return gzip.compress(plainly.to_csv(index=False).encode(), mtime=0)
+    short = frame.drop(columns=[name for name in ("step_us", "traits", "versions", "file") if name in frame])
+    return gzip.compress(short.to_csv(index=False).encode(), mtime=0)
 
 
 def _within(file: Path, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""The charts of a page as PNG and SVG, for papers: one file of each kind per chart, named for it."""
+"""The charts of a page as PNG and SVG files for papers."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from results.report.drawing import CONFIG, INK
 from results.report.section import Chart, Section
 
 WIDTH = 640
-"""Pixels; in the page a chart is as wide as its place."""
+"""Width of an exported chart in pixels."""
 SCALE = 2
 BLACK = "#1b1b1f"
 
 
 def export_figures(sections: Sequence[Section], folder: Path, names: Collection[str] = ()) -> list[Path]:
-    """Write the charts of these names, or all, with the choices that the page begins with, on white.
+    """Write the named charts, or all, on white and with the initial choices of the page.
 
-    Raises `Refused` for a folder that cannot be written and for a name that no chart has.
+    Raises `Refused` for an unknown name and for a folder that is not writable.
     """
-    drawn = [(chart, own) for own in sections for chart in own.charts]
-    unknown = set(names) - {chart.id for chart, _ in drawn}
-    if unknown:
+    drawn = [(chart, section) for section in sections for chart in section.charts]
+    if unknown := set(names) - {chart.id for chart, _ in drawn}:
         known = ", ".join(chart.id for chart, _ in drawn)
-        raise Refused(f"no chart is called {', '.join(sorted(unknown))}; there are {known or 'none'}")
+        raise Refused(f"unknown chart {', '.join(sorted(unknown))}; the charts are {known or 'none'}")
     config = {**_on_white(CONFIG), "background": "white"}
     written = []
     try:
@@ -47,20 +46,17 @@ def export_figures(sections: Sequence[Section], folder: Path, names: Collection[
 
 
 def _fixed(chart: Chart, section: Section) -> dict[str, Any]:
-    asked = {param["name"] for param in chart.spec["params"]}
-    said = [
-        f"{choice.label}: {words}"
-        for choice in section.choices
-        for value, words in choice.options
-        if value == choice.chosen and choice.signal in asked
-    ]
-    return {**_on_white(chart.spec), "width": WIDTH, "title": {"text": section.title, "subtitle": [chart.title, *said]}}
+    signals = {param["name"] for param in chart.spec["params"]}
+    choices = [one for one in section.choices if one.signal in signals]
+    chosen = [f"{one.label}: {words}" for one in choices for value, words in one.options if value == one.chosen]
+    title = {"text": section.title, "subtitle": [chart.title, *chosen]}
+    return {**_on_white(chart.spec), "width": WIDTH, "title": title}
 
 
 def _on_white(value: Any) -> Any:
-    """The page's colour of text becomes black; a file has no page around it."""
+    """Replace the text colour of the page by black."""
     if isinstance(value, dict):
-        return {name: _on_white(own) if name != "datasets" else own for name, own in value.items()}
+        return {name: _on_white(one) if name != "datasets" else one for name, one in value.items()}
     if isinstance(value, list):
-        return [_on_white(own) for own in value]
+        return [_on_white(one) for one in value]
     return BLACK if value == INK else value

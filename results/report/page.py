@@ -1,4 +1,4 @@
-"""Sections to one HTML file that needs nothing else: scripts and styles inside, named by their hashes in its policy."""
+"""One self-contained HTML file from sections; its content security policy names scripts and styles by hash."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ FACETS = {"model": "Model", "backend": "Backend", "scenario": "Scenario", "setti
 
 
 def page(material: Material, sections: Sequence[Section], title: str) -> str:
-    """The whole page. Text from outside is escaped by the templates, and in JSON so that no tag can end in it."""
-    scripts = [bundle(), _own("flips.js"), _own("page.js")]
-    style = _own("page.css")
+    """Render the page. The templates escape text from outside; `in_script` escapes JSON."""
+    scripts = [bundle(), _file("flips.js"), _file("page.js")]
+    style = _file("page.css")
     charts = [chart for section in sections for chart in section.charts]
     return (
         _templates()
@@ -44,14 +44,14 @@ def page(material: Material, sections: Sequence[Section], title: str) -> str:
 
 
 def facets(material: Material) -> list[tuple[str, str, list[str]]]:
-    """Name, words and values of what the page can be filtered by: whatever has more than one value."""
+    """Return name, label and values of each filter of the page that has more than one value."""
     values = {name: list(dict.fromkeys(case.facets.get(name, "") for case in material.shown)) for name in FACETS}
     values["run"] = [str(run) for run in dict.fromkeys(p.row["run"] for case in material.shown for p in case.processes)]
     return [(name, words, values[name]) for name, words in FACETS.items() if len(values[name]) > 1]
 
 
 def policy(scripts: Sequence[str], style: str) -> str:
-    """The content security policy: nothing from the network, and no script or style but those of the page."""
+    """Return the content security policy: no network, and only the scripts and styles of the page."""
     allowed = " ".join(_hash(script) for script in scripts)
     return (
         f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; img-src data:; connect-src 'none'; "
@@ -60,7 +60,7 @@ def policy(scripts: Sequence[str], style: str) -> str:
 
 
 def in_script(value: Any) -> Markup:
-    """JSON that stands in a script element as data: no character of it can begin or end a tag.
+    """Encode a value as JSON for a script element, without characters that start or end a tag.
 
     >>> str(in_script("</script>"))
     '"\\\\u003c/script\\\\u003e"'
@@ -73,12 +73,12 @@ def in_script(value: Any) -> Markup:
 
 @functools.cache
 def bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed with Vega's expression interpreter, as vl-convert brings them."""
+    """Return Vega, Vega-Lite and Vega-Embed with the expression interpreter of Vega, from vl-convert."""
     script = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
-def _own(name: str) -> str:
+def _file(name: str) -> str:
     return (resources.files("results.report") / "templates" / name).read_text(encoding="utf-8")
 
 

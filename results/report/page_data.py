@@ -1,4 +1,4 @@
-"""What a page is made of: the rows of the table, each with its processes, and what lies beside them."""
+"""The data of a page: the rows of the table with their processes, runs, certificates and comparisons."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from results.verdicts.stored_comparisons import StoredComparison, read_compariso
 
 
 class Process(NamedTuple):
-    """One process: its row of `load`, its record without losses and step times, and these, in microseconds."""
+    """One process: its row of `load`, its record without losses and step times, and its step times."""
 
     row: Row
     record: Record
@@ -30,10 +30,9 @@ class Process(NamedTuple):
 
 
 class ShownCase(NamedTuple):
-    """One `ok` row of the table, with the names it has on the page. `number` is its place there.
+    """One `ok` row of the table with its names on the page, at position `number`.
 
-    `setting` says what differs between rows that must not be pooled (empty if nothing does); `scenario` carries what
-    else is needed to tell two rows apart.
+    `setting` has the settings that differ between rows; `scenario` includes what else distinguishes two rows.
     """
 
     number: int
@@ -46,24 +45,23 @@ class ShownCase(NamedTuple):
 
     @property
     def name(self) -> str:
-        """All of it on one line."""
         return " · ".join(part for part in (self.scenario, self.model, self.backend, self.setting) if part)
 
     @property
     def facets(self) -> dict[str, str]:
-        """What the page filters it by."""
+        """The values for the filters of the page."""
         return {"backend": self.backend, "model": self.model, "scenario": self.scenario, "setting": self.setting}
 
 
 class StoredRun(NamedTuple):
-    """The first row of a run and the file it stands in."""
+    """The first row of a run and its file."""
 
     row: RunRow
     file: Path
 
 
 class Material(NamedTuple):
-    """Everything that the sections read. `sheet` is None if there is no record at all, and `warnings` say why."""
+    """Everything that the sections read. `sheet` is None without records; `warnings` then give the reason."""
 
     results_dir: Path
     frame: pd.DataFrame
@@ -84,9 +82,9 @@ def gather(path: Path) -> Material:
         frame = load(path)
     except NothingMeasured as nothing:
         compared = read_comparisons(path)
-        said = () if compared else (str(nothing),)
+        reasons: tuple[str, ...] = () if compared else (str(nothing),)
         empty = pd.DataFrame(columns=list(PROCESS_TYPES)).astype(PROCESS_TYPES)
-        return Material(results_dir, empty, empty, None, (), _runs(path), proofs, said, tuple(compared))
+        return Material(results_dir, empty, empty, None, (), _runs(path), proofs, reasons, tuple(compared))
     compared, rows = read_comparisons(path), table(frame)
     if rows.empty:
         warnings = tuple(map(str, frame.attrs["warnings"]))

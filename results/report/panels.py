@@ -1,4 +1,4 @@
-"""Rows of the table by the panel that they are drawn in: a panel never holds two models or two settings."""
+"""Panels of charts: each has rows of one model in one setting."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from results.report.section import Facets
 
 
 class Panel(NamedTuple):
-    """Cases of one model in one setting (and, where asked for, of one backend). `number` counts the panels."""
+    """Cases of one model in one setting, optionally of one backend. `number` counts the panels."""
 
     number: int
     title: str
@@ -19,17 +19,17 @@ class Panel(NamedTuple):
 
     @property
     def scenarios(self) -> list[str]:
-        """In the order of the table."""
+        """Names in the order of the table."""
         return list(dict.fromkeys(case.scenario for case in self.cases))
 
     @property
     def backends(self) -> list[str]:
-        """In the order of the table."""
+        """Names in the order of the table."""
         return list(dict.fromkeys(case.backend for case in self.cases))
 
 
 def panels(shown: Sequence[ShownCase], *, by_backend: bool = False) -> list[Panel]:
-    """The panels, in the order of the table."""
+    """Group cases into panels, in the order of the table."""
     groups: dict[tuple[str, ...], list[ShownCase]] = {}
     for case in shown:
         key: tuple[str, ...] = (case.model, *([case.backend] if by_backend else []), case.setting)

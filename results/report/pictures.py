@@ -1,4 +1,4 @@
-"""Pictures of test images, small enough for a page, from the prepared arrays."""
+"""Small pictures of test images, from the prepared arrays."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from results.report.thinning import evenly
 from results.tables.wording import plain
 
 FindPixels = Callable[[str], Dataset | None]
-"""The prepared data set with this SHA-256, or None where it is no longer kept."""
+"""Finds the prepared dataset with this SHA-256; None if it is not in the cache."""
 GRID, POOL = 24, 96
-"""Images in the grid, and pictures in the page at most beside them, of images that cases disagree about."""
+"""Numbers of images in the grid, and of further pictures of images that only some cases classify correctly."""
 SIDE = 96
 
 
 class Picture(NamedTuple):
-    """One test image: its number, a data URI, and the name of its file where that is known."""
+    """One test image: its number, a data URI, and its file name if known."""
 
     id: int
     uri: str
@@ -32,14 +32,14 @@ class Picture(NamedTuple):
 
 
 def nowhere(dataset_sha256: str) -> Dataset | None:
-    """Where no pixels are kept."""
+    """Find no dataset."""
     return None
 
 
 def chosen(images: JudgedImages) -> tuple[list[int], list[int]]:
-    """Places of the images of the grid, from those that every case got right to those that none did; and of the pool.
+    """Choose the images of the grid, from easy to hard, and of the pool, from those that cases disagree about.
 
-    Both are spread evenly, so nobody picked what looks good.
+    Both are evenly spread over the number of cases that are wrong.
     """
     wrong = np.sum([~one.first.right for one in images.cases], axis=0)
     order = [int(place) for place in np.lexsort((np.arange(len(wrong)), wrong))]
@@ -48,7 +48,7 @@ def chosen(images: JudgedImages) -> tuple[list[int], list[int]]:
 
 
 def pictures(images: JudgedImages, places: Iterable[int], find: FindPixels) -> dict[int, Picture]:
-    """The pictures of these places by place; empty where the pixels are gone."""
+    """Make the pictures of these images by position; empty without the dataset."""
     dataset = find(images.dataset_sha256)
     if dataset is None or "test" not in dataset.splits:
         return {}
@@ -57,9 +57,8 @@ def pictures(images: JudgedImages, places: Iterable[int], find: FindPixels) -> d
     for place in dict.fromkeys(places):
         id = int(images.ids[place])
         if id < len(split.images):
-            pixels = np.ascontiguousarray(
-                centre_crop(split.images[id], min(images.image_size, *split.images.shape[1:3]))
-            )
+            side = min(images.image_size, *split.images.shape[1:3])
+            pixels = np.ascontiguousarray(centre_crop(split.images[id], side))
             found[place] = Picture(id, _uri(pixels), plain(split.files[id]) if split.files else "")
     return found
 

@@ -1,4 +1,4 @@
-"""What the networks said of the test images: stored logits to labels and confidences."""
+"""Predicted classes and confidences for the test images, from stored logits."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from results.verdicts.stored_comparisons import StoredComparison
 
 NO_STEPS = np.zeros(0, dtype=np.int64)
 POOLED = 5
-"""Processes of a case whose predictions are counted together, at most."""
+"""Largest number of processes of a case whose predictions are counted together."""
 
 
 class Predicted(NamedTuple):
-    """One process: for each judged image its number in the prepared data, its label, what was said, how surely."""
+    """The predictions of one process: for each image its number, its label, the predicted class, the confidence."""
 
     ids: NDArray[np.int64]
     labels: NDArray[np.int64]
-    said: NDArray[np.int64]
+    predicted: NDArray[np.int64]
     confidence: NDArray[np.float64]
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Which were right."""
-        return np.equal(self.labels, self.said)
+        """Which predictions are correct."""
+        return np.equal(self.labels, self.predicted)
 
 
 class Answered(NamedTuple):
-    """A case whose predictions are stored. `first` is the process with the lowest seed, `all` up to POOLED of them."""
+    """A case with stored predictions. `first` is the process with the lowest seed, `all` has up to POOLED of them."""
 
     case: ShownCase
     classes: tuple[str, ...]
@@ -48,7 +48,7 @@ class Answered(NamedTuple):
 
 
 class JudgedImages(NamedTuple):
-    """Cases that were judged on the same images of one data set."""
+    """Cases that were evaluated on the same images of one dataset."""
 
     dataset_sha256: str
     classes: tuple[str, ...]
@@ -57,17 +57,17 @@ class JudgedImages(NamedTuple):
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """The images, by their number in the prepared data."""
+        """Numbers of the images in the prepared dataset."""
         return self.cases[0].first.ids
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Their labels."""
+        """Labels of the images."""
         return self.cases[0].first.labels
 
 
 def compared_cases(compared: Iterable[StoredComparison], first: int) -> Iterator[ShownCase]:
-    """The sides of comparisons as cases, numbered from `first` on, where their processes judged images."""
+    """Yield the sides of comparisons with processes as cases, numbered from `first` on."""
     number = first
     for one in compared:
         for side in ("A", "B"):
@@ -76,14 +76,14 @@ def compared_cases(compared: Iterable[StoredComparison], first: int) -> Iterator
                 case = records[0].case
                 label = one.comparison.label if one.comparison else one.name
                 setting = plain(f"side {side} of {label}")
-                processes = tuple(Process({"seed": own.case.seed}, own, NO_STEPS) for own in records)
+                processes = tuple(Process({"seed": record.case.seed}, record, NO_STEPS) for record in records)
                 names = (plain(case.model), plain(case.backend_name), plain(case.scenario.name))
                 yield ShownCase(number, setting, *names, {}, processes)
                 number += 1
 
 
 def read_predictions(shown: Sequence[ShownCase], results_dir: Path) -> tuple[list[Answered], list[str]]:
-    """The cases whose logits are stored, and a sentence for each whose logits are missing or were changed."""
+    """Read the cases with stored logits, and a sentence for each with missing or changed logits."""
     answered, problems = [], []
     for case in shown:
         stored = [process for process in case.processes if process.record.logits]
@@ -95,27 +95,26 @@ def read_predictions(shown: Sequence[ShownCase], results_dir: Path) -> tuple[lis
             continue
         if read:
             record = stored[0].record
-            classes = tuple(map(plain, record.classes))
-            size = record.case.image_size
-            answered.append(Answered(case, classes, record.case.dataset_sha256, size, read[0], tuple(read)))
+            sha256, size = record.case.dataset_sha256, record.case.image_size
+            answered.append(Answered(case, tuple(map(plain, record.classes)), sha256, size, read[0], tuple(read)))
     return answered, list(dict.fromkeys(problems))
 
 
 def judged_images(answered: Iterable[Answered]) -> list[JudgedImages]:
-    """Cases by the images they were judged on: only among these can predictions stand beside each other."""
+    """Group cases by their test images; predictions are comparable only within a group."""
     groups: dict[tuple[str, int, bytes], list[Answered]] = {}
     for one in answered:
         key = (one.dataset_sha256, one.image_size, one.first.ids.tobytes())
         groups.setdefault(key, []).append(one)
-    return [JudgedImages(sha256, own[0].classes, size, tuple(own)) for (sha256, size, _), own in groups.items()]
+    return [JudgedImages(sha256, group[0].classes, size, tuple(group)) for (sha256, size, _), group in groups.items()]
 
 
 def _read(process: Process, results_dir: Path) -> Predicted:
     arrays = get_arrays(results_dir, str(process.record.logits))
     labels, classes = arrays["labels"].astype(np.int64), len(process.record.classes)
     if arrays["logits"].shape != (len(labels), classes) or labels.max(initial=0) >= classes:
-        raise Refused(f"its logits are not of the {classes} classes that its record names")
+        raise Refused(f"its logits do not match the {classes} classes of its record")
     shares = softmax(arrays["logits"].astype(np.float64), axis=1)
-    said = shares.argmax(axis=1)
+    predicted = shares.argmax(axis=1)
     ids = arrays["ids"] if "ids" in arrays else np.arange(len(labels))
-    return Predicted(ids.astype(np.int64), labels, said, shares[np.arange(len(said)), said])
+    return Predicted(ids.astype(np.int64), labels, predicted, shares[np.arange(len(labels)), predicted])

@@ -1,4 +1,4 @@
-"""The parts of a page as data: sections of paragraphs, charts and tables. Text is text here; markup comes last."""
+"""The parts of a page as data: sections with paragraphs, charts and tables. Texts have no markup."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 Facets = Mapping[str, str]
-"""What a chart or a row is filtered by: `backend`, `model`, `scenario`, `setting`, `run`; only those that hold."""
+"""Values for the filters of the page: `backend`, `model`, `scenario`, `setting`, `run`, as far as they apply."""
 NO_FACETS: Facets = MappingProxyType({})
 
 
 class Chart(NamedTuple):
-    """One chart: a Vega-Lite specification. `about` says in a sentence what is drawn, for who does not see it.
+    """One chart: a Vega-Lite specification. `title` names the panel, `about` is the text for screen readers.
 
-    `title` names the panel; a `wide` one has a line to itself.
+    A `wide` chart has the whole width of the page.
     """
 
     id: str
@@ -33,7 +33,7 @@ class GridRow(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """A table. The first `words` columns hold words, the others figures; `folded` ones are opened when asked for."""
+    """A table. The first `words` columns hold text, the others figures; a `folded` table is closed at first."""
 
     caption: str
     columns: tuple[str, ...]
@@ -43,7 +43,7 @@ class Grid(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A control that sets a signal of the section's charts: what it is called, and each value with its words."""
+    """A control that sets a signal of the charts of a section: its label, and each value with its label."""
 
     signal: str
     label: str
@@ -52,7 +52,7 @@ class Choice(NamedTuple):
 
 
 class Section(NamedTuple):
-    """One part of the page. `template` is a file for what charts and tables cannot say, made of `extra`."""
+    """One part of the page. `template` is a file for further content, made from `extra`."""
 
     id: str
     title: str

@@ -1,4 +1,4 @@
-"""Fewer points than there are, chosen so that nothing is hidden, and said so on the page."""
+"""A choice of points for a chart, with a sentence about the omitted ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def evenly(items: Sequence[T], limit: int) -> list[T]:
-    """At most `limit` items, evenly spread, first and last among them.
+    """Choose at most `limit` items, evenly spread, the first and the last included.
 
     >>> evenly(range(10), 4)
     [0, 3, 6, 9]
@@ -24,7 +24,7 @@ def evenly(items: Sequence[T], limit: int) -> list[T]:
 
 
 def peaks(values: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    """Places of at most `limit` values: of neighbours the largest, so that no stall is left out.
+    """Return the positions of at most `limit` values, the largest of each group of neighbours, to keep every stall.
 
     >>> peaks(np.array([1, 9, 1, 1, 1, 8]), 3).tolist()
     [1, 2, 5]
@@ -35,12 +35,12 @@ def peaks(values: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
     return np.array([low + int(values[low:high].argmax()) for low, high in pairwise(edges)])
 
 
-def said(shown: int, of: int, what: str) -> tuple[str, ...]:
-    """The sentence about what is left out, if anything is.
+def omission(shown: int, of: int, what: str) -> tuple[str, ...]:
+    """Return the sentence about omitted points, if any.
 
-    >>> said(5, 5, "processes"), said(100, 2000, "processes")
-    ((), ('100 of 2000 processes are drawn, evenly chosen; tables and intervals are over all of them.',))
+    >>> omission(5, 5, "processes"), omission(100, 2000, "processes")
+    ((), ('100 of 2000 processes are drawn, evenly chosen; tables and intervals include all of them.',))
     """
     if shown >= of:
         return ()
-    return (f"{shown} of {of} {what} are drawn, evenly chosen; tables and intervals are over all of them.",)
+    return (f"{shown} of {of} {what} are drawn, evenly chosen; tables and intervals include all of them.",)

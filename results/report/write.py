@@ -1,4 +1,4 @@
-"""Write the page: which sections it has, and in which order."""
+"""Write the page: its sections and their order."""
 
 from __future__ import annotations
 
@@ -28,21 +28,19 @@ from results.report.sections.trust import trust_section
 from results.tables.wording import plain
 
 CHARTS = 40
-"""Charts of a section that are drawn at most."""
+"""Largest number of charts of a section."""
 
 
 def write_report(
     path: Path, out: Path, find: FindPixels = nowhere, figures: Path | None = None, charts: Collection[str] = ()
 ) -> Material:
-    """Write the page about a results folder, or the file of one run, to `out`; returns what it was made of.
+    """Write the page about a results folder or a run file to `out` and return its data.
 
-    With `figures`, charts go into that folder as PNG and SVG, too: those named in `charts`, or all.
-
-    `find` gives the prepared data whose images are shown. Raises `Refused` if there is nothing at `path`, or `out`
-    cannot be written.
+    With `figures`, the charts named in `charts`, or all, are written to that folder as PNG and SVG. `find` finds the
+    prepared dataset of the images. Raises `Refused` if `path` does not exist or `out` is not writable.
     """
     material = gather(path)
-    with debug_mode(False):  # Altair's, which validates each part of a chart as it is made and takes most of the time
+    with debug_mode(False):  # Altair's validation takes most of the time
         made = sections(material, find)
     content = page(material, made, title(material))
     try:
@@ -56,7 +54,7 @@ def write_report(
 
 
 def sections(material: Material, find: FindPixels = nowhere) -> list[Section]:
-    """Every section, the answer first. One that has nothing to show says so, or is left out if it never could."""
+    """Return every section, the answer first. Comparisons and history are omitted if there are none."""
     only_sides = bool(material.compared) and bool(material.frame["arm"].notna().all())
     judged = not only_sides or any(one.processes for one in material.compared)
     made = (
@@ -72,11 +70,11 @@ def sections(material: Material, find: FindPixels = nowhere) -> list[Section]:
 
 
 def limited(section: Section) -> Section:
-    """The section with as many charts as can be looked at, and a sentence where there are more."""
+    """Limit the number of charts of a section, with a note about the others."""
     if len(section.charts) <= CHARTS:
         return section
-    said = f"{CHARTS} of {len(section.charts)} charts are drawn; the tables have all cases."
-    return section._replace(charts=section.charts[:CHARTS], notes=(*section.notes, said))
+    note = f"{CHARTS} of {len(section.charts)} charts are drawn; the tables have all cases."
+    return section._replace(charts=section.charts[:CHARTS], notes=(*section.notes, note))
 
 
 def _of_cases(material: Material) -> list[Section]:
@@ -96,7 +94,7 @@ def _of_cases(material: Material) -> list[Section]:
 
 
 def title(material: Material) -> str:
-    """Names the data sets, since that is what somebody has several reports of."""
+    """Return the title of the page, with the names of the datasets."""
     names = list(dict.fromkeys(plain(name) for name in material.frame["dataset"]))
     some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     if some:

@@ -1,6 +1,6 @@
-"""Rules about prepared images, and about a record and the files it was made from.
+"""Rules about prepared images, and about a record and its files.
 
-The worker says which images it saw; here another process works out from the prepared dataset which it should have seen.
+The worker reports which images it used; these checks compute from the prepared dataset which ones it must use.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from harness.running.evaluate import quality
 from harness.running.record import Record
 
 LOSS = 1e-5
-"""Relative difference that a loss may have from that of the logits (V23)."""
+"""Largest relative difference between the recorded loss and the loss of the logits (V23)."""
 
 
 class Files(NamedTuple):
-    """The prepared dataset as the case takes it, and logits [n, classes], labels [n] and ids [n] of the test images."""
+    """The prepared dataset of the case, and logits [n, classes], labels [n] and ids [n] of the test images."""
 
     dataset: Dataset
     logits: NDArray[Any]
@@ -39,45 +39,45 @@ def quality_not_of_logits(record: Record, files: Files) -> Iterator[Finding]:
         return
     found = quality(files.logits, files.labels)
     if not math.isclose(found.loss, record.test.loss, rel_tol=LOSS):
-        yield f"the test loss is {record.test.loss:.6g}, that of the logits {found.loss:.6g}"
+        yield f"the test loss is {record.test.loss:.6g}, but the logits give {found.loss:.6g}"
     if not math.isclose(found.accuracy, record.test.accuracy, abs_tol=1e-9):
-        yield f"the test accuracy is {record.test.accuracy:.4f}, that of the logits {found.accuracy:.4f}"
+        yield f"the test accuracy is {record.test.accuracy:.4f}, but the logits give {found.accuracy:.4f}"
 
 
 @rule("V24", "files")
 def other_order(record: Record, files: Files) -> Iterator[Finding]:
-    """The samples came in another order than the seed gives; a native pipeline has its own order."""
+    """The samples are not in the order that the seed gives; native pipelines are exempt."""
     for number, order in _orders(record, files.dataset):
         if _digest(files.dataset.splits["train"].ids[order]) != record.stages[number].order_sha256:
-            yield f"stage {number + 1}", "the samples did not come in the order of the seed"
+            yield f"stage {number + 1}", "the samples are not in the order of the seed"
 
 
 @rule("V27", "files")
 def other_labels(record: Record, files: Files) -> Iterator[Finding]:
-    """An image was trained on or evaluated with another label than its own."""
+    """An image was used with a wrong label in training or evaluation."""
     train, test = (files.dataset.splits[name] for name in ("train", "test"))
     for number, order in _orders(record, files.dataset):
-        said = record.stages[number].labels_sha256
-        if said is not None and said != _digest(train.labels[order]):
-            yield f"stage {number + 1}", "images came with other labels than their own"
-    own = dict(zip(test.ids.tolist(), test.labels.tolist(), strict=True))
-    odd = [i for i, label in zip(files.ids.tolist(), files.labels.tolist(), strict=False) if own.get(i, label) != label]
-    if odd:
-        yield f"test image {odd[0]} was judged by another label than its own"
+        recorded = record.stages[number].labels_sha256
+        if recorded is not None and recorded != _digest(train.labels[order]):
+            yield f"stage {number + 1}", "training images had wrong labels"
+    labels = dict(zip(test.ids.tolist(), test.labels.tolist(), strict=True))
+    judged = zip(files.ids.tolist(), files.labels.tolist(), strict=False)
+    if wrong := [image for image, label in judged if labels.get(image, label) != label]:
+        yield f"test image {wrong[0]} was evaluated with a wrong label"
 
 
 @rule("V29", "files")
 def test_images_not_once(record: Record, files: Files) -> Iterator[Finding]:
-    """A test image has no logits, or has them twice."""
+    """A test image has no logits, or has logits twice."""
     wanted, found = files.dataset.splits["test"].ids, files.ids
     missing, extra = np.setdiff1d(wanted, found), len(found) - len(np.unique(found))
     if missing.size or extra or len(files.logits) != len(found):
-        yield f"{len(files.logits)} logits for {len(wanted)} test images, {missing.size} without any, {extra} twice"
+        yield f"{len(files.logits)} logits for {len(wanted)} test images: {missing.size} have none, {extra} have two"
 
 
 @rule("V24", "dataset")
 def image_in_two_splits(splits: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]) -> Iterator[Finding]:
-    """The same image is in two splits, so it is trained on and evaluated."""
+    """An image is in two splits, so it is both trained on and evaluated."""
     seen: dict[bytes, tuple[str, int]] = {}
     for split, (images, _) in splits.items():
         for place, image in enumerate(images):
@@ -91,7 +91,7 @@ FILE_RULES = (quality_not_of_logits, other_order, other_labels, test_images_not_
 
 
 def _orders(record: Record, dataset: Dataset) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Positions within the training split in the order of each stage that was trained, by number."""
+    """Yield each trained stage's number and its sample positions within the training split, in order."""
     if record.case.input == "native":
         return
     samples = len(dataset.splits["train"].ids)

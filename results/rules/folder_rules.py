@@ -1,4 +1,4 @@
-"""Rules about a folder of results: whether records are missing or cannot be read."""
+"""Rules about a results folder: missing records and unreadable lines."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SENTENCES: dict[Fault, str] = {
 
 @rule("V50", "folder")
 def missing_cases(planned: Mapping[str, int], missing: Mapping[str, int], ended: Collection[str]) -> Iterator[Finding]:
-    """A run planned a case and has no record of it."""
+    """A run planned a case and has no record for it."""
     for run, count in missing.items():
-        remedy = "" if run in ended else "; --resume runs what is missing"
-        yield f"run {run} planned {planned[run]} cases and lacks {count} of them{remedy}"
+        remedy = "" if run in ended else "; `run --resume` runs the missing cases"
+        yield f"run {run} planned {planned[run]} cases and has no record of {count} of them{remedy}"
 
 
 @rule("V50", "folder")

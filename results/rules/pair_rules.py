@@ -1,6 +1,6 @@
 """Rules about two rows of a table: whether both did the same work on the same pixels in the same way.
 
-A row may hold several seeds, so the facts are kept per seed. Only facts that both rows have for a seed are compared.
+A row may have several seeds, so facts are kept per seed. A rule compares only facts that both rows have for a seed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from harness.running.record import Record
 
 Row = Mapping[Hashable, Any]
 COLOURS = 1e-6
-"""Difference that normalised tensors may have (V26)."""
+"""Largest allowed difference between normalised tensors (V26)."""
 BITS = 2.0
 
 
 class Traits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one process says of its work that its twin must say too."""
+    """Facts about the work of one process that must be equal on the other side of a ratio."""
 
     parts: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
@@ -34,10 +34,10 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def traits(record: Record) -> str:
-    """The traits of a record by its seed, as JSON."""
+    """Return the traits of a record by its seed, as JSON."""
     native = record.case.input == "native"
     numerics = record.numerics
-    own = Traits(
+    found = Traits(
         parts=tuple(sorted(record.wall_s)),
         order=() if native else tuple(stage.order_sha256 for stage in record.stages),
         pixels=tuple(stage.pixels_sha256 for stage in record.stages),
@@ -48,13 +48,13 @@ def traits(record: Record) -> str:
         flushes=numerics.flushes_denormals if numerics else None,
         subnormals=record.subnormals or 0,
     )
-    return msgspec.json.encode({record.case.seed: own}).decode()
+    return msgspec.json.encode({record.case.seed: found}).decode()
 
 
 def pooled(several: Iterable[str]) -> str:
-    """The traits of several records; of two with one seed the last one's."""
+    """Merge the traits of several records; the last record of a seed wins."""
     found: dict[int, Traits] = {}
-    last = reversed(dict.fromkeys(reversed(list(several))))  # most are alike; each is read once
+    last = reversed(dict.fromkeys(reversed(list(several))))  # most are equal: decode each only once
     for one in last:
         found |= _read(one)
     return msgspec.json.encode(dict(sorted(found.items()))).decode()
@@ -62,19 +62,19 @@ def pooled(several: Iterable[str]) -> str:
 
 @rule("V08", "pair", "first head")
 def first_head(one: Traits, other: Traits) -> bool:
-    """The heads started with different values."""
+    """The initial values of the heads differ."""
     return bool(one.head and other.head and one.head != other.head)
 
 
 @rule("V24", "pair", "order")
 def sample_order(one: Traits, other: Traits) -> bool:
-    """The samples came in different orders."""
+    """The orders of the samples differ."""
     return _differ(one.order, other.order)
 
 
 @rule("V26", "pair", "normalisation")
 def normalisation(one: Traits, other: Traits) -> bool:
-    """The first batches have different means or standard deviations."""
+    """The first batches differ in mean or standard deviation."""
     pairs = [(a, b) for a, b in zip(one.colours, other.colours, strict=False) if a and b]
     return any(abs(x - y) > COLOURS * max(1.0, abs(x)) for a, b in pairs for x, y in zip(a, b, strict=True))
 
@@ -99,30 +99,30 @@ def threads(one: Traits, other: Traits) -> bool:
 
 @rule("V38", "pair", "denormals")
 def denormals(one: Traits, other: Traits) -> bool:
-    """There are denormal weights, and one side sets them to zero."""
+    """Some weights are denormal, and only one side sets them to zero."""
     differ = None not in (one.flushes, other.flushes) and one.flushes != other.flushes
     return differ and bool(one.subnormals or other.subnormals)
 
 
 @rule("V43", "pair", "parts of time")
 def parts_of_time(one: Traits, other: Traits) -> bool:
-    """The time of the two sides is split into different parts."""
+    """The two sides split their time into different parts."""
     return one.parts != other.parts
 
 
 PAIR_RULES = (
     first_head, sample_order, normalisation, pixels, precision, threads, denormals, parts_of_time
 )  # fmt: skip
-"""The label of each is the word behind a `≠`."""
+"""The label of each rule is printed after `≠`."""
 ABOUT_TIME = (parts_of_time,)
 
 
 def unlike(one: Row, other: Row, *, timed: bool) -> Breach | None:
-    """The first breach between two rows of `results.table`; rules about time count only if the figure is `timed`."""
+    """Return the first breach between two rows of `results.table`; ask rules about time only if `timed`."""
     ours, theirs = _read(one["traits"]), _read(other["traits"])
     common = sorted(ours.keys() & theirs.keys())
-    rules = [asked for asked in PAIR_RULES if timed or asked not in ABOUT_TIME]
-    return next((breach for asked in rules for seed in common for breach in asked(ours[seed], theirs[seed])), None)
+    rules = [rule for rule in PAIR_RULES if timed or rule not in ABOUT_TIME]
+    return next((breach for rule in rules for seed in common for breach in rule(ours[seed], theirs[seed])), None)
 
 
 def _differ(ours: tuple[str | None, ...], theirs: tuple[str | None, ...]) -> bool:

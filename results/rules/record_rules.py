@@ -1,6 +1,6 @@
-"""Rules about one record: whether the work it stands for is the work that its case declares.
+"""Rules about one record: whether the process did the work that its case declares.
 
-A record with a breach has failed. A rule finds nothing where the record, for example an older one, has no evidence.
+A record with a breach has failed. A rule finds nothing where the record, for example an old one, has no evidence.
 """
 
 from __future__ import annotations
@@ -14,31 +14,30 @@ from harness.running.record import Record, StageRecord
 from harness.spec import Stage
 
 BITS = {"fp32": (15.0, 30.0), "bf16": (5.0, 10.5), "fp64": (40.0, 53.0)}
-"""Bits of mantissa that products and convolutions may keep in each precision (fp32 keeps 22, TF32 12, bf16 9)."""
+"""Allowed bits of mantissa of products and convolutions, by precision (fp32 has 22, TF32 12, bf16 9)."""
 
 
 @rule("V07", "record")
 def other_work(record: Record) -> Iterator[Finding]:
     """A step is not one forward pass, one backward pass and one update."""
-    for where, _, said in _stages(record):
-        steps = len(said.step_us)
-        if said.seen is None:
+    for where, _, done in _stages(record):
+        steps = len(done.step_us)
+        if done.seen is None:
             continue
-        if work := said.seen.work:
-            for what in ("forwards", "backwards", "updates"):
-                done = getattr(work, what)
-                if done is not None and done != steps:
-                    yield where, f"{done} {what} in {steps} steps"
-        if (counted := said.seen.norm_forwards) and counted != (steps, steps):
-            yield where, f"norm layers saw {counted[0]} to {counted[1]} batches in {steps} steps"
+        for what in ("forwards", "backwards", "updates") if done.seen.work else ():
+            count = getattr(done.seen.work, what)
+            if count is not None and count != steps:
+                yield where, f"{count} {what} in {steps} steps"
+        if (counted := done.seen.norm_forwards) and counted != (steps, steps):
+            yield where, f"norm layers processed {counted[0]} to {counted[1]} batches in {steps} steps"
 
 
 @rule("V17", "record")
 def kept_state(record: Record) -> Iterator[Finding]:
-    """The optimizer starts a stage with the state that it gathered before."""
-    for where, _, said in _stages(record):
-        if said.seen is not None and said.seen.slots_at_start:
-            yield where, f"the optimizer started with state of up to {said.seen.slots_at_start:.2g} in it"
+    """The optimizer starts a stage with state from an earlier stage."""
+    for where, _, done in _stages(record):
+        if done.seen is not None and done.seen.slots_at_start:
+            yield where, f"the optimizer started with state values up to {done.seen.slots_at_start:.2g}"
 
 
 @rule("V29", "record")
@@ -46,79 +45,74 @@ def images_not_judged(record: Record) -> Iterator[Finding]:
     """An image of a split was not evaluated, or was evaluated twice."""
     for split, quality in (("test", record.test), ("val", record.val)):
         if quality is not None and split in record.images and quality.images != record.images[split]:
-            yield f"{quality.images} of {record.images[split]} {split} images were judged"
+            yield f"{quality.images} of {record.images[split]} {split} images were evaluated"
 
 
 @rule("V31", "record")
 def samples_not_once(record: Record) -> Iterator[Finding]:
-    """A sample came twice in an epoch, or was left out although it fills a batch."""
-    for where, stage, said in _stages(record):
-        fewest, most = said.samples_seen
+    """An epoch used a sample twice, or left a sample out although all samples fill whole batches."""
+    for where, stage, done in _stages(record):
+        fewest, most = done.samples_seen
         if most > stage.epochs:
-            yield where, f"a sample came {most} times in {stage.epochs} epochs"
+            yield where, f"a sample was used {most} times in {stage.epochs} epochs"
         whole = "train" in record.images and record.images["train"] % stage.batch_size == 0
         if whole and fewest < stage.epochs:
-            yield where, f"a sample came {fewest} times in {stage.epochs} epochs"
+            yield where, f"a sample was used {fewest} times in {stage.epochs} epochs"
 
 
 @rule("V32", "record")
 def other_precision(record: Record) -> Iterator[Finding]:
-    """The framework ran in another precision than the case declares, or computes with more or fewer bits than it."""
+    """The framework used another precision than the declared one, or its results have too many or too few bits."""
     wanted, found = record.case.precision, record.effective
     if found is not None and found.precision != wanted:
-        yield f"it ran in {found.precision}, not in {wanted}"
+        yield f"the framework used {found.precision}, not {wanted}"
     if record.numerics is not None and not record.case.idiom:
         low, high = BITS[wanted]
         for what in ("product", "convolution"):
             bits = getattr(record.numerics, f"{what}_bits")
             if not low <= bits <= high:
-                yield f"a {what} kept {bits:.0f} bits of mantissa, which is not {wanted}"
+                yield f"a {what} has {bits:.0f} bits of mantissa; {wanted} has {low:g} to {high:g}"
 
 
 @rule("V45", "record")
 def other_batch(record: Record) -> Iterator[Finding]:
-    """A step was made on fewer or more samples than the batch of its stage has."""
-    for where, stage, said in _stages(record):
-        wanted = len(said.step_us) * stage.batch_size
-        timed = sum(window.images for window in said.windows)
+    """A step used fewer or more samples than the batch size of its stage."""
+    for where, stage, done in _stages(record):
+        wanted = len(done.step_us) * stage.batch_size
+        steps = f"{len(done.step_us)} steps of {stage.batch_size}"
+        timed = sum(window.images for window in done.windows)
         if timed != wanted:
-            yield where, f"{timed} images were timed in {len(said.step_us)} steps of {stage.batch_size}"
-        work = said.seen.work if said.seen else None
+            yield where, f"{timed} images were timed in {steps}"
+        work = done.seen.work if done.seen else None
         if work is not None and work.samples is not None and work.samples != wanted:
-            yield where, f"{work.samples} samples were trained on in {len(said.step_us)} steps of {stage.batch_size}"
+            yield where, f"{work.samples} samples were trained on in {steps}"
 
 
 @rule("V50", "record")
 def without_reason(record: Record) -> Iterator[Finding]:
-    """A case was skipped or went wrong, and its record gives no reason."""
+    """The record of a skipped or failed case gives no reason."""
     if record.status != "ok" and not record.reason:
         yield f"{record.status} without a reason"
 
 
 RECORD_RULES = (
-    other_work,
-    kept_state,
-    images_not_judged,
-    samples_not_once,
-    other_precision,
-    other_batch,
-    without_reason,
-)
+    other_work, kept_state, images_not_judged, samples_not_once, other_precision, other_batch, without_reason
+)  # fmt: skip
 
 
 def breaches(record: Record) -> list[Breach]:
-    """Every breach in a record, those of its audits included, in the order of the rules."""
+    """Return every breach in a record, those of its audits included, in the order of the rules."""
     audited = [
         breach._replace(where=where)
-        for where, _, said in _stages(record)
-        for breach in said.audit.found
+        for where, _, done in _stages(record)
+        for breach in done.audit.found
         if breach.rule not in switched_off()
     ]
     return sorted([*audited, *ask(RECORD_RULES, record)], key=lambda breach: breach.rule)
 
 
 def judged(record: Record, further: Iterable[Breach] = ()) -> Record:
-    """The record, failed if there is a breach or a `further` one. One that was not measured keeps its reason."""
+    """Return the record, failed if it has a breach or a `further` one. A record that is not `ok` keeps its reason."""
     if record.status != "ok" and record.reason:
         return record
     found = [*breaches(record), *further]
@@ -126,7 +120,7 @@ def judged(record: Record, further: Iterable[Breach] = ()) -> Record:
 
 
 def _stages(record: Record) -> Iterator[tuple[str, Stage, StageRecord]]:
-    """Each stage with its name, which is empty if it is the only one."""
+    """Yield each stage with its name, which is empty for a single stage."""
     plans = record.case.scenario.stages
-    for number, (stage, said) in enumerate(zip(plans, record.stages, strict=False), 1):
-        yield (f"stage {number}" if len(plans) > 1 else ""), stage, said
+    for number, (stage, done) in enumerate(zip(plans, record.stages, strict=False), 1):
+        yield (f"stage {number}" if len(plans) > 1 else ""), stage, done

@@ -20,7 +20,7 @@ RULES: tuple[Rule[Any], ...] = (
     *DATASET_RULES, *SESSION_RULES, *TENSOR_RULES, *STAGE_RULES, *RECORD_RULES, *FILE_RULES, *TIME_RULES, *MARK_RULES,
     *PAIR_RULES, *CERTIFICATE_RULES, *TABLE_RULES, *FOLDER_RULES,
 )  # fmt: skip
-"""Every check. Checks with one id catch one trap in different places."""
+"""Every check. Checks with the same id catch the same trap in different places."""
 
 SCOPES: Mapping[Scope, str] = {
     "dataset": "when a dataset is prepared; a breach refuses it",
@@ -31,45 +31,45 @@ SCOPES: Mapping[Scope, str] = {
     "times": "when a record is read; a breach voids its throughput and latency",
     "mark": "when a record is read; a breach marks a figure with `~`",
     "pair": "when two rows are compared; a breach replaces the ratio by `≠` and its reason",
-    "certificate": "when a certificate is made; a breach ends the levels that are reached",
+    "certificate": "when a certificate is made; the certificate does not reach the level of a breach",
     "table": "when a table is printed, against the stored records; a breach is a warning and exit code 1",
     "folder": "when a folder of results is read; a breach is a warning and exit code 3",
 }
 """When the checks of a scope run, and what a breach does."""
 
 TRAPS: Mapping[str, str] = {
-    "V01": "Two different networks have one name, so their speeds say nothing about the frameworks.",
-    "V02": "Both sides name the same pretrained weights, and one of them holds other values.",
-    "V03": "Weights that were converted from another framework compute another function.",
+    "V01": "Two different networks have the same name, so comparing their speeds does not compare the frameworks.",
+    "V02": "Both sides name the same pretrained weights, but the values differ.",
+    "V03": "Weights converted from another framework give different outputs.",
     "V04": "The logits are equal and the gradients are not; in float32, rounding hides the difference.",
-    "V05": "Both sides start alike and drift apart during training.",
-    "V06": "Frameworks pad strided convolutions differently: the shapes are equal, the values are unrelated.",
+    "V05": "Both sides start equal and diverge during training.",
+    "V06": "Frameworks pad strided convolutions differently: the shapes are equal, the values are not.",
     "V07": "A step does extra work or leaves work out, for example a second forward pass for a metric.",
-    "V08": "The new head differs: its first values, its bias, its dropout, or it is not the layer that is used.",
-    "V09": "Frozen weights or batch-norm statistics move, or statistics that should move stay as they were.",
-    "V11": "Batch-norm constants differ between frameworks, or too few steps were made for the statistics to settle.",
-    "V13": "Dropout or drop-connect stays on in a frozen part, or drops other units on the two sides.",
+    "V08": "The new head differs in initial values, bias or dropout, or the network does not use it.",
+    "V09": "Frozen weights or batch-norm statistics change, or statistics that should change do not.",
+    "V11": "Batch-norm constants differ between frameworks, or the statistics had too few steps to converge.",
+    "V13": "Dropout or drop-connect stays on in a frozen part, or the two sides drop different units.",
     "V14": "A part is declared trainable and does not train, for example because the model was compiled before.",
-    "V15": "Frozen weights have optimizer state, so that weight decay or old momentum can move them.",
-    "V16": "Frozen weights do not move, but their gradients are computed, so freezing saves no time.",
+    "V15": "Frozen weights have optimizer state, so weight decay or old momentum can change them.",
+    "V16": "Frozen weights do not change, but their gradients are computed, so freezing saves no time.",
     "V17": "Optimizer state of one stage is kept in the next on one side only.",
-    "V18": "Adam's epsilon has another value or another place, which changes the first steps several-fold.",
+    "V18": "Adam's epsilon differs in value or position, which makes the first steps several times longer or shorter.",
     "V19": "Weight decay is added to the gradient on one side and subtracted from the weight on the other.",
-    "V20": "Momentum contains the learning rate on one side only, so the sides part when the rate drops.",
+    "V20": "Momentum contains the learning rate on one side only, so the sides diverge when the rate drops.",
     "V21": "The learning-rate schedule is off by one, or it advances per epoch instead of per step.",
     "V22": "Backbone and head have different learning rates, and the framework uses one for both.",
     "V23": "The loss is a mean of means, is clipped, or was not computed from the logits.",
-    "V24": "The samples come in another order, or an image is both trained on and evaluated.",
-    "V26": "Inputs are normalised with other constants than the pretrained weights need.",
-    "V27": "Labels are shuffled, or the classes are in another order.",
+    "V24": "The order of the samples differs, or an image is both trained on and evaluated.",
+    "V26": "Inputs are not normalised with the constants that the pretrained weights need.",
+    "V27": "Labels are shuffled, or the order of the classes differs.",
     "V28": "The augmented images differ.",
     "V29": "Evaluation leaves out the last batch or counts an image twice.",
     "V31": "An input pipeline repeats or loses samples.",
-    "V32": "One side computes with fewer bits, for example with TF32, than the precision that is declared.",
-    "V34": "Compiling is counted as training or falls into a measured window.",
+    "V32": "One side computes with fewer bits than the declared precision, for example with TF32.",
+    "V34": "Compilation is counted as training or falls into a measured window.",
     "V37": "A framework ignores the thread setting, so it computes on more cores than declared or than the other side.",
     "V38": "Denormal numbers slow one side down, while the other side sets them to zero.",
-    "V40": "An accelerator still works when the clock is stopped.",
+    "V40": "An accelerator is still working when the clock stops.",
     "V41": "Warm-up is too short: slow first steps are counted in the measured window.",
     "V43": "Fetching, transfer or evaluation is inside the measured time on one side and outside on the other.",
     "V44": "Measuring itself takes a noticeable share of a step.",
@@ -80,25 +80,25 @@ TRAPS: Mapping[str, str] = {
     "V51": "A rate is computed from rounded times or from means of means instead of one division.",
     "V52": "Results of two protocols or of two versions of a case are pooled.",
 }
-"""What goes wrong, by id."""
+"""The description of each trap, by id."""
 
 
 def rules_of(id: str) -> list[Rule[Any]]:
-    """The checks with this id."""
+    """Return the checks with this id."""
     return [rule for rule in RULES if rule.id == id]
 
 
 def as_markdown() -> str:
-    """`docs/rules.md`."""
+    """Return the content of `docs/rules.md`."""
     return "\n".join(_lines())
 
 
 def _lines() -> Iterator[str]:
-    yield "# Rules: what the ids in notes, reasons and certificates mean\n"
-    yield "A rule is a trap that makes a benchmark wrong, and the checks that catch it."
-    yield "`python -m benchmarks rules V41` explains one in the terminal;"
-    yield "`python -m benchmarks rules --markdown > docs/rules.md` makes this file.\n"
-    yield "| scope | when its checks run, and what a breach does |\n|---|---|"
+    yield "# Rules: the ids in notes, reasons and certificates\n"
+    yield "A rule describes a trap that makes a benchmark wrong. Its checks catch that trap."
+    yield "`python -m benchmarks rules V41` explains one rule in the terminal;"
+    yield "`python -m benchmarks rules --markdown > docs/rules.md` writes this file.\n"
+    yield "| scope | when the checks run, and what a breach does |\n|---|---|"
     yield from (f"| {scope} | {meaning} |" for scope, meaning in SCOPES.items())
     for id, trap in TRAPS.items():
         yield f"\n## {id}\n\n{trap}\n"

@@ -1,6 +1,6 @@
-"""Rules about a table: its figures are computed again from the raw rows, in the shortest way.
+"""Rules about a table: they compute its figures again from the raw rows.
 
-This module does not use `results.tables.figures` or `results.statistics`, so that it notices when they are wrong.
+This module does not use `results.tables.figures` or `results.statistics`, so it detects their errors.
 """
 
 from __future__ import annotations
@@ -22,15 +22,13 @@ from results.storage.rows import record_at
 Row = Mapping[Hashable, Any]
 RELATIVE = 1e-9
 OWN = ("protocol", "version", "machine", "environment", "device", "status")
-"""What the rows of a table are told apart by (V52)."""
-
-
+"""Columns that identify a row of a table (V52)."""
 THROUGHPUT = ("throughput", "throughput_low", "throughput_high")
 
 
 @rule("V46", "table")
 def left_out_seeds(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
-    """The accuracy is not the mean over all seeds, for example that of the best seed."""
+    """The accuracy is not the mean over all seeds; it may be that of the best seed."""
     seeds: dict[int, list[float]] = {}
     for record in records:
         quality = record.test or record.val
@@ -40,24 +38,24 @@ def left_out_seeds(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
         return
     expected = fmean(median(own) for own in seeds.values())
     if row["seeds"] != len(seeds):
-        yield f"the accuracy is that of {row['seeds']} seeds, and there are {len(seeds)}"
+        yield f"the accuracy is of {row['seeds']} seeds, but the records have {len(seeds)}"
     if not _same(row["accuracy"], expected):
-        yield f"the accuracy is {row['accuracy']:.4f}, the mean over the seeds {expected:.4f}"
+        yield f"the accuracy is {row['accuracy']:.4f}, but the mean over seeds is {expected:.4f}"
 
 
 @rule("V48", "table")
 def range_not_of_processes(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
-    """The range of a throughput does not end at the throughput of a process."""
+    """A bound of the throughput's range is not the throughput of any process."""
     rates = _rates(records)
     for end in ("low", "high"):
         bound = row[f"throughput_{end}"]
         if not pd.isna(bound) and not any(_same(bound, rate) for rate in rates):
-            yield f"the range of images/s ends at {bound:.6g}, which is no process's figure"
+            yield f"the range of images/s ends at {bound:.6g}, which is not the throughput of any process"
 
 
 @rule("V51", "table")
 def throughput_not_one_division(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
-    """The throughput is not the median over processes of images ÷ seconds of the same windows."""
+    """The throughput is not the median over processes of images ÷ seconds."""
     if pd.isna(row["throughput"]):
         return
     expected = median(_rates(records) or [math.nan])
@@ -67,27 +65,27 @@ def throughput_not_one_division(row: Row, records: Sequence[Record]) -> Iterator
 
 @rule("V34", "table")
 def training_with_compiling(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
-    """The seconds of training are not the median over processes, or contain compiling."""
+    """The training time is not the median over processes, or includes compilation."""
     trained = [seconds for record in records if math.isfinite(seconds := _trained(record))]
     if trained and not _same(row["train_s"], median(trained)):
-        yield f"{row['train_s']:.6g} s of training, but without compiling the median is {median(trained):.6g} s"
+        yield f"{row['train_s']:.6g} s of training, but the median without compilation is {median(trained):.6g} s"
 
 
 @rule("V50", "table")
 def left_out_records(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
     """A row of the table leaves out a record."""
     if row["runs"] < len(records):
-        yield f"{row['runs']} runs, and there are {len(records)} records"
+        yield f"{row['runs']} runs, but there are {len(records)} records"
 
 
 @rule("V52", "table")
 def several_versions(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
-    """Records of several protocols or versions make one row; a version means one case but for the seed."""
+    """A row pools records of several protocols, or of cases that differ in more than the seed."""
     if row["runs"] > len(records):
-        yield f"{row['runs']} runs are pooled, of which {len(records)} are of its protocol, version and place"
+        yield f"{row['runs']} runs are pooled, but only {len(records)} have the row's protocol, version and machine"
     cases = {(record.version, _but_for_seed(record)) for record in records}
     if len(cases) > 1:
-        yield f"{len(cases)} different cases are pooled as one"
+        yield f"{len(cases)} different cases are pooled"
 
 
 TABLE_RULES = (
@@ -97,13 +95,13 @@ TABLE_RULES = (
 
 
 def unfollowed(table: pd.DataFrame, frame: pd.DataFrame) -> list[Breach]:
-    """A breach for each figure of `results.table` that cannot be followed to the rows of `results.load`."""
+    """Return a breach for each figure of `results.table` that does not follow from the rows of `results.load`."""
     sources = frame[(frame["status"] == "ok") & frame["arm"].isna()]
     found = []
-    asked = [*OWN, "model", "backend_name", "scenario", "runs", "seeds", "accuracy", "train_s", *THROUGHPUT]
-    for row in table.loc[table["status"] == "ok", asked].to_dict("records"):
-        mine = sources[_matches(sources, row)]
-        records = [record_at(Path(file), offset) for file, offset in zip(mine["file"], mine["offset"], strict=True)]
+    columns = [*OWN, "model", "backend_name", "scenario", "runs", "seeds", "accuracy", "train_s", *THROUGHPUT]
+    for row in table.loc[table["status"] == "ok", columns].to_dict("records"):
+        rows = sources[_matches(sources, row)]
+        records = [record_at(Path(file), offset) for file, offset in zip(rows["file"], rows["offset"], strict=True)]
         where = f"{row['model']} {row['backend_name']} {row['scenario']}"
         found += [breach._replace(where=where) for breach in ask(TABLE_RULES, row, records)]
     return found
@@ -117,7 +115,6 @@ def _matches(frame: pd.DataFrame, row: Row) -> pd.Series[bool]:
 
 
 def _rates(records: Sequence[Record]) -> list[float]:
-    """Images ÷ seconds of each process whose time is not void."""
     rates = []
     for record in records:
         windows = [w for stage in record.stages for w in stage.windows if w.kind == "throughput"]
@@ -127,7 +124,7 @@ def _rates(records: Sequence[Record]) -> list[float]:
 
 
 def _trained(record: Record) -> float:
-    """Seconds of all epochs, less what the first step of each stage took beyond the mean one of its window."""
+    """Return the seconds of all epochs without compilation: the first step of a stage beyond its mean step."""
     found = [epoch.seconds for stage in record.stages for epoch in stage.epochs]
     for stage in record.stages:
         spent = {window.kind: (window.seconds, window.steps) for window in stage.windows}

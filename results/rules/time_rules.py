@@ -1,4 +1,4 @@
-"""Rules about the figures of a record: a breach of a rule about time voids the rates, others mark a figure.
+"""Rules about the figures of a record: a breach of a time rule voids the rates, other breaches mark a figure.
 
 The label of a rule is the code of its mark. A rule finds nothing where the record has no evidence.
 """
@@ -16,36 +16,34 @@ from results.storage.windows import steps_of
 
 MEASURED: tuple[Kind, ...] = ("throughput", "latency")
 UNFINISHED, UNFINISHED_S = 0.01, 0.01
-"""Share of the trained time, and seconds, that a device may go on working after it said that it was done."""
+"""Share of the training time, and seconds, that a device may continue to work after the clock stopped."""
 CORES = 1.05
 STEP_US = 1.0
-"""What rounding may make of a step's time."""
+"""Largest rounding error of a step time, in microseconds."""
 COARSE_US, ENOUGH_STEPS = 10, 8
-"""Step times that all are multiples of so many microseconds are rounded: by chance, one window in 10^8 is."""
+"""Step times are rounded if all are multiples of this many microseconds; the chance of that is 10^-8."""
 CLOCK_SHARE = 0.01
 
 
 @rule("V34", "times", "compile in window")
 def compiled_in_window(record: Record) -> bool:
-    """Something was compiled inside the window."""
+    """The framework compiled inside the measured window."""
     windows = (window for stage in record.stages for window in stage.windows)
     return any(window.compile_events for window in windows if window.kind in MEASURED)
 
 
 @rule("V37", "times", "other threads")
 def other_threads(record: Record) -> bool:
-    """It ran on more cores or threads than its case has.
-
-    A feed of its own may have some too."""
+    """The process used more cores or threads than its case allows."""
     allowed = record.case.threads + (record.case.workers if record.case.input != "arrays" else 0)
     used = record.sensors.cpu_over_wall if record.sensors else 0.0
-    said = record.effective.threads if record.effective else 0
-    return used > allowed * CORES or said > record.case.threads
+    threads = record.effective.threads if record.effective else 0
+    return used > allowed * CORES or threads > record.case.threads
 
 
 @rule("V40", "times", "not synchronised")
 def not_synchronised(record: Record) -> bool:
-    """The device still worked when the clock was stopped."""
+    """The device was still working when the clock stopped."""
     trained = sum(epoch.seconds for stage in record.stages for epoch in stage.epochs)
     drained = sum(stage.drained_s for stage in record.stages)
     return drained > max(UNFINISHED * trained, UNFINISHED_S)
@@ -53,28 +51,26 @@ def not_synchronised(record: Record) -> bool:
 
 @rule("V41", "times", "other steps")
 def other_steps(record: Record) -> bool:
-    """The window does not hold exactly the steps after warm-up.
-
-    Or its seconds are not those of its steps."""
+    """The window does not hold exactly the steps after warm-up, or its seconds are not those of its steps."""
     return any(_holds_other_steps(stage, record.case.warmup_steps) for stage in record.stages)
 
 
 @rule("V43", "times", "fetched outside")
 def fetched_outside(record: Record) -> bool:
-    """Batches were fetched before the window opened."""
+    """Batches were fetched before the window started."""
     return any(stage.seen is not None and stage.seen.drawn_early > 0 for stage in record.stages)
 
 
 @rule("V43", "times", "evaluated inside")
 def evaluated_inside(record: Record) -> bool:
-    """Something was evaluated inside the window."""
+    """The network was evaluated inside the measured window."""
     works = (stage.seen.work for stage in record.stages if stage.seen is not None)
     return any(work is not None and work.inferences for work in works)
 
 
 @rule("V44", "times", "clock costs")
 def clock_costs(record: Record) -> bool:
-    """The clock itself takes over 1 % of the shortest step."""
+    """Reading the clock takes over 1 % of the shortest step."""
     steps = [step for stage in record.stages for step in steps_of(stage, "latency")]
     return bool(steps) and record.empty_step_us is not None and record.empty_step_us > CLOCK_SHARE * min(steps)
 
@@ -88,24 +84,24 @@ def rounded_times(record: Record) -> bool:
 
 @rule("V41", "mark", "not steady")
 def not_steady(record: Record) -> bool:
-    """First and last third of the window differ by more than 10 %: warm-up too short?"""
+    """First and last third of the window differ by more than 10 %, so warm-up may be too short."""
     return any(abs(statistics.drift(steps_of(stage, "throughput"))) > statistics.NOISE for stage in record.stages)
 
 
 @rule("V46", "mark", "best epoch")
 def best_epoch(record: Record) -> bool:
-    """Weights of the best epoch by validation accuracy were kept."""
+    """The weights are those of the epoch with the best validation accuracy."""
     return _kept_best(record) and not on_validation(record)
 
 
 @rule("V46", "mark", "best epoch on test")
 def best_epoch_on_test(record: Record) -> bool:
-    """Biased upwards: the best epoch was chosen by the very images that are judged here."""
+    """The best epoch was selected on the images that the accuracy is measured on, so the accuracy is too high."""
     return _kept_best(record) and on_validation(record)
 
 
 def on_validation(record: Record) -> bool:
-    """Whether the accuracy is that of the validation images."""
+    """Tell whether the accuracy is that of the validation images."""
     return record.test_is_val or (record.test is None and record.val is not None)
 
 
@@ -115,9 +111,9 @@ def _kept_best(record: Record) -> bool:
 
 @rule("V11", "mark", "norm not converged")
 def norm_lags(record: Record) -> bool:
-    """Batch-norm statistics moved for fewer than 3 / momentum steps and lag behind.
+    """Batch-norm statistics were updated in fewer than 3 / momentum steps and have not converged.
 
-    After n steps at momentum m the old statistics still weigh (1 - m)^n, about exp(-n m): 5 % at n = 3 / m.
+    After n steps with momentum m the old statistics have a weight of (1 - m)^n, about exp(-n m): 5 % at n = 3 / m.
     """
     plans = zip(record.stages, record.case.scenario.stages, strict=False)
     return 0 < sum(stage.norm_steps * plan.bn_momentum for stage, plan in plans) < 3
@@ -131,7 +127,7 @@ MARK_RULES = (not_steady, best_epoch, best_epoch_on_test, norm_lags)
 
 
 def voided(record: Record) -> list[str]:
-    """Codes of the marks that void the rates of a record."""
+    """Return the codes of the marks that void the rates of a record."""
     return [breach.text for breach in ask(TIME_RULES, record)]
 
 

@@ -1,4 +1,4 @@
-"""A comparison of two sides as data: what they are, what differs between them, and what was found for each metric."""
+"""A comparison as data: its two sides, their differences, and a finding for each metric."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from msgspec import field
 
 Verdict = Literal["regression", "improvement", "no change", "inconclusive"]
 LOOKS = (10, 15, 20)
-"""Numbers of pairs after which a comparison may stop."""
+"""Numbers of pairs after which a comparison is evaluated and may stop."""
 Purpose = Literal["compare", "noise", "gate", "bisect"]
 
 
 class SideFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """One side of a comparison. `text` is how it was named; `revision` is a commit, `python` an interpreter."""
+    """One side of a comparison. `text` is its name in the command; `revision` is a commit, `python` an interpreter."""
 
     name: str
     text: str = field(name="said")
@@ -26,7 +26,7 @@ class SideFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One field in which the sides differ, with its value in A and in B."""
+    """One difference between the sides, with its value in A and in B."""
 
     field: str
     a: str
@@ -34,12 +34,11 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found for one metric. `change` is the log of B's cost over A's, positive is worse.
+    """The result for one metric. `change` is the log of the cost of B over that of A; positive is worse.
 
-    `low` and `high` are its interval and `detectable` the smallest change that this many replicates could have shown,
-    all three as `change`, or, where `unit` is `points`, differences of accuracy in points, positive is worse, too.
-    `replicates` are pairs of processes, or seeds of each side. `note` says why there is no finding, `explanation` what
-    stands beside one and decides nothing.
+    `low` and `high` are its interval, `detectable` the smallest change that these replicates can show. With the `unit`
+    `points` all of them are losses of accuracy in points. `replicates` are pairs of processes, or seeds of each side.
+    `note` says why there is no result; `explanation` adds information without influence on the verdict.
     """
 
     metric: str
@@ -59,9 +58,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """One case of two sides. `confirmation` is what an independent re-run found; `order_seed` made the random order.
+    """The comparison of one case. `confirmation` has the findings of an independent re-run.
 
-    `differs` is empty for an A/A test. `verdict` is the whole's: a regression counts only once it is confirmed.
+    `order_seed` is the seed of the random order. `differs` is empty for an A/A test. `verdict` is that of the whole
+    comparison: a regression counts only after confirmation.
     """
 
     name: str = field(name="comparison")

@@ -1,4 +1,4 @@
-"""The folder that holds everything a run writes. Git ignores all of it but the accepted changes."""
+"""The results folder, which holds everything a run writes. Git ignores all of it except accepted changes."""
 
 from __future__ import annotations
 
@@ -8,26 +8,24 @@ from harness.errors import Refused
 from harness.whole_files import write_whole
 
 RESULTS = Path("bench-results")
-"""Where results are written and read unless a command names another folder."""
+"""The default results folder."""
 COMMITTED = "baselines"
-"""The one folder below it that is to be committed."""
-IGNORED = (
-    f"# Made by finetune-bench: results stay out of git, accepted changes are to be committed.\n/*\n!/{COMMITTED}/\n"
-)
+"""The folder below it that belongs into git."""
+IGNORED = f"# Made by finetune-bench: git ignores results; commit accepted changes.\n/*\n!/{COMMITTED}/\n"
 
 
 class Unwritable(Refused):
-    """The results folder takes no more; the message names it, the cause and the remedy. What was written is kept."""
+    """The results folder is not writable. The message names folder, cause and remedy; complete rows are kept."""
 
     def __init__(self, place: Path, error: OSError) -> None:
         super().__init__(
-            f"cannot write results to {place} ({error.strerror or error}); free space there, or name another folder "
-            "with --results; every complete row is kept"
+            f"cannot write results to {place} ({error.strerror or error}); complete rows are kept; free space there, "
+            "or name another folder with --results"
         )
 
 
 def write_below(results_dir: Path, target: Path, content: bytes) -> None:
-    """Write a file below a results folder, whole or not at all, and wait for the disk. Raises `Unwritable`."""
+    """Write a file below a results folder atomically and wait for the disk. Raises `Unwritable`."""
     make_folder(results_dir, target.parent)
     try:
         write_whole(target, content, durable=True)
@@ -36,10 +34,7 @@ def write_below(results_dir: Path, target: Path, content: bytes) -> None:
 
 
 def make_folder(results_dir: Path, folder: Path) -> None:
-    """Create a folder below a results folder; a new results folder gets a `.gitignore`. Raises `Unwritable`.
-
-    A folder that already holds other files is somebody's own, and gets none.
-    """
+    """Create a folder below a results folder; an empty results folder gets a `.gitignore`. Raises `Unwritable`."""
     ignore = results_dir / ".gitignore"
     try:
         results_dir.mkdir(parents=True, exist_ok=True)

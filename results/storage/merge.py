@@ -1,4 +1,4 @@
-"""Results of several machines in one folder: runs and objects are copied, united where both have them, never lost."""
+"""Merge the results of several machines into one folder, without losing a run or an object."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from results.storage.run_files import being_written
 
 
 class Merged(NamedTuple):
-    """What a merge did: files that are new, files that grew, and those that were there already."""
+    """The numbers of files that a merge copied, extended, and left unchanged."""
 
     copied: int
     extended: int
@@ -24,11 +24,10 @@ class Merged(NamedTuple):
 
 
 def merge(into: Path, sources: list[Path]) -> Merged:
-    """Bring the runs, objects, certificates and logs of `sources` into `into`; doing it again changes nothing.
+    """Copy the runs, objects, certificates and logs of `sources` to `into`; a second merge changes nothing.
 
-    A run's file that exists in both is the longer one if the shorter is its beginning. Raises `Refused`, before
-    anything is written, with the names of two files of one run that differ, or of an object that is not what its name
-    says.
+    The longer of two files of one run is kept if it begins with the shorter one. Raises `Refused`, before anything is
+    written, for two files of one run that differ and for an object that does not match its name.
     """
     homes: dict[Path, list[Path]] = defaultdict(list)
     for source in sources:
@@ -49,7 +48,7 @@ def merge(into: Path, sources: list[Path]) -> Merged:
 
 def _files(source: Path) -> Iterator[Path]:
     if not (source / "runs").is_dir():
-        raise Refused(f"{source} holds no runs; name a results folder, as given to `run` with --results")
+        raise Refused(f"{source} holds no runs; name the results folder of a run (--results)")
     for kind in ("runs", "objects", "certificates", "logs"):
         yield from sorted(file for file in (source / kind).rglob("*") if file.is_file() and file.suffix != PARTIAL)
 
@@ -61,13 +60,12 @@ def _refuse_changed(source: Path, file: Path) -> None:
 
 
 def _longest(target: Path, files: list[Path]) -> Path:
-    """Of all files with one name, the target's own among them, the one that the others are beginnings of."""
-    own = [target] if target.exists() else []
-    if own and target.suffix == ".jsonl" and being_written(target):
-        raise Refused(f"{target} is being written by another process; merge when its run is over")
-    ordered = sorted([*own, *files], key=lambda file: file.stat().st_size)
+    """Return the longest file with this name, the target included, if it begins with every other one."""
+    present = [target] if target.exists() else []
+    if present and target.suffix == ".jsonl" and being_written(target):
+        raise Refused(f"{target} is being written by another process; merge after its run")
+    ordered = sorted([*present, *files], key=lambda file: file.stat().st_size)
     for short, long in pairwise(ordered):
         if not long.read_bytes().startswith(short.read_bytes()):
-            raise Refused(f"{short} and {long} are one run and differ; one of them was edited")
-    size = ordered[-1].stat().st_size
-    return target if own and target.stat().st_size == size else ordered[-1]
+            raise Refused(f"{short} and {long} belong to one run but differ; one of them was edited")
+    return target if present and target.stat().st_size == ordered[-1].stat().st_size else ordered[-1]

@@ -1,4 +1,4 @@
-"""Content-addressed files beside the runs: `objects/ab/<sha256>.json` and `.npz`. Written whole and once."""
+"""Content-addressed files beside the runs: `objects/ab/<sha256>.json` and `.npz`."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from results.storage.folder import write_below
 
 
 def put_json(results_dir: str | Path, value: Any) -> str:
-    """Store a JSON value with sorted keys; returns the SHA-256 of its bytes. Raises `Unwritable`."""
+    """Store a JSON value with sorted keys and return its SHA-256. Raises `Unwritable`."""
     return _put(Path(results_dir), msgspec.json.encode(value, order="deterministic"), ".json")
 
 
 def put_arrays(results_dir: str | Path, arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Store named arrays as one `.npz`; returns the SHA-256 of its bytes. Raises `Unwritable`."""
+    """Store named arrays as one `.npz` and return its SHA-256. Raises `Unwritable`."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})
     return _put(Path(results_dir), buffer.getvalue(), ".npz")
 
 
 def get_json(results_dir: str | Path, sha256: str) -> Any:
-    """What `put_json` stored. Raises `Refused` if it is missing or was changed."""
+    """Read a value that `put_json` stored. Raises `Refused` if it is missing or was changed."""
     return msgspec.json.decode(_get(Path(results_dir), sha256, ".json"))
 
 
 def get_arrays(results_dir: str | Path, sha256: str) -> dict[str, NDArray[Any]]:
-    """What `put_arrays` stored. Raises `Refused` if it is missing or was changed."""
+    """Read arrays that `put_arrays` stored. Raises `Refused` if they are missing or were changed."""
     with np.load(io.BytesIO(_get(Path(results_dir), sha256, ".npz")), allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 

@@ -1,9 +1,10 @@
-"""The lines of a run's file: their types, and the one reader that decides which lines count."""
+"""The lines of a run file: their types and their reader."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,23 +15,20 @@ from harness.running.record import Record
 from results.storage.comparison import Comparison
 
 SCHEMA = 2
-"""Number of the rows' format. A reader takes its own and older ones; newer rows are counted, not guessed at.
-
-2 added pairs and verdicts, and the side of a process.
-"""
+"""Number of the row format. Older rows are read, newer ones only counted. 2 added pairs, verdicts and sides."""
 
 CUT = b" #cut\n"
-"""Ends a line that a crash had cut, so that it can never parse later on."""
+"""Ends a line that a crash cut off, so that it never parses."""
 
 SideName = Literal["A", "B"]
 Order = Literal["ABBA", "BAAB", "AB", "BA"]
-"""How a pair's turns follow each other; `AB` and `BA` where its processes did not live at the same time."""
+"""Order of the turns of a pair; `AB` and `BA` for processes that ran one after the other."""
 Fault = Literal["cut", "unreadable", "foreign", "future"]
 RunStatus = Literal["done", "failed", "interrupted"]
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="row"):
-    """First row of a file. `planned` are case keys in order; `machine` and `environment` name JSON objects."""
+    """The first row of a file. `planned` are case keys in order; `machine` and `environment` name JSON objects."""
 
     schema: int
     run: str
@@ -43,9 +41,9 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="ro
 
 
 class ProcessRow(msgspec.Struct, frozen=True, kw_only=True, tag="process", tag_field="row"):
-    """One process. `environment` names the JSON object of the environment it was started from.
+    """One process. `environment` names the JSON object of its parent's environment.
 
-    `comparison` and `side` say which side of which comparison it belongs to, if it belongs to one.
+    `comparison` and `side` are set for a process of a comparison.
     """
 
     schema: int
@@ -60,9 +58,8 @@ class ProcessRow(msgspec.Struct, frozen=True, kw_only=True, tag="process", tag_f
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """Two processes that took turns: the replicate of a comparison of times.
 
-    `order` is the turns', again and again, or the processes' where one ended before the other began. `disturbed` says
-    in sentences what the sensors saw; a disturbed pair is kept and another one measured in its place, so it is no
-    replicate unless `counts`. `confirms` marks pairs of the independent re-run.
+    `order` repeats for all turns. `disturbed` lists the disturbances that the sensors saw. A disturbed pair is stored
+    and measured again, and is a replicate only if `counts`. `confirms` marks pairs of the independent re-run.
     """
 
     comparison: str
@@ -76,7 +73,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PairRow(Pair, frozen=True, kw_only=True, tag="pair", tag_field="row"):
-    """One pair. `environment` names the JSON object of the environment its parent ran in."""
+    """One pair. `environment` names the JSON object of its parent's environment."""
 
     schema: int
     run: str
@@ -85,7 +82,7 @@ class PairRow(Pair, frozen=True, kw_only=True, tag="pair", tag_field="row"):
 
 
 class VerdictRow(msgspec.Struct, frozen=True, kw_only=True, tag="verdict", tag_field="row"):
-    """What a comparison came to, after its last pair."""
+    """The result of a comparison, after its last pair."""
 
     schema: int
     run: str
@@ -94,7 +91,7 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True, tag="verdict", tag_f
 
 
 class EndRow(msgspec.Struct, frozen=True, kw_only=True, tag="end", tag_field="row"):
-    """Last row of a file; a resumed run has one more, and the last one holds."""
+    """The last row of a file. A resumed run has several; the last one counts."""
 
     schema: int
     run: str
@@ -106,7 +103,7 @@ Row = RunRow | ProcessRow | PairRow | VerdictRow | EndRow
 
 
 class StoredLine(NamedTuple):
-    """One line of a file from byte `offset`: its row, or why it is none. `digest` is of the line's bytes."""
+    """One line of a file from byte `offset`: its row or its fault. `digest` is of the bytes of the line."""
 
     offset: int
     row: Row | None
@@ -115,7 +112,7 @@ class StoredLine(NamedTuple):
 
 
 def scan(path: Path) -> Iterator[StoredLine]:
-    """Every line of a file in order. A line counts only if it ends in a newline and parses; none is raised for."""
+    """Yield every line of a file in order. A line without a newline or with another format has a fault."""
     offset = 0
     with path.open("rb") as file:
         for raw in file:
@@ -125,7 +122,7 @@ def scan(path: Path) -> Iterator[StoredLine]:
 
 
 def record_at(path: Path, offset: int) -> Record:
-    """The whole record of the process row that begins at byte `offset`, as `load` gives it in `file` and `offset`."""
+    """Read the record of the process row that begins at byte `offset` (columns `file` and `offset` of `load`)."""
     with path.open("rb") as file:
         file.seek(offset)
         row = _decoder.decode(file.readline())
@@ -135,11 +132,11 @@ def record_at(path: Path, offset: int) -> Record:
 
 
 def check(line: bytes) -> None:
-    """Raise ValueError, with the place, if the line would not count when read again."""
+    """Raise ValueError, with the position, if the line is not readable."""
     try:
         _decoder.decode(line)
     except msgspec.DecodeError as error:
-        raise ValueError(f"a row could not be read back: {error}; are all its figures finite?") from error
+        raise ValueError(f"a row is not readable after writing: {error}; are all its figures finite?") from error
 
 
 class _Peek(msgspec.Struct):
@@ -165,12 +162,10 @@ def _line(offset: int, raw: bytes) -> StoredLine:
 
 
 def _fault(raw: bytes) -> Fault:
-    try:
+    broken = (msgspec.DecodeError, UnicodeDecodeError)
+    with suppress(*broken):
         return "future" if _peek.decode(raw).schema > SCHEMA else "unreadable"
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
-    try:
+    with suppress(*broken):
         _any.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return "unreadable"
-    return "foreign"
+        return "foreign"
+    return "unreadable"

@@ -1,7 +1,6 @@
 """One append-only JSON-lines file per run: `runs/<machine>/<yyyy>/<mm>/<ulid>.jsonl`.
 
-A row is one `write` of a complete line and one `fsync`, so a crash costs at most the row being written. The writer
-holds a lock on its file; two runs have two files, so they never meet.
+Each row is one `write` of a complete line and one `fsync`, so a crash loses at most one row. The writer locks its file.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from results.storage.rows import (
 
 
 class Unfinished(NamedTuple):
-    """A run that was cut short: its file, its first row, and the last status of each case key it holds."""
+    """An interrupted run: its file, its first row, and the last status of each case key."""
 
     path: Path
     row: RunRow
@@ -52,12 +51,12 @@ class Unfinished(NamedTuple):
 
     @property
     def done(self) -> frozenset[str]:
-        """Keys of the cases that need not run again: all with a record but the interrupted ones."""
+        """Keys of the cases with a record that is not `interrupted`; they do not run again."""
         return frozenset(key for key, status in self.statuses.items() if status != "interrupted")
 
 
 class RowHeader(TypedDict):
-    """What every row begins with."""
+    """The first fields of every row."""
 
     schema: int
     run: str
@@ -65,7 +64,7 @@ class RowHeader(TypedDict):
 
 
 class RunWriter:
-    """Appends rows to the file of one run. Every method raises `Unwritable` when the folder takes no more."""
+    """Appends rows to the file of one run. Every method raises `Unwritable` if writing fails."""
 
     def __init__(self, results_dir: Path, path: Path, run: str, environment: str) -> None:
         self.results_dir, self.path, self.run = results_dir, path, run
@@ -82,40 +81,37 @@ class RunWriter:
             raise Refused(f"{path} is being written by another process; wait for it or leave out --resume") from error
 
     def append(self, record: Record) -> None:
-        """Add one `process` row; it is on the disk when this returns.
-
-        Raises ValueError for a record that no reader would accept (JSON has no NaN).
-        """
+        """Write one `process` row to the disk. Raises ValueError for an unreadable record (JSON has no NaN)."""
         self._write(ProcessRow(record=record, environment=self._environment, **self._head()))
 
     def append_of_side(self, record: Record, comparison: str, side: SideName) -> None:
-        """Add one `process` row that belongs to a side of a comparison."""
+        """Write one `process` row of a side of a comparison."""
         row = ProcessRow(record=record, environment=self._environment, comparison=comparison, side=side, **self._head())
         self._write(row)
 
     def append_pair(self, pair: Pair) -> None:
-        """Add one `pair` row."""
+        """Write one `pair` row."""
         self._write(PairRow(environment=self._environment, **self._head(), **msgspec.structs.asdict(pair)))
 
     def append_verdict(self, comparison: Comparison) -> None:
-        """Add one `verdict` row."""
+        """Write one `verdict` row."""
         self._write(VerdictRow(comparison=comparison, **self._head()))
 
     def finish(self, status: RunStatus = "done") -> None:
-        """Add the `end` row and close the file. A run that ended `interrupted` can be resumed."""
+        """Write the `end` row and close the file. A run with the status `interrupted` can be resumed."""
         self._write(EndRow(schema=SCHEMA, run=self.run, ended=_now(), status=status))
         self.close()
 
     def put_json(self, value: Any) -> str:
-        """Store a JSON value beside the runs; returns its SHA-256."""
+        """Store a JSON value beside the runs and return its SHA-256."""
         return objects.put_json(self.results_dir, value)
 
     def put_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> str:
-        """Store arrays (logits and labels) beside the runs; returns their SHA-256."""
+        """Store arrays (logits and labels) beside the runs and return their SHA-256."""
         return objects.put_arrays(self.results_dir, arrays)
 
     def close(self) -> None:
-        """Let go of the file; without `finish` before, the run counts as unfinished."""
+        """Close the file. Without `finish` before, the run counts as unfinished."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -157,7 +153,7 @@ def open_run(
     environment: Mapping[str, Any],
     resume: Unfinished | None = None,
 ) -> RunWriter:
-    """Begin a run, or go on with the one that `unfinished` found.
+    """Start a run, or continue the one that `unfinished` found.
 
     `planned` are the keys of the cases to run. Raises `Unwritable`; `Refused` if the run to resume is still running.
     """
@@ -184,9 +180,9 @@ def open_run(
 
 
 def unfinished(results_dir: str | Path, machine: Machine | None = None) -> Unfinished | None:
-    """The latest run that has no end or ended `interrupted`, and that nobody is writing now; None if there is none.
+    """Find the latest run without an end or with the status `interrupted` that no process is writing.
 
-    `machine` leaves out the runs of other machines.
+    `machine` excludes the runs of other machines.
     """
     runs = Path(results_dir) / "runs"
     files = (runs if machine is None else runs / machine.key).rglob("*.jsonl")
@@ -206,7 +202,7 @@ def _open_end(path: Path) -> Unfinished | None:
         elif isinstance(line.row, EndRow):
             ended = line.row.status
         elif isinstance(line.row, PairRow | VerdictRow) or (isinstance(line.row, ProcessRow) and line.row.side):
-            return None  # what was cut short of a comparison is no run to go on with
+            return None  # a comparison cannot be resumed
         elif isinstance(line.row, ProcessRow):
             statuses[line.row.record.key] = line.row.record.status
             ended = "interrupted"
@@ -214,7 +210,7 @@ def _open_end(path: Path) -> Unfinished | None:
 
 
 def being_written(path: Path) -> bool:
-    """Whether a writer holds the file of a run."""
+    """Tell whether a writer holds the lock of a run file."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What a record's windows hold: their steps, their seconds, and what a stage spent on compiling."""
+"""Steps and seconds of the windows of a record, and the compilation time of a stage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.running.record import StageRecord
 
 
 def steps_of(stage: StageRecord, kind: Kind) -> Sequence[int]:
-    """Step times of one kind, in microseconds."""
+    """Return the step times of one kind of window, in microseconds."""
     start = 0
     for window in stage.windows:
         if window.kind == kind:
@@ -20,15 +20,15 @@ def steps_of(stage: StageRecord, kind: Kind) -> Sequence[int]:
 
 
 def seconds_of(stages: Sequence[StageRecord], kind: Kind) -> float:
-    """Seconds of the windows of one kind together; NaN where there is none."""
+    """Return the total seconds of the windows of one kind; NaN without any."""
     windows = [window.seconds for stage in stages for window in stage.windows if window.kind == kind]
     return sum(windows) if windows else math.nan
 
 
 def compile_s(stage: StageRecord) -> float:
-    """Seconds of tracing, compiling and autotuning: what the first step took beyond a usual step of the stage.
+    """Return the seconds of tracing, compilation and autotuning: the first step minus a usual step of the stage.
 
-    Usual is the mean step of the throughput window. Never negative; 0 for a stage that was cut off before that window.
+    A usual step is the mean of the throughput window. The result is at least 0, and 0 without a throughput window.
     """
     windows = {window.kind: window for window in stage.windows}
     if "first" not in windows or "throughput" not in windows:
@@ -38,6 +38,6 @@ def compile_s(stage: StageRecord) -> float:
 
 
 def training_seconds(stage: StageRecord) -> list[float]:
-    """Seconds of training per epoch; compiling, which is in the first one's, is left out."""
+    """Return the training seconds per epoch; compilation is subtracted from the first epoch."""
     seconds = [epoch.seconds for epoch in stage.epochs]
     return [seconds[0] - compile_s(stage), *seconds[1:]] if seconds else []

@@ -1,1 +1,1 @@
-"""Records to rows, rows to a table, and the answer that the table gives."""
+"""Rows from records, tables from rows, and the answer of a table."""

@@ -1,7 +1,4 @@
-"""The answer: the case to choose on each dataset in each setting, and its sentences.
-
-Terminal, report and exports all show this one.
-"""
+"""The answer: the case to choose for each dataset and setting, and its sentences for terminal, report and exports."""
 
 from __future__ import annotations
 
@@ -22,17 +19,17 @@ from results.tables.side_by_side import may_compare
 from results.tables.wording import APART, extra_columns, plain, worded
 
 LeftOut = Literal["no accuracy or no training time", "each framework's own defaults (--native-defaults)",
-                  "its epoch was selected on the images that its score is of"]  # fmt: skip
-"""Why a case is no candidate."""
-DIFFERENT_CASES = "their answers are different cases"
+                  "its epoch was selected on the images that it is scored on"]  # fmt: skip
+"""Why a case is not a candidate."""
+DIFFERENT_CASES = "the two frameworks have different best cases"
 
 
 class Answer(NamedTuple):
-    """Of `of` cases in one framework and setting, `close` have an accuracy that the test images cannot tell from the
-    highest; the one of these that trained the shortest is chosen.
+    """The case with the shortest training time among the most accurate cases of one framework and setting.
 
-    `twins` are answers of other frameworks that it was compared with, each with the certificate of both; `alone` says
-    of each other framework why it was not compared with this one; `frameworks` counts those with an answer here.
+    `close` of the `of` cases have the `highest` accuracy within the resolution of the test images; `chosen` is one of
+    them. `twins` are the comparable answers of other frameworks, each with its certificate; `alone` gives for each
+    other framework the reason why it is not comparable; `frameworks` counts the frameworks with an answer here.
     """
 
     chosen: Row
@@ -45,37 +42,37 @@ class Answer(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """All answers of a table in its order, and how many cases were no candidates, by the reason."""
+    """All answers of a table in its order, and the number of cases that are not candidates, by reason."""
 
     found: tuple[Answer, ...]
     left_out: Mapping[LeftOut, int]
 
 
 def answers(table: pd.DataFrame, certificates: Sequence[Certificate] = ()) -> Answers:
-    """One answer per dataset and setting, and per framework unless a certificate covers the frameworks' answers."""
+    """Find one answer per dataset and setting, and per framework unless a certificate covers both frameworks."""
     good = table[table["status"] == "ok"]
     reasons = [left_out(row) for row in good.to_dict("records")]
     fair = good[np.array([reason is None for reason in reasons], dtype=bool)]
     found: list[Answer] = []
     for _, rows in fair.groupby(alike("scenario", "model", "backend_name"), sort=False, dropna=False):
-        own = rows.groupby(alike("scenario", "model"), sort=False, dropna=False)
-        found += _joined([choose(some.to_dict("records")) for _, some in own], certificates)
+        groups = rows.groupby(alike("scenario", "model"), sort=False, dropna=False)
+        found += _joined([choose(group.to_dict("records")) for _, group in groups], certificates)
     return Answers(tuple(found), Counter(reason for reason in reasons if reason is not None))
 
 
 def left_out(row: Row) -> LeftOut | None:
-    """Why a row of `results.table` is no candidate; None if it is one."""
+    """Return why a row of `results.table` is not a candidate; None for a candidate."""
     if not (math.isfinite(row["accuracy"]) and math.isfinite(row["train_s"])):
         return "no accuracy or no training time"
     if row["idiom"]:
         return "each framework's own defaults (--native-defaults)"
     if "best epoch on test" in row["marks"]:
-        return "its epoch was selected on the images that its score is of"
+        return "its epoch was selected on the images that it is scored on"
     return None
 
 
 def choose(rows: Sequence[Row]) -> Answer:
-    """The answer of rows of one framework and setting, of which there is at least one."""
+    """Choose among the rows of one framework and setting, at least one."""
     highest = max(rows, key=lambda row: float(row["accuracy"]))
     within = highest["accuracy_mde"] if math.isfinite(highest["accuracy_mde"]) else 0.0
     close = [row for row in rows if highest["accuracy"] - row["accuracy"] <= within]
@@ -83,10 +80,10 @@ def choose(rows: Sequence[Row]) -> Answer:
     return Answer(chosen, highest, len(close), len(rows))
 
 
-def _joined(own: Sequence[Answer], certificates: Sequence[Certificate]) -> list[Answer]:
-    """Answers of frameworks in one setting: those that certificates cover become one, the others say why not."""
+def _joined(answers: Sequence[Answer], certificates: Sequence[Certificate]) -> list[Answer]:
+    """Join the answers of one setting that certificates cover; give the others the reason why they stay alone."""
     clusters: list[list[Answer]] = []
-    for answer in own:
+    for answer in answers:
         for cluster in clusters:
             if all(isinstance(_covered(one, answer, certificates), Certificate) for one in cluster):
                 cluster.append(answer)
@@ -94,7 +91,7 @@ def _joined(own: Sequence[Answer], certificates: Sequence[Certificate]) -> list[
         else:
             clusters.append([answer])
     kept = [_winner(cluster, certificates) for cluster in clusters]
-    names = {str(answer.chosen["backend_name"]) for answer in own}
+    names = {str(answer.chosen["backend_name"]) for answer in answers}
     return [answer._replace(alone=tuple(_alone(answer, kept, certificates)), frameworks=len(names)) for answer in kept]
 
 
@@ -110,7 +107,7 @@ def _covered(one: Answer, other: Answer, certificates: Sequence[Certificate]) ->
 
 def _winner(cluster: Sequence[Answer], certificates: Sequence[Certificate]) -> Answer:
     chosen = choose([answer.chosen for answer in cluster]).chosen
-    winner = next(answer for answer in cluster if answer.chosen is chosen)
+    winner = next(one for one in cluster if one.chosen is chosen)
     twins = [(answer, _covered(winner, answer, certificates)) for answer in cluster if answer is not winner]
     return winner._replace(twins=tuple((twin, proof) for twin, proof in twins if isinstance(proof, Certificate)))
 
@@ -125,29 +122,29 @@ def _alone(answer: Answer, others: Sequence[Answer], certificates: Sequence[Cert
 
 
 OPTIMISTIC = "Selected after the fact, so its score is optimistic."
-CERTIFY = "`python -m benchmarks certify` makes one"
+CERTIFY = "`python -m benchmarks certify` makes a certificate"
 TELLING = (*APART, "environment", "setting")
-"""Columns that are named only where two settings could not be told apart otherwise."""
+"""Columns that the answer names only to distinguish two settings."""
 
 
 def paragraphs(answers: Answers, statuses: Sequence[str] = ()) -> list[list[str]]:
-    """Per answer its sentences: what to choose, what that rests on, and what weakens it.
+    """Write for each answer the choice, the evidence and the limits.
 
-    Where there is none, one sentence with the reason; `statuses` are those of the rows that were looked at.
+    Without an answer, one sentence gives the reason; `statuses` are those of all rows.
     """
     if not answers.found:
         return [[_nothing(answers, statuses)]]
     firsts = pd.DataFrame([answer.chosen for answer in answers.found])
     differing = [name for name in extra_columns(firsts, ("dataset", "backend_name"), TELLING) if name != "dataset"]
-    said = [[plain(one) for one in _sentences(answer, differing)] for answer in answers.found]
+    found = [[plain(one) for one in _sentences(answer, differing)] for answer in answers.found]
     if answers.left_out:
-        said[-1].append(f"Left out: {_counted(answers)}.")
-    return said
+        found[-1].append(f"Left out: {_counted(answers)}.")
+    return found
 
 
 def _nothing(answers: Answers, statuses: Sequence[str]) -> str:
     if answers.left_out:
-        return f"There is no answer, since no case can be chosen: {_counted(answers)}."
+        return f"There is no answer because no case is a candidate: {_counted(answers)}."
     listed = ", ".join(f"{count} {status}" for status, count in Counter(statuses).items())
     return f"Nothing was measured, so there is no answer{f': {listed}' if listed else ''}."
 
@@ -163,18 +160,16 @@ def _sentences(answer: Answer, differing: Sequence[str]) -> Iterator[str]:
     case, backend = f"{row['scenario']} of {row['model']}", row["backend_name"]
     counted = f"{_count(row['runs'], 'run')}, {_count(row['seeds'], 'seed')}"
     figures = f"{_accuracy(row)} after {_seconds(row)} of training ({counted})"
-    if answer.frameworks > 1 and answer.alone:
+    several = answer.frameworks > 1
+    if several and answer.alone:
         yield f"{place}, the fastest way to the best accuracy with {backend} was {case}: {figures}."
     else:
         yield f"{place}, the fastest way to the best accuracy was {case} with {backend}: {figures}."
-    several = answer.frameworks > 1
     yield _rests_on(answer, f" with {backend}" if several else "")
     for twin, proof in answer.twins:
         same, level = twin.chosen, proof.level(row["scenario"])
-        yield (
-            f"With {same['backend_name']} the same case came to {_accuracy(same)} after {_seconds(same)} "
-            f"(certificate {proof.sha256[:8]}, P{level})."
-        )
+        figures = f"{_accuracy(same)} after {_seconds(same)} (certificate {proof.sha256[:8]}, P{level})"
+        yield f"With {same['backend_name']} the same case reached {figures}."
         yield _rests_on(twin, f" with {same['backend_name']}")
     for other, reason in answer.alone:
         remedy = f" ({CERTIFY})" if reason == NONE_MADE else ""
@@ -183,35 +178,27 @@ def _sentences(answer: Answer, differing: Sequence[str]) -> Iterator[str]:
 
 
 def _rests_on(answer: Answer, framework: str) -> str:
-    highest = answer.highest
-    detectable = METRICS["accuracy"].write(highest["accuracy_mde"])
-    count: str = "" if pd.isna(highest["test_images"]) else f"{highest['test_images']} "
-    images = f"{count}{'validation' if 'validation images' in highest['marks'] else 'test'} images"
+    highest, metric = answer.highest, METRICS["accuracy"]
     if answer.of == 1:
         return f"It is the only case{framework}."
+    count: str = "" if pd.isna(highest["test_images"]) else f"{highest['test_images']} "
+    images = f"{count}{'validation' if 'validation images' in highest['marks'] else 'test'} images"
+    resolution = f"The resolution of {images} is ± {metric.write(highest['accuracy_mde'])} points"
+    first = f"Its accuracy is the highest of {answer.of} cases{framework}."
+    if answer.chosen is not highest:
+        top = f"{metric.write(highest['accuracy'])} % ({highest['scenario']} of {highest['model']})"
+        first = f"The highest accuracy of {answer.of} cases{framework} is {top}."
     if answer.close == 1:
-        return (
-            f"Its accuracy is the highest of {answer.of} cases{framework}; {images} can tell it from all others "
-            f"(± {detectable} points)."
-        )
-    if answer.chosen is highest:
-        return (
-            f"Its accuracy is the highest of {answer.of} cases{framework}, and it trained the shortest of the "
-            f"{answer.close} that {images} cannot tell apart (± {detectable} points)."
-        )
-    top = METRICS["accuracy"].write(highest["accuracy"])
-    return (
-        f"Of {answer.of} cases{framework} it trained the shortest of the {answer.close} that {images} cannot tell from "
-        f"the highest accuracy, {top} % ± {detectable} points ({highest['scenario']} of {highest['model']})."
-    )
+        return f"{first} {resolution}; no other case is within it."
+    return f"{first} {resolution}; {answer.close} cases are within it, and this one has the shortest training time."
 
 
 def _weak(answer: Answer) -> Iterator[str]:
     runs, seeds = answer.chosen["runs"], answer.chosen["seeds"]
     if runs == 1:
-        yield "One seed and one run: how much accuracy and training time vary between runs is unknown."
+        yield "There is only one run, so the spread of accuracy and training time between runs is unknown."
     elif seeds == 1:
-        yield "One seed: how much accuracy varies between seeds is unknown."
+        yield "There is only one seed, so the spread of accuracy between seeds is unknown."
     if answer.of > 1:
         yield OPTIMISTIC
 

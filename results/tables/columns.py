@@ -1,4 +1,4 @@
-"""The one list of columns: name, type, unit, role and meaning. What is known about a figure is data, not code."""
+"""The list of all columns: name, type, unit, role and meaning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from results.statistics import Figure
 
 
 class Metric(NamedTuple):
-    """One figure of a record. `summary` turns the replicates of a case into one figure; `scale` is for people."""
+    """One figure of a record. `summary` pools the replicates of a case; `scale` converts a value to `unit`."""
 
     name: str
     title: str
@@ -26,7 +26,7 @@ class Metric(NamedTuple):
     digits: int = 3
 
     def write(self, value: float) -> str:
-        """The figure for people, in `unit`: that many significant digits, whole ones kept; a percentage to one decimal.
+        """Format a value in `unit` with `digits` significant digits, a percentage with one decimal.
 
         >>> METRICS["throughput"].write(1234.56), METRICS["throughput"].write(3.14159), METRICS["accuracy"].write(0.752)
         ('1235', '3.14', '75.2')
@@ -66,7 +66,7 @@ Row = Mapping[Hashable, Any]
 
 
 def key_of(row: Mapping[Any, Any], names: Iterable[str]) -> tuple[Any, ...]:
-    """The values of a row in these columns, None where there is none."""
+    """Return the values of a row in these columns, None for missing ones."""
     return tuple(None if pd.isna(row[name]) else row[name] for name in names)
 
 
@@ -103,53 +103,53 @@ _SHOWN = ("throughput", "epoch_s", "train_s", "accuracy", "peak_memory_mb")
 
 COLUMNS = (
     *_of_case(*_FIRST),
-    Column(
-        "status", "string", "mark", "how the process ended: ok, skipped, failed, timeout, oom, killed or interrupted"
-    ),
-    Column("reason", "string", "mark", "why it did not end well"),
-    Column("runs", "int64", "figure", "processes", of="case"),
-    Column("seeds", "int64", "figure", "different seeds among them", of="case"),
+    Column("status", "string", "mark", "end of the process: ok, skipped, failed, timeout, oom, killed or interrupted"),
+    Column("reason", "string", "mark", "why the status is not ok"),
+    Column("runs", "int64", "figure", "number of processes", of="case"),
+    Column("seeds", "int64", "figure", "number of different seeds", of="case"),
     *map(_metric, (*_SHOWN, *(name for name in METRICS if name not in _SHOWN))),
     Column("throughputs", "object", "figure", "throughput of each process", "images/s", "case"),
-    Column("accuracy_mde", "float64", "figure", "smallest effect that the test set could show", "fraction", "case"),
-    Column("target", "float64", "figure", "validation accuracy that time_to_accuracy_s is about", "fraction", "case"),
-    Column("reached", "Int64", "figure", "processes that reached it", of="case"),
-    Column("test_images", "Int64", "figure", "images that accuracy and loss are of"),
-    Column("window_s", "float64", "figure", "seconds that the throughput is of", "s", "process"),
-    Column("process_memory_mb", "float64", "figure", "peak of the process", "MB", "process"),
-    Column("device_memory_mb", "float64", "figure", "peak on the GPU", "MB", "process"),
+    Column("accuracy_mde", "float64", "figure", "smallest difference that the test set can show", "fraction", "case"),
+    Column("target", "float64", "figure", "validation accuracy of time_to_accuracy_s", "fraction", "case"),
+    Column("reached", "Int64", "figure", "number of processes that reached the target", of="case"),
+    Column("test_images", "Int64", "figure", "number of images that accuracy and loss are measured on"),
+    Column("window_s", "float64", "figure", "length of the throughput window", "s", "process"),
+    Column("process_memory_mb", "float64", "figure", "peak memory of the process", "MB", "process"),
+    Column("device_memory_mb", "float64", "figure", "peak memory on the GPU", "MB", "process"),
     Column("step_us", "object", "figure", "every step time", "µs", "process"),
     Column("epoch_seconds", "object", "figure", "training time of each epoch", "s", "process"),
     Column("epoch_val_accuracy", "object", "figure", "validation accuracy after each epoch", "fraction", "process"),
     Column("wall_s", "object", "figure", "seconds of each part of the process", "s", "process"),
-    Column("wall_parts", "string", "mark", "names of these parts"),
-    Column("marks", "object", "mark", "what must be known about the figures"),
-    Column("notes", "object", "mark", "what was noted while the process ran"),
-    Column("traits", "string", "mark", "by seed what both sides of a ratio must have in common, as JSON"),
+    Column("wall_parts", "string", "mark", "names of the parts of wall_s"),
+    Column("marks", "object", "mark", "codes of the notes about the figures"),
+    Column("notes", "object", "mark", "remarks of the process about its data"),
+    Column("traits", "string", "mark", "facts that must be equal on both sides of a ratio, by seed, as JSON"),
     Column("backend_name", "string", "identity", "backend and engine"),
     *_of_case(*(name for name in SETTINGS if name not in _FIRST)),
     Column("epochs", "int64", "setting", "epochs of all stages"),
     Column("batch_size", "string", "setting", "batch size of each stage"),
-    Column("start", "string", "setting", "the scenario starts from a checkpoint or from random values"),
-    Column("recipe", "string", "identity", "digest of the scenario but for epochs and batch sizes"),
+    Column("start", "string", "setting", "start of the scenario: checkpoint or random"),
+    Column("recipe", "string", "identity", "digest of the scenario without epochs and batch sizes"),
     Column("stages", "string", "identity", "digest of the scenario"),
-    Column("setting", "string", "identity", "digest of all settings but scenario, model, backend, checkpoint and seed"),
-    Column("version", "string", "identity", "digest of all settings but the seed, and of the protocol"),
+    Column(
+        "setting", "string", "identity", "digest of all settings except scenario, model, backend, checkpoint and seed"
+    ),
+    Column("version", "string", "identity", "digest of the protocol and of all settings except the seed"),
     Column("key", "string", "identity", "digest of the whole case", of="process"),
     Column("protocol", "int64", "identity", "number of the measuring protocol"),
     Column("machine", "string", "identity", "digest of the machine"),
-    Column("environment", "string", "identity", "digest of what was installed"),
-    Column("packages", "string", "identity", "what was installed"),
-    Column("versions", "object", "identity", "the same by name", of="process"),
+    Column("environment", "string", "identity", "digest of the installed packages"),
+    Column("packages", "string", "identity", "installed packages"),
+    Column("versions", "object", "identity", "installed packages by name", of="process"),
     Column("device_name", "string", "identity", "processor or GPU"),
     Column("backbone_parameters", "Int64", "identity", "number of parameters of the backbone"),
-    Column("run", "string", "identity", "run that the process belongs to", of="process"),
-    Column("started", "string", "identity", "when the process began", of="process"),
-    Column("comparison", "string", "identity", "comparison that the process belongs to", of="process"),
-    Column("arm", "string", "identity", "side of that comparison", of="process"),
+    Column("run", "string", "identity", "run of the process", of="process"),
+    Column("started", "string", "identity", "start time of the process", of="process"),
+    Column("comparison", "string", "identity", "comparison of the process", of="process"),
+    Column("arm", "string", "identity", "side of the comparison", of="process"),
     Column("logits", "string", "identity", "digest of the stored logits", of="process"),
     Column("file", "string", "identity", "file of the row", of="process"),
-    Column("offset", "int64", "identity", "where in the file the row begins", "bytes", "process"),
+    Column("offset", "int64", "identity", "position of the row in the file", "bytes", "process"),
 )
 """Every column, in the order of the table."""
 
@@ -162,5 +162,4 @@ CASE_TYPES = {
     if column.of != "process"
     for end in (("", "_low", "_high") if column.name in METRICS else ("",))
 }
-"""Columns of `results.table` with their types; figures are NaN where there is none, bounds where one replicate leaves
-none."""
+"""Columns of `results.table` with their types. Missing figures are NaN, and so are the bounds of one replicate."""

@@ -1,4 +1,4 @@
-"""One record to the figures and marks of its row; nothing is averaged over processes here."""
+"""Figures and marks of one record. Nothing here averages over processes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, NamedTuple
 
 from harness.clock import MINIMUM_WINDOW_S
 from harness.rules import Rule, ask
-from harness.running.record import Record, StageRecord
+from harness.running.record import Record
 from results.rules import time_rules
 from results.storage.windows import compile_s, seconds_of, steps_of, training_seconds
 
 
 class Mark(NamedTuple):
-    """What must be known about a figure before it is believed: its metric, the footnote, and the rule behind it."""
+    """A note about a figure: its metric, the footnote, and the rule behind it."""
 
     metric: str
     words: str
     rule: str = ""
 
     def sentence(self, *, ids: bool) -> str:
-        """The footnote, with the rule's id or without."""
+        """Return the footnote, with or without the id of the rule."""
         return f"{self.words} ({self.rule})" if ids and self.rule else self.words
 
 
@@ -32,38 +32,38 @@ def _mark(rule: Rule[[Record]], metric: str, prefix: str = "") -> Mark:
 
 
 MARKS = {
-    "short window": Mark("throughput", "measured over less than 1 s of work"),
+    "short window": Mark("throughput", "measured over less than 1 s"),
     **{rule.label: _mark(rule, "throughput", "void: ") for rule in time_rules.TIME_RULES},
     "not steady": _mark(time_rules.not_steady, "throughput"),
     "best epoch": _mark(time_rules.best_epoch, "accuracy"),
     "best epoch on test": _mark(time_rules.best_epoch_on_test, "accuracy"),
-    "validation images": Mark("accuracy", "of the validation images; there is no test split"),
+    "validation images": Mark("accuracy", "measured on the validation images, because there is no test split"),
     "norm not converged": _mark(time_rules.norm_lags, "accuracy"),
-    "checkpoint incomplete": Mark("accuracy", "the checkpoint did not fit: some tensors were missing or left over"),
-    "native defaults": Mark(
-        "accuracy", "each framework's own defaults (--native-defaults); not for comparison with matched runs"
-    ),
+    "checkpoint incomplete": Mark("accuracy", "the checkpoint did not match the model: tensors were missing or unused"),
+    "native defaults": Mark("accuracy", "native defaults (--native-defaults); not comparable with matched runs"),
 }
 """Every mark by its code, in the order of the footnotes."""
 
 
 def measure(record: Record) -> dict[str, Any]:
-    """Figures of one process by column name: rates in images/s, times as named, memory in 10^6 bytes, fractions.
+    """Return the figures of one process by column name: images/s, times in the named unit, 10^6 bytes, fractions.
 
-    `throughput` is images ÷ seconds over the throughput windows of all stages, one division; it is void (NaN) if one of
-    the rules about time speaks, and so is the latency. Training time leaves out compiling, which is `compile_s`.
-    `epoch_s` and the latencies are of the last stage: no median is over steps or epochs of unlike stages.
+    `throughput` is images ÷ seconds over the throughput windows of all stages. It and the latencies are NaN after a
+    breach of a time rule. Training time excludes compilation, which is `compile_s`. `epoch_s` and the latencies are of
+    the last stage, since a median over different stages has no meaning.
     """
     stages, void = record.stages, bool(time_rules.voided(record))
     epochs = [epoch for stage in stages for epoch in stage.epochs]
     trained = [training_seconds(stage) for stage in stages]
     latency = sorted(steps_of(stages[-1], "latency")) if stages and not void else []
+    timed_s = seconds_of(stages, "throughput")
+    images = sum(w.images for stage in stages for w in stage.windows if w.kind == "throughput")
     quality = record.test or record.val
     memory = record.memory
     device = memory.device_peak if memory else None
     return {
-        "throughput": math.nan if void else _throughput(stages),
-        "window_s": seconds_of(stages, "throughput"),
+        "throughput": math.nan if void or not timed_s > 0 else images / timed_s,
+        "window_s": timed_s,
         "latency_ms": median(latency) / 1e3 if latency else math.nan,
         "latency_p95_ms": _p95(latency) / 1e3,
         "latency_max_ms": latency[-1] / 1e3 if latency else math.nan,
@@ -79,14 +79,14 @@ def measure(record: Record) -> dict[str, Any]:
         "process_memory_mb": memory.process_peak / 1e6 if memory else math.nan,
         "device_memory_mb": device / 1e6 if device is not None else math.nan,
         "peak_memory_mb": (memory.process_peak if device is None else device) / 1e6 if memory else math.nan,
-        "epoch_seconds": [seconds for own in trained for seconds in own],
+        "epoch_seconds": [seconds for stage in trained for seconds in stage],
         "epoch_val_accuracy": [epoch.val_accuracy for epoch in epochs],
         "marks": marks(record),
     }
 
 
 def marks(record: Record) -> list[str]:
-    """Codes of what must be known about this record, in the order of MARKS."""
+    """Return the codes of the marks of a record, in the order of MARKS."""
     holds = {
         "short window": 0 < seconds_of(record.stages, "throughput") < MINIMUM_WINDOW_S,
         "validation images": time_rules.on_validation(record),
@@ -98,12 +98,6 @@ def marks(record: Record) -> list[str]:
     return [code for code in MARKS if code in found]
 
 
-def _throughput(stages: Sequence[StageRecord]) -> float:
-    images = sum(w.images for stage in stages for w in stage.windows if w.kind == "throughput")
-    seconds = seconds_of(stages, "throughput")
-    return images / seconds if seconds > 0 else math.nan
-
-
 def _p95(ordered: Sequence[float]) -> float:
-    """Nearest rank of sorted values: always one that occurred."""
+    """Return the nearest-rank percentile of sorted values."""
     return ordered[math.ceil(0.95 * len(ordered)) - 1] if ordered else math.nan

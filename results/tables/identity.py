@@ -1,4 +1,4 @@
-"""Which rows may be pooled, and which may be compared by what: defined once, for tables, races, answers, history."""
+"""Which rows are replicates, and which are comparable: for tables, races, answers and history."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHOLE = tuple(
         )
     )
 )  # fmt: skip
-"""Columns of `results.load` and `results.table` in which the replicates of a row agree."""
+"""Columns of `results.load` and `results.table` that are equal in all replicates of a row."""
 
 FOLLOWING: Mapping[Compared, tuple[str, ...]] = MappingProxyType(
     {
@@ -35,11 +35,11 @@ FOLLOWING: Mapping[Compared, tuple[str, ...]] = MappingProxyType(
         "environment": ("environment",),
     }
 )
-"""What rows can be compared by, with the columns that differ along with it."""
+"""What a comparison varies, and the columns that vary with it."""
 
 
 def alike(*compared: Compared) -> list[str]:
-    """Columns that rows agree in which are compared by these and nothing else.
+    """Return the columns that must be equal in rows that are compared by these alone.
 
     >>> "threads" in alike("scenario"), "epochs" in alike("scenario"), "environment" in alike("scenario")
     (True, False, True)
@@ -49,20 +49,20 @@ def alike(*compared: Compared) -> list[str]:
 
 
 def setting_of(case: Case) -> str:
-    """Sixteen hex digits of everything in a case but scenario, model, backend, checkpoint, data and seed."""
-    own = [name for name in hashed_fields(case) if name == "dataset" or SETTINGS[name].role == "setting"]
-    return _digest([[name, getattr(case, name)] if SETTINGS[name].added else getattr(case, name) for name in own])
+    """Return 16 hex digits of everything in a case except scenario, model, backend, checkpoint, data and seed."""
+    names = [name for name in hashed_fields(case) if name == "dataset" or SETTINGS[name].role == "setting"]
+    return _digest([[name, getattr(case, name)] if SETTINGS[name].added else getattr(case, name) for name in names])
 
 
 def stages_of(case: Case) -> str:
-    """Sixteen hex digits of the whole scenario."""
+    """Return 16 hex digits of the whole scenario."""
     return _digest(case.scenario)
 
 
 def races(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Rows of `results.load` in groups that are one case but for the scenario.
+    """Group the rows of `results.load` by everything except the scenario.
 
-    A scenario that starts from random values has no checkpoint, and is in the group of each checkpoint there is.
+    A scenario that starts from random values has no checkpoint, so it is in the group of every checkpoint.
     """
     keys = alike("scenario")
     loose = [name for name in keys if name != "checkpoint"]
@@ -76,7 +76,7 @@ def races(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def arms(race: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The rows of each scenario of a race, those of two scenarios of one name apart and told apart by their epochs."""
+    """Return the rows of each scenario of a race; epochs distinguish two scenarios with the same name."""
     groups = [rows for _, rows in _groups(race, list(WHOLE))]
     names = [str(rows["scenario"].iloc[0]) for rows in groups]
     found = {}

@@ -1,4 +1,4 @@
-"""Stored runs to one typed DataFrame, a row per process. What cannot be read is counted and told, never raised."""
+"""Read stored runs into one typed DataFrame, a row per process. Unreadable lines are counted, not raised."""
 
 from __future__ import annotations
 
@@ -29,38 +29,35 @@ from results.tables.parquet_cache import Piece, read_piece, write_piece
 
 
 class NothingMeasured(Declined):
-    """There is no record to read: nothing measured is never green (V50). The message says what was found instead."""
+    """There is no record to read (V50). The message says what the path holds instead."""
 
 
-ALONE = "comparisons alone, no run of its own"
-"""What a folder holds of which there is no table, and yet something to verify."""
+ONLY_COMPARISONS = "only comparisons and no runs"
 
 ROWS_AT_ONCE = 5_000
-"""Rows that are Python objects before they become columns; bounds memory."""
+"""Rows that are Python objects at the same time, to limit memory."""
 
 
 def load(path: str | Path) -> pd.DataFrame:
     """Read a results folder, a folder of runs or one run's file: a row per process, in the order of writing.
 
-    Its columns are those of `results.tables.columns`; `offset` is where in `file` the row begins (see `record_at`).
-    `step_us` holds all raw step times of the row as one int64 array; `attrs["unread"]` counts the lines that are none
-    of ours by fault, `attrs["missing"]` the planned cases that a run lacks, and `attrs["warnings"]` holds a breach for
-    each. A row that is in two files of one run (folders that were merged) counts once. Raises `Refused` for a path that
-    does not exist, `NothingMeasured` if there is no record in it. A record that breaks a rule is read as failed,
-    whatever it was written as.
+    The columns are those of `results.tables.columns`. `attrs["unread"]` counts unreadable lines by fault,
+    `attrs["missing"]` the missing planned cases by run, and `attrs["warnings"]` has a breach for each. A row in two
+    files of one run (after a merge) counts once. A record that breaks a rule gets the status `failed`. Raises `Refused`
+    for a path that does not exist, `NothingMeasured` if it holds no record.
     """
     path = Path(path)
     if not path.exists():
-        raise Refused(f"{path} does not exist; name a results folder, as given to `run` with --results")
+        raise Refused(f"{path} does not exist; name the results folder of a run (--results)")
     files = list(row_files(path))
     several = Counter(file.name for file in files)
     reading = _Reading()
     for _, group in groupby(files, key=lambda file: file.parent):
-        own = list(group)
-        reading.add(own, alone=all(several[file.name] == 1 for file in own))
+        siblings = list(group)
+        reading.add(siblings, alone=all(several[file.name] == 1 for file in siblings))
     warnings = reading.warnings()
     if not sum(map(len, reading.frames)):
-        found = ALONE if reading.compared else "no record"
+        found = ONLY_COMPARISONS if reading.compared else "no record"
         raise NothingMeasured("; ".join([f"{path} holds {found}", *map(str, warnings)]))
     frame = pd.concat(reading.frames, ignore_index=True)
     frame.attrs.update(unread=dict(reading.unread), missing=reading.missing(), warnings=warnings)
@@ -68,7 +65,7 @@ def load(path: str | Path) -> pd.DataFrame:
 
 
 def row_files(path: Path) -> Iterator[Path]:
-    """The files of runs under a results folder, or the one file that is named, in the order of the runs."""
+    """Yield the run files under a results folder, or the given file, in the order of the runs."""
     if path.is_file():
         yield path
     else:
@@ -76,8 +73,8 @@ def row_files(path: Path) -> Iterator[Path]:
         yield from sorted(root.rglob("*.jsonl"), key=lambda file: (file.stem, file))
 
 
-class _Said(msgspec.Struct):
-    """What a file's lines say besides processes."""
+class _Facts(msgspec.Struct):
+    """What the lines of a file say besides processes."""
 
     plan: RunRow | None = None
     ended: bool = False
@@ -87,7 +84,7 @@ class _Said(msgspec.Struct):
 
 
 class _Reading:
-    """What was gathered from the files so far."""
+    """The content of the files that were read so far."""
 
     def __init__(self) -> None:
         self.frames: list[pd.DataFrame] = []
@@ -99,30 +96,32 @@ class _Reading:
         self._keys: dict[str, set[str]] = defaultdict(set)
 
     def add(self, files: list[Path], *, alone: bool) -> None:
-        """Take in the files of one folder; a row that another file has given already is the same row. Where no run has
-        a file elsewhere (`alone`), their copy is taken, if there is one."""
+        """Add the files of one folder, without the rows that other files had; use their cached copy if `alone`.
+
+        `alone` means that no run in this folder has a file in another one.
+        """
         piece = read_piece(files) if alone else None
         if piece is None:
             parsed = [self._parse(file) for file in files]
             frame = pd.concat([frame for frame, _ in parsed], ignore_index=True) if len(parsed) > 1 else parsed[0][0]
-            piece = Piece(frame, msgspec.json.encode([said for _, said in parsed]))
+            piece = Piece(frame, msgspec.json.encode([facts for _, facts in parsed]))
             if alone:
                 write_piece(files, piece)
         self.frames.append(piece.frame)
-        for file, said in zip(files, msgspec.json.decode(piece.said, type=list[_Said]), strict=True):
-            run = said.plan.run if said.plan else file.stem
-            self.unread.update(said.unread)
-            self.compared |= said.compared
-            self._keys[run] |= said.keys
-            if said.plan:
-                self._plans[run] = said.plan
-            if said.ended:
+        for file, facts in zip(files, msgspec.json.decode(piece.facts, type=list[_Facts]), strict=True):
+            run = facts.plan.run if facts.plan else file.stem
+            self.unread.update(facts.unread)
+            self.compared |= facts.compared
+            self._keys[run] |= facts.keys
+            if facts.plan:
+                self._plans[run] = facts.plan
+            if facts.ended:
                 self._ended.add(run)
 
-    def _parse(self, file: Path) -> tuple[pd.DataFrame, _Said]:
+    def _parse(self, file: Path) -> tuple[pd.DataFrame, _Facts]:
         rows: list[dict[str, Any]] = []
         frames: list[pd.DataFrame] = []
-        said = _Said()
+        facts = _Facts()
         for line in scan(file):
             if len(rows) == ROWS_AT_ONCE:
                 frames.append(_typed(rows))
@@ -131,25 +130,25 @@ class _Reading:
             if isinstance(row, ProcessRow):
                 if self._home.setdefault((row.run, line.digest), file) == file:
                     rows.append(_flat(row, str(file), line.offset))
-                said.keys.add(row.record.key)
+                facts.keys.add(row.record.key)
             elif isinstance(row, RunRow):
-                said.plan = row
+                facts.plan = row
             elif isinstance(row, EndRow):
-                said.ended |= row.status != "interrupted"
+                facts.ended |= row.status != "interrupted"
             elif isinstance(row, PairRow):
-                said.compared = True
+                facts.compared = True
             elif line.fault is not None:
-                said.unread[line.fault] = said.unread.get(line.fault, 0) + 1
+                facts.unread[line.fault] = facts.unread.get(line.fault, 0) + 1
         frame = pd.concat([*frames, _typed(rows)], ignore_index=True) if frames else _typed(rows)
-        return frame, said
+        return frame, facts
 
     def missing(self) -> dict[str, int]:
-        """How many planned cases each run lacks that lacks any."""
+        """Count the planned cases without a record, by run."""
         lacking = {run: len(set(plan.planned) - self._keys[run]) for run, plan in self._plans.items()}
         return {run: count for run, count in lacking.items() if count}
 
     def warnings(self) -> list[Breach]:
-        """A breach for each of those runs, and for each kind of line that cannot be read."""
+        """Return a breach for each run with missing cases, and for each kind of unreadable line."""
         planned = {run: len(set(plan.planned)) for run, plan in self._plans.items()}
         return [*missing_cases(planned, self.missing(), self._ended), *unread_lines(self.unread)]
 
@@ -175,7 +174,7 @@ def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:
         "reason": record.reason,
         "device": record.effective.device if record.effective else record.case.device,
         "device_name": record.effective.device_name if record.effective else None,
-        # An idiom has its framework's own layout, whatever the case says.
+        # With native defaults the framework chooses the layout.
         "layout": record.effective.layout if record.effective else record.case.layout,
         "backbone_parameters": record.parameters.get("backbone"),
         "wall_parts": "|".join(sorted(record.wall_s)),
@@ -209,7 +208,7 @@ def _identity(case: Case) -> dict[str, Any]:
 
 
 def _environment(row: ProcessRow) -> str:
-    """Twelve hex digits of what was installed in the worker and what started it; empty where it never came so far."""
+    """Return 12 hex digits of the worker's packages and its parent's environment; empty without packages."""
     if not row.record.versions:
         return ""
     known = msgspec.json.encode([row.environment, row.record.versions], order="deterministic")

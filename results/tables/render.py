@@ -1,7 +1,4 @@
-"""A table in the requested format. Figures stay typed up to here; formatting is the last step.
-
-On a terminal, a row that does not fit continues below.
-"""
+"""A table in the requested format. Formatting of figures is the last step."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ Format = Literal["text", "markdown", "csv", "json", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 PROBLEMS = (Heading("status", False), Heading("case", False), Heading("runs"), Heading("reason", False))
 APART = "\N{ZERO WIDTH SPACE}"
-"""Stands where GitHub would otherwise see a mention, a reference or an address."""
+"""Keeps GitHub from linking mentions, references and addresses."""
 
 
 def render(
@@ -38,12 +35,11 @@ def render(
     width: int = 100,
     colour: bool = False,
 ) -> bytes:
-    """What `results.table` returned, as UTF-8 text or, for `parquet`, as the bytes of a file.
+    """Return the result of `results.table` as UTF-8 text or, for `parquet`, as the bytes of a file.
 
-    `text` and `markdown` begin with the answer and have ratios between backends, where `certificates` allow them;
-    `style` is theirs alone.
-    `csv`, `json` and `parquet` hold every column with full precision; lists are joined with `; ` in `csv`. Raises
-    `Refused` for another format.
+    `text` and `markdown` begin with the answer, show ratios that `certificates` allow, and follow `style`. `csv`,
+    `json` and `parquet` hold every column with full precision; `csv` joins lists with `; `. Raises `Refused` for
+    another format.
     """
     if format == "text":
         return as_text(compose(table, certificates, style), width, colour=colour).encode()
@@ -51,7 +47,7 @@ def render(
         return as_markdown(compose(table, certificates, style)).encode()
     if format == "csv":
         texts = {name: table[name].map("; ".join) for name in ("marks", "notes")}
-        joined = table.assign(**texts, throughputs=[_joined(own) for own in table["throughputs"]])
+        joined = table.assign(**texts, throughputs=["; ".join(map(repr, rates)) for rates in table["throughputs"]])
         return joined.to_csv(index=False, lineterminator="\n").encode()
     if format == "json":
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
@@ -60,21 +56,17 @@ def render(
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
         return buffer.getvalue()
-    raise Refused(f"no format is called {format!r}; use one of {', '.join(FORMATS)}")
-
-
-def _joined(values: Iterable[float]) -> str:
-    return "; ".join(map(repr, values))
+    raise Refused(f"unknown format {format!r}; use one of {', '.join(FORMATS)}")
 
 
 def as_markdown(sheet: Sheet) -> str:
-    """The sheet as GitHub's markdown; a group's title becomes the first column."""
+    """Return the sheet as GitHub markdown, with the model as the first column."""
     return "\n".join(_lines(sheet)) + "\n"
 
 
 def _lines(sheet: Sheet) -> Iterator[str]:
-    for said in sheet.answer:
-        yield from (emphasised(said), "")
+    for sentences in sheet.answer:
+        yield from (emphasised(sentences), "")
     yield escape(sheet.caption)
     if sheet.block is not None:
         yield from ("", *markdown_table(*with_models(sheet.block)))
@@ -87,18 +79,18 @@ def _lines(sheet: Sheet) -> Iterator[str]:
         yield from ("", f"**!** {escape(warning)}")
 
 
-def emphasised(said: Sequence[str]) -> str:
-    """Sentences as one paragraph of markdown, the first one bold."""
-    return " ".join([f"**{escape(said[0])}**", *map(escape, said[1:])])
+def emphasised(sentences: Sequence[str]) -> str:
+    """Join sentences to one paragraph of markdown, the first one bold."""
+    return " ".join([f"**{escape(sentences[0])}**", *map(escape, sentences[1:])])
 
 
 def with_models(block: Block) -> tuple[list[Heading], list[tuple[str, ...]]]:
-    """Columns and rows of a block, the titles of its groups as a column before the others."""
+    """Return columns and rows of a block, with the model as the first column."""
     return [Heading("model", False), *block.columns], [(title, *row) for title, rows in block.groups for row in rows]
 
 
 def markdown_table(columns: Sequence[Heading], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Lines of a table in GitHub's markdown: the heading, the rule, a line per row."""
+    """Yield the lines of a GitHub markdown table."""
     yield _row(column.title for column in columns)
     yield "| " + " | ".join("---:" if column.figures else "---" for column in columns) + " |"
     yield from map(_row, rows)
@@ -109,10 +101,9 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def escape(text: str) -> str:
-    r"""Text from outside as GitHub's markdown that shows it and does nothing else.
+    r"""Escape text for GitHub markdown: no markup, no new cell or line, no mention and no link.
 
-    No markup, no new cell, no new line; nobody is mentioned, no issue and no address is linked (GitHub looks for those
-    in what was escaped too, so an invisible space parts them).
+    GitHub finds mentions, issues and addresses in escaped text too, so an invisible space splits them.
 
     >>> escape("<b> | @all")
     '\\<b\\> \\| @\u200ball'
@@ -131,7 +122,7 @@ STYLES = {"ok": "green", "skipped": "yellow", "interrupted": "yellow"}
 
 
 def as_text(sheet: Sheet, width: int = 100, *, colour: bool = False) -> str:
-    """The sheet as lines of at most `width` cells; `colour` adds ANSI codes and nothing else."""
+    """Return the sheet as lines of at most `width` cells; `colour` adds ANSI codes."""
     console = Console(
         file=io.StringIO(),
         width=width,
@@ -169,7 +160,7 @@ def _parts(sheet: Sheet, width: int) -> Iterator[RenderableType]:
 
 
 def _tabular(block: Block, width: int) -> Iterator[RenderableType] | None:
-    """The block with a line per row, as wide apart as fits; None if no way fits."""
+    """Return the block with one line per row and the widest gaps that fit; None if the block is too wide."""
     for gap, breaking in ((3, False), (2, False), (2, True), (1, True)):
         titles = [column.title if breaking else column.title.replace("\n", " ") for column in block.columns]
         widths = _widths(block, titles)
@@ -198,9 +189,7 @@ def _block_lines(block: Block, titles: list[str], widths: list[int], gap: int) -
 
 
 def _widths(block: Block, titles: list[str]) -> list[int]:
-    """Cells never break."""
-    rows = [row for _, own in block.groups for row in own]
-    cells = zip(*rows, strict=True)
+    cells = zip(*(row for _, rows in block.groups for row in rows), strict=True)
     heads = (max(map(cell_len, title.split("\n"))) for title in titles)
     return [max(head, *map(cell_len, column)) for head, column in zip(heads, cells, strict=True)]
 

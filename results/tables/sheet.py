@@ -1,4 +1,4 @@
-"""A table as words: the answer, columns, groups of rows, and the footnotes below. Only layout comes after it."""
+"""A table as strings: the answer, columns, groups of rows, and footnotes. Only layout follows."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from results.tables.columns import METRICS, Row, key_of
 from results.tables.figures import MARKS
 from results.tables.side_by_side import ComparedRow, Ratio, backends, side_by_side, withheld
 from results.tables.tabulate import GROUP
-from results.tables.wording import QUIET, WORDS, extra_columns, figure, label, plain, setting, told, worded
+from results.tables.wording import QUIET, WORDS, breach_text, extra_columns, figure, label, plain, setting, worded
 
 MARKED = "~"
-"""Stands before a figure of which a footnote says what must be known."""
+"""Prefix of a figure that has a footnote."""
 
 
 class Style(NamedTuple):
-    """How much is shown: `wide` has every column, `explain` the ids of rules."""
+    """How much is shown: `wide` adds columns, `explain` adds the ids of rules."""
 
     wide: bool = False
     explain: bool = False
 
 
 DEFAULT = Style()
-EXPLAINED = "V and two digits: a rule; `python -m benchmarks rules V46` explains one"
+EXPLAINED = "(V46) is the id of a rule; `python -m benchmarks rules V46` explains it"
 
 
 class Heading(NamedTuple):
-    """A column as it is read: title with its unit (it may break at a newline), and whether it holds figures."""
+    """A column: title with unit (a newline allows a line break), and whether it holds figures."""
 
     title: str
     figures: bool = True
@@ -48,7 +48,7 @@ class Block(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A case without figures: its status, what it was, how many processes, and why."""
+    """A case without figures: its status, its name, the number of processes, and the reason."""
 
     status: str
     case: str
@@ -57,7 +57,7 @@ class Problem(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """Everything that is printed, in order, as strings. `places` say which of the table's `ok` rows each row is."""
+    """Everything that is printed, in order. `places` are the positions of the rows among the `ok` rows of the table."""
 
     answer: tuple[tuple[str, ...], ...]
     caption: str
@@ -70,19 +70,20 @@ class Sheet(NamedTuple):
 
 
 def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES, style: Style = DEFAULT) -> Sheet:
-    """The sheet of what `results.table` returned; ratios cite `certificates`."""
+    """Make the sheet of a `results.table`; ratios cite `certificates`."""
     good = table[table["status"] == "ok"]
     extra = extra_columns(good)
     varying = [name for name in WORDS if len(table[name].unique()) > 1]
     models = _by_model(side_by_side(table, "throughput", certificates.all))
-    lines = [line for own in models.values() for line in own]
+    lines = [line for group in models.values() for line in group]
     names = backends(table)
     rows = [(line.cells[name], line.ratios.get(name)) for line in lines for name in names if name in line.cells]
     order = {key_of(row, GROUP): place for place, row in enumerate(good.to_dict("records"))}
-    said = paragraphs(answers(table, certificates.all), list(table["status"]))
+    answer = paragraphs(answers(table, certificates.all), list(table["status"]))
+    warnings = (*table.attrs.get("warnings", ()), *certificates.problems)
     below = legend(table, lines, wide=style.wide, shipped=certificates.shipped) if lines else ()
     return Sheet(
-        answer=tuple(tuple(map(plain, own)) for own in said),
+        answer=tuple(tuple(map(plain, sentences)) for sentences in answer),
         caption=plain(_caption(table, extra)),
         block=None if good.empty else _block(rows, extra, style),
         places=tuple(order[key_of(row, GROUP)] for row, _ in rows),
@@ -92,22 +93,20 @@ def compose(table: pd.DataFrame, certificates: Certificates = NO_CERTIFICATES, s
             Problem(row["status"], _where(row, varying), row["runs"], _reason(row, style) or "no reason given")
             for row in table[table["status"] != "ok"].to_dict("records")
         ),
-        warnings=tuple(
-            plain(told(said, ids=style.explain)) for said in (*table.attrs.get("warnings", ()), *certificates.problems)
-        ),
+        warnings=tuple(plain(breach_text(one, ids=style.explain)) for one in warnings),
     )
 
 
 def _reason(row: Row, style: Style) -> str:
-    return plain("; ".join(told(said, ids=style.explain) for said in read_breaches(row["reason"])))
+    return plain("; ".join(breach_text(one, ids=style.explain) for one in read_breaches(row["reason"])))
 
 
 def _by_model(lines: Iterable[ComparedRow]) -> dict[str, list[ComparedRow]]:
-    """Lines by model, those first that two frameworks have."""
+    """Group lines by model, models with two frameworks first."""
     found: dict[str, list[ComparedRow]] = {}
     for line in lines:
         found.setdefault(str(line.shared["model"]), []).append(line)
-    several = {model: len({name for line in own for name in line.cells}) > 1 for model, own in found.items()}
+    several = {model: len({name for line in group for name in line.cells}) > 1 for model, group in found.items()}
     return dict(sorted(found.items(), key=lambda item: not several[item[0]]))
 
 
@@ -123,7 +122,7 @@ def _block(rows: Sequence[tuple[Row, Ratio | Breach | str | None]], extra: Seque
         cells += [_ratio(ratio, style)] if compared else []
         groups.setdefault(plain(row["model"]), []).append(tuple(cells))
     columns += [Heading("ratio of images/s", False)] if compared else []
-    return Block(tuple(columns), tuple((title, tuple(own)) for title, own in groups.items()))
+    return Block(tuple(columns), tuple((title, tuple(cells)) for title, cells in groups.items()))
 
 
 def _titles(target: float | None, style: Style) -> dict[str, str]:
@@ -162,24 +161,21 @@ def _caption(table: pd.DataFrame, extra: Iterable[str]) -> str:
     ok = table["status"] == "ok"
     first: Row = (table[ok] if ok.any() else table).iloc[0].to_dict()
     left_out = {*extra, "machine", "protocol"}
-    told = (name for name in WORDS if name not in left_out and setting(first, name) != QUIET.get(name))
-    return " · ".join(worded(first, name) for name in told)
+    names = (name for name in WORDS if name not in left_out and setting(first, name) != QUIET.get(name))
+    return " · ".join(worded(first, name) for name in names)
 
 
 def _where(row: Row, varying: Iterable[str]) -> str:
-    return plain(" · ".join([row["model"], row["backend_name"], row["scenario"], *_differing(row, varying)]))
-
-
-def _differing(row: Row, varying: Iterable[str]) -> Iterator[str]:
-    return (WORDS[name].format(row[name]) for name in varying)
+    settings = (WORDS[name].format(row[name]) for name in varying)
+    return plain(" · ".join([row["model"], row["backend_name"], row["scenario"], *settings]))
 
 
 NAMED = 4
-"""Rows that a footnote names at most."""
+"""Largest number of rows that a footnote names."""
 
 
 def footnotes(rows: Sequence[Row], *, ids: bool) -> Iterator[str]:
-    """A line per mark: the figure, what must be known about it, which rows have it, and `ids` of rules in brackets."""
+    """Yield a line per mark: the figure, the note, the marked rows, and with `ids` the rule."""
     for code, mark in MARKS.items():
         marked = [row for row in rows if code in row["marks"]]
         if marked:
@@ -190,17 +186,17 @@ def footnotes(rows: Sequence[Row], *, ids: bool) -> Iterator[str]:
 def legend(
     table: pd.DataFrame, lines: Sequence[ComparedRow], *, wide: bool, shipped: frozenset[str] = frozenset()
 ) -> Iterator[str]:
-    """How to read the columns, the ratios with their certificates, which method leads when, notes on the data."""
+    """Yield how to read the columns, the ratios with their certificates, the leading methods, and notes on the data."""
     good = table[table["status"] == "ok"]
-    ends = ", with its 95 % interval (under 6 runs smallest to largest)" if wide else ""
-    yield f"images/s, times, MB: median over runs{ends}; train s leaves out compiling, total s is the whole process"
-    yield "accuracy: mean over seeds ± half its 95 % t interval (none for one seed)"
-    yield "MB: millions of bytes at the peak; of a process with the pages of its libraries, on a GPU what was allocated"
+    ends = " and 95 % interval (below 6 runs smallest to largest)" if wide else ""
+    yield f"images/s, times, MB: median{ends} over runs; train s excludes compilation, total s is the whole process"
+    yield "accuracy: mean over seeds ± half of the 95 % t interval (no interval for one seed)"
+    yield "MB: peak memory in 10^6 bytes; on a CPU of the process with its libraries, on a GPU the allocated memory"
     if wide:
         images = good["test_images"].dropna().unique()
-        judged = f" of {images[0]} images" if len(images) == 1 else ""
-        yield f"resolution: points of accuracy that a test set{judged} cannot tell apart"
-        yield "epoch s, step ms: median, of the last stage"
+        count = f"{images[0]} test images" if len(images) == 1 else "the test images"
+        yield f"resolution: smallest difference of accuracies that {count} can show"
+        yield "epoch s, step ms: median of the last stage"
     yield from _ratios(lines, shipped)
     yield from table.attrs.get("leads", ())
     for dataset, rows in good.groupby("dataset", sort=False):
@@ -211,11 +207,11 @@ def legend(
 def _which(marked: Sequence[Row], rows: Sequence[Row]) -> str:
     if len(marked) == len(rows):
         return "all rows"
-    whole, own = Counter(map(_arm, rows)), Counter(map(_arm, marked))
-    arms = [arm for arm, count in own.items() if count == whole[arm]]
+    whole, some = Counter(map(_arm, rows)), Counter(map(_arm, marked))
+    arms = [arm for arm, count in some.items() if count == whole[arm]]
     left = [row for row in marked if _arm(row) not in arms]
-    methods, some = (Counter(row["scenario"] for row in among) for among in (rows, left))
-    full = [method for method, count in some.items() if count == methods[method]]
+    methods, remaining = (Counter(row["scenario"] for row in among) for among in (rows, left))
+    full = [method for method, count in remaining.items() if count == methods[method]]
     rest = [f"{row['scenario']} of {_arm(row)}" for row in left if row["scenario"] not in full]
     names = [*arms, *full, *rest]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -231,13 +227,13 @@ def _ratios(lines: Sequence[ComparedRow], shipped: frozenset[str]) -> Iterator[s
     proved = [ratio for ratio in found if isinstance(ratio, Ratio)]
     if proved:
         interval = " (95 % interval of the ratio)" if any(not pd.isna(ratio.low) for ratio in proved) else ""
-        yield f"×: images/s over those of the method's first framework{interval}; P3, P4: level of the certificate"
+        yield f"×: images/s divided by those of the method's first framework{interval}; P3, P4: certificate level"
     if len(proved) < len(found):
         remedy = "; `python -m benchmarks certify` makes certificates" if f"≠ {NONE_MADE}" in found else ""
-        yield f"≠: no ratio, for the reason beside it{remedy}"
+        yield f"≠: no ratio; the reason follows the sign{remedy}"
     if any(isinstance(ratio, str) and ratio.endswith("(rounding)") for ratio in found):
-        yield "(rounding): in float64 rounding grows several-fold a step, too fast to prove that ten steps are equal"
+        yield "(rounding): rounding errors in float64 grow too fast to prove that ten steps are equal"
     for one in {ratio.certificate.sha256: ratio.certificate for ratio in proved}.values():
         arms = " and ".join(arm.backend for arm in one.arms)
-        where = " on another machine; it comes with the project" if one.sha256 in shipped else ""
+        where = " on another machine and included in the project" if one.sha256 in shipped else ""
         yield f"certificate {one.sha256[:8]}: {one.model} in {arms}, made {one.made[:10]}{where}"

@@ -1,4 +1,4 @@
-"""Backends beside each other, and the one place that says whether a ratio between two of them may be printed."""
+"""Backends side by side, and the decision whether the ratio of two rows may be printed."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ import pandas as pd
 
 from harness.rules import Breach
 from results.certificates.certificate import Certificate
-from results.certificates.scope import standing, subject_of_row
+from results.certificates.scope import coverage_of, subject_of_row
 from results.rules.pair_rules import unlike
 from results.statistics import ratio_interval
 from results.tables.columns import METRICS, Row, key_of
 from results.tables.identity import alike
 
 ROW = [name for name in alike("backend_name") if name != "dataset_sha256"]
-"""What two cells of one line agree in, but for the layout of native defaults, which is each framework's own. That data
-of one name are other data is written in the cell."""
+"""Columns that are equal in all cells of a line. Native defaults may differ in layout; other data give a `≠`."""
 
 
 class Ratio(NamedTuple):
-    """A backend's figure over that of the first one of its line, and the certificate that covers both.
+    """The figure of a backend divided by that of the first backend of the line, with the certificate of both.
 
-    `low` and `high` are the 95 % interval of the ratio of throughputs (`results.statistics.ratio_interval`); NaN where
-    either side has fewer than two processes, and for other figures.
+    `low` and `high` are the 95 % interval of a ratio of throughputs (`results.statistics.ratio_interval`); NaN for
+    other figures, and where a side has fewer than two processes.
     """
 
     value: float
@@ -36,10 +35,7 @@ class Ratio(NamedTuple):
 
 
 class ComparedRow(NamedTuple):
-    """One line: what its cells share, a row of `table` per backend that has one, the ratios and why there are none.
-
-    `ratios` are of a backend's figure over that of the first backend named, which has none itself.
-    """
+    """One line: common columns, a row of `table` per backend, and a ratio or a reason per backend after the first."""
 
     shared: dict[str, Any]
     cells: dict[str, Row]
@@ -47,14 +43,11 @@ class ComparedRow(NamedTuple):
 
 
 def may_compare(
-    one: Row,
-    other: Row,
-    metric: str,
-    certificates: Sequence[Certificate] = (),
+    one: Row, other: Row, metric: str, certificates: Sequence[Certificate] = ()
 ) -> Certificate | Breach | str:
-    """The certificate that lets `metric` of two rows of `table` be shown as a ratio, or why not.
+    """Return the certificate that allows a ratio of `metric` between two rows of `table`, or the reason against it.
 
-    A reason is a few words behind a `≠`, or the breach of a rule of `results.rules.pair_rules`.
+    A reason is a few words, or a breach of a rule of `results.rules.pair_rules`.
     """
     reasons = {
         "protocol": _differs(one, other, "protocol"),
@@ -68,16 +61,16 @@ def may_compare(
     first = next((word for word, holds in reasons.items() if holds), "")
     if reason := first or unlike(one, other, timed=timed) or void:
         return reason
-    found = standing(subject_of_row(one), subject_of_row(other), certificates)
+    found = coverage_of(subject_of_row(one), subject_of_row(other), certificates)
     return found.certificate or found.reason
 
 
 def side_by_side(
     table: pd.DataFrame, metric: str = "throughput", certificates: Sequence[Certificate] = ()
 ) -> list[ComparedRow]:
-    """Lines by model and scenario with a cell per backend; cases of one backend that differ have a line each.
+    """Arrange the `ok` rows in lines by model and scenario, with a cell for each of `backends(table)`.
 
-    Only `ok` rows stand here. The backends are `backends(table)`, in that order.
+    Different cases of one backend have a line each.
     """
     good = table[table["status"] == "ok"]
     lines: dict[tuple[Any, ...], ComparedRow] = {}
@@ -96,7 +89,7 @@ def side_by_side(
 
 
 def unproved(table: pd.DataFrame, certificates: Sequence[Certificate]) -> list[str]:
-    """A sentence for each pair of figures that stands side by side without a ratio."""
+    """Return a sentence for each pair of figures without a ratio."""
     return [
         f"{line.shared['model']} {line.shared['scenario']}: {withheld(ratio)} ({name})"
         for line in side_by_side(table, "throughput", certificates)
@@ -106,12 +99,12 @@ def unproved(table: pd.DataFrame, certificates: Sequence[Certificate]) -> list[s
 
 
 def withheld(reason: Breach | str, *, ids: bool = True) -> str:
-    """Why there is no ratio, with the id of the rule or without."""
+    """Return why there is no ratio, with or without the id of the rule."""
     return reason if isinstance(reason, str) else f"{reason.text} ({reason.rule})" if ids else reason.text
 
 
 def backends(table: pd.DataFrame) -> list[str]:
-    """Names of the backends that have an `ok` row, in the order of the table."""
+    """Return the names of the backends with an `ok` row, in the order of the table."""
     return list(dict.fromkeys(table.loc[table["status"] == "ok", "backend_name"]))
 
 
@@ -133,15 +126,10 @@ def _ratios(
 
 
 def _ratio(row: Row, reference: Row, metric: str, certificate: Certificate) -> Ratio:
-    paired = metric == "throughput"
-    low, high = ratio_interval(row["throughputs"], reference["throughputs"]) if paired else (math.nan, math.nan)
-    return Ratio(
-        value=row[metric] / reference[metric],
-        low=low,
-        high=high,
-        certificate=certificate,
-        level=certificate.level(row["scenario"]),
-    )
+    low, high = math.nan, math.nan
+    if metric == "throughput":
+        low, high = ratio_interval(row["throughputs"], reference["throughputs"])
+    return Ratio(row[metric] / reference[metric], low, high, certificate, certificate.level(row["scenario"]))
 
 
 def _differs(one: Row, other: Row, field: str) -> bool:

@@ -1,4 +1,4 @@
-"""Records to one row per version of a case and per status. Two versions, machines or environments never meet."""
+"""Pool records to one row per case version, machine, environment and status."""
 
 from __future__ import annotations
 
@@ -17,40 +17,37 @@ from results.tables.columns import CASE_TYPES, METRICS, PROCESS_TYPES
 from results.tables.figures import MARKS
 
 GROUP = ("protocol", "version", "machine", "environment", "device", "status")
-"""Records are pooled only if they agree in all of these (V52)."""
+"""Records are pooled only if they are equal in all these columns (V52)."""
 
 POOLED = ("seed", "reason", "marks", "notes", "traits", "epoch_seconds", "epoch_val_accuracy", "test_images")
-"""Columns in which the processes of a row differ, beside the figures."""
+"""Columns besides the figures that may differ between the processes of a row."""
 
 SHARED = [name for name in PROCESS_TYPES if name in CASE_TYPES and name not in METRICS and name not in POOLED]
-"""Columns of a process that are the same in its row."""
+"""Columns that are equal in all processes of a row."""
 
 
 def table(frame: pd.DataFrame, target_accuracy: float | None = None) -> pd.DataFrame:
-    """Aggregate what `load` returned, but for the processes that were an arm of a comparison.
+    """Aggregate the result of `load`, without the processes of comparisons.
 
-    Times and memory are medians over the `runs` processes with the interval of `statistics.median`; accuracies are
-    means over the `seeds` seeds with their t interval (processes that repeat a seed give one median first), and
-    `accuracy_mde` is the smallest effect that the test set could show. `target_accuracy` (a fraction, of validation)
-    fills `time_to_accuracy_s`: the median over the runs, those that never got there counting as later than all others
-    (NaN once they decide), and `reached`, how many got there. Rows that are not `ok` carry their reasons and no figure.
-    `throughputs` are those of the processes, where they are not void, as a list of floats.
-    An interrupted record gives way to a later one of its case. Raises `Refused` for a target outside 0 to 1.
+    Times and memory are medians over processes with the interval of `statistics.median`. Accuracies are means over
+    seeds with their t interval, after a median over the processes of each seed. `target_accuracy`, a fraction of
+    validation accuracy, fills `time_to_accuracy_s` (the median over runs; a run that did not reach the target counts as
+    infinite, and an infinite median is NaN) and `reached`. Rows that are not `ok` have reasons and no figures. A later
+    record of a case replaces an interrupted one. Raises `Refused` for a target outside 0 to 1.
     """
     if target_accuracy is not None and not 0 < target_accuracy <= 1:
-        raise Refused(f"a target accuracy of {target_accuracy:g} is no fraction; write 0.75 for 75 %")
+        raise Refused(f"a target accuracy of {target_accuracy:g} is not a fraction; write 0.75 for 75 %")
     kept = _without_superseded(frame[frame["arm"].isna()])
     order = {name: place for place, name in enumerate(dict.fromkeys(frame["model"]))}
-    # Plain arrays: taking a group out of a frame costs a hundred times what taking it out of an array does.
+    # Plain arrays: selecting a group from a frame is a hundred times slower than from an array.
     columns = {name: kept[name].to_numpy() for name in (*POOLED, *METRICS) if name in kept}
     columns["test_images"] = kept["test_images"].to_numpy(dtype=np.float64, na_value=math.nan)
     groups = kept.groupby(list(GROUP), sort=False, dropna=False).indices.values()
-    places = sorted(groups, key=lambda own: int(own[0]))
-    firsts = kept[SHARED].iloc[[own[0] for own in places]]
-    shared = firsts.to_dict("records")
+    places = sorted(groups, key=lambda group: int(group[0]))
+    shared = kept[SHARED].iloc[[group[0] for group in places]].to_dict("records")
     rows = [
-        _row({str(name): cell for name, cell in one.items()}, {n: v[own] for n, v in columns.items()}, target_accuracy)
-        for one, own in zip(shared, places, strict=True)
+        _row({str(key): cell for key, cell in one.items()}, {n: v[group] for n, v in columns.items()}, target_accuracy)
+        for one, group in zip(shared, places, strict=True)
     ]
     whole = pd.DataFrame(rows, columns=list(CASE_TYPES)).astype(CASE_TYPES)
     place = whole["model"].map(order)
@@ -94,17 +91,12 @@ def _row(shared: Mapping[str, Any], group: Mapping[str, NDArray[Any]], target: f
 
 def _figure(name: str, values: NDArray[np.float64], seeds: NDArray[np.int64]) -> dict[str, float]:
     metric = METRICS[name]
-    replicates = _by_seed(values, seeds) if metric.replicate == "seed" else values
-    figure = metric.summary(replicates)
+    by_seed = metric.replicate == "seed"
+    figure = metric.summary(pd.Series(values).groupby(seeds).median().to_numpy() if by_seed else values)
     low, high = figure.low, figure.high
     if metric.unit == "%":
         low, high = np.clip([low, high], 0.0, 1.0)
     return {name: figure.value, f"{name}_low": low, f"{name}_high": high}
-
-
-def _by_seed(values: NDArray[np.float64], seeds: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The median of each seed's values that are there; NaN for a seed that has none."""
-    return np.asarray(pd.Series(values).groupby(seeds).median(), dtype=np.float64)
 
 
 def _in_order(lists: Iterable[list[str]], order: Iterable[str]) -> list[str]:

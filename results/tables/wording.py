@@ -1,4 +1,4 @@
-"""How rows and their values are written for people: names of settings, figures, text from outside."""
+"""Rows and their values as text: names of settings, figures, text from outside."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ WORDS = {
     "machine": "machine {}",
     "protocol": "protocol {}",
 }
-"""Named once above the table while they are the same for all rows, a column each as soon as they differ."""
+"""Settings that are named once above the table while they are equal in all rows, and have a column otherwise."""
 
 QUIET = {one.name: "–" if one.default is None else str(one.default) for one in _SHOWN["other"]}
-"""Settings that are not named above the table while they have these values, their defaults."""
+"""Settings that are not named above the table while they have these default values."""
 
 APART = tuple(one.name for one in _SHOWN["apart"])
 TELLING = ("epochs", "batch_size", "checkpoint", *APART, "environment", "version")
-"""Columns only where two rows could not be told apart otherwise, in this order."""
+"""Columns that are shown only to distinguish two rows, in this order."""
 
 
 def plain(text: str) -> str:
-    """Text from outside on one line, control characters shown and not sent to the terminal.
+    """Put text from outside on one line, with visible control characters.
 
     >>> plain("bad\\x1b[2J name\\nsecond line")
     'bad\\\\x1b[2J name second line'
@@ -37,7 +37,7 @@ def plain(text: str) -> str:
 
 
 def figure(row: Row, name: str, *, brief: bool = False) -> str:
-    """One figure of one row for people: `182 (176–190)`, `75.2 ± 3.1`; `brief` leaves out what is no interval of it."""
+    """Format one figure of a row: `182 (176–190)`, `75.2 ± 3.1`; `brief` leaves out all intervals except `±`."""
     metric = METRICS[name]
     value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
     text = metric.write(value)
@@ -48,22 +48,19 @@ def figure(row: Row, name: str, *, brief: bool = False) -> str:
     return text if pd.isna(low) else f"{text} ({metric.write(low)}–{metric.write(high)})"
 
 
-def told(said: Breach | str, *, ids: bool) -> str:
-    """A breach in words, with the id of its rule or without; other text as it is.
+def breach_text(reason: Breach | str, *, ids: bool) -> str:
+    """Write a breach with or without the id of its rule; other text stays unchanged.
 
-    >>> told(Breach("V07", "", "9 updates in 18 steps"), ids=True), told("no CUDA", ids=False)
+    >>> breach_text(Breach("V07", "", "9 updates in 18 steps"), ids=True), breach_text("no CUDA", ids=False)
     ('V07: 9 updates in 18 steps', 'no CUDA')
     """
-    return str(said) if ids or isinstance(said, str) else said.words
+    return str(reason) if ids or isinstance(reason, str) else reason.words
 
 
 def extra_columns(
-    good: pd.DataFrame,
-    named: Sequence[str] = ("model", "backend_name", "scenario"),
-    telling: Sequence[str] = TELLING,
+    good: pd.DataFrame, named: Sequence[str] = ("model", "backend_name", "scenario"), telling: Sequence[str] = TELLING
 ) -> list[str]:
-    """Columns in which rows differ besides those that are `named` anyway: of WORDS all that do, of `telling` as many
-    as tell the rows apart."""
+    """Return the columns besides `named` that distinguish rows: all differing WORDS, and `telling` as needed."""
     extra = [name for name in WORDS if len(good[name].unique()) > 1]
     shown = [*named, *extra]
     for name in telling:
@@ -77,19 +74,19 @@ def extra_columns(
 
 
 def worded(row: Row, name: str) -> str:
-    """Such a column and its value in words: `64 px`, `epochs 9`."""
+    """Write a setting with its value: `64 px`, `epochs 9`."""
     if name == "threads" and row[name] == 1:
         return "1 thread"
     return WORDS[name].format(setting(row, name)) if name in WORDS else f"{name} {setting(row, name)}"
 
 
 def label(name: str) -> str:
-    """The name of such a column for people."""
+    """Return the label of a setting."""
     return SETTINGS[name].label if name in SETTINGS else name.replace("_", " ")
 
 
 def setting(row: Row, name: str) -> str:
-    """The value of such a column for people."""
+    """Format the value of a setting."""
     value = row[name]
     if name in ("machine", "environment", "version", "setting"):
         return str(value)[:6]

@@ -1,1 +1,1 @@
-"""Comparisons of two sides: estimates, verdicts, history and what a machine can resolve."""
+"""Comparisons of two sides: estimates, verdicts, history and the resolution of a machine."""

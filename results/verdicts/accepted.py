@@ -1,4 +1,4 @@
-"""Changes that are wanted: committed lines that say which case may get worse in what, by how much, and why."""
+"""Accepted changes: committed lines that allow a case to get worse in one metric up to a limit, with a reason."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from results.storage.comparison import Finding
 from results.storage.folder import COMMITTED, make_folder
 
 FILE = Path(COMMITTED) / "accepted.jsonl"
-"""Below the results folder; committed, one JSON object per line."""
+"""Path below the results folder. The file is committed and has one JSON object per line."""
 
 
 class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`case` is a label or a pattern of labels. `up_to` is a share of the cost, or points for accuracy. `moment` is
-    when it was accepted (UTC, ISO 8601); `revision` the commit that it was accepted at, if it is known."""
+    """One accepted change. `case` is a label or a pattern of labels, `up_to` a share of the cost or points of accuracy.
+
+    `moment` is the time of the acceptance (UTC, ISO 8601), `revision` its commit if known.
+    """
 
     case: str
     metric: str
@@ -30,10 +32,10 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def read_accepted(results_dir: Path, base_results_dir: Path | None = None) -> list[Acceptance]:
-    """All acceptances of a results folder, oldest first; but for those that a base has too, if one is given: what they
-    allowed is part of the base, and must not let the next loss pass.
+    """Read the acceptances of a results folder, oldest first, without those that the base has too.
 
-    Raises `Refused`, with the line, for one that is none.
+    The base already contains the change that such a line allowed, so the line must not allow a further one. Raises
+    `Refused` for an invalid line.
     """
     spent = set(_lines(base_results_dir)) if base_results_dir else set()
     found = []
@@ -43,7 +45,7 @@ def read_accepted(results_dir: Path, base_results_dir: Path | None = None) -> li
         try:
             found.append(msgspec.json.decode(line, type=Acceptance))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Refused(f"{results_dir / FILE}, line {number}: {error}; mend or remove the line") from error
+            raise Refused(f"{results_dir / FILE}, line {number}: {error}; correct or remove the line") from error
     return found
 
 
@@ -53,7 +55,7 @@ def _lines(results_dir: Path) -> list[bytes]:
 
 
 def add_accepted(results_dir: Path, acceptance: Acceptance) -> Path:
-    """Append an acceptance; returns the file, which wants to be committed."""
+    """Append an acceptance and return the file, which must be committed."""
     path = results_dir / FILE
     make_folder(results_dir, path.parent)
     with path.open("ab") as file:
@@ -62,9 +64,9 @@ def add_accepted(results_dir: Path, acceptance: Acceptance) -> Path:
 
 
 def accepted_by(finding: Finding, label: str, acceptances: Sequence[Acceptance]) -> str:
-    """The reason for which a finding about a case is wanted; empty if it is not, or is larger than what was accepted.
+    """Return the reason of the acceptance that covers a finding; empty if none does.
 
-    The estimate counts, not the interval: noise alone shall not overrun what was accepted.
+    The limit applies to the estimate, not to its interval, so noise alone does not exceed it.
     """
     for one in reversed(acceptances):
         limit = one.up_to if finding.unit == "points" else math.log1p(one.up_to)

@@ -1,4 +1,4 @@
-"""Accuracies over seeds, simulated, to see how often the verdict about them is right."""
+"""Simulated accuracies over seeds, to measure how often their verdict is right."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from results.verdicts.accuracy_verdict import judge_accuracy
 
 SEEDS, IMAGES, ACCURACY = 5, 2_000, 0.95
 SEED_SDS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
-"""Standard deviations of the true accuracy from seed to seed, in points; that of 2 000 images comes on top."""
+"""Standard deviations of the true accuracy between seeds, in points, without the sampling error of the images."""
 ASSERTED = 0.5
-"""Up to which scatter 95 % of falls of 2 points must be found; with more, five seeds of each side are too few."""
+"""Largest scatter for which 95 % of losses of 2 points must be found; five seeds per side are too few for more."""
 FALLS = (0.0, 2.0)
 
 
 class AccuracyCell(NamedTuple):
-    """Shares of `comparisons` that were called a regression and an equality, for one scatter and one true fall."""
+    """Shares of `comparisons` with the verdicts `regression` and `no change`, for one scatter and one true loss."""
 
     seed_sd: float
     fall: float
@@ -27,7 +27,7 @@ class AccuracyCell(NamedTuple):
 
 
 def simulate_accuracy(seed_sd: float, fall: float, comparisons: int, seed: int) -> AccuracyCell:
-    """Five seeds of each side; each run judges 2 000 images, whose number of right ones is binomial."""
+    """Simulate comparisons of five seeds per side; the number of correct images of a run is binomial."""
     draw = np.random.default_rng([seed, round(seed_sd * 1e6), round(fall * 1e6)])
     verdicts = []
     for _ in range(comparisons):
@@ -47,11 +47,11 @@ def simulate_accuracy(seed_sd: float, fall: float, comparisons: int, seed: int) 
 
 
 def missed(cell: AccuracyCell) -> list[str]:
-    """Sentences about the limits that a cell misses: 3 % false ones for any scatter, 95 % found up to `ASSERTED`."""
-    said = []
+    """Return a sentence for each missed limit: 3 % false verdicts, and 95 % found losses up to `ASSERTED`."""
+    found = []
     where = f"accuracy, {cell.seed_sd} points between seeds"
     if cell.fall == 0 and cell.regressions > 0.03:
-        said.append(f"{where}: a regression in {cell.regressions:.1%} of A/A tests, over 3%")
+        found.append(f"{where}: a regression in {cell.regressions:.1%} of A/A tests, over 3%")
     if cell.fall == 2.0 and cell.seed_sd <= ASSERTED and cell.regressions < 0.95:
-        said.append(f"{where}: a fall of 2 points found in {cell.regressions:.1%}, under 95%")
-    return said
+        found.append(f"{where}: a loss of 2 points found in {cell.regressions:.1%}, under 95%")
+    return found

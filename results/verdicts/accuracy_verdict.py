@@ -1,4 +1,4 @@
-"""Whether B is less accurate than A. The seed is the replicate; single images explain and never decide."""
+"""Whether B is less accurate than A. Seeds are the replicates; single images have no influence on the verdict."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from results.storage.comparison import Finding, Verdict
 from results.verdicts.estimate import POWER
 
 MARGIN = 1.0
-"""Points of accuracy within which two sides count as equal, and from which on a fall matters."""
+"""Points of accuracy: smaller differences count as equal, larger losses as regressions."""
 LEVEL = 0.05
 
 
 def accuracy_finding(a: Sequence[Record], b: Sequence[Record]) -> Finding:
-    """Welch's test over the seeds' accuracies, in points, and an equivalence test of ± 1 point.
+    """Compare the accuracies of the seeds with Welch's test and an equivalence test of ± 1 point.
 
-    A regression needs the 95 % interval of the fall above zero and the fall at the margin; `no change` needs both
-    one-sided tests of equivalence (Schuirmann 1987) at 5 %. Raises ValueError for fewer than two seeds of a side.
+    A regression needs a 95 % interval above zero and a loss of at least the margin; `no change` needs both one-sided
+    equivalence tests (Schuirmann 1987) at 5 %. Raises ValueError for fewer than two seeds of a side.
     """
     ours, theirs = ([100 * _accuracy(record) for record in records] for records in (a, b))
     return judge_accuracy(ours, theirs)
 
 
 def judge_accuracy(ours: Sequence[float], theirs: Sequence[float]) -> Finding:
-    """As `accuracy_finding`, from accuracies in per cent.
+    """Do the same as `accuracy_finding` for accuracies in per cent.
 
     >>> judge_accuracy([95.0, 95.2, 94.9, 95.1, 95.0], [92.8, 93.1, 93.0, 92.9, 93.2]).verdict
     'regression'
     """
     if min(len(ours), len(theirs)) < 2:
-        raise ValueError("accuracy needs at least two seeds of each side")
+        raise ValueError("accuracy needs at least two seeds on each side")
     one, other = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
     fall = float(one.mean() - other.mean())
-    if not np.ptp(one) and not np.ptp(other):  # without any spread there is no t
+    if not np.ptp(one) and not np.ptp(other):  # t is undefined without spread
         low = high = fall
         p, equivalent, half, reach = float(fall == 0), abs(fall) < MARGIN, 0.0, 0.0
     else:
         test = welch(one, other)
         low, high = map(float, test.confidence_interval(1 - LEVEL))
         p, half = float(test.pvalue), (high - low) / 2
-        # Both one-sided tests reject at LEVEL exactly when this interval is inside the margin (Schuirmann 1987).
+        # Both one-sided tests reject at LEVEL if and only if this interval is inside the margin (Schuirmann 1987).
         equivalent = bool(max(map(abs, test.confidence_interval(1 - 2 * LEVEL))) < MARGIN)
         reach = half * float(stats.t.ppf(POWER, test.df) / stats.t.ppf(1 - LEVEL / 2, test.df))
     return Finding(
@@ -82,8 +82,10 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class Flips(NamedTuple):
-    """Ids of images that A had right and B has wrong in most seeds, and the other way round; `p` is McNemar's exact one
-    over these images, `images` how many there are."""
+    """Ids of images that only A (`lost`) or only B (`won`) classifies correctly in most seeds.
+
+    `p` is that of McNemar's exact test over all `images`.
+    """
 
     lost: tuple[int, ...]
     won: tuple[int, ...]
@@ -91,7 +93,7 @@ class Flips(NamedTuple):
     images: int
 
     def sentence(self) -> str:
-        """One line for people.
+        """Describe the flips in one line.
 
         >>> Flips((3, 4, 5), (9,), 0.625, 500).sentence()
         '4 of 500 images flipped: 3 lost, 1 won (McNemar p 0.62)'
@@ -101,12 +103,12 @@ class Flips(NamedTuple):
 
 
 def flips(a: Sequence[Arrays], b: Sequence[Arrays]) -> Flips:
-    """Compare both sides' logits, per seed as a run stored them (`logits`, `labels`, `ids`), image by image.
+    """Compare the stored `logits`, `labels` and `ids` of the seeds of both sides, image by image.
 
-    A side has an image right if it is right in more than half of its seeds. Raises ValueError for other images.
+    A side is correct for an image if more than half of its seeds are. Raises ValueError for different images.
     """
     if any(not np.array_equal(one["ids"], a[0]["ids"]) for one in (*a, *b)):
-        raise ValueError("the two sides judged different images")
+        raise ValueError("the two sides were evaluated on different images")
     from statsmodels.stats.contingency_tables import mcnemar  # takes a second to import
 
     ours, theirs = (_mostly_right(side) for side in (a, b))

@@ -1,7 +1,4 @@
-"""From findings to one verdict and one sentence: a regression counts only if an independent re-run finds it, too.
-
-Over many cases, p-values are adjusted for their number.
-"""
+"""One verdict and one sentence from all findings. A regression counts only if an independent re-run confirms it."""
 
 from __future__ import annotations
 
@@ -15,25 +12,23 @@ from results.tables.columns import METRICS
 
 
 def conclude(comparison: Comparison, *, confirmed: bool = True) -> Comparison:
-    """Fill in `verdict` and `sentence`. Without `confirmed`, a regression needs no re-run.
+    """Set `verdict` and `sentence`. Without `confirmed`, a regression needs no re-run.
 
-    Any regression decides, whatever else improved: a faster side that learned less is a regression. Else what was
-    found of throughput decides, or, where nothing was measured of it, the first finding; and `no change` needs every
-    metric to say so.
+    A regression in any metric decides. Otherwise the first finding decides, which is throughput if it was measured;
+    `no change` also needs that no other metric is inconclusive.
     """
     worse = [finding for finding in comparison.findings if finding.verdict == "regression"]
     again = {finding.metric: finding for finding in comparison.confirmation}
-    sure = [
-        one for one in worse if not confirmed or (one.metric in again and again[one.metric].verdict == "regression")
-    ]
+    repeated = {metric for metric, finding in again.items() if finding.verdict == "regression"}
+    sure = [one for one in worse if not confirmed or one.metric in repeated]
     verdict: Verdict
     if sure:
         verdict = "regression"
         sentence = "; ".join(describe(again.get(one.metric, one)) for one in sure)
-        sentence += " (found twice)" if confirmed else ""
+        sentence += " (confirmed by a re-run)" if confirmed else ""
     elif worse:
         verdict = "inconclusive"
-        sentence = "; ".join(f"{describe(one)}, but a re-run did not find it again" for one in worse)
+        sentence = "; ".join(f"{describe(one)}, not confirmed by a re-run" for one in worse)
     else:
         first = comparison.findings[0]
         others = [one for one in comparison.findings[1:] if one.verdict == "inconclusive"]
@@ -43,7 +38,7 @@ def conclude(comparison: Comparison, *, confirmed: bool = True) -> Comparison:
 
 
 def describe(finding: Finding) -> str:
-    """One finding for people.
+    """Describe one finding.
 
     >>> describe(Finding(metric="throughput", verdict="regression", change=0.05, low=0.04, high=0.06, p=0.001,
     ...     replicates=10, margin=0.03, detectable=0.04))
@@ -57,27 +52,33 @@ def describe(finding: Finding) -> str:
 
 
 def signed(finding: Finding) -> tuple[float, float, float]:
-    """Estimate and bounds as the metric itself changed from A to B: in per cent, or in points of accuracy.
+    """Return the change of the metric from A to B with its bounds, in per cent or in points of accuracy.
 
-    A metric of which more is better falls when its cost rises.
+    A metric that is better when higher falls when its cost rises.
     """
-    falls = finding.metric in METRICS and METRICS[finding.metric].higher_is_better
-    sign = -1 if falls else 1
-    if finding.unit == "points":
-        values = [sign * value for value in (finding.change, finding.low, finding.high)]
-    else:
-        values = [100 * math.expm1(sign * value) for value in (finding.change, finding.low, finding.high)]
-    change, *bounds = values
+    sign = -1 if finding.metric in METRICS and METRICS[finding.metric].higher_is_better else 1
+    costs = [sign * value for value in (finding.change, finding.low, finding.high)]
+    change, *bounds = costs if finding.unit == "points" else [100 * math.expm1(cost) for cost in costs]
     return change, min(bounds), max(bounds)
 
 
+def margin_of(finding: Finding) -> float:
+    """Return the margin in per cent, or in points of accuracy."""
+    return finding.margin if finding.unit == "points" else 100 * finding.margin
+
+
+def visible(finding: Finding) -> float:
+    """Return the smallest visible change in per cent, or in points of accuracy."""
+    return finding.detectable if finding.unit == "points" else 100 * math.expm1(finding.detectable)
+
+
 def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The comparisons with each finding's p adjusted over the cases, metric by metric (Holm 1979; statsmodels)."""
+    """Adjust the p of each finding for the number of cases, metric by metric (Holm 1979; statsmodels)."""
     metrics = dict.fromkeys(finding.metric for one in comparisons for finding in one.findings)
     values: dict[tuple[int, str], float] = {}
     for metric in metrics:
-        own = [(n, f.p) for n, one in enumerate(comparisons) for f in one.findings if f.metric == metric]
-        values |= {(n, metric): p for (n, _), p in zip(own, holm([p for _, p in own]), strict=True)}
+        raw = [(n, f.p) for n, one in enumerate(comparisons) for f in one.findings if f.metric == metric]
+        values |= {(n, metric): p for (n, _), p in zip(raw, holm([p for _, p in raw]), strict=True)}
     return [
         replace(one, findings=tuple(replace(f, p_adjusted=values[n, f.metric]) for f in one.findings))
         for n, one in enumerate(comparisons)
@@ -85,7 +86,7 @@ def adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p values, in the order given.
+    """Return the adjusted p values, in the given order.
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]

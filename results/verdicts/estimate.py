@@ -1,7 +1,7 @@
-"""Whether B is worse than A, from paired log-ratios: estimate, interval, verdict, and when to stop looking.
+"""Whether B is worse than A, from paired log-ratios: estimate, interval, verdict, and when to stop.
 
-A log-ratio is that of B's cost over A's within one pair of processes: positive is worse, whatever the metric. The
-pair is the replicate. The method and the figures it was chosen by stand in `docs/verdicts.md`.
+A log-ratio is the log of the cost of B over that of A within one pair of processes; positive is worse. The pair is the
+replicate. `docs/verdicts.md` describes the method and its error rates.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from results.storage.comparison import LOOKS, Verdict
 
 TRIM = 0.2
 CONFIDENCE = 0.978
-"""Of the interval at each look; over all looks it holds the truth in 95 % of comparisons (see `simulate`)."""
+"""Level of the interval at each look; over all looks the intervals cover in 95 % of comparisons (see `simulate`)."""
 POWER = 0.8
 
 
@@ -34,7 +34,7 @@ class Estimate(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What is said after `looks` looks; `final` if no further look could change it."""
+    """The verdict after `looks` looks; `final` if further looks cannot change it."""
 
     verdict: Verdict
     estimate: Estimate
@@ -43,9 +43,9 @@ class Decision(NamedTuple):
 
 
 def estimate(log_ratios: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """The 20 %-trimmed mean with its t interval (Tukey and McLaughlin 1963; `scipy.stats.mstats.trimmed_mean_ci`).
+    """Return the 20 %-trimmed mean and its t interval (Tukey and McLaughlin 1963; `mstats.trimmed_mean_ci`).
 
-    Raises ValueError for fewer than five values, of which trimming leaves too few.
+    Raises ValueError for fewer than five values.
 
     >>> found = estimate([0.05, 0.04, 0.06, 0.05, 0.05, 0.9, 0.04, 0.06, 0.05, -0.7])
     >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
@@ -64,9 +64,10 @@ def estimate(log_ratios: Sequence[float], confidence: float = CONFIDENCE) -> Est
 
 
 def judge(found: Estimate, margin: float) -> Verdict:
-    """A regression needs the interval above zero and the estimate at the margin; "no change" the interval within it.
+    """Return the verdict of an estimate.
 
-    `margin` is a relative change of cost, 0.03 for 3 %.
+    A regression needs an interval above zero and an estimate of at least the margin; `no change` needs the interval
+    within the margin. `margin` is a relative change of cost: 0.03 is 3 %.
 
     >>> judge(Estimate(0.05, 0.01, 0.09, 0.01, 0.01, 10), 0.03)
     'regression'
@@ -82,12 +83,12 @@ def judge(found: Estimate, margin: float) -> Verdict:
 
 
 def decide(log_ratios: Sequence[float], margin: float) -> Decision:
-    """What the looks passed so far amount to; a verdict other than `inconclusive` stands from the look that gave it.
+    """Decide after each look; the first verdict other than `inconclusive` is final.
 
-    Pairs after the last look passed count for nothing. Raises ValueError for fewer pairs than the first look needs.
+    Pairs after the last look are not used. Raises ValueError for fewer pairs than the first look needs.
     """
     if len(log_ratios) < LOOKS[0]:
-        raise ValueError(f"{len(log_ratios)} pairs of at least {LOOKS[0]}")
+        raise ValueError(f"{len(log_ratios)} pairs are too few; the first look needs {LOOKS[0]}")
     passed = [look for look in LOOKS if look <= len(log_ratios)]
     for number, look in enumerate(passed, 1):
         found = estimate(log_ratios[:look])
@@ -98,9 +99,9 @@ def decide(log_ratios: Sequence[float], margin: float) -> Decision:
 
 
 def detectable(found: Estimate, margin: float) -> float:
-    """The smallest slow-down that this many pairs with this scatter report as a regression four times out of five.
+    """Return the smallest slow-down that pairs with this scatter report as a regression four times out of five.
 
-    A fraction: 0.05 is 5 %. The estimate must come out above the margin and its interval above zero.
+    The result is a fraction: 0.05 is 5 %.
     """
     freedom = found.pairs - 2 * int(TRIM * found.pairs) - 1
     half, reach = (float(stats.t.ppf(q, freedom)) * found.error for q in ((1 + CONFIDENCE) / 2, POWER))

@@ -1,8 +1,8 @@
-"""All runs of a machine over time: where a level changed for good. It warns, and never decides anything.
+"""All runs of a machine over time, and where a level changed permanently. The history only warns.
 
-A change is reported where two methods agree: PELT (Killick, Fearnhead and Eckley 2012; ruptures) finds that the level
-of the last runs begins there, and Welch's test finds the last five runs different from the up to 25 before them, by
-more than a margin. A new machine or environment begins a new segment, within which alone runs are compared.
+A change is reported if two methods agree: PELT (Killick, Fearnhead and Eckley 2012; ruptures) finds the start of a new
+level, and Welch's test finds the last five runs different from up to 25 earlier runs by more than the margin. Runs are
+compared only within a segment; a new machine or environment starts a new one.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from results.tables.identity import alike
 from results.verdicts.accepted import Acceptance, accepted_by
 
 RECENT, BEFORE, LEAST = 5, 25, 10
-"""Runs that Welch's test takes as now, at most and at least as before."""
+"""Numbers of recent runs, of earlier runs at most, and of earlier runs at least, in Welch's test."""
 P = 0.005
 PENALTY = 4.0
-"""Of a change point for PELT, times the log of the number of runs and the variance of a single run."""
+"""Penalty of a change point for PELT, in units of the log of the number of runs times the variance of a run."""
 FOLLOWED = ("throughput", "latency_ms", "peak_memory_mb", "accuracy")
 
 
 class HistoryPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One run's figure: median over its processes, or mean over its seeds; in the unit of the metric."""
+    """The figure of one run: the median over its processes, or the mean over its seeds, in the unit of the metric."""
 
     run: str
     started: str
@@ -40,9 +40,9 @@ class HistoryPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """The level rose or fell from the run on. `change` is relative, or in points of accuracy; `worse` says which way.
+    """A change of the level from this run on. `change` is relative, or in points of accuracy.
 
-    `accepted` is the reason for which it is wanted, if it is.
+    `accepted` is the reason of the acceptance that covers it, if any.
     """
 
     run: str
@@ -54,7 +54,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """Runs in one environment. `began` says what is new in it; `note` why nothing can be said, if nothing can."""
+    """Runs in one environment. `began` says what is new in it; `note` says why no change can be found."""
 
     environment: str
     began: str
@@ -81,26 +81,24 @@ class _Environment(NamedTuple):
 def history(
     frame: pd.DataFrame, acceptances: Sequence[Acceptance] = (), margin: float = 0.03, points: float = 1.0
 ) -> list[Series]:
-    """Series of what `results.load` returned, but for the sides of comparisons; `margin` is relative, `points` of
-    accuracy."""
+    """Return the series of a `results.load`, without sides of comparisons; `points` is the margin for accuracy."""
     good = frame[(frame["status"] == "ok") & frame["arm"].isna()]
     found = []
     for _, rows in good.groupby(alike("environment"), sort=False, dropna=False):
-        machine, version, label = rows["machine"].iloc[0], rows["version"].iloc[0], _label(rows).iloc[0]
+        machine, version, *names = rows.iloc[0][["machine", "version", "backend_name", "model", "scenario"]].map(str)
+        label = "/".join(names)
         for metric in FOLLOWED:
             edge = points / 100 if metric == "accuracy" else margin
-            segments = _with_leave(tuple(_segments(rows, metric, edge)), metric, str(label), edge, acceptances)
+            segments = _accepted(tuple(_segments(rows, metric, edge)), metric, label, edge, acceptances)
             if segments:
-                one = Series(
-                    machine=str(machine), label=str(label), version=str(version), metric=metric, segments=segments
-                )
-                found.append(one)
+                found.append(Series(machine=machine, label=label, version=version, metric=metric, segments=segments))
     return found
 
 
 def find_changes(values: Sequence[float], margin: float, *, relative: bool = True) -> list[tuple[int, float, float]]:
-    """Places in a series from which the level is another one, with the change and Welch's p, as they would have been
-    told run by run: nothing is known of later runs. The change is a log-ratio if `relative`, else a difference.
+    """Return the position, change and Welch's p of each change of level, without knowledge of later runs.
+
+    The change is a log-ratio if `relative`, else a difference.
 
     >>> find_changes([100.0 + n % 2 for n in range(20)] + [110.0 + n % 2 for n in range(6)], 0.03)[0][0]
     20
@@ -112,9 +110,8 @@ def find_changes(values: Sequence[float], margin: float, *, relative: bool = Tru
     for end in range(LEAST + RECENT, len(sample) + 1):
         if end - start < LEAST + RECENT:
             continue
-        told = _last_change(sample[start:end], edge)
-        if told is not None:
-            place, change, p = told
+        if (last := _last_change(sample[start:end], edge)) is not None:
+            place, change, p = last
             found.append((start + place, change, p))
             start += place
     return found
@@ -132,22 +129,16 @@ def _last_change(sample: np.ndarray[Any, Any], edge: float) -> tuple[int, float,
     import ruptures  # takes half a second to import
 
     scaled = sample / (spread or 1e-12)
-    ends = (
-        ruptures.Pelt(model="l2", min_size=RECENT - 1, jump=1).fit(scaled).predict(pen=PENALTY * math.log(len(sample)))
-    )
+    pelt = ruptures.Pelt(model="l2", min_size=RECENT - 1, jump=1).fit(scaled)
+    ends = pelt.predict(pen=PENALTY * math.log(len(sample)))
     place = ends[-2] if len(ends) > 1 else None
     return (place, change, p) if place is not None and len(sample) - place <= RECENT + 1 else None
 
 
-def _label(frame: pd.DataFrame) -> pd.Series[str]:
-    joined: pd.Series[str] = frame["backend_name"] + "/" + frame["model"] + "/" + frame["scenario"]
-    return joined.rename("label")
-
-
-def _with_leave(
+def _accepted(
     segments: tuple[Segment, ...], metric: str, label: str, edge: float, acceptances: Sequence[Acceptance]
 ) -> tuple[Segment, ...]:
-    """An acceptance is for one change: the nearest to it in time that it covers. A later fall is a warning again."""
+    """Mark accepted changes: each acceptance covers one change, the nearest in time within its limit."""
     reasons: dict[Change, str] = {}
     for one in acceptances:
         covered = [change for segment in segments for change in segment.changes
@@ -161,7 +152,7 @@ def _with_leave(
 
 
 def _apart(moment: str, other: str) -> float:
-    """Seconds between two moments; infinite where one is none."""
+    """Return the seconds between two moments; infinite for an invalid one."""
     both = pd.to_datetime(pd.Series([moment, other]), utc=True, errors="coerce", format="ISO8601")
     apart = abs(float(both.diff().dt.total_seconds().iloc[1]))
     return math.inf if math.isnan(apart) else apart
@@ -177,12 +168,11 @@ def _finding(change: Change, metric: str, edge: float) -> Finding:
 def _segments(rows: pd.DataFrame, metric: str, edge: float) -> Iterator[Segment]:
     known = METRICS[metric]
     points: list[tuple[_Environment, HistoryPoint]] = []
-    for (run, _), own in rows.dropna(subset=[metric]).groupby(["run", "environment"], sort=False, dropna=False):
-        by_seed = own.groupby("seed")[metric].median()
-        value = float(by_seed.mean() if known.replicate == "seed" else own[metric].median())
-        first = own.iloc[0]
-        environment = _Environment(first["environment"], first["versions"])
-        point = HistoryPoint(run=str(run), started=own["started"].min(), value=value, processes=len(own))
+    for (run, _), group in rows.dropna(subset=[metric]).groupby(["run", "environment"], sort=False, dropna=False):
+        by_seed = group.groupby("seed")[metric].median()
+        value = float(by_seed.mean() if known.replicate == "seed" else group[metric].median())
+        environment = _Environment(*group.iloc[0][["environment", "versions"]])
+        point = HistoryPoint(run=str(run), started=group["started"].min(), value=value, processes=len(group))
         points.append((environment, point))
     points.sort(key=lambda pair: (pair[1].started, pair[1].run))
     start = 0
@@ -190,17 +180,12 @@ def _segments(rows: pd.DataFrame, metric: str, edge: float) -> Iterator[Segment]
         if end < len(points) and points[end][0].key == points[start][0].key:
             continue
         before = points[start - 1][0] if start else None
-        own_points = tuple(point for _, point in points[start:end])
-        yield _segment(points[start][0], before, own_points, metric, edge)
+        yield _segment(points[start][0], before, tuple(point for _, point in points[start:end]), metric, edge)
         start = end
 
 
 def _segment(
-    environment: _Environment,
-    before: _Environment | None,
-    points: tuple[HistoryPoint, ...],
-    metric: str,
-    edge: float,
+    environment: _Environment, before: _Environment | None, points: tuple[HistoryPoint, ...], metric: str, edge: float
 ) -> Segment:
     relative = metric != "accuracy"
     changes = []
@@ -215,7 +200,7 @@ def _segment(
             )
         )
     short = LEAST + RECENT - len(points)
-    note = f"{len(points)} runs; {short} more are needed before a change can be told" if short > 0 else ""
+    note = f"{len(points)} runs; {short} more are needed to find a change" if short > 0 else ""
     return Segment(
         environment=environment.key,
         began=_what_is_new(before, environment),

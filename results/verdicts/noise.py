@@ -1,4 +1,4 @@
-"""What a machine can resolve: from the scatter of an A/A test, how many pairs a change of a given size would take."""
+"""The resolution of a machine: the number of pairs that a change of a given size needs, from an A/A test."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from results.verdicts.estimate import CONFIDENCE, POWER, TRIM
 
 CHANGES = (0.03, 0.05, 0.10)
 MOST = 2_000
-"""Pairs beyond which nobody would wait."""
+"""Largest number of pairs that is calculated."""
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one case on one machine: standard error of a single pair, in log units; what the looks would see; and pairs
-    per change, None for more than `MOST`."""
+    """The resolution for one case: standard error of a pair in log units, visible change per look, pairs per change.
+
+    `pairs` is None for more than `MOST`.
+    """
 
     label: str
     pair_error: float
@@ -26,7 +28,7 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def resolution(aa: Comparison) -> Resolution:
-    """Of an A/A comparison of time. Raises ValueError where it has too few pairs."""
+    """Calculate the resolution from an A/A comparison. Raises ValueError for too few pairs."""
     finding = next((one for one in aa.findings if one.metric == "throughput" and not one.note), None)
     if finding is None:
         raise ValueError(f"{aa.label} has too few pairs")
@@ -41,7 +43,7 @@ def resolution(aa: Comparison) -> Resolution:
 
 
 def pairs_needed(pair_error: float, change: float) -> int | None:
-    """Pairs after which a change of that size leaves zero outside the interval four times out of five.
+    """Return the number of pairs that show a change of this size four times out of five.
 
     >>> pairs_needed(0.02, 0.10), pairs_needed(0.02, 0.05)
     (5, 6)
@@ -53,13 +55,13 @@ def pairs_needed(pair_error: float, change: float) -> int | None:
 
 
 def sentences(found: Resolution) -> list[str]:
-    """For people."""
+    """Describe the resolution in two sentences."""
     looks = ", ".join(f"{100 * visible:.1f} % with {look} pairs" for look, visible in found.visible.items())
     needed = ", ".join(
-        f"+{100 * change:.0f} % takes {pairs if pairs is not None else f'more than {MOST}'} pairs"
+        f"+{100 * change:.0f} % needs {pairs if pairs is not None else f'more than {MOST}'} pairs"
         for change, pairs in found.pairs.items()
     )
-    return [f"{found.label}: a change of {looks} can be told from none (four times out of five)", f"{needed}"]
+    return [f"{found.label}: the smallest visible change is {looks} (four times out of five)", needed]
 
 
 def _visible(pair_error: float, pairs: int) -> float:

@@ -1,11 +1,10 @@
-"""Findings about time and memory: a log-ratio per pair of processes (cost of B over A) and a verdict over all pairs."""
+"""Findings about time and memory: a log-ratio per pair of processes (cost of B over A), a verdict over all pairs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from statistics import fmean, median
-from typing import Literal
 
 from msgspec.structs import replace
 
@@ -16,19 +15,19 @@ from results.storage.rows import Order, Pair
 from results.verdicts.estimate import Decision, decide, detectable, estimate, judge
 
 UNFINISHED = 0.02
-"""Share of a turn for which a device may be waited for at its end while step times still count as times of steps."""
+"""Largest share of a turn after its last step for which step times are still valid."""
 PREEMPTED = 0.2
-"""How often per step a starved side may lose its processor while step times still count as times of steps."""
+"""Largest number of involuntary switches per step of a starved side for which step times are still valid."""
 
 
 def log_ratio(order: Order, a: SideRecord, b: SideRecord) -> float:
-    """Log of B's cost per image over A's, positive is slower.
+    """Return the log of the cost per image of B over that of A; positive is slower.
 
-    The cost is the median step of all of a side's turns (V51): ABBA and BAAB give both sides the same share of a drift,
-    and a burst of the neighbours' work reaches fewer than half of the steps. Where steps are only dispatched and the
-    device catches up at the end of a turn, step times are none, and each quad gives the mean log cost of its two B
-    turns less that of its two A turns, the pair the median of its quads; or, where one process came after the other,
-    the difference of the medians of their turns. Raises ValueError for turns that make no whole quads.
+    The cost is the median step over all turns of a side (V51). The orders ABBA and BAAB distribute a drift equally, and
+    a burst of another process affects fewer than half of the steps. If step times are not valid (asynchronous steps,
+    preemption), each quad gives the mean log cost of its B turns minus that of its A turns, and the pair their median;
+    for processes that ran one after the other, it is the difference of the medians of their turns. Raises ValueError
+    for incomplete quads.
 
     >>> from harness.pairing.side_record import Turn
     >>> side = lambda us: SideRecord(case=None, key="", version="", status="ok", turns=(Turn(
@@ -39,7 +38,7 @@ def log_ratio(order: Order, a: SideRecord, b: SideRecord) -> float:
     if not a.turns or not b.turns:
         raise ValueError("a side has no turn")
     if len(order) == 4 and (len(a.turns) % 2 or len(a.turns) != len(b.turns)):
-        raise ValueError(f"{len(a.turns)} turns of A and {len(b.turns)} of B make no whole {order}s")
+        raise ValueError(f"{len(a.turns)} turns of A and {len(b.turns)} of B are not whole {order} quads")
     if all(times_steps(side) and not preempted(side) for side in (a, b)):
         return math.log(_median_step(b) / _median_step(a))
     ours, theirs = ([math.log(turn.seconds / turn.images) for turn in side.turns] for side in (a, b))
@@ -50,18 +49,18 @@ def log_ratio(order: Order, a: SideRecord, b: SideRecord) -> float:
 
 
 def mean_log_ratio(a: SideRecord, b: SideRecord) -> float:
-    """Log of B's mean cost per image over A's: what stalls of a few steps move and the median does not."""
+    """Return the log of the mean cost per image of B over that of A, which includes stalls of single steps."""
     ours, theirs = (sum(t.seconds for t in side.turns) / sum(t.images for t in side.turns) for side in (a, b))
     return math.log(theirs / ours)
 
 
 def times_steps(side: SideRecord) -> bool:
-    """Whether the times between a side's ticks are times of steps: little of its turns was left to wait for."""
+    """Tell whether step times are valid: the wait for the device at the end of each turn is short."""
     return all(turn.seconds - sum(turn.step_us) / 1e6 <= UNFINISHED * turn.seconds for turn in side.turns)
 
 
 def preempted(side: SideRecord) -> bool:
-    """Whether a side's steps were cut up by other processes, as the operating system says; blind to their times."""
+    """Tell from the sensors, without the step times, whether other processes interrupted the steps of a side."""
     sensors = side.sensors
     if sensors is None or not starved(sensors, side.case.threads):
         return False
@@ -69,15 +68,12 @@ def preempted(side: SideRecord) -> bool:
 
 
 def _median_step(side: SideRecord) -> float:
-    """Microseconds per image."""
+    """Return the median microseconds per image."""
     return median(step / (turn.images / turn.steps) for turn in side.turns for step in turn.step_us)
 
 
-def memory_log_ratio(
-    metric: Literal["device memory", "process memory"] | str, a: SideRecord, b: SideRecord
-) -> float | None:
-    """Log of B's peak over A's; None where a side does not know it. Of a process mapped files do not count, where both
-    sides know how much that is."""
+def memory_log_ratio(metric: str, a: SideRecord, b: SideRecord) -> float | None:
+    """Return the log of the peak of B over that of A; None if unknown. Mapped files are excluded if possible."""
     if a.memory is None or b.memory is None:
         return None
     fields = ("device_peak",) if metric == "device memory" else ("anonymous_peak", "process_peak")
@@ -93,22 +89,22 @@ def _pairs_of(costs: Sequence[float]) -> list[tuple[float, float]]:
 
 
 MEMORY_MARGINS = {"device memory": 0.02, "process memory": 0.05}
-"""A device's allocator repeats itself; a process's peak depends on when the system gave and took pages."""
-TOO_FEW = "{} pairs, and the first look needs {}"
+"""The peak of an allocator on a device is reproducible; that of a process depends on the page cache."""
+TOO_FEW = "{} pairs, but the first look needs {}"
 
 
 def throughput_finding(pairs: Sequence[Pair], margin: float) -> Finding:
-    """Whether B takes longer per image than A; inconclusive for fewer pairs than the first look needs."""
+    """Compare the times per image; inconclusive for fewer pairs than the first look needs."""
     if len(pairs) < LOOKS[0]:
         return _too_few("throughput", len(pairs), margin)
     ratios = [log_ratio(pair.order, pair.a, pair.b) for pair in pairs]
     found = _finding("throughput", decide(ratios, margin), margin)
     mean = fmean(mean_log_ratio(pair.a, pair.b) for pair in pairs[: found.replicates])
-    return replace(found, explanation=f"by mean steps, stalls included, B costs {100 * math.expm1(mean):+.1f} %")
+    return replace(found, explanation=f"mean step times, stalls included: B costs {100 * math.expm1(mean):+.1f} %")
 
 
 def memory_findings(pairs: Sequence[Pair]) -> Iterator[Finding]:
-    """Whether B's peaks are above A's: of the device where there is one, and of the process."""
+    """Compare the peaks of memory, of the device if there is one, and of the process."""
     for metric, margin in MEMORY_MARGINS.items():
         found = [memory_log_ratio(metric, pair.a, pair.b) for pair in pairs]
         ratios = [ratio for ratio in found if ratio is not None]
@@ -138,8 +134,7 @@ def _finding(metric: str, decision: Decision, margin: float) -> Finding:
 
 
 def _too_few(metric: str, pairs: int, margin: float) -> Finding:
-    """Nothing is known: the widest interval that can be stored."""
-    widest = math.log(1000)
+    widest = math.log(1000)  # JSON has no infinity
     return Finding(
         metric=metric,
         verdict="inconclusive",

@@ -1,7 +1,7 @@
-"""The first bad of many candidates, found under noise: a Bayesian search whose measurements may lie.
+"""A Bayesian search for the first bad candidate with noisy measurements.
 
-Each measurement is a log-ratio of a candidate's cost over the first candidate's, with the scatter of a pair. What is
-believed of every possible change is kept as a probability; the next measurement is where it tells most.
+A measurement is the log-ratio of the cost of a candidate over that of the first one. The search keeps a probability for
+each possible first bad candidate, and measures where the result adds the most information.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ CONFIDENCE = 0.95
 MOST = 200
 PRIOR_SD = 0.02
 PRIOR_WEIGHT = 4.0
-"""What is believed of the scatter before anything is measured, worth so many measurements."""
+"""Prior of the scatter, and its weight in measurements."""
 
 Measure = Callable[[int], float | None]
-"""The log-ratio of candidate i over candidate 0, measured once more; None if the candidate cannot be built."""
+"""Measures the log-ratio of candidate i over candidate 0; None if the candidate cannot be built."""
 
 
 class SearchResult(NamedTuple):
-    """`first_bad` is the likeliest candidate, by its place; None if the last is no worse than the first. `step` is the
-    log-ratio by which it got worse. `posterior` are the probabilities of every place, and of none at index 0."""
+    """The most probable first bad candidate, None if there is none; `step` is its log-ratio.
+
+    `posterior` has the probability of each candidate, and at index 0 that of no change.
+    """
 
     first_bad: int | None
     probability: float
@@ -37,11 +39,10 @@ class SearchResult(NamedTuple):
 
 
 class Belief:
-    """What the measurements so far say about where the cost rose, by one step that is not known.
+    """The probabilities of the first bad candidate, given the measurements.
 
-    Before the step the log-ratio is 0, from it on it is `step`; both with normal scatter. The step is estimated from
-    the measurements that each hypothesis puts behind it (with the prior that it is at least `margin`), the scatter
-    from all, and each hypothesis is weighed by its marginal likelihood (Student's t, as for an unknown variance).
+    The log-ratio is 0 before the first bad candidate and `step` from it on, with normal scatter. `step` is at least
+    `margin`. Each hypothesis has its marginal likelihood (Student's t for an unknown variance).
     """
 
     def __init__(self, candidates: int, margin: float) -> None:
@@ -49,13 +50,13 @@ class Belief:
         self.values: dict[int, list[float]] = defaultdict(list)
 
     def add(self, candidate: int, value: float) -> None:
-        """Take in one measurement."""
+        """Add one measurement."""
         self.values[candidate].append(value)
 
     def posterior(self) -> NDArray[np.float64]:
-        """Probabilities [candidates]: index 0 is no change, index i that candidate i is the first bad."""
-        places = np.array([place for place, own in self.values.items() for _ in own])
-        values = np.array([value for own in self.values.values() for value in own])
+        """Return the probabilities [candidates]: index 0 is no change, index i candidate i as the first bad."""
+        places = np.array([place for place, measured in self.values.items() for _ in measured])
+        values = np.array([value for measured in self.values.values() for value in measured])
         logs = np.array([self._evidence(places >= first, values) for first in range(1, self._candidates)])
         none = self._evidence(np.zeros(len(places), dtype=bool), values)
         every = np.concatenate([[none], logs])
@@ -64,15 +65,14 @@ class Belief:
         return found
 
     def step(self, first_bad: int) -> float:
-        """Mean log-ratio from a candidate on; the margin where nothing was measured there."""
-        behind = [value for place, own in self.values.items() if place >= first_bad for value in own]
+        """Return the mean log-ratio from a candidate on; the margin without measurements there."""
+        behind = [value for place, measured in self.values.items() if place >= first_bad for value in measured]
         return float(np.mean(behind)) if behind else self._margin
 
     def _evidence(self, behind: NDArray[np.bool_], values: NDArray[np.float64]) -> float:
-        """Log marginal likelihood up to a constant: the step integrated over a grid, the variance analytically.
+        """Return the log marginal likelihood: the step integrated over a grid, the variance analytically.
 
-        The grid reaches as far as the largest value: were it to end before a large step, what is left over would pass
-        for scatter, and the clearest steps would take the most measurements.
+        The grid includes the largest value, since the rest of a larger step would count as scatter.
         """
         squares = float((values**2).sum())
         if not behind.any():
@@ -94,9 +94,8 @@ def search(
 ) -> SearchResult:
     """Find the first bad candidate among 1 … candidates - 1; candidate 0 is good.
 
-    Measures where the posterior is split most evenly, and the last candidate first. Stops once a place has a
-    probability of `confidence`, or after `most` measurements. A candidate that cannot be built is left out, and the
-    next one is measured in its place.
+    Measures the last candidate first, then the one that splits the posterior most evenly. Stops at a probability of
+    `confidence`, or after `most` measurements. The next candidate replaces one that cannot be built.
     """
     belief, unbuildable, count = Belief(candidates, margin), set[int](), 0
     posterior = np.full(candidates, 1 / candidates)
@@ -123,7 +122,7 @@ def search(
 
 
 def _next(posterior: NDArray[np.float64], unbuildable: set[int]) -> int:
-    """The candidate for which good and bad are most nearly as likely: where one answer tells most."""
+    """Return the candidate that splits the posterior most evenly."""
     bad = np.cumsum(posterior[1:])
     order = np.argsort(np.abs(bad - 0.5), kind="stable") + 1
     return next(int(place) for place in order if place not in unbuildable)
@@ -134,7 +133,7 @@ def _nearest(place: int, unbuildable: set[int], candidates: int) -> int:
 
 
 def _shared(posterior: NDArray[np.float64], unbuildable: set[int]) -> NDArray[np.float64]:
-    """The weight of what cannot be built goes to the next candidate that can: nobody can tell them apart."""
+    """Move the probability of candidates that cannot be built to the next one that can."""
     shared = posterior.copy()
     for place in sorted(unbuildable):
         heirs = [p for p in range(place + 1, len(shared)) if p not in unbuildable]
@@ -145,7 +144,7 @@ def _shared(posterior: NDArray[np.float64], unbuildable: set[int]) -> NDArray[np
 
 
 class Trials(NamedTuple):
-    """How a search did in simulated trials: share of right answers, and measurements on average and at most."""
+    """The result of simulated searches: share of right answers, mean and largest number of measurements."""
 
     trials: int
     right: float
@@ -154,7 +153,7 @@ class Trials(NamedTuple):
 
 
 def simulate(trials: int, candidates: int = 64, step: float = 0.05, sd: float = 0.02, seed: int = 0) -> Trials:
-    """Search so many revisions with a step at a place that is drawn, through measurements with a scatter of `sd`."""
+    """Run searches over simulated revisions with a random first bad one and measurements with a scatter of `sd`."""
     draw = np.random.default_rng(seed)
     right, counts = 0, []
     for _ in range(trials):

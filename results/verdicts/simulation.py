@@ -1,9 +1,8 @@
-"""Step times as noisy machines make them, to see how often verdicts are right. Reproducible from a seed."""
+"""Simulated step times of noisy machines, to measure how often verdicts are right. Reproducible from a seed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,18 +16,18 @@ Array = NDArray[np.float64]
 MARGIN = 0.03
 CHANGES = (0.0, 0.03, 0.05, 0.10)
 STEPS, QUADS = 40, 3
-"""Steps of a turn (half a second of 12.5 ms), and quads of a pair, as `compare` measures them."""
+"""Steps of a turn (half a second of 12.5 ms) and quads of a pair, as in `compare`."""
 SIDE = 2 * QUADS
 SPIKE = (2.0, 4.0)
-"""By which factor a spiked step is longer; slowed processes and bursts have their factors in the setting."""
+"""Range of the factor by which a spike lengthens a step."""
 BATCH = 100
-"""Comparisons made at once; bounds memory."""
+"""Comparisons that are simulated together, to limit memory."""
 STORED_THRESHOLD = 0.10
 POOLED_PAIRS = 5
 
 
 class NoiseSetting(NamedTuple):
-    """How a machine is noisy; all as shares. `burst` is (chance per step, mean length in steps, largest factor)."""
+    """The noise of a machine, in shares. `burst` is (probability per step, mean length in steps, largest factor)."""
 
     name: str
     process_sd: float
@@ -50,11 +49,11 @@ SETTINGS = (
 
 
 class Cell(NamedTuple):
-    """How often each rule said what, over `comparisons` of one setting and one true change; shares.
+    """Shares of verdicts over `comparisons` of one setting and one true change.
 
-    `regressions` and `improvements` are verdicts; `covered` is how often the interval held the truth when it stopped,
-    after `pairs` pairs on average. `threshold` is how often a mean that is 10 % above a stored run's would have raised
-    an alarm, `pooled` how often Mann-Whitney on pooled steps at 5 % would.
+    `covered` is the share of final intervals that contain the true change, `pairs` the mean number of pairs.
+    `threshold` is the share of alarms of a 10 % limit on the mean of a stored run, `pooled` that of Mann-Whitney at 5 %
+    on pooled steps.
     """
 
     setting: str
@@ -74,9 +73,11 @@ def simulate(setting: NoiseSetting, change: float, comparisons: int, seed: int) 
     draw = np.random.default_rng([seed, *setting.name.encode(), round(change * 1e6)])
     verdicts: list[Verdict] = []
     covered = pairs = threshold = pooled = 0.0
-    for size in _batches(comparisons):
+    for start in range(0, comparisons, BATCH):
+        size = min(BATCH, comparisons - start)
         batch = _turns(setting, change, size, draw)
-        for log_ratios in _log_ratios(batch):
+        middle = np.median(batch.reshape(*batch.shape[:3], -1), axis=-1)
+        for log_ratios in np.log(middle[:, :, 1] / middle[:, :, 0]):  # as in `pair_findings.log_ratio`
             decision = decide(log_ratios.tolist(), MARGIN)
             verdicts.append(decision.verdict)
             covered += decision.estimate.low <= math.log1p(change) <= decision.estimate.high
@@ -101,27 +102,24 @@ def simulate(setting: NoiseSetting, change: float, comparisons: int, seed: int) 
 
 
 def missed(cell: Cell) -> list[str]:
-    """Sentences about the limits that a cell misses."""
+    """Return a sentence for each limit that a cell misses."""
     false = {"quiet": 0.01, "shared": 0.02, "noisy": 0.05}[cell.setting]
     found = {0.05: {"quiet": 0.99, "shared": 0.95, "noisy": 0.75}[cell.setting], 0.10: 0.99}
     where = f"{cell.setting}, +{cell.change:.0%}"
-    said = []
+    missing = []
     if cell.change == 0 and cell.regressions + cell.improvements > false:
-        said.append(f"{where}: a change in {cell.regressions + cell.improvements:.1%} of A/A tests, over {false:.0%}")
+        missing.append(
+            f"{where}: a change in {cell.regressions + cell.improvements:.1%} of A/A tests, over {false:.0%}"
+        )
     if cell.change in found and cell.regressions < found[cell.change]:
-        said.append(f"{where}: found in {cell.regressions:.1%}, under {found[cell.change]:.0%}")
+        missing.append(f"{where}: found in {cell.regressions:.1%}, under {found[cell.change]:.0%}")
     if cell.covered < 0.94:
-        said.append(f"{where}: the interval holds the truth in {cell.covered:.1%}, under 94%")
-    return said
-
-
-def _batches(comparisons: int) -> Iterator[int]:
-    for start in range(0, comparisons, BATCH):
-        yield min(BATCH, comparisons - start)
+        missing.append(f"{where}: the interval contains the true change in {cell.covered:.1%}, under 94%")
+    return missing
 
 
 def _turns(setting: NoiseSetting, change: float, size: int, draw: np.random.Generator) -> Array:
-    """Seconds of steps [comparison, pair, side, turn of the side, step], in units of a typical step."""
+    """Return step times [comparison, pair, side, turn of the side, step], in units of a typical step."""
     shape = (size, LOOKS[-1], 2)
     process = setting.process_sd * draw.standard_normal(shape)
     slowed = draw.random(shape) < setting.slowed
@@ -129,7 +127,7 @@ def _turns(setting: NoiseSetting, change: float, size: int, draw: np.random.Gene
     logs = process[..., None] + _correlated(setting, (*shape, SIDE * STEPS), draw)
     logs[..., 1, :] += math.log1p(change)
     steps = logs.reshape(*shape, SIDE, STEPS)
-    # What the machine does goes on while the sides take turns: A B B A, A B B A, …
+    # The noise of the machine continues over the turns of both sides: A B B A, A B B A, …
     machine = _machine(setting, (size, LOOKS[-1], 2 * SIDE * STEPS), draw).reshape(*shape[:2], 2 * SIDE, STEPS)
     order = np.tile([0, 1, 1, 0], QUADS)
     steps[:, :, 0] += machine[:, :, order == 0]
@@ -138,7 +136,7 @@ def _turns(setting: NoiseSetting, change: float, size: int, draw: np.random.Gene
 
 
 def _correlated(setting: NoiseSetting, shape: tuple[int, ...], draw: np.random.Generator) -> Array:
-    """First-order autoregression whose values have the setting's standard deviation from the first on."""
+    """Draw a stationary first-order autoregression with the setting's standard deviation."""
     rho = setting.correlation
     noise = setting.step_sd * draw.standard_normal(shape)
     noise[..., 1:] *= math.sqrt(1 - rho**2)
@@ -147,7 +145,7 @@ def _correlated(setting: NoiseSetting, shape: tuple[int, ...], draw: np.random.G
 
 
 def _machine(setting: NoiseSetting, shape: tuple[int, ...], draw: np.random.Generator) -> Array:
-    """Drift, bursts and spikes along the time of a pair."""
+    """Draw drift, bursts and spikes over the time of a pair."""
     logs = setting.drift * draw.standard_normal((*shape[:2], 1)) * np.linspace(0, 1, shape[-1])
     logs = logs + (draw.random(shape) < setting.spikes) * np.log(draw.uniform(*SPIKE, shape))
     chance, length, largest = setting.burst
@@ -163,15 +161,8 @@ def _machine(setting: NoiseSetting, shape: tuple[int, ...], draw: np.random.Gene
     return logs
 
 
-def _log_ratios(steps: Array) -> Array:
-    """As `results.verdicts.pair_findings.log_ratio` has them: the log of the ratio of the sides' median steps."""
-    middle = np.median(steps.reshape(*steps.shape[:3], -1), axis=-1)
-    found: Array = np.log(middle[:, :, 1] / middle[:, :, 0])
-    return found
-
-
 def _mann_whitney(steps: Array, *, either: bool) -> float:
-    """How many comparisons Mann-Whitney at 5 % on the pooled steps of a few pairs calls a change, or slower."""
+    """Count the comparisons in which Mann-Whitney at 5 % on pooled steps finds a change (`either`) or a slow-down."""
     size = len(steps)
     ours, theirs = (steps[:, :POOLED_PAIRS, side].reshape(size, -1) for side in (0, 1))
     test: Any = stats.mannwhitneyu(theirs, ours, axis=1, method="asymptotic")

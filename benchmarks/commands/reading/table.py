@@ -53,7 +53,7 @@ def print_table(
     """
     from results import load, table
     from results.rules.table_rules import unfollowed
-    from results.tables.load import ALONE, NothingMeasured
+    from results.tables.load import ONLY_COMPARISONS, NothingMeasured
     from results.tables.time_to_accuracy import sentences
 
     terminal = sys.stdout.isatty() and out is None
@@ -62,7 +62,7 @@ def print_table(
     frame, proofs = load(path), read_certificates(certificates)
     rows = table(frame, target_accuracy)
     if rows.empty:
-        raise NothingMeasured(f"{path} holds {ALONE}")
+        raise NothingMeasured(f"{path} holds {ONLY_COMPARISONS}")
     rows.attrs["leads"] = list(sentences(frame))
     lost = unfollowed(rows, frame)
     rows.attrs["warnings"] = [*rows.attrs["warnings"], *lost]

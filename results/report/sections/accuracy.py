@@ -1,4 +1,4 @@
-"""Accuracy against training time: every case with the Pareto front, and each scenario's way there over its seeds."""
+"""Accuracy against training time: all cases with the Pareto front, and the curves of the scenarios."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from results.tables.time_to_accuracy import sentences
 from results.tables.wording import plain
 
 WIDE = 30
-"""Where the longest training took so many times as long as the shortest, the axis is logarithmic."""
+"""Ratio of the longest to the shortest training time above which the axis is logarithmic."""
 
 RACED = 2000
-"""Processes up to which it is worked out who leads when: that draws them anew hundreds of times."""
+"""Largest number of processes for the bootstrap of the leading scenarios."""
 
 
 def accuracy_section(frame: pd.DataFrame, shown: Sequence[ShownCase], scenarios: Look, arms: Look) -> Section:
-    """One overview per setting, and a panel of curves per model. `arms` is the look of models and backends."""
+    """Draw one overview per setting, and a panel of curves per model. `arms` is the look of models and backends."""
     judged = [case for case in shown if _placed(case)]
     settings = list(dict.fromkeys(case.setting for case in judged))
     overviews = [
@@ -33,15 +33,15 @@ def accuracy_section(frame: pd.DataFrame, shown: Sequence[ShownCase], scenarios:
         for number, setting in enumerate(settings)
     ]
     curves = [_curves(panel, scenarios, arms) for panel in panels(judged)]
-    raced = [f"{plain(said)}." for said in sentences(frame)] if len(frame) <= RACED else []
+    raced = [f"{plain(one)}." for one in sentences(frame)] if len(frame) <= RACED else []
     lacking = len(shown) - len(judged)
     return Section(
         id="accuracy",
         title="Accuracy against training time",
         paragraphs=(
-            "First every case at the end of its training, with the intervals of time and accuracy; the dashed line "
-            "and the rings are the Pareto front: no case there is beaten in both. Then the way there: validation "
-            "accuracy after each epoch, mean over the processes, the band from the lowest to the highest of them.",
+            "The overview shows each case with the intervals of training time and accuracy. The dashed line and the "
+            "rings mark the Pareto front: no other case is both faster and more accurate. The curves show the "
+            "validation accuracy after each epoch: the mean over processes, with a band from lowest to highest.",
             *raced,
         )
         if judged
@@ -55,7 +55,7 @@ def accuracy_section(frame: pd.DataFrame, shown: Sequence[ShownCase], scenarios:
 
 
 def front(cases: Sequence[ShownCase]) -> list[ShownCase]:
-    """The cases that no other one beats in training time and accuracy both, fastest first."""
+    """Return the cases for which no other case is both faster and more accurate, fastest first."""
     order = sorted(cases, key=lambda case: (case.row["train_s"], -case.row["accuracy"]))
     best, found = -math.inf, []
     for case in order:
@@ -70,17 +70,17 @@ def _placed(case: ShownCase) -> bool:
 
 
 def arm(case: ShownCase) -> str:
-    """The model and the backend of a case, in one name."""
+    """Return the model and the backend of a case in one name."""
     return f"{case.model} · {case.backend}"
 
 
 def widely(seconds: Sequence[float]) -> bool:
-    """Whether times differ so much that the axis is better logarithmic."""
+    """Tell whether times differ so much that the axis is logarithmic."""
     return max(seconds) > WIDE * min(seconds) > 0
 
 
 def time_axis(seconds: Sequence[float], title: str) -> alt.X:
-    """Seconds, logarithmic where they differ widely."""
+    """Return an axis of seconds, logarithmic if they differ widely."""
     scale = alt.Scale(type="log", nice=False) if widely(seconds) else alt.Scale(zero=True)
     return alt.X("seconds:Q", title=title, scale=scale)
 
@@ -91,9 +91,8 @@ def _overview(number: int, cases: Sequence[ShownCase], scenarios: Look, arms: Lo
     x = time_axis([case.row["train_s"] for case in cases], "training, s")
     y = alt.Y("accuracy:Q", title="accuracy, %", scale=alt.Scale(zero=False))
     colour = alt.Color("scenario:N", scale=scenarios.colour(names), legend=alt.Legend(title="scenario"))
-    shape = alt.Shape(
-        "arm:N", scale=arms.shape(pairs), legend=alt.Legend(title="model · backend", columns=1, labelLimit=0)
-    )
+    legend = alt.Legend(title="model · backend", columns=1, labelLimit=0)
+    shape = alt.Shape("arm:N", scale=arms.shape(pairs), legend=legend)
     tooltip = [alt.Tooltip(f"{name}:N") for name in ("scenario", "arm", "runs", "seeds", "front")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".4~g") for name in ("accuracy", "seconds")]
     base = alt.Chart(alt.NamedData("cases")).transform_filter(kept("model", "backend", "scenario"))
@@ -106,21 +105,14 @@ def _overview(number: int, cases: Sequence[ShownCase], scenarios: Look, arms: Lo
         base.transform_filter("datum.front === 'yes'").mark_point(size=280, color="#8C8C8C").encode(x, y),
         base.mark_point(filled=True, size=90, opacity=0.9).encode(x, y, colour, shape, tooltip=tooltip),
     )
-    setting = cases[0].setting
-    return finish(
-        f"accuracy-all-{number}",
-        " · ".join(part for part in ("All cases", setting) if part),
-        "Accuracy of every case against its training time, with intervals and the Pareto front.",
-        chart,
-        {
-            "cases": [_point(case, case in front(cases)) for case in cases],
-            "front": [
-                {"seconds": case.row["train_s"], "accuracy": case.row["accuracy"] * 100} for case in front(cases)
-            ],
-        },
-        {"setting": setting},
-        height=340,
-    )
+    setting, best = cases[0].setting, front(cases)
+    title = " · ".join(part for part in ("All cases", setting) if part)
+    about = "Accuracy of every case against its training time, with intervals and the Pareto front."
+    data = {
+        "cases": [_point(case, case in best) for case in cases],
+        "front": [{"seconds": case.row["train_s"], "accuracy": case.row["accuracy"] * 100} for case in best],
+    }
+    return finish(f"accuracy-all-{number}", title, about, chart, data, {"setting": setting}, height=340)
 
 
 def _point(case: ShownCase, on_front: bool) -> dict[str, Any]:

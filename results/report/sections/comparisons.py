@@ -1,4 +1,4 @@
-"""Comparisons of two sides: the verdict first, then every finding with its interval, and every pair as a point."""
+"""Comparisons of two sides: the verdicts, every finding with its interval, and every pair as a point."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from results.storage.comparison import Comparison, Finding
 from results.storage.rows import PairRow
 from results.tables.wording import plain
 from results.verdicts.comparison_text import differences
-from results.verdicts.conclusion import signed
+from results.verdicts.conclusion import margin_of, signed, visible
 from results.verdicts.noise import resolution, sentences
 from results.verdicts.pair_findings import log_ratio
 from results.verdicts.stored_comparisons import StoredComparison
 
 DRAWN = 12
-"""Comparisons whose pairs are drawn, at most: the latest."""
+"""Largest number of comparisons whose pairs are drawn: the latest."""
 COLOURS = {"regression": "#D55E00", "improvement": "#009E73", "no change": "#1B7FC4", "inconclusive": "#8C8C8C"}
 MARKS = ("triangle-down", "triangle-up", "circle", "square")
 SHAPES = {"counts": "circle", "disturbed": "cross", "re-run": "diamond"}
 
 
 def comparisons_section(compared: Sequence[StoredComparison]) -> Section | None:
-    """The comparisons under a results folder; None if there is none. A/A tests are in `noise_section`."""
-    asked = [one for one in compared if one.comparison is None or one.comparison.purpose != "noise"]
-    if not asked:
+    """Show the comparisons of a results folder; None without any. A/A tests are in `noise_section`."""
+    shown = [one for one in compared if one.comparison is None or one.comparison.purpose != "noise"]
+    if not shown:
         return None
-    done = [(one, one.comparison) for one in asked if one.comparison is not None]
+    done = [(one, one.comparison) for one in shown if one.comparison is not None]
     comparisons = [comparison for _, comparison in done]
-    cut = len(asked) - len(done)
+    cut = len(shown) - len(done)
     drawn = [(one, comparison) for one, comparison in done if any(_ratios(one.pairs))][-DRAWN:]
     return Section(
         "comparisons",
@@ -45,33 +45,28 @@ def comparisons_section(compared: Sequence[StoredComparison]) -> Section | None:
         ),
         grids=(_findings(comparisons), _differing(comparisons)) if comparisons else (),
         notes=(
-            *((f"{cut} of {len(asked)} comparisons were cut short and came to no verdict.",) if cut else ()),
+            *((f"{cut} of {len(shown)} comparisons were interrupted and have no verdict.",) if cut else ()),
             *((f"Pairs of the latest {len(drawn)} comparisons are drawn.",) if len(drawn) < len(done) else ()),
         ),
     )
 
 
 def noise_section(compared: Sequence[StoredComparison]) -> Section | None:
-    """What this machine can resolve, by its A/A tests; None if none was made."""
+    """Show the resolution of this machine from its A/A tests; None without any."""
     tests = [one.comparison for one in compared if one.comparison is not None and one.comparison.purpose == "noise"]
-    said = []
+    texts = []
     for test in tests:
         try:
-            said.append(plain(". ".join(sentences(resolution(test))) + "."))
+            texts.append(plain(". ".join(sentences(resolution(test))) + "."))
         except ValueError as error:
-            said.append(plain(f"{error}."))
+            texts.append(plain(f"{error}."))
     if not tests:
         return None
-    grids = (_findings(tests),)
-    return Section("noise", "The noise of this machine", paragraphs=tuple(said), grids=grids)
+    return Section("noise", "Noise of this machine", paragraphs=tuple(texts), grids=(_findings(tests),))
 
 
 def _measured(one: Comparison) -> list[Finding]:
     return [finding for finding in (*one.findings, *one.confirmation) if not finding.note]
-
-
-def _margin(finding: Finding) -> float:
-    return finding.margin if finding.unit == "points" else 100 * finding.margin
 
 
 def _forest(comparisons: Sequence[Comparison]) -> Chart:
@@ -85,7 +80,7 @@ def _forest(comparisons: Sequence[Comparison]) -> Chart:
                 {
                     "what": plain(f"{finding.metric}{again} · {one.label}"), "change": change, "low": low, "high": high,
                     "verdict": finding.verdict, "unit": unit, "replicates": finding.replicates,
-                    "worse": -_margin(finding), "better": _margin(finding),
+                    "worse": -margin_of(finding), "better": margin_of(finding),
                 }
             )  # fmt: skip
     names = list(dict.fromkeys(str(row["what"]) for row in rows))
@@ -103,18 +98,16 @@ def _forest(comparisons: Sequence[Comparison]) -> Chart:
             alt.X("change:Q", title=CHANGE), y, colour, shape, tooltip=tooltip
         ),
     )
-    about = "Every finding with its interval, and the margin as a band around no change."
-    height = height_of(len(names))
-    return finish("comparisons-findings", "From A to B", about, chart, {"findings": rows}, height=height)._replace(
-        wide=True
-    )
+    about = "Every finding with its interval, and the margin as a band around zero."
+    data, height = {"findings": rows}, height_of(len(names))
+    return finish("comparisons-findings", "From A to B", about, chart, data, height=height)._replace(wide=True)
 
 
 CHANGE = "change from A to B, % or points"
 
 
 def _ratios(pairs: Sequence[PairRow]) -> Iterator[tuple[PairRow, float]]:
-    """Each pair with the change of its throughput from A to B, in per cent; pairs that gave none are left out."""
+    """Yield each valid pair with the change of its throughput from A to B, in per cent."""
     for pair in pairs:
         try:
             yield pair, 100 * math.expm1(-log_ratio(pair.order, pair.a, pair.b))
@@ -149,7 +142,7 @@ def _pairs(number: int, one: StoredComparison, comparison: Comparison) -> Chart:
         ),
     )  # fmt: skip
     label = plain(comparison.label)
-    about = f"{label}: the change of every pair in the order of measuring, with estimate and interval."
+    about = f"{label}: the change of every pair in order, with the estimate and its interval."
     return finish(f"comparisons-{number}", label, about, chart, {"pairs": rows, "estimate": lines})
 
 
@@ -160,15 +153,14 @@ def _findings(comparisons: Sequence[Comparison]) -> Grid:
             change, low, high = signed(finding)
             unit = "points" if finding.unit == "points" else "%"
             p = "–" if finding.p_adjusted is None else f"{finding.p_adjusted:.3g}"
-            seen = finding.detectable if finding.unit == "points" else 100 * math.expm1(finding.detectable)
             figures = (f"{change:+.1f} {unit}", f"{low:+.1f} to {high:+.1f}", f"{finding.p:.3g}", p,
-                       f"{_margin(finding):.1f}", f"{seen:.1f}", str(finding.replicates))  # fmt: skip
+                       f"{margin_of(finding):.1f}", f"{visible(finding):.1f}", str(finding.replicates))  # fmt: skip
             again = "re-run" if finding in one.confirmation else "first"
-            said = ("–",) * len(figures) if finding.note else figures
+            cells = ("–",) * len(figures) if finding.note else figures
             verdict = f"{finding.verdict}{f' ({finding.note})' if finding.note else ''}"
-            rows.append(GridRow(tuple(map(plain, (one.label, finding.metric, again, verdict, *said)))))
+            rows.append(GridRow(tuple(map(plain, (one.label, finding.metric, again, verdict, *cells)))))
     columns = ("case", "metric", "run", "verdict", "change", "95 % interval", "p", "p over all cases", "margin",
-               "visible from", "replicates")  # fmt: skip
+               "smallest visible", "replicates")  # fmt: skip
     return Grid("Every finding", columns, tuple(rows), words=4)
 
 

@@ -1,4 +1,4 @@
-"""Throughput and every other figure of a case: its interval, and each process as a point."""
+"""All figures of a case with their intervals, and each process as a point."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from results.report.drawing import BAND, Look, finish, height_of, kept
 from results.report.page_data import Process, ShownCase
 from results.report.panels import Panel, panels
 from results.report.section import Chart, Choice, Grid, GridRow, Section
-from results.report.thinning import evenly, said
+from results.report.thinning import evenly, omission
 from results.tables.columns import METRICS, Metric
 
 POINTS = 2000
-"""Processes that are drawn at most, over all panels."""
+"""Largest number of drawn processes, over all panels."""
 DRAWN = tuple(name for name in METRICS if name != "time_to_accuracy_s")
 
 
 def figures_section(shown: Sequence[ShownCase], backends: Look, points: int = POINTS) -> Section:
-    """A panel per model, a row per scenario and backend; which metric is drawn is chosen on the page."""
+    """Draw a panel per model with a row per scenario and backend. The page selects the metric."""
     total = sum(len(case.processes) for case in shown)
     share = min(1.0, points / total) if total else 1.0
     drawn = {case.number: evenly(case.processes, max(1, round(share * len(case.processes)))) for case in shown}
@@ -32,25 +32,25 @@ def figures_section(shown: Sequence[ShownCase], backends: Look, points: int = PO
     void = sum(math.isnan(process.row["throughput"]) for case in shown for process in case.processes)
     return Section(
         id="figures",
-        title="Throughput, and every other figure",
+        title="Throughput and other figures",
         paragraphs=(
-            "Each point is a process, the tick the case's figure, the line its interval. One model a panel: figures of "
-            "two models say nothing about their frameworks.",
+            "A point is a process, a tick the figure of a case, a line its interval. Each panel has one model, because "
+            "figures of two models do not compare frameworks.",
         ),
         choices=(Choice("metric", "Metric", options, chosen),) if options else (),
         charts=charts,
         grids=(_grid(shown, metrics),) if options else (),
         notes=(
-            *said(sum(map(len, drawn.values())), total, "processes"),
-            *((f"The times of {void} of {total} processes are void; the table says why.",) if void else ()),
-            *(() if options else ("No case came to a figure.",)),
+            *omission(sum(map(len, drawn.values())), total, "processes"),
+            *((f"The times of {void} of {total} processes are void; the table gives the reasons.",) if void else ()),
+            *(() if options else ("No case has a figure.",)),
         ),
     )
 
 
 def described(metric: Metric) -> str:
-    """A metric in words, with unit and direction."""
-    return f"{metric.title}, {metric.unit} ({'more' if metric.higher_is_better else 'less'} is better)"
+    """Describe a metric with unit and direction."""
+    return f"{metric.title}, {metric.unit} ({'higher' if metric.higher_is_better else 'lower'} is better)"
 
 
 def _chart(
@@ -81,24 +81,22 @@ def _chart(
     x = alt.X("value:Q", title=None, scale=alt.Scale(zero=True, nice=True))
     of_case = [alt.Tooltip(f"{name}:N") for name in ("scenario", "backend", "runs")]
     of_case += [alt.Tooltip(f"{name}:Q", format=".5~g") for name in ("value", "low", "high")]
-    own = [alt.Tooltip(f"{name}:N") for name in ("scenario", "backend", "run", "seed", "started", "status", "marks")]
-    own += [
-        alt.Tooltip(f"{metric.name}:Q", title=f"{metric.title}, {metric.unit}", format=".5~g") for metric in metrics
-    ]
+    about = [alt.Tooltip(f"{name}:N") for name in ("scenario", "backend", "run", "seed", "started", "status", "marks")]
+    about += [alt.Tooltip(f"{one.name}:Q", title=f"{one.title}, {one.unit}", format=".5~g") for one in metrics]
     layers = alt.layer(
         summary.mark_rule(strokeWidth=2.5).encode(
             alt.X("low:Q", title=None), alt.X2("high:Q"), scenario, *offset, colour, tooltip=of_case
         ),
         summary.mark_tick(thickness=3, size=BAND - 6).encode(x, scenario, *offset, colour, tooltip=of_case),
         points.mark_point(filled=True, size=45, opacity=0.55).encode(
-            x, scenario, *offset, colour, tooltip=own,
+            x, scenario, *offset, colour, tooltip=about,
             shape=alt.Shape("backend:N", scale=look.shape(panel.backends), legend=legend),
         ),
     )  # fmt: skip
     return finish(
         f"figures-{panel.number}",
         panel.title,
-        f"{panel.title}: the chosen metric of each scenario and backend, with its interval and every process.",
+        f"{panel.title}: the selected metric of each scenario and backend, with its interval and every process.",
         layers,
         {
             "cases": [_case(case, metrics) for case in panel.cases],
@@ -142,11 +140,11 @@ def _grid(shown: Sequence[ShownCase], metrics: Sequence[Metric]) -> Grid:
         )
         for case in shown
     )  # fmt: skip
-    return Grid("Every figure of every case, with its interval", columns, rows, words=3)
+    return Grid("All figures of all cases with intervals", columns, rows, words=3)
 
 
 def interval(case: ShownCase, metric: Metric) -> str:
-    """`182 (176–190)`; without the bounds that one run leaves open."""
+    """Format a figure with its bounds, `182 (176–190)`; a single run has none."""
     value, low, high = (case.row[f"{metric.name}{end}"] for end in ("", "_low", "_high"))
     bounds = f" ({metric.write(low)}–{metric.write(high)})" if not math.isnan(low) else ""
     return f"{metric.write(value)}{bounds}"

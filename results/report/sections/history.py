@@ -1,4 +1,4 @@
-"""The history of each case on each machine: one point per run, where an environment began, where a level changed."""
+"""The history of each case on each machine: one point per run, new environments, and changes of level."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from results.verdicts.accepted import read_accepted
 from results.verdicts.history import FOLLOWED, Change, Series, history
 
 DRAWN = 24
-"""Cases that are drawn at most: those with a change first, then those with the most runs."""
+"""Largest number of drawn cases: those with a change first, then those with the most runs."""
 KINDS = {"worse": "#D55E00", "better": "#009E73", "accepted": "#8C8C8C"}
 
 
 def history_section(material: Material) -> Section | None:
-    """A panel per case and machine; None where no case has been run twice."""
+    """Draw a panel per case and machine; None if no case has two runs."""
     if material.frame.empty:
         return None
     followed = [one for one in history(material.frame, read_accepted(material.results_dir)) if _runs(one) > 1]
@@ -31,11 +31,11 @@ def history_section(material: Material) -> Section | None:
     cases: dict[tuple[str, str, str], list[Series]] = {}
     for one in followed:
         cases.setdefault((one.machine, one.version, one.label), []).append(one)
-    order = sorted(cases.values(), key=lambda own: (-sum(map(_changes, own)), -max(map(_runs, own))))
-    machines, labels = {one.machine for one in followed}, [own[0].label for own in cases.values()]
+    order = sorted(cases.values(), key=lambda series: (-sum(map(_changes, series)), -max(map(_runs, series))))
+    machines, labels = {one.machine for one in followed}, [series[0].label for series in cases.values()]
     charts = [
-        _chart(number, own, several=len(machines) > 1, again=labels.count(own[0].label) > 1)
-        for number, own in enumerate(order[:DRAWN])
+        _chart(number, series, several=len(machines) > 1, again=labels.count(series[0].label) > 1)
+        for number, series in enumerate(order[:DRAWN])
     ]
     metrics = [name for name in FOLLOWED if any(one.metric == name for one in followed)]
     options = tuple((name, described(METRICS[name])) for name in metrics)
@@ -43,14 +43,13 @@ def history_section(material: Material) -> Section | None:
         "history",
         "History",
         paragraphs=(
-            "One point per run. A dashed line is where another environment begins; only runs within one are held "
-            "against each other. A change is reported where two methods agree that the level has changed for good; it "
-            "warns, and decides nothing.",
+            "Each point is a run. A dashed line marks a new environment. Only runs in one environment are compared. A "
+            "change is reported if two methods find a permanent change of the level. It is only a warning.",
         ),
         choices=(Choice("followed", "Metric", options, options[0][0]),),
         charts=tuple(charts),
         grids=(_grid(followed),),
-        notes=(f"{DRAWN} of {len(cases)} cases are drawn, those with a change first; the table has all of them.",)
+        notes=(f"{DRAWN} of {len(cases)} cases are drawn, those with a change first; the table has all cases.",)
         if len(cases) > DRAWN
         else (),
     )
@@ -65,7 +64,7 @@ def _changes(one: Series) -> int:
 
 
 def _facets(label: str) -> Facets:
-    """A label is backend, model and scenario, between strokes."""
+    """Split a label into backend, model and scenario."""
     return dict(zip(("backend", "model", "scenario"), map(plain, label.split("/", 2)), strict=False))
 
 
@@ -77,13 +76,13 @@ def _size(change: Change, metric: str) -> str:
     return f"{change.change:+.1f} points" if metric == "accuracy" else f"{100 * change.change:+.1f} %"
 
 
-def _points(own: Sequence[Series]) -> Iterator[dict[str, Any]]:
-    for one in own:
+def _points(series: Sequence[Series]) -> Iterator[dict[str, Any]]:
+    for one in series:
         scale = METRICS[one.metric].scale
         for number, segment in enumerate(one.segments):
-            told = {change.run: change for change in segment.changes}
+            changes = {change.run: change for change in segment.changes}
             for place, point in enumerate(segment.points):
-                change = told.get(point.run)
+                change = changes.get(point.run)
                 yield {
                     "metric": one.metric, "run": point.run, "started": point.started, "value": point.value * scale,
                     "processes": point.processes, "segment": number,
@@ -93,11 +92,10 @@ def _points(own: Sequence[Series]) -> Iterator[dict[str, Any]]:
                 }  # fmt: skip
 
 
-def _chart(number: int, own: Sequence[Series], *, several: bool, again: bool) -> Chart:
-    first = own[0]
-    title = " · ".join(
-        [plain(first.label), *([first.machine] if several else []), *([first.version[:6]] if again else [])]
-    )
+def _chart(number: int, series: Sequence[Series], *, several: bool, again: bool) -> Chart:
+    first = series[0]
+    extra = [*([first.machine] if several else []), *([first.version[:6]] if again else [])]
+    title = " · ".join([plain(first.label), *extra])
     base = alt.Chart(alt.NamedData("runs")).transform_filter(f"datum.metric === followed && {kept('run')}")
     x = alt.X("started:T", title="run")
     y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
@@ -107,7 +105,7 @@ def _chart(number: int, own: Sequence[Series], *, several: bool, again: bool) ->
     tooltip = [alt.Tooltip(f"{name}:N") for name in ("run", "started", "processes")]
     tooltip.append(alt.Tooltip("value:Q", format=".5~g"))
     changed = [*tooltip, alt.Tooltip("kind:N"), alt.Tooltip("change:N")]
-    began = [alt.Tooltip("began:N", title="began"), *tooltip]
+    began = [alt.Tooltip("began:N", title="new"), *tooltip]
     chart = alt.layer(
         base.transform_filter("isValid(datum.began)").mark_rule(strokeDash=[5, 4], color="#8C8C8C", strokeWidth=2)
         .encode(x, tooltip=began),
@@ -118,10 +116,10 @@ def _chart(number: int, own: Sequence[Series], *, several: bool, again: bool) ->
             tooltip=changed,
         ),
     )  # fmt: skip
-    about = f"{title}: the chosen metric of every run in the order of time, and where its level changed."
+    about = f"{title}: the selected metric of every run over time, and the changes of its level."
     params = [alt.param(name="followed", value=first.metric)]
     facets = _facets(first.label)
-    return finish(f"history-{number}", title, about, chart, {"runs": list(_points(own))}, facets, 200, params)
+    return finish(f"history-{number}", title, about, chart, {"runs": list(_points(series))}, facets, 200, params)
 
 
 def _grid(followed: Sequence[Series]) -> Grid:
@@ -129,14 +127,14 @@ def _grid(followed: Sequence[Series]) -> Grid:
     for one in followed:
         metric = METRICS[one.metric]
         for segment in one.segments:
-            told = "; ".join(
+            changes = "; ".join(
                 f"{_size(change, one.metric)} from {change.started[:10]}, {_kind(change)}"
                 f"{f' ({change.accepted})' if change.accepted else ''}, p {change.p:.2g}"
                 for change in segment.changes
             )
             latest = metric.write(segment.points[-1].value)
             cells = (one.label, one.machine, f"{metric.title}, {metric.unit}", segment.began,
-                     told or segment.note or "none", latest, str(len(segment.points)))  # fmt: skip
+                     changes or segment.note or "none", latest, str(len(segment.points)))  # fmt: skip
             rows.append(GridRow(tuple(map(plain, cells)), _facets(one.label)))
-    columns = ("case", "machine", "metric", "what began", "changes", "latest", "runs")
-    return Grid("Every level that changed", columns, tuple(rows), words=5)
+    columns = ("case", "machine", "metric", "new in the environment", "changes", "latest", "runs")
+    return Grid("All series with their changes", columns, tuple(rows), words=5)

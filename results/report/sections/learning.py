@@ -1,4 +1,4 @@
-"""Learning curves: loss and accuracy of training and validation images after each epoch."""
+"""Learning curves: loss and accuracy on training and validation images after each epoch."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ QUALITIES = {"loss": ("loss, nats", 1.0), "accuracy": ("accuracy, %", 100.0)}
 
 
 def learning_section(shown: Sequence[ShownCase], scenarios: Look) -> Section:
-    """Two charts per model and backend; means over the processes of a case, the band of validation over all of them."""
+    """Draw two charts per model and backend, with means over processes and the range of the validation figures."""
     trained = [case for case in shown if any(epochs(process) for process in case.processes)]
     charts = [_chart(panel, quality, scenarios) for panel in panels(trained, by_backend=True) for quality in QUALITIES]
     return Section(
         id="learning",
         title="Learning curves",
         paragraphs=(
-            "After each epoch, in inference mode: validation drawn through, training dashed; mean over the processes, "
-            "the band from the lowest to the highest validation figure.",
+            "Loss and accuracy after each epoch, in inference mode. Solid lines are validation, dashed lines training. "
+            "Lines are means over processes; the band is the range of the validation figures.",
         )
         if charts
         else (),
@@ -36,7 +36,7 @@ def learning_section(shown: Sequence[ShownCase], scenarios: Look) -> Section:
 
 
 def epochs(process: Process) -> list[Epoch]:
-    """Those of all stages, in order."""
+    """Return the epochs of all stages, in order."""
     return [epoch for stage in process.record.stages for epoch in stage.epochs]
 
 
@@ -61,7 +61,7 @@ def _chart(panel: Panel, quality: str, scenarios: Look) -> Chart:
         base.mark_line(strokeWidth=2).encode(x, y, colour, dash),
         base.mark_point(filled=True, size=35, opacity=1).encode(x, y, colour, shape, tooltip=tooltip),
     )
-    about = f"{panel.title}: {quality} of training and validation images after each epoch, by scenario."
+    about = f"{panel.title}: {quality} on training and validation images after each epoch, by scenario."
     id = f"learning-{quality}-{panel.number}"
     return finish(id, f"{panel.title}: {quality}", about, chart, {"epochs": rows}, panel.facets)
 
@@ -69,8 +69,8 @@ def _chart(panel: Panel, quality: str, scenarios: Look) -> Chart:
 def _curve(case: ShownCase, quality: str, scale: float) -> Iterator[dict[str, Any]]:
     curves = [epochs(process) for process in case.processes]
     for split, short in (("training", "train"), ("validation", "val")):
-        for number, own in enumerate(zip(*curves, strict=True), 1):
-            values = [scale * getattr(epoch, f"{short}_{quality}") for epoch in own]
+        for number, replicates in enumerate(zip(*curves, strict=True), 1):
+            values = [scale * getattr(epoch, f"{short}_{quality}") for epoch in replicates]
             yield {
                 "scenario": case.scenario, "split": split, "epoch": number, "processes": len(values),
                 "value": float(np.mean(values)), "low": min(values), "high": max(values),

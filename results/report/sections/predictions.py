@@ -1,4 +1,4 @@
-"""What the network says: test images with predictions, confusion matrices, and which images flip between two cases."""
+"""Predictions: test images with predictions, confusion matrices, and images that flip between two cases."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from results.report.section import Chart, Choice, Grid, GridRow, Section
 from results.report.thinning import evenly
 
 CLASSES = 40
-"""Classes that a confusion matrix is drawn for at most."""
+"""Largest number of classes of a confusion matrix."""
 CASES = 60
-"""Cases whose predictions go into the page at most."""
+"""Largest number of cases with predictions in the page."""
 COMPARED = 2000
-"""Images that are looked through for flips at most."""
+"""Largest number of images that are checked for flips."""
 DATASETS = 3
 
 
 def predictions_section(material: Material, find: FindPixels) -> Section:
-    """A grid of the same images for every case, a matrix of the chosen case, and a comparison of two."""
-    id, title = "predictions", "What the network says"
+    """Show the same images for every case, the matrix of the selected case, and a comparison of two cases."""
+    id, title = "predictions", "Predictions"
     sides = compared_cases(material.compared, len(material.shown))
     answered, problems = read_predictions([*evenly(material.shown, CASES), *sides], material.results_dir)
     if not answered:
@@ -41,48 +41,42 @@ def predictions_section(material: Material, find: FindPixels) -> Section:
         id,
         title,
         paragraphs=(
-            "Test images as the network gets them, the same ones for every case, evenly from those that all cases get "
-            "right to those that none does; of each case the process with the lowest seed.",
+            "Test images as the network receives them, the same for every case, evenly chosen from easy ones (all cases are "
+            "correct) to hard ones (none is). Each case shows the process with the lowest seed.",
         ),
         choices=(Choice("seen", "Case", names, names[0][0]),),
         charts=tuple(_matrix(answered)),
         grids=(_grid(answered),),
         notes=(
             *problems,
-            *_left_out(material, answered, groups, drawn),
-            *(() if any(gallery["cards"] for gallery in galleries) else (GONE,)),
+            *_omitted(material, answered, groups, drawn),
+            *(() if any(gallery["cards"] for gallery in galleries) else (NO_IMAGES,)),
         ),
         template="predictions.html.j2",
-        extra={
-            "galleries": galleries,
-            "names": names,
-            "pair": _pair(answered),
-            "flips": _flips(drawn, galleries),
-        },
+        extra={"galleries": galleries, "names": names, "pair": _pair(answered), "flips": _flips(drawn, galleries)},
     )
 
 
-GONE = (
-    "The images themselves are not shown: they were left out (`--no-pictures`), or are no longer in the cache "
-    "(`python -m benchmarks prepare` brings them back)."
+NO_IMAGES = (
+    "The images are not shown: `--no-pictures` was given, or the cache lacks them (run `python -m benchmarks prepare`)."
 )
 
 
-def _left_out(
+def _omitted(
     material: Material, answered: Sequence[Answered], groups: Sequence[Any], drawn: Sequence[Any]
 ) -> Iterator[str]:
     if len(material.shown) > CASES:
-        yield f"Predictions of {CASES} of {len(material.shown)} cases are here, evenly chosen."
+        yield f"The page has the predictions of {CASES} of {len(material.shown)} cases, evenly chosen."
     if len(groups) > len(drawn):
-        yield f"Images of {len(drawn)} of {len(groups)} sets of test images are here."
+        yield f"The page has images of {len(drawn)} of {len(groups)} test sets."
     if any(len(one.classes) > CLASSES for one in answered):
         yield f"Confusion matrices of more than {CLASSES} classes are not drawn; the table has the frequent confusions."
     if any(len(images.ids) > COMPARED for images in drawn):
-        yield f"Flips are looked for among {COMPARED} of the test images, evenly chosen."
+        yield f"Flips are searched in {COMPARED} of the test images, evenly chosen."
 
 
 def _pair(answered: Sequence[Answered]) -> tuple[str, str]:
-    """Two cases to begin with: two backends of one model and scenario if there are, or two scenarios."""
+    """Choose the first two cases to compare: two backends of one model and scenario, or two scenarios, or any."""
     cases = [one.case for one in answered]
     for alike in (("model", "scenario", "setting"), ("model", "backend", "setting"), ()):
         for one, other in combinations(cases, 2):
@@ -104,17 +98,17 @@ def _gallery(images: JudgedImages, find: FindPixels) -> dict[str, Any]:
 
 
 def _card(images: JudgedImages, place: int, picture: Picture) -> dict[str, Any]:
-    said = [
+    predictions = [
         {
             "case": str(one.case.number),
             "right": bool(one.first.right[place]),
-            "label": one.classes[int(one.first.said[place])],
+            "label": one.classes[int(one.first.predicted[place])],
             "confidence": f"{100 * one.first.confidence[place]:.0f} %",
         }
         for one in images.cases
     ]
     label = images.classes[int(images.labels[place])]
-    return {"id": picture.id, "uri": picture.uri, "file": picture.file, "label": label, "said": said}
+    return {"id": picture.id, "uri": picture.uri, "file": picture.file, "label": label, "predictions": predictions}
 
 
 def _matrix(answered: Sequence[Answered]) -> Iterator[Chart]:
@@ -124,11 +118,11 @@ def _matrix(answered: Sequence[Answered]) -> Iterator[Chart]:
     rows = [row for one in small for row in _counts(one)]
     order = list(dict.fromkeys(name for one in small for name in one.classes))
     base = alt.Chart(alt.NamedData("cells")).transform_filter("datum.case === seen")
-    x = alt.X("said:N", sort=order, title="prediction", axis=alt.Axis(labelAngle=-40, orient="bottom"))
+    x = alt.X("prediction:N", sort=order, title="prediction", axis=alt.Axis(labelAngle=-40, orient="bottom"))
     y = alt.Y("label:N", sort=order, title="label")
     kinds = alt.Scale(domain=["right", "wrong"], range=["#1B7FC4", "#D55E00"])
-    tooltip = [alt.Tooltip(f"{name}:N") for name in ("label", "said", "images")]
-    tooltip.append(alt.Tooltip("share:Q", title="of the label's", format=".0%"))
+    tooltip = [alt.Tooltip(f"{name}:N") for name in ("label", "prediction", "images")]
+    tooltip.append(alt.Tooltip("share:Q", title="share of the label", format=".0%"))
     chart = alt.layer(
         base.mark_rect().encode(
             x, y, alt.Color("kind:N", scale=kinds, legend=None),
@@ -137,7 +131,7 @@ def _matrix(answered: Sequence[Answered]) -> Iterator[Chart]:
         base.mark_text(color=INK, fontSize=12).encode(x, y, alt.Text("images:Q"), tooltip=tooltip),
     )  # fmt: skip
     most = max(len(one.classes) for one in small)
-    about = "Confusion matrix of the chosen case: how many images of each label got which prediction."
+    about = "Confusion matrix of the selected case: the number of images by label and prediction."
     seen = alt.param(name="seen", value=str(answered[0].case.number))
     height = max(90, 28 * most)
     yield finish("predictions-matrix", "Confusion matrix", about, chart, {"cells": rows}, height=height, params=[seen])
@@ -146,14 +140,14 @@ def _matrix(answered: Sequence[Answered]) -> Iterator[Chart]:
 def _counts(one: Answered) -> Iterator[dict[str, Any]]:
     pairs: Counter[tuple[int, int]] = Counter()
     for predicted in one.all:
-        pairs.update(zip(predicted.labels.tolist(), predicted.said.tolist(), strict=True))
+        pairs.update(zip(predicted.labels.tolist(), predicted.predicted.tolist(), strict=True))
     totals: Counter[int] = Counter()
     for (label, _), images in pairs.items():
         totals[label] += images
-    for (label, said), images in sorted(pairs.items()):
+    for (label, prediction), images in sorted(pairs.items()):
         yield {
-            "case": str(one.case.number), "label": one.classes[label], "said": one.classes[said], "images": images,
-            "share": images / totals[label], "kind": "right" if label == said else "wrong",
+            "case": str(one.case.number), "label": one.classes[label], "prediction": one.classes[prediction],
+            "images": images, "share": images / totals[label], "kind": "right" if label == prediction else "wrong",
         }  # fmt: skip
 
 
@@ -162,17 +156,17 @@ def _grid(answered: Sequence[Answered]) -> Grid:
     for one in answered:
         cells = list(_counts(one))
         wrong = sorted((cell for cell in cells if cell["kind"] == "wrong"), key=lambda cell: -cell["images"])
-        often = "; ".join(f"{cell['label']} as {cell['said']} {cell['images']}" for cell in wrong[:3]) or "none"
+        often = "; ".join(f"{cell['label']} as {cell['prediction']} {cell['images']}" for cell in wrong[:3]) or "none"
         right = sum(cell["images"] for cell in cells if cell["kind"] == "right")
         total = sum(cell["images"] for cell in cells)
         case = one.case
         rows.append(GridRow((case.name, often, f"{right}", f"{total}", f"{len(one.all)}"), case.facets))
-    columns = ("case", "most frequent confusions (label as prediction, images)", "right", "judged", "processes")
-    return Grid("Confusions of every case, its processes together", columns, tuple(rows), words=2)
+    columns = ("case", "most frequent confusions (label as prediction, images)", "correct", "evaluated", "processes")
+    return Grid("Confusions of all cases, summed over processes", columns, tuple(rows), words=2)
 
 
 def _flips(drawn: Sequence[JudgedImages], galleries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What the page needs to hold two cases against each other: per case its group, and each image's answer."""
+    """Return the data for the comparison of two cases: their groups, predictions and confidences."""
     groups, cases = [], {}
     for number, (images, gallery) in enumerate(zip(drawn, galleries, strict=True)):
         places = evenly(range(len(images.ids)), COMPARED)
@@ -188,7 +182,7 @@ def _flips(drawn: Sequence[JudgedImages], galleries: Sequence[dict[str, Any]]) -
         for one in images.cases:
             cases[str(one.case.number)] = {
                 "group": number,
-                "said": one.first.said[places].tolist(),
+                "predicted": one.first.predicted[places].tolist(),
                 "confidence": np.round(100 * one.first.confidence[places]).astype(int).tolist(),
             }
     return {"groups": groups, "cases": cases}

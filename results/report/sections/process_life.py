@@ -1,4 +1,4 @@
-"""Where the time of a process goes, and its memory."""
+"""The wall time and the memory of a process, by part."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ GATHERED = MappingProxyType({
     "prepare": "feed", "wait": "feed", "fetch": "feed", "transfer": "transfer", "first step": "first step",
     "evaluation": "evaluation", "audit": "audit and other", "other": "audit and other",
 })  # fmt: skip
-"""What of the wall time is drawn as one; a part that is not named here has a colour of its own."""
+"""Parts of the wall time that are drawn together; other parts are drawn separately."""
 ORDER = ("start", "feed", "transfer", "first step")
 LAST = ("evaluation", "audit and other")
 
 
 def wall_section(shown: Sequence[ShownCase]) -> Section:
-    """Stacked bars of the parts of the wall time, which do not overlap and add up."""
+    """Draw stacked bars of the parts of the wall time."""
     known = [case for case in shown if any(process.record.wall_s for process in case.processes)]
     if not known:
-        return Section("wall", "Where the time goes", notes=("No process said where its time went.",))
+        return Section("wall", "Where the time goes", notes=("No process recorded the parts of its time.",))
     seen = list(dict.fromkeys(part for case in known for part in parts(case)))
     middle = [part for part in seen if part not in (*ORDER, *LAST)]
     order = [part for part in (*ORDER, *middle, *LAST) if part in seen]
@@ -36,8 +36,8 @@ def wall_section(shown: Sequence[ShownCase]) -> Section:
         "wall",
         "Where the time goes",
         paragraphs=(
-            "The life of a process from its start to its end, mean over the processes of a case. The parts do not "
-            "overlap and add up; what a backend cannot tell apart is one part, named for all that is in it.",
+            "The time of a process from start to end, as a mean over the processes of a case. The parts do not overlap "
+            "and their sum is the whole time. Parts that a backend cannot separate are one part with a joint name.",
         ),
         charts=tuple(_bars(panel, order, look(order)) for panel in panels(known)),
         grids=(_grid(known),),
@@ -45,7 +45,7 @@ def wall_section(shown: Sequence[ShownCase]) -> Section:
 
 
 def parts(case: ShownCase) -> dict[str, float]:
-    """Seconds by part as drawn, mean over the processes."""
+    """Return the seconds of each drawn part, as a mean over processes."""
     found: dict[str, float] = {}
     for process in case.processes:
         for name, seconds in process.record.wall_s.items():
@@ -86,9 +86,8 @@ def _stacked(
     backends = f" Backends from top to bottom: {', '.join(panel.backends)}." if several else ""
     about = f"{panel.title}: {title} of each scenario by part.{backends}"
     heading = f"{panel.title} ({' above '.join(panel.backends)})" if several else panel.title
-    return finish(
-        f"{id}-{panel.number}", heading, about, chart, {"parts": rows}, panel.facets, height_of(len(panel.cases))
-    )
+    height = height_of(len(panel.cases))
+    return finish(f"{id}-{panel.number}", heading, about, chart, {"parts": rows}, panel.facets, height)
 
 
 def _grid(known: Sequence[ShownCase]) -> Grid:
@@ -99,22 +98,22 @@ def _grid(known: Sequence[ShownCase]) -> Grid:
         total = sum(float(mean) for mean in means)
         cells = (*(f"{mean:.2f}" for mean in means), f"{total:.2f}")
         rows.append(GridRow((case.model, case.backend, case.scenario, *cells), case.facets))
-    return Grid("Every part in seconds", ("model", "backend", "scenario", *names, "together"), tuple(rows), words=3)
+    return Grid("All parts in seconds", ("model", "backend", "scenario", *names, "sum"), tuple(rows), words=3)
 
 
 def memory_section(shown: Sequence[ShownCase]) -> Section:
-    """Stacked bars: what the framework alone took, and what came on top of it until the peak."""
+    """Draw stacked bars of the memory before the model and of the rest up to the peak."""
     known = [case for case in shown if any(process.record.memory for process in case.processes)]
     if not known:
-        return Section("memory", "Memory", notes=("No process said how much memory it took.",))
+        return Section("memory", "Memory", notes=("No process recorded its memory.",))
     device = any(p.record.memory and p.record.memory.device_peak is not None for case in known for p in case.processes)
     order = [FRAMEWORK, REST]
     return Section(
         "memory",
         "Memory",
         paragraphs=(
-            "The peak of a process, in 10⁶ bytes, mean over the processes of a case, the pages of its libraries among "
-            "them: what it held before the model was built, and what came on top of that.",
+            "Peak memory of a process with its libraries, in 10⁶ bytes, as a mean over the processes of a case: the "
+            "memory before the model was built, and the rest up to the peak.",
         ),
         charts=tuple(
             _stacked("memory", panel, [row for case in panel.cases for row in _memory(case)], order, look(order), "MB")
@@ -128,9 +127,9 @@ FRAMEWORK, REST = "before the model", "model and training"
 
 
 def _memory(case: ShownCase) -> list[dict[str, Any]]:
-    said = [process.record.memory for process in case.processes if process.record.memory]
-    framework = float(np.mean([memory.framework for memory in said])) / 1e6
-    peak = float(np.mean([memory.process_peak for memory in said])) / 1e6
+    recorded = [process.record.memory for process in case.processes if process.record.memory]
+    framework = float(np.mean([memory.framework for memory in recorded])) / 1e6
+    peak = float(np.mean([memory.process_peak for memory in recorded])) / 1e6
     common = {"backend": case.backend, "scenario": case.scenario}
     return [
         {**common, "part": FRAMEWORK, "mb": framework, "place": 0},

@@ -1,4 +1,4 @@
-"""The answer, and the table with what was skipped or failed and why."""
+"""The answer, and the table with skipped and failed cases."""
 
 from __future__ import annotations
 
@@ -10,22 +10,17 @@ from results.tables.sheet import Block, Sheet
 
 
 def table_section(material: Material) -> Section:
-    """Every case, ratios only where certified; empty sections say what is missing."""
+    """Show the table of all cases, with its footnotes and legend."""
     sheet = material.sheet
     if sheet is None:
-        return Section(id="table", title="All cases", notes=("There is no record to tabulate.",))
+        return Section(id="table", title="All cases", notes=("There are no records.",))
     grids = [_grid(sheet, sheet.block, material)] if sheet.block else []
     if sheet.problems:
         rows = tuple(GridRow((p.status, p.case, p.reason, str(p.runs))) for p in sheet.problems)
         columns = ("status", "case", "reason", "runs")
         grids.append(Grid("Skipped or failed", columns, rows, words=3, folded=False))
-    return Section(
-        id="table",
-        title="All cases",
-        paragraphs=(sheet.caption,),
-        grids=tuple(grids),
-        notes=(*sheet.footnotes, *sheet.legend),
-    )
+    notes = (*sheet.footnotes, *sheet.legend)
+    return Section(id="table", title="All cases", paragraphs=(sheet.caption,), grids=tuple(grids), notes=notes)
 
 
 def _grid(sheet: Sheet, block: Block, material: Material) -> Grid:
@@ -37,7 +32,7 @@ def _grid(sheet: Sheet, block: Block, material: Material) -> Grid:
 
 
 def answer_section(material: Material) -> Section:
-    """A paragraph per answer, or one that says why there is none."""
+    """Show a paragraph per answer, or the reason why there is none."""
     sheet = material.sheet
     found = sheet.answer if sheet else paragraphs(answers(material.table), list(material.frame["status"]))
-    return Section(id="answer", title="The answer", paragraphs=tuple(" ".join(said) for said in found))
+    return Section(id="answer", title="The answer", paragraphs=tuple(map(" ".join, found)))

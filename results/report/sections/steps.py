@@ -1,4 +1,4 @@
-"""Step times over the run: warm-up, drift and stalls, as a strip per case and as points of the case that is chosen."""
+"""Step times: warm-up, drift and stalls, as a strip per case and as points of the selected case."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from results.report.thinning import peaks
 
 KINDS = {"first": "#D55E00", "warmup": "#E69F00", "throughput": "#1B7FC4", "latency": "#009E73"}
 DRAWN, FEWEST = 240, 40
-"""Steps of a process that are drawn at most, and at least where there are many cases."""
+"""Largest number of drawn steps of a process, for few and for many cases."""
 ALL = 20_000
-"""Steps that are drawn over all cases."""
+"""Largest number of drawn steps over all cases."""
 
 
 def steps_section(shown: Sequence[ShownCase], points: int = ALL) -> Section:
-    """A strip per case, of the process with the lowest seed, and the points of up to three processes of one case."""
+    """Draw a strip per case for the lowest seed, and the points of up to three processes of one case."""
     timed = [case for case in shown if any(len(process.step_us) for process in case.processes)]
     if not timed:
         return Section("steps", "Step times", notes=("No step was timed.",))
@@ -33,23 +33,25 @@ def steps_section(shown: Sequence[ShownCase], points: int = ALL) -> Section:
         "steps",
         "Step times",
         paragraphs=(
-            "Each strip is one process from its first step to its last, dark where a step took its usual time, bright "
-            "where it took longer: × the median step of its stage's throughput window. Steps of the latency window are "
-            "synchronised, the others are not.",
+            "Each strip is one process from its first step to its last. The colour is the step time divided by the "
+            "median of the throughput window of the stage: dark steps are usual, bright steps are slow. Steps of the "
+            "latency window are synchronised, the others are not.",
         ),
         choices=(Choice("chosen", "Step by step", names, names[0][0]),),
         charts=(
             *(_strips(panel, limit) for panel in panels(timed, by_backend=True)),
             _points(timed, limit)._replace(wide=True),
         ),
-        notes=(f"Up to {most} steps a process; of more than {limit} the slowest of neighbours is drawn.",)
+        notes=(
+            f"A process has up to {most} steps. At most {limit} are drawn: the slowest of each group of neighbours.",
+        )
         if most > limit
         else (),
     )
 
 
 def kinds(process: Process) -> list[str]:
-    """The kind of window that each step belongs to."""
+    """Return the kind of window of each step."""
     return [w.kind for stage in process.record.stages for w in stage.windows for _ in range(w.steps)]
 
 
@@ -68,14 +70,14 @@ def _steps(process: Process, limit: int) -> Iterator[dict[str, Any]]:
 
 
 def _usual(process: Process) -> list[float]:
-    """For each step the median step of its own stage's throughput window: steps of two stages are unlike."""
+    """Return for each step the median of the throughput window of its stage."""
     found: list[float] = []
     for stage in process.record.stages:
         counts = [window.steps for window in stage.windows]
-        own = process.step_us[len(found) : len(found) + sum(counts)]
+        steps = process.step_us[len(found) : len(found) + sum(counts)]
         of = [window.kind for window in stage.windows for _ in range(window.steps)]
-        timed = [step for step, kind in zip(own, of, strict=True) if kind == "throughput"]
-        found += [float(np.median(timed or own))] * len(own)
+        timed = [step for step, kind in zip(steps, of, strict=True) if kind == "throughput"]
+        found += [float(np.median(timed or steps))] * len(steps)
     return found
 
 
@@ -104,10 +106,9 @@ def _strips(panel: Panel, limit: int) -> Chart:
             tooltip=tooltip,
         )
     )
-    about = f"{panel.title}: a strip per scenario, one process from first step to last, bright where a step was slow."
-    return finish(
-        f"steps-{panel.number}", panel.title, about, chart, {"steps": rows}, panel.facets, height_of(len(panel.cases))
-    )
+    about = f"{panel.title}: a strip per scenario with the steps of one process, bright for slow steps."
+    height = height_of(len(panel.cases))
+    return finish(f"steps-{panel.number}", panel.title, about, chart, {"steps": rows}, panel.facets, height)
 
 
 def _points(timed: Sequence[ShownCase], limit: int) -> Chart:
@@ -131,7 +132,7 @@ def _points(timed: Sequence[ShownCase], limit: int) -> Chart:
             tooltip=[*tooltip, alt.Tooltip("ms:Q", format=".4~g")],
         )
     )  # fmt: skip
-    # `case` would be a keyword in Vega's expressions.
+    # `case` is a keyword in Vega's expressions.
     chosen = alt.param(name="chosen", value=str(timed[0].number))
-    about = "Every step of the chosen case: its time, and which window it belongs to."
+    about = "Every step of the selected case with its time and its window."
     return finish("steps-points", "Step by step", about, chart, {"steps": rows}, params=[chosen])

@@ -1,4 +1,4 @@
-"""How long it takes to get to a validation accuracy: Kaplan and Meier's curves, since some runs end before they do."""
+"""The time to a validation accuracy, as Kaplan-Meier curves, because some runs end before they reach it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from results.tables.time_to_accuracy import time_to_target
 TARGETS = (*(percent / 100 for percent in range(5, 100, 5)), 0.975, 0.99)
 OFFERED = 8
 DRAWN = 60
-"""Steps of a curve that are drawn. Of a curve with more, these are evenly chosen, the first and the last among them."""
+"""Largest number of drawn steps of a curve, evenly chosen, the first and the last included."""
 
 
 def target_section(shown: Sequence[ShownCase], scenarios: Look, arms: Look) -> Section:
-    """A curve per scenario and backend: the share of runs that reached the target. The target is chosen on the page."""
+    """Draw the share of runs that reached the target, by scenario and backend. The page selects the target."""
     trained = [case for case in shown if any(len(process.row["epoch_seconds"]) for process in case.processes)]
     processes = [process for case in trained for process in case.processes]
     best = np.array([max(process.row["epoch_val_accuracy"], default=0.0) for process in processes])
@@ -34,15 +34,15 @@ def target_section(shown: Sequence[ShownCase], scenarios: Look, arms: Look) -> S
     targets = [target for target, count in there.items() if count][-OFFERED:]
     id, title = "target", "Time to a target"
     if not targets:
-        return Section(id, title, notes=("No run reached a validation accuracy that is asked for here.",))
+        return Section(id, title, notes=(f"No run reached a validation accuracy of {100 * TARGETS[0]:g} %.",))
     chosen = max((target for target in targets if 2 * there[target] >= len(processes)), default=targets[0])
     options = tuple((_value(target), f"{METRICS['accuracy'].write(target)} %") for target in targets)
     return Section(
         id,
         title,
         paragraphs=(
-            "The share of runs that reached a validation accuracy, over seconds of training. A curve that ends "
-            "below 100 % has runs that ended before they reached it.",
+            "The share of runs that reached a validation accuracy, over training time. If a curve ends below 100 %, "
+            "some runs ended before they reached it.",
         ),
         choices=(Choice("target", "Validation accuracy", options, _value(chosen)),),
         charts=tuple(_chart(panel, targets, _value(chosen), scenarios, arms) for panel in panels(trained)),
@@ -51,7 +51,7 @@ def target_section(shown: Sequence[ShownCase], scenarios: Look, arms: Look) -> S
 
 
 def reached(target: float, process: Process) -> float:
-    """Seconds of training until the process was at the target; infinite if it never was."""
+    """Return the training seconds of a process until the target; infinite if it did not reach it."""
     return statistics.time_to(target, process.row["epoch_seconds"], process.row["epoch_val_accuracy"])
 
 
@@ -82,7 +82,7 @@ def _chart(panel: Panel, targets: Sequence[float], chosen: str, scenarios: Look,
         ),
         base.mark_point(filled=True, size=35, opacity=1).encode(x, y, colour, shape, tooltip=tooltip),
     )
-    about = f"{panel.title}: the share of runs that have reached the chosen validation accuracy, over training time."
+    about = f"{panel.title}: the share of runs that reached the selected validation accuracy, over training time."
     target = alt.param(name="target", value=chosen)
     return finish(f"target-{panel.number}", panel.title, about, chart, {"curves": rows}, panel.facets, params=[target])
 
@@ -93,7 +93,7 @@ def _ends(process: Process, targets: Sequence[float]) -> Iterator[float]:
 
 
 def _curve(case: ShownCase, target: float, start: float) -> Iterator[dict[str, Any]]:
-    """The steps of 1 - S, from `start` to the end of the longest run."""
+    """Yield the steps of 1 - S, from `start` to the end of the longest run."""
     times = [reached(target, process) for process in case.processes]
     there = [seconds for seconds in times if math.isfinite(seconds)]
     whole: list[float] = [sum(process.row["epoch_seconds"]) for process in case.processes]
@@ -123,7 +123,7 @@ def _grid(trained: Sequence[ShownCase], targets: Sequence[float]) -> Grid:
             bounds = f" ({_seconds(found.low)}–{_seconds(found.high)})" if known else ""
             cells.append(f"{_seconds(found.seconds)}{bounds}, {found.reached}/{found.runs}")
         rows.append(GridRow((case.model, case.backend, case.scenario, *cells), case.facets))
-    caption = "Seconds until half of the runs reached it (95 % interval), and how many did"
+    caption = "Seconds until half of the runs reached the target (95 % interval), and number of these runs"
     return Grid(caption, columns, tuple(rows), words=3)
 
 

@@ -1,4 +1,4 @@
-"""Why to believe it: what was proved, what was audited, what really ran, and how to have it again."""
+"""Evidence: certificates, audits, effective settings, sensors, and how to repeat the runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from results.tables.wording import plain
 
 
 def trust_section(material: Material) -> Section:
-    """Certificates, audits, effective settings, sensors, machines and versions, commands, records."""
+    """Show certificates, audits, effective settings, sensors, machines, versions, commands and downloads."""
     shown = material.shown
     proofs = _certificates(material)
     grids = [
@@ -24,28 +24,24 @@ def trust_section(material: Material) -> Section:
         *([_recipes(shown), _audits(shown), _effective(shown), _sensors(shown)] if shown else []),
         *environments(material),
     ]
-    kept, said = downloads(material)
+    files, too_large = downloads(material)
     return Section(
         id="trust",
-        title="Why to believe it",
-        paragraphs=(
-            "What stands in the table was made by the processes below, each in a process of its own; nothing else was "
-            "used.",
-        )
+        title="Evidence",
+        paragraphs=("All figures come from the processes below. Each case ran in a separate process.",)
         if shown
         else (),
         grids=tuple(grids),
-        notes=(*_lacking(material), *said),
+        notes=(*_lacking(material), *too_large),
         template="trust.html.j2",
-        extra={"commands": repeated(material), "downloads": kept},
+        extra={"commands": repeated(material), "downloads": files},
     )
 
 
 def _about(material: Material) -> list[Certificate]:
-    """Certificates of this folder, and of those that come with the project the ones about a model that is shown."""
-    models = {case.row["model"] for case in material.shown}
-    own = material.certificates
-    return [one for one in own.all if one.sha256 not in own.shipped or one.model in models]
+    """Return the certificates of this folder, and those of the project about a shown model."""
+    models, proofs = {case.row["model"] for case in material.shown}, material.certificates
+    return [one for one in proofs.all if one.sha256 not in proofs.shipped or one.model in models]
 
 
 def _certificates(material: Material) -> Grid | None:
@@ -56,11 +52,11 @@ def _certificates(material: Material) -> Grid | None:
             level = one.level(scenario)
             cells = (
                 one.model, " and ".join(arm.backend for arm in one.arms), scenario, one.precision,
-                f"P{level}" if level >= 0 else "not even P0", str(len(one.checks)), "; ".join(failed[:3]) or "none",
+                f"P{level}" if level >= 0 else "below P0", str(len(one.checks)), "; ".join(failed[:3]) or "none",
                 one.made[:10], one.sha256[:8],
             )  # fmt: skip
             rows.append(GridRow(tuple(map(plain, cells)), {"model": plain(one.model), "scenario": plain(scenario)}))
-    columns = ("model", "backends", "scenario", "precision", "proved", "checks", "not passed", "made", "digest")
+    columns = ("model", "backends", "scenario", "precision", "level", "checks", "failed checks", "made", "digest")
     return Grid("Certificates", columns, tuple(rows), words=9, folded=False) if rows else None
 
 
@@ -73,7 +69,7 @@ def _lacking(material: Material) -> Iterator[str]:
         what for case in material.shown for r in _records(case) for stage in r.stages for what in stage.audit.unchecked
     )
     if unchecked:
-        yield f"Nobody looked everywhere {'; '.join(map(plain, unchecked))}."
+        yield f"Not checked in all places: {'; '.join(map(plain, unchecked))}."
 
 
 def _records(case: ShownCase) -> list[Record]:
@@ -88,8 +84,8 @@ def _recipes(shown: Sequence[ShownCase]) -> Grid:
             where = f"{number} of {len(scenario.stages)}"
             rows.append(GridRow((case.name, where, scenario.start, *_stage(stage)), case.facets))
     columns = ("case", "stage", "starts from", "epochs", "batch", "head lr", "backbone lr", "frozen", "norm",
-               "optimizer", "schedule", "decay", "smoothing", "keeps")  # fmt: skip
-    return Grid("What each case does", columns, tuple(rows), words=14)
+               "optimizer", "schedule", "decay", "smoothing", "selected epoch")  # fmt: skip
+    return Grid("Recipes of the cases", columns, tuple(rows), words=14)
 
 
 def _stage(stage: Stage) -> tuple[str, ...]:
@@ -114,9 +110,11 @@ def _audits(shown: Sequence[ShownCase]) -> Grid:
                 "; ".join(map(plain, audit.breaches)) or "none", record.load.sentence() if record.load else "–",
             )  # fmt: skip
             rows.append(GridRow(cells, case.facets))
-    columns = ("case", "stage", "parameters moved", "frozen", "statistics moved", "trained values", "breaches",
+    columns = ("case", "stage", "parameters changed", "frozen", "statistics changed", "trained values", "breaches",
                "checkpoint")  # fmt: skip
-    return Grid("Audits: what moved, against what was declared (first process)", columns, tuple(rows), words=8)
+    return Grid(
+        "Audits: changed tensors and breaches of the declaration (first process)", columns, tuple(rows), words=8
+    )
 
 
 def _effective(shown: Sequence[ShownCase]) -> Grid:
@@ -131,8 +129,8 @@ def _effective(shown: Sequence[ShownCase]) -> Grid:
         device = f"{ran.device} ({plain(ran.device_name)})"
         cells = (case.name, device, ran.precision, kept, ran.layout, ran.compile, str(ran.threads), plain(settings))
         rows.append(GridRow(cells, case.facets))
-    columns = ("case", "device", "precision", "bits kept", "layout", "compile", "threads", "settings")
-    return Grid("What really ran, read back from the framework (first process)", columns, tuple(rows), words=8)
+    columns = ("case", "device", "precision", "bits of mantissa", "layout", "compile", "threads", "settings")
+    return Grid("Effective settings, read from the framework (first process)", columns, tuple(rows), words=8)
 
 
 def _sensors(shown: Sequence[ShownCase]) -> Grid:
@@ -154,5 +152,13 @@ def _sensors(shown: Sequence[ShownCase]) -> Grid:
             str(len(watched)),
         )
         rows.append(GridRow(cells, case.facets))
-    columns = ("case", "CPU ÷ wall, median", "switches, most", "stolen, most", "pressure, most", "MHz", "processes")
-    return Grid("How undisturbed the processes were", columns, tuple(rows), words=1)
+    columns = (
+        "case",
+        "CPU ÷ wall, median",
+        "switches, maximum",
+        "stolen, maximum",
+        "pressure, maximum",
+        "MHz",
+        "processes",
+    )
+    return Grid("Disturbances of the processes", columns, tuple(rows), words=1)

@@ -1,5 +1,5 @@
 "use strict";
-// Two cases held against each other, image by image. Everything from outside goes in as text.
+// Compares two cases image by image. All data is inserted as text.
 (() => {
   const place = document.getElementById("flips");
   if (!place) return;
@@ -25,31 +25,31 @@
     item.title = name;
     item.append(line(group.pictures[n] ? label : `${name}: ${label}`));
     for (const [side, one] of [["A", a], ["B", b]]) {
-      const right = one.said[n] === group.labels[n];
-      item.append(line(`${side} ${right ? "✓" : "✗ " + group.classes[one.said[n]]} ${one.confidence[n]} %`, right ? "right" : "wrong"));
+      const right = one.predicted[n] === group.labels[n];
+      item.append(line(`${side} ${right ? "✓" : "✗ " + group.classes[one.predicted[n]]} ${one.confidence[n]} %`, right ? "right" : "wrong"));
     }
     return item;
   };
 
   const compare = ({ one, other }) => {
-    const said = document.getElementById("flips-said"), shown = document.getElementById("flips-shown");
+    const result = document.getElementById("flips-result"), shown = document.getElementById("flips-shown");
     const a = cases[one], b = cases[other];
     shown.replaceChildren();
     if (!a || !b || a.group !== b.group) {
-      said.textContent = "These two were not judged on the same images, or their predictions are not in this page.";
+      result.textContent = "These two cases have different test images, or this page does not have their predictions.";
       return;
     }
     const group = groups[a.group];
     const counts = { both: 0, a: 0, b: 0, none: 0 }, flips = [];
     group.labels.forEach((label, n) => {
-      const [left, right] = [a.said[n] === label, b.said[n] === label];
+      const [left, right] = [a.predicted[n] === label, b.predicted[n] === label];
       counts[left && right ? "both" : left ? "a" : right ? "b" : "none"] += 1;
       if (left !== right) flips.push(n);
     });
     const pictured = flips.filter((n) => n in group.pictures), from = pictured.length ? pictured : flips;
     const seen = from.filter((n, place) => from.length <= MOST || Math.floor(place * MOST / from.length) !== Math.floor((place - 1) * MOST / from.length));
-    said.textContent = `Of ${group.labels.length} images both get ${counts.both} right, only A ${counts.a}, only B ${counts.b}, `
-      + `neither ${counts.none}.` + (flips.length > seen.length ? ` ${seen.length} of the ${flips.length} that flip are shown.` : "");
+    result.textContent = `Correct predictions for ${group.labels.length} images: both cases ${counts.both}, only A ${counts.a}, only B ${counts.b}, `
+      + `neither ${counts.none}.` + (flips.length > seen.length ? ` ${seen.length} of the ${flips.length} images that differ are shown.` : "");
     shown.append(...seen.map((n) => card(group, n, a, b)));
   };
   document.addEventListener("applied", (event) => compare(event.detail));

@@ -1,5 +1,5 @@
 "use strict";
-// What the page does once it is open: draws its charts, filters, and keeps its state in the address.
+// Draws the charts, filters them, and stores the state of the page in the address.
 (() => {
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const charts = read("charts"), config = read("config");
@@ -33,7 +33,7 @@
 
   const set = (view, signals) => {
     for (const [name, value] of Object.entries(signals)) {
-      try { view.signal(name, value); } catch { /* not every chart has every signal */ }
+      try { view.signal(name, value); } catch { /* the chart does not have this signal */ }
     }
     return view.runAsync();
   };
@@ -49,9 +49,9 @@
     }
     const gone = FACETS.filter((name) => left[name].length);
     const status = document.getElementById("filtered");
-    if (status) status.textContent = gone.length ? "– some are left out by " + gone.join(", ") : "";
+    if (status) status.textContent = gone.length ? "– active: " + gone.join(", ") : "";
     await Promise.all([...views.values()].map((view) => set(view, signals())));
-    for (const said of document.querySelectorAll("[data-case]")) said.hidden = said.dataset.case !== signals().seen;
+    for (const prediction of document.querySelectorAll("[data-case]")) prediction.hidden = prediction.dataset.case !== signals().seen;
     for (const gallery of document.querySelectorAll("[data-cases]")) gallery.hidden = !gallery.dataset.cases.split(" ").includes(signals().seen);
     document.dispatchEvent(new CustomEvent("applied", { detail: signals() }));
   };
@@ -60,7 +60,7 @@
   for (const input of [...boxes, ...choices]) input.addEventListener("change", change);
   document.querySelector("#filters form")?.addEventListener("reset", () => setTimeout(change));
 
-  // Links to sections move the page and leave the state in the address alone.
+  // Links to sections scroll the page and keep the state in the address.
   for (const link of document.querySelectorAll('a[href^="#"]')) {
     link.addEventListener("click", (event) => {
       const target = document.getElementById(link.hash.slice(1));
@@ -91,7 +91,7 @@
   });
   system.addEventListener("change", paint);
 
-  // Paper is white, and what is folded cannot be opened there.
+  // Print on white, with all tables open.
   addEventListener("beforeprint", () => {
     root.dataset.theme = "light";
     for (const details of document.querySelectorAll("details.numbers")) { details.dataset.was = details.open; details.open = true; }
@@ -103,21 +103,21 @@
 
   const options = {
     ast: true, actions: false, logLevel: 1, renderer: "svg", defaultStyle: false, config,
-    tooltip: { disableDefaultStyle: true }, // its own style would break the policy; page.css has one
+    tooltip: { disableDefaultStyle: true }, // page.css has the style, because the policy forbids an inline one
   };
   const draw = async (id) => {
     const place = document.getElementById(id);
     try {
       const { view } = await vegaEmbed(place, charts[id], options);
       views.set(id, view);
-      place.querySelector("svg").setAttribute("aria-hidden", "true"); // the place itself has role and words
+      place.querySelector("svg").setAttribute("aria-hidden", "true"); // the element around it has the role and the label
       await set(view, signals());
     } catch (error) {
       place.textContent = "This chart could not be drawn: " + error.message;
       console.error(id, error);
     }
   };
-  // In the order of reading, one after the other, so that the page answers in between.
+  // One after the other in reading order, so the page stays responsive.
   const drawAll = async () => {
     for (const id of Object.keys(charts)) {
       await draw(id);
@@ -132,6 +132,6 @@
   const target = document.getElementById(state.get("at") ?? location.hash.slice(1));
   if (target) go(target);
   window.report = { views, state };
-  root.dataset.ready = performance.now().toFixed(); // milliseconds until filters and links answer
+  root.dataset.ready = performance.now().toFixed(); // milliseconds until filters and links work
   drawAll();
 })();

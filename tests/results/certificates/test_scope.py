@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from harness.spec import SETTINGS, Case, Scenario, Stage
 from results.certificates.certificate import PROVED, Certificate, proved_settings, seal
-from results.certificates.scope import NONE_MADE, Subject, batch_sizes, standing, subject_of_case
+from results.certificates.scope import NONE_MADE, Subject, batch_sizes, coverage_of, subject_of_case
 from tests.harness.settings import another
 from tests.results.certificates.test_certificate import KERAS, certificate, check
 from tests.results.records import build
@@ -41,7 +41,7 @@ def made(**changes: Any) -> Certificate:
 
 
 def test_a_certificate_covers_the_case_it_was_made_for() -> None:
-    assert standing(*subjects(case()), [made()]).certificate is not None
+    assert coverage_of(*subjects(case()), [made()]).certificate is not None
 
 
 def test_a_field_is_outside_the_scope_only_for_a_reason() -> None:
@@ -51,7 +51,7 @@ def test_a_field_is_outside_the_scope_only_for_a_reason() -> None:
 @pytest.mark.parametrize("field", [name for name in SETTINGS if name not in ARMS])
 def test_a_case_that_differs_in_a_field_is_covered_only_if_the_proof_does_not_depend_on_it(field: str) -> None:
     device = "cuda" if field == "device" else "cpu"
-    stands = standing(*subjects(case(**{field: another(field)}), device), [made()])
+    stands = coverage_of(*subjects(case(**{field: another(field)}), device), [made()])
     assert (stands.certificate is not None) == (field in OUTSIDE)
     assert not stands.fell_short
 
@@ -60,8 +60,8 @@ def test_a_case_that_differs_in_a_field_is_covered_only_if_the_proof_does_not_de
 def test_a_certificate_covers_the_settings_it_was_made_with(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
     changed = case(**{field: another(field)})
     proof = made(**proved_settings(changed))
-    assert standing(*subjects(changed), [proof]).certificate == proof
-    assert standing(*subjects(case()), [proof]).reason == f"certificate of another {SETTINGS[field].label}"
+    assert coverage_of(*subjects(changed), [proof]).certificate == proof
+    assert coverage_of(*subjects(case()), [proof]).reason == f"certificate of another {SETTINGS[field].label}"
 
 
 def test_a_setting_that_has_no_field_of_its_own_is_kept_in_settings_and_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,9 +70,9 @@ def test_a_setting_that_has_no_field_of_its_own_is_kept_in_settings_and_sealed(m
     old, new = made(), made(**proved_settings(case(workers=2)))
     assert dict(new.settings or {})["workers"] == 2 and b"settings" not in msgspec.json.encode(replace(old, arms=()))
     assert seal(new).sha256 != seal(replace(new, settings={"workers": 3})).sha256
-    assert standing(*subjects(case(workers=2)), [new]).certificate == new
-    assert standing(*subjects(case()), [old]).certificate == old
-    assert standing(*subjects(case(workers=2)), [old]).reason == "certificate of another workers"
+    assert coverage_of(*subjects(case(workers=2)), [new]).certificate == new
+    assert coverage_of(*subjects(case()), [old]).certificate == old
+    assert coverage_of(*subjects(case(workers=2)), [old]).reason == "certificate of another workers"
 
 
 @pytest.mark.parametrize("field", Stage.__struct_fields__)
@@ -85,48 +85,49 @@ def test_of_a_stage_only_the_number_of_epochs_is_outside_the_scope(field: str) -
         "weight_decay": 0.5, "label_smoothing": 0.5, "batch_size": 4, "keep": "best",
     }  # fmt: skip
     changed = replace(scenario, stages=(replace(stage, **{field: values[field]}),))
-    covered = standing(*subjects(case(scenario=changed)), [made()]).certificate is not None
+    covered = coverage_of(*subjects(case(scenario=changed)), [made()]).certificate is not None
     assert covered == (field == "epochs")
 
 
 @pytest.mark.parametrize("change", [{"start": "random"}, {"head_init": "xavier"}, {"name": "other"}])
 def test_what_a_scenario_starts_from_belongs_to_the_scope(change: dict[str, Any]) -> None:
     scenario: Scenario = replace(case().scenario, **change)
-    assert standing(*subjects(case(scenario=scenario)), [made()]).certificate is None
+    assert coverage_of(*subjects(case(scenario=scenario)), [made()]).certificate is None
 
 
 def test_a_proof_on_a_cpu_says_nothing_about_a_gpu() -> None:
     on_gpu = subjects(case(device="cuda"), "cuda")
-    assert standing(*on_gpu, [made()]).reason == "certificate of another device"
+    assert coverage_of(*on_gpu, [made()]).reason == "certificate of another device"
 
 
 def test_two_rows_that_differ_in_the_scope_have_no_common_certificate() -> None:
     one, other = subjects(case())
-    assert standing(one, other._replace(scope=other.scope._replace(device="cuda")), [made()]).reason == "other device"
+    on_gpu = other._replace(scope=other.scope._replace(device="cuda"))
+    assert coverage_of(one, on_gpu, [made()]).reason == "different device"
 
 
 def test_packages_that_the_certificate_does_not_name_do_not_matter_and_those_it_names_do() -> None:
     one, other = subjects(case())
     with_jax = other._replace(packages=f"{other.packages}, jax 0.10.2")
-    assert standing(one, with_jax, [made()]).certificate is not None
+    assert coverage_of(one, with_jax, [made()]).certificate is not None
     older = one._replace(packages="torch 2.13.0")
-    assert standing(older, other, [made()]).reason == "certificate of other versions"
-    assert standing(one, other._replace(packages=""), [made()]).reason == "certificate of other versions"
+    assert coverage_of(older, other, [made()]).reason == "certificate of other versions"
+    assert coverage_of(one, other._replace(packages=""), [made()]).reason == "certificate of other versions"
 
 
 def test_a_certificate_that_falls_short_says_where_and_why_and_another_one_may_cover() -> None:
     note = "rounding grows 8-fold a step, too fast for a proof over ten steps"
     failing = replace(check(3, "full", passed=False), note=note)
     short = made(checks=(check(0), check(1), check(2), failing))
-    stands = standing(*subjects(case()), [short])
+    stands = coverage_of(*subjects(case()), [short])
     assert stands.fell_short and stands.reason == "P2 only"
     of_rounding = made(checks=(check(0), check(1), check(2), replace(failing, rule="V05", limit=1e-6)))
-    assert standing(*subjects(case()), [of_rounding]).reason == "P2 only (rounding)"
-    assert standing(*subjects(case()), [short, made()]).certificate == made()
+    assert coverage_of(*subjects(case()), [of_rounding]).reason == "P2 only (rounding)"
+    assert coverage_of(*subjects(case()), [short, made()]).certificate == made()
 
 
 def test_where_nothing_was_made_the_reason_says_so() -> None:
-    assert standing(*subjects(case()), []).reason == NONE_MADE
+    assert coverage_of(*subjects(case()), []).reason == NONE_MADE
 
 
 def test_batch_sizes_are_those_of_each_stage() -> None:

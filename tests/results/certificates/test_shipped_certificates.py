@@ -13,7 +13,7 @@ from benchmarks.choosing.suites import SUITES
 from benchmarks.preparing.embedded_networks import SHIPPED
 from harness.data.checkpoint import read_meta
 from results.certificates.certificate import Certificate, read_certificates
-from results.certificates.scope import Subject, standing, subject_of_case
+from results.certificates.scope import Subject, coverage_of, subject_of_case
 
 CATALOGUE = read_catalogue()
 CASES = [
@@ -50,7 +50,7 @@ def test_every_scenario_of_the_default_suite_s_twins_is_covered(scenario: str) -
     covering = [
         one
         for one in FOUND.all
-        if standing(*(of_its_versions(one, own[backend]) for backend in sorted(TWINS)), [one]).certificate
+        if coverage_of(*(of_its_versions(one, own[backend]) for backend in sorted(TWINS)), [one]).certificate
     ]
     assert covering
 
