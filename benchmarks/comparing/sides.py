@@ -40,11 +40,7 @@ class SideSpec(NamedTuple):
 
 
 def read_sides(
-    texts: Sequence[str],
-    pythons: Sequence[str],
-    settings: Sequence[str],
-    delays: Sequence[str],
-    catalogue: Catalogue,
+    texts: Sequence[str], pythons: Sequence[str], settings: Sequence[str], delays: Sequence[str], catalogue: Catalogue
 ) -> tuple[SideSpec, SideSpec]:
     """Both sides. `texts` are none or two of: a backend, `rev:REVISION`, `dir:CHECKOUT`, `here`.
 

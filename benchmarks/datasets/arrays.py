@@ -29,11 +29,7 @@ class ArraySet(NamedTuple):
 
 
 def prepare_arrays(
-    name: str,
-    arrays: ArraySet,
-    *,
-    image_size: int | None = None,
-    cache: str | Path | None = None,
+    name: str, arrays: ArraySet, *, image_size: int | None = None, cache: str | Path | None = None
 ) -> PreparedDataset:
     """Write arrays that exist already: a plugin's, a test's. Resized only if `image_size` is another than theirs.
 

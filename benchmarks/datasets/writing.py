@@ -69,10 +69,7 @@ def finish(place: Path, **facts: Any) -> None:
     The digest is taken from what was written, so that it covers the writing too.
     """
     arrays = {
-        split: (
-            np.load(place / f"{split}.images.npy", mmap_mode="r"),
-            np.load(place / f"{split}.labels.npy"),
-        )
+        split: (np.load(place / f"{split}.images.npy", mmap_mode="r"), np.load(place / f"{split}.labels.npy"))
         for split in SPLITS
         if (place / f"{split}.labels.npy").exists()
     }

@@ -16,13 +16,7 @@ import msgspec
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.preparing.embedded_networks import embedded_network
 from benchmarks.preparing.import_weights import named_checkpoint, own_checkpoint
-from harness.data.checkpoint import (
-    NORMALISATIONS,
-    Bare,
-    Normalisation,
-    read_checkpoint,
-    read_meta,
-)
+from harness.data.checkpoint import NORMALISATIONS, Bare, Normalisation, read_checkpoint, read_meta
 from harness.data.weight_files import ending_of, is_safetensors
 from harness.errors import Refused, unknown
 from harness.process.ask import ask

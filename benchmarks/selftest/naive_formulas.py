@@ -61,10 +61,7 @@ def show(runner: ExperimentRunner) -> list[NaiveResult]:
         first, second = experiment.records
         shown.append(
             NaiveResult(
-                name=formula.name,
-                naive=formula.naive(first, second),
-                true=formula.true(first, second),
-                said=said,
+                name=formula.name, naive=formula.naive(first, second), true=formula.true(first, second), said=said
             )
         )
     return shown

@@ -60,11 +60,7 @@ class SelftestOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(
-    seed: int,
-    part: int,
-    parts: int,
-    report: Callable[[dict[str, Any]], None],
-    clean_runs: int = CLEAN_RUNS,
+    seed: int, part: int, parts: int, report: Callable[[dict[str, Any]], None], clean_runs: int = CLEAN_RUNS
 ) -> SelftestOutcome:
     """Try a part of the sins, at a seed's places, and of the clean runs; the last part shows the naive formulas."""
     with tempfile.TemporaryDirectory(prefix="finetune-bench-", dir=MEMORY if MEMORY.is_dir() else None) as home:

@@ -116,13 +116,7 @@ def _pixels(case: Case) -> Split:
 @click.option("--turns", default=40, show_default=True, help="pairs of turns in a process")
 @click.option("--processes", default=3, show_default=True, help="fresh processes; one alone has its own luck")
 def main(
-    backend: str,
-    engine: str | None,
-    model: str,
-    scenario: tuple[str, ...],
-    image_size: int,
-    turns: int,
-    processes: int,
+    backend: str, engine: str | None, model: str, scenario: tuple[str, ...], image_size: int, turns: int, processes: int
 ) -> None:
     """Print the throughput of the harness's loop over that of the plain one, with its 95 % interval."""
     for name in scenario:

@@ -99,10 +99,7 @@ def judge(rows: pd.DataFrame) -> list[Verdict]:
         return [(f"nothing was measured of {', '.join(missing)}", False)]
     scratch, seeds = accuracy["scratch"], min(len(accuracy[name]) for name in NEEDED)
     images = int(rows["test_images"].min())
-    found = [
-        (f"{seeds} seeds of each", seeds >= SEEDS),
-        (f"{images} test images", images >= TEST_IMAGES),
-    ]
+    found = [(f"{seeds} seeds of each", seeds >= SEEDS), (f"{images} test images", images >= TEST_IMAGES)]
     for name, margin in MARGINS.items():
         gain = accuracy[name].mean() - scratch.mean()
         p = stats.ttest_ind(accuracy[name], scratch, equal_var=False).pvalue
