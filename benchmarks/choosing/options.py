@@ -1,4 +1,4 @@
-"""Command-line options, made from the fields of `Selection`: a suite file and the command line have the same settings."""
+"""Command-line options, made from the fields of `Selection`: a suite file and the options have the same settings."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def _import_published(
 ) -> None:
     wanted = _wanted(f"the {name} weights of {model}, a file for {backend},", published)
     fetched = ask(fetch, {"wanted": wanted}, Fetched, timeout_s=1800)
-    origin = f"{published.url} ({fetched.said})"
+    origin = f"{published.url} ({fetched.provenance})"
     known = Known(normalisation=published.normalisation, origin=origin, classes=published.classes)
     try:
         _import(Path(fetched.path), backend, model, known, catalogue, target)

@@ -87,7 +87,7 @@ def test_an_unknown_option_is_refused_with_the_nearest(tmp_path: Path) -> None:
         (("--warmup-steps", "-1"), "--warmup-steps -1: must be at least 0"),
         (("--workers", "-1"), "--workers -1: must be at least 0"),
         (("--validation-split", "1.5"), "--validation-split 1.5: must be between 0 and 1"),
-        (("--validation-split", "0.2"), "has a folder val of its own; leave out --validation-split"),
+        (("--validation-split", "0.2"), "has the folder val; leave out --validation-split"),
         (("--timeout", "0"), "--timeout"),
     ],
 )

@@ -36,8 +36,8 @@ PROBABILITY = click.FloatRange(0.5, 0.999)
 def command(ends: tuple[str, ...], results: Path, trials: int | None, **options: Any) -> None:
     """Find the first slower revision, interpreter or setting.
 
-    Side A is the good candidate. The candidates B are the revisions of this project after GOOD up to BAD (in a git
-    checkout), or several --python B=PATH or --set B.SETTING=VALUE, in order:
+    Side A is the good candidate. The candidates B are, in order, the revisions after GOOD up to BAD in a git checkout
+    of this project, or several --python B=PATH or --set B.SETTING=VALUE:
 
     \b
       bisect v1.0 HEAD

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from benchmarks.choosing.options import GroupedCommand, option, shared
-from benchmarks.comparing.repository import here_commit
+from benchmarks.comparing.repository import commit_of
 from benchmarks.comparing.sides import read_share
 from harness.errors import Refused, unknown
+from harness.process.environment import HERE
 from results.verdicts.accepted import Acceptance, add_accepted
 from results.verdicts.pair_findings import MEMORY_MARGINS
 
@@ -39,7 +40,7 @@ def command(case: str, metric: str, max_loss: str, reason: str, results: Path) -
         up_to=_points(max_loss) if metric == "accuracy" else read_share(max_loss, "--max-loss"),
         reason=" ".join(reason.split()),
         moment=datetime.now(UTC).isoformat(timespec="seconds"),
-        revision=here_commit(),
+        revision=commit_of(HERE.root),
     )
     path = add_accepted(results, acceptance)
     click.echo(f"{case} may lose up to {max_loss} of {metric}; commit {path}")

@@ -36,7 +36,7 @@ def test_backends_revisions_folders_interpreters_and_settings_are_sides() -> Non
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        ({"texts": ("pytorch",)}, "pytorch: 1 sides; name two"),
+        ({"texts": ("pytorch",)}, "pytorch: 1 sides; give two"),
         ({"texts": ("pytroch", "keras3")}, "did you mean pytorch"),
         ({"settings": ("C.precision=bf16",)}, r"--set C.precision=bf16: C is not a side \(A or B\); write B.p"),
         ({"settings": ("precision=bf16",)}, "--set precision=bf16: precision is not a side .+; write B.precision=bf16"),
@@ -68,7 +68,7 @@ def test_sides_have_the_same_models_and_scenarios() -> None:
     assert [(a.case.backend, b.case.backend, a.case.scenario.name) for a, b in both] == [
         ("pytorch", "keras3", "full"), ("pytorch", "keras3", "scratch")
     ]  # fmt: skip
-    with pytest.raises(Refused, match=r"different cases: A has .+; B has .+; name --model"):
+    with pytest.raises(Refused, match=r"different cases: A has .+; B has .+; choose cases of both with --model"):
         expand_sides(
             sides(settings=("B.scenario=scratch",)), {"model": ("resnet18",), "scenario": ("full",)}, CATALOGUE
         )

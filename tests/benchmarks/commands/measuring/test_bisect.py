@@ -76,9 +76,9 @@ def test_revisions_come_from_git_in_order_and_wrong_ones_are_refused(tmp_path: P
     ("sides", "says"),
     [
         (("--set", "threads=1,2"), "--set threads=1,2: threads is not a side (A or B); write B.precision=bf16"),
-        (("--set", "B.threads=1", "--set", "B.threads=2"), "0 good candidates; name one as side A, such as --set A"),
+        (("--set", "B.threads=1", "--set", "B.threads=2"), "0 good candidates; give one as side A, such as --set A"),
         (("--set", "A.threads=1", "--set", "B.layout=channels-first"), "one setting at a time, not threads and layout"),
-        (("--python", "A=a/python", "--python", "A=b/python"), "2 good candidates; name one as side A, such as"),
+        (("--python", "A=a/python", "--python", "A=b/python"), "2 good candidates; give one as side A, such as"),
         (("--python", "a/bin/python"), "--python a/bin/python: a/bin/python is not a side (A or B); write B=venv"),
     ],
 )  # fmt: skip

@@ -124,7 +124,7 @@ def test_a_badge_is_of_one_figure_of_one_case(finished: Finished, tmp_path: Path
 def test_a_badge_of_nothing_but_arms_is_refused(tmp_path: Path) -> None:
     store_sides(tmp_path, build(), build(seed=1))
     badge = ("export", "--results", tmp_path, "--to", "badge")
-    assert "only sides of comparisons" in refused(*badge, "--metric", "accuracy")
+    assert "are sides of comparisons" in refused(*badge, "--metric", "accuracy")
 
 
 def test_what_cannot_be_chosen_or_written_is_refused(finished: Finished, tmp_path: Path) -> None:
