@@ -100,7 +100,7 @@ def _run(
     with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
         preparation = Preparation(catalogue, progress.on_event)
         prepared = _prepare(cases, preparation, options)
-        progress.say(preparation.said_of_data())
+        progress.say(preparation.dataset_notes())
         done = earlier.done if earlier else frozenset()
         todo = [(selected, planned) for selected, planned in prepared if key(planned.case) not in done]
         plan = [planned for _, planned in todo]

@@ -229,7 +229,7 @@ def test_a_later_download_is_held_to_the_first_one_that_could_be_read(server: Pu
 
 
 def test_a_classifier_with_other_classes_than_its_publisher_names_is_refused(server: Publisher, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"tiny\.npz has a classifier of 4 classes, and 2 are named for it"):
+    with pytest.raises(Refused, match=r"tiny\.npz has a classifier of 4 classes, but 2 are published"):
         find("tiny-cnn", tiny(tmp_path, server, classes=2))
 
 
