@@ -11,7 +11,7 @@ from benchmarks.selftest.running import Clean, SelftestOutcome, SinTrial
 def lines(outcome: SelftestOutcome) -> Iterator[str]:
     """Yield all lines except the score."""
     clean = outcome.clean
-    yield "Each mistake is planted in a gross and a subtle form. Its rule must detect it; without the rule it must pass."
+    yield "Each mistake is planted in a gross and a subtle form. Its rule must detect it; without the rule it passes."
     for number, (name, trials) in enumerate(groupby(outcome.trials, lambda trial: trial.name), 1):
         yield from _of_sin(number, name, list(trials))
     yield ""

@@ -149,7 +149,7 @@ def mean_of_means(place: SinPlace) -> Iterator[None]:
 
 @sin("last batch dropped in evaluation", "V29")
 def dropped(place: SinPlace) -> Iterator[None]:
-    """Gross: the last, incomplete batch of the test images is missing. Subtle: one image is, and another occurs twice."""
+    """Gross: the last, incomplete batch of test images is missing. Subtle: one image is, and another occurs twice."""
     honest = Evaluator.__init__
     test = fixtures.COUNTS["test"]
     chosen = int(place.draw.integers(test - 1))

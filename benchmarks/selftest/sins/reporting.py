@@ -56,7 +56,7 @@ def mean_under_a_spike(place: SinPlace) -> Iterator[None]:
 
 @sin("records of two protocol versions pooled", "V52")
 def pooled_versions(place: SinPlace) -> Iterator[None]:
-    """Gross: a table ignores that a row has another protocol. Subtle: a row has another setting and the same version."""
+    """Gross: a table ignores that a row has another protocol. Subtle: rows with two settings have the same version."""
     honest, superseded = RunWriter.append, results.tables.tabulate._without_superseded
 
     def append(self: RunWriter, record: Record) -> None:
