@@ -1,1 +1,1 @@
-"""What is run, and the command line: scenarios, suites, datasets, and step benchmarks for pytest-benchmark."""
+"""The command line, scenarios, suites, datasets, and step benchmarks for pytest-benchmark."""

@@ -18,15 +18,15 @@ from harness.errors import Declined, Refused, printable, unknown
 
 
 class Commands(click.Group):
-    """Imports a command when it is called, and turns what the harness says no to into a line and an exit code."""
+    """A group that imports a command when it is called, and prints refusals as one line with an exit code."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """The entry of the program: whatever it prints, its help included, suits the terminal's encoding."""
+        """Run the program; its output, the help included, is converted to the terminal's encoding."""
         use_stand_ins()
         return super().main(*arguments, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of the modules in the folders of `benchmarks.commands`."""
+        """Return the names of the modules in the folders of `benchmarks.commands`."""
         return sorted(command_modules())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -37,30 +37,27 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands by folder, each with its first sentence, read from the source: importing them is slow."""
+        """List the commands by folder, each with its first sentence; reading the source is faster than an import."""
         modules = command_modules()
         width = formatter.width - 6 - max(map(len, modules))
         for package, names in itertools.groupby(modules, lambda name: modules[name].rpartition(".")[0]):
-            with formatter.section(importlib.import_module(package).__doc__ or package):
+            with formatter.section((importlib.import_module(package).__doc__ or package).rstrip(".")):
                 formatter.write_dl([(name, _first_sentence(modules[name], width)) for name in names])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Exit 2 for refused input, 3 for what cannot be done here or was not measured, 130 when interrupted."""
+        """Exit with 2 for refused input, 3 for a task that this machine cannot do, 130 when interrupted."""
         try:
             return super().invoke(ctx)
-        except Refused as error:
+        except (Refused, Declined) as error:
             click.echo(f"error: {printable(str(error))}", err=True)
-            ctx.exit(2)
-        except Declined as error:
-            click.echo(f"error: {printable(str(error))}", err=True)
-            ctx.exit(3)
+            ctx.exit(2 if isinstance(error, Refused) else 3)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
 
 
 def command_modules() -> dict[str, str]:
-    """The module of each command, folder by folder; a folder's docstring is its heading in `--help`."""
+    """Return the module of each command by folder; the docstring of a folder is its heading in `--help`."""
     return {
         module.name: f"{commands.__name__}.{folder}.{module.name}"
         for folder in commands.FOLDERS
@@ -84,7 +81,7 @@ def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) ->
     try:
         version = metadata.version("finetune-bench")
     except metadata.PackageNotFoundError:
-        version = "of a checkout that is not installed"
+        version = "unknown (this checkout is not installed)"
     click.echo(f"finetune-bench, version {version}")
     ctx.exit()
 
@@ -99,8 +96,8 @@ def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) ->
     help="Show the version and exit.",
 )
 def main() -> None:
-    """Fine-tuning benchmarks for PyTorch and Keras: how fast, how accurate, and whether anything changed.
+    """Benchmark fine-tuning in PyTorch and Keras: speed, accuracy, and changes of both.
 
-    Exit codes: 0 done; 1 the answer is no; 2 wrong usage or refused input; 3 something failed, is missing, was asked
-    for by name and skipped, or nothing was measured; 130 interrupted.
+    Exit codes: 0 success; 1 a check failed, such as a confirmed regression; 2 wrong usage or refused input; 3 a case
+    failed, is missing, was skipped although named in the options, or nothing was measured; 130 interrupted.
     """

@@ -1,7 +1,7 @@
 """`pytest benchmarks --backend NAME`: one training step and one prediction step per model, by pytest-benchmark.
 
-One backend per process, since frameworks do not share one. Results are stored under `bench-results/steps` in the format
-of pytest-benchmark; compare them with `pytest-benchmark --storage bench-results/steps compare`.
+Each process times one backend, because two frameworks never share a process. Results are stored under
+`bench-results/steps`; compare them with `pytest-benchmark --storage bench-results/steps compare`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STEPS = RESULTS / "steps"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Which backend, and which of its models."""
+    """Add the options that choose a backend and its models."""
     group = parser.getgroup("finetune-bench")
     group.addoption("--backend", default="reference", help="backend whose steps are timed (default: reference)")
     group.addoption("--engine", default=None, help="engine of keras3")
@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Store what is measured, unless told where; choose Keras's engine before anything imports Keras."""
+    """Set the default storage, and choose the engine of Keras before anything imports Keras."""
     _refuse_unknown(config)
     if config.option.benchmark_storage == "file://./.benchmarks":
         make_folder(RESULTS, STEPS)  # before pytest-benchmark makes it without a .gitignore
@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test per model of the backend."""
+    """Make one test per model of the backend."""
     if "model" in metafunc.fixturenames:
         offered = _backend(metafunc.config).MODELS
         names = metafunc.config.getoption("model") or list(offered)

@@ -1,4 +1,4 @@
-"""The stable names of this package: `gate` asks other revisions for them. See `harness.entry`."""
+"""The stable names of this package, which `gate` calls in other revisions. See `harness.entry`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training step and one prediction step per model of the chosen backend (see conftest)."""
+"""Time one training step and one prediction step per model of the chosen backend (see conftest)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NORMALISATION = NORMALISATIONS["imagenet"]
 
 @pytest.fixture(scope="module")
 def session(model: Model, pytestconfig: pytest.Config) -> Iterator[Session]:
-    """The model on a CPU, with whatever weights its framework gives it."""
+    """Open the model on a CPU, with the weights that its framework gives it."""
     backend = cast(Backend, importlib.import_module(f"backends.{pytestconfig.getoption('backend')}"))
     case = Case(
         backend=pytestconfig.getoption("backend"),

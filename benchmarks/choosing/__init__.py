@@ -1,1 +1,1 @@
-"""What there is to run and what was asked for: names, scenarios, suites and selections."""
+"""What to run: the catalogue, scenarios, suites and selections."""

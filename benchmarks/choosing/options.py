@@ -1,4 +1,4 @@
-"""Command-line options made from the fields of `Selection`, so that a suite file and the command line say the same."""
+"""Command-line options, made from the fields of `Selection`: a suite file and the options have the same settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from results.storage.folder import RESULTS
 F = TypeVar("F", bound=Callable[..., Any])
 
 RUN, MEASURE, OUTPUT = "What to run", "How to measure", "Results and output"
-"""Headings of `--help`, beside those of single commands."""
+"""Headings of `--help` that several commands use."""
 POSITIVE = click.FloatRange(min=0, min_open=True)
 FILE, FOLDER = click.Path(dir_okay=False, path_type=Path), click.Path(file_okay=False, path_type=Path)
 SELECTION = {
@@ -27,7 +27,7 @@ SELECTION = {
     "How to compute": ("device", "precision", "layout", "compile", "input", "workers", "threads"),
     MEASURE: ("warmup_steps",),
 }  # fmt: skip
-"""The fields of `Selection` below each heading; all others are settings of training."""
+"""The fields of `Selection` below each heading; all others are below "How to train"."""
 SHARED: Mapping[str, Mapping[str, Any]] = {
     "plugin": {"group": RUN, "multiple": True, "type": click.Path(), "help": "Python file with models or datasets"},
     "target-accuracy": {"type": click.FloatRange(0, 1), "help": "show the time to this validation accuracy"},
@@ -40,7 +40,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
 
 
 class GroupedOption(click.Option):
-    """An option that knows its heading in `--help`."""
+    """An option with a heading in `--help`."""
 
     def __init__(self, *names: Any, group: str = "Options", **facts: Any) -> None:
         super().__init__(*names, **facts)
@@ -48,7 +48,7 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """A command whose help lists the options of each group below a heading."""
+    """A command whose help lists its options below headings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section per group, in the order of their first options."""
@@ -62,13 +62,13 @@ class GroupedCommand(click.Command):
 
 
 def option(*names: str, group: str = "Options", **facts: Any) -> Callable[[F], F]:
-    """`click.option` with the heading that the option is listed below; the help shows the default."""
+    """Declare an option as `click.option` does, below a heading and with its default in the help."""
     shown = facts.get("default") is not None
     return click.option(*names, cls=GroupedOption, group=group, show_default=shown, **facts)
 
 
 def options_of(table: Mapping[str, Mapping[str, Any]], group: str, *names: str) -> Callable[[F], F]:
-    """The options of these names, in this order, from a table of their facts; `group` where a fact names none."""
+    """Declare the named options of a table, in this order; `group` is the heading of those that name none."""
 
     def decorate(command: F) -> F:
         for name in reversed(names):
@@ -79,16 +79,16 @@ def options_of(table: Mapping[str, Mapping[str, Any]], group: str, *names: str) 
 
 
 def shared(*names: str) -> Callable[[F], F]:
-    """Options of several commands, from `SHARED`."""
+    """Declare the named options of `SHARED`."""
     return options_of(SHARED, OUTPUT, *names)
 
 
 results_or_run_option = option("--results", group=OUTPUT, **{**SHARED["results"], "type": click.Path(path_type=Path)})
-"""The same option for commands that also read the file of one run."""
+"""`--results` for commands that also read the file of one run."""
 
 
 def selection_options(*without: str) -> Callable[[F], F]:
-    """One option per field of `Selection` but those named. Options not given are None or empty; see `given`."""
+    """Declare one option per field of `Selection`, except the named ones. Options not given are None or empty."""
     hints = get_type_hints(Selection, include_extras=True)
 
     def decorate(command: F) -> F:
@@ -101,7 +101,7 @@ def selection_options(*without: str) -> Callable[[F], F]:
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the selection's options that were really given."""
+    """Return the options of `Selection` that the user gave."""
     return {name: options[name] for name in Selection.__struct_fields__ if options.get(name) not in (None, ())}
 
 

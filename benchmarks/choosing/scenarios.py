@@ -1,4 +1,4 @@
-"""The scenarios, as data. A recipe says how long and how fast; a scenario says what moves."""
+"""The scenarios, as data. A recipe sets the optimizer, epochs and learning rates; a scenario sets which parts train."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.spec import Optimizer, Scenario, Schedule, Stage
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """What the scenarios have in common: the stage that trains everything, and the epochs of `two-stage`."""
+    """The common settings of all scenarios: the stage that trains everything, and the epochs of `two-stage`."""
 
     name: str
     explanation: str
@@ -43,7 +43,7 @@ RECIPES = {
         ),
         Recipe(
             name="tutorial",
-            explanation="the tutorials': SGD 0.001 with momentum, x 0.1 every 7 epochs, 25 epochs, batch 16",
+            explanation="as in the tutorials: SGD 0.001 with momentum, x 0.1 every 7 epochs, 25 epochs, batch 16",
             stage=Stage(epochs=25, head_lr=0.001, backbone_lr=0.001, schedule=Schedule(name="step"), batch_size=16),
             two_stage_epochs=(10, 15),
         ),
@@ -51,60 +51,14 @@ RECIPES = {
 }
 
 
-def _scratch(recipe: Recipe) -> Scenario:
-    return Scenario(
-        name="scratch",
-        explanation="random initialisation, otherwise the recipe of full",
-        stages=(recipe.stage,),
-        start="random",
-    )
+def _one_stage(
+    name: str, explanation: str, changes: Callable[[Stage], Mapping[str, Any]], **facts: Any
+) -> Callable[[Recipe], Scenario]:
+    def make(recipe: Recipe) -> Scenario:
+        stage = replace(recipe.stage, **changes(recipe.stage))
+        return Scenario(name=name, explanation=explanation, stages=(stage,), **facts)
 
-
-def _full(recipe: Recipe) -> Scenario:
-    return Scenario(
-        name="full", explanation="pretrained, everything trains at one learning rate", stages=(recipe.stage,)
-    )
-
-
-def _freeze_conv(recipe: Recipe) -> Scenario:
-    return Scenario(
-        name="freeze-conv",
-        explanation="pretrained backbone fixed, batch norm in inference mode; only the head trains",
-        stages=(replace(recipe.stage, frozen="backbone"),),
-    )
-
-
-def _freeze_conv_lr0(recipe: Recipe) -> Scenario:
-    return Scenario(
-        name="freeze-conv-lr0",
-        explanation="backbone held by learning rate 0: same result as freeze-conv, still paying for gradients",
-        stages=(replace(recipe.stage, backbone_lr=0.0, norm="frozen"),),
-    )
-
-
-def _freeze_conv_live_norm(recipe: Recipe) -> Scenario:
-    return Scenario(
-        name="freeze-conv-live-norm",
-        explanation="backbone weights fixed, batch-norm statistics moving: what the tutorials really do",
-        stages=(replace(recipe.stage, frozen="backbone", norm="batch"),),
-    )
-
-
-def _small_lr_conv(recipe: Recipe) -> Scenario:
-    return Scenario(
-        name="small-lr-conv",
-        explanation="everything trains, the backbone at 0.1 x the head's learning rate",
-        stages=(replace(recipe.stage, backbone_lr=recipe.stage.head_lr * 0.1),),
-    )
-
-
-def _head_10x(recipe: Recipe) -> Scenario:
-    return Scenario(
-        name="head-10x",
-        explanation="everything trains, a Xavier head at 10 x the learning rate, weight decay 1e-3",
-        stages=(replace(recipe.stage, head_lr=recipe.stage.head_lr * 10, weight_decay=1e-3),),
-        head_init="xavier",
-    )
+    return make
 
 
 def _two_stage(recipe: Recipe) -> Scenario:
@@ -121,24 +75,46 @@ def _two_stage(recipe: Recipe) -> Scenario:
 
 
 def _freeze_blocks(recipe: Recipe, blocks: int = 2) -> Scenario:
-    return Scenario(
-        name="freeze-blocks" if blocks == 2 else f"freeze-blocks-{blocks}",
-        explanation=f"the first {blocks} blocks of the backbone fixed, the rest trains (freeze-blocks-K for K blocks)",
-        stages=(replace(recipe.stage, frozen=blocks),),
-    )
+    name = "freeze-blocks" if blocks == 2 else f"freeze-blocks-{blocks}"
+    text = f"the first {blocks} blocks of the backbone fixed, the rest trains (freeze-blocks-K for K blocks)"
+    return _one_stage(name, text, lambda stage: {"frozen": blocks})(recipe)
 
 
 SCENARIOS: Mapping[str, Callable[[Recipe], Scenario]] = {
-    "scratch": _scratch,
-    "full": _full,
-    "freeze-conv": _freeze_conv,
-    "freeze-conv-lr0": _freeze_conv_lr0,
-    "freeze-conv-live-norm": _freeze_conv_live_norm,
-    "small-lr-conv": _small_lr_conv,
-    "head-10x": _head_10x,
+    "scratch": _one_stage(
+        "scratch", "random initialisation, otherwise the recipe of full", lambda stage: {}, start="random"
+    ),
+    "full": _one_stage("full", "pretrained, everything trains at one learning rate", lambda stage: {}),
+    "freeze-conv": _one_stage(
+        "freeze-conv",
+        "pretrained backbone fixed, batch norm in inference mode; only the head trains",
+        lambda stage: {"frozen": "backbone"},
+    ),
+    "freeze-conv-lr0": _one_stage(
+        "freeze-conv-lr0",
+        "backbone held by learning rate 0: same result as freeze-conv, still paying for gradients",
+        lambda stage: {"backbone_lr": 0.0, "norm": "frozen"},
+    ),
+    "freeze-conv-live-norm": _one_stage(
+        "freeze-conv-live-norm",
+        "backbone weights fixed, batch-norm statistics moving: what the tutorials really do",
+        lambda stage: {"frozen": "backbone", "norm": "batch"},
+    ),
+    "small-lr-conv": _one_stage(
+        "small-lr-conv",
+        "everything trains, the backbone at 0.1 x the head's learning rate",
+        lambda stage: {"backbone_lr": stage.head_lr * 0.1},
+    ),
+    "head-10x": _one_stage(
+        "head-10x",
+        "everything trains, a Xavier head at 10 x the learning rate, weight decay 1e-3",
+        lambda stage: {"head_lr": stage.head_lr * 10, "weight_decay": 1e-3},
+        head_init="xavier",
+    ),
     "two-stage": _two_stage,
     "freeze-blocks": _freeze_blocks,
 }
+"""How each scenario follows from a recipe. A record's version depends on the texts: a new text is a new version."""
 
 
 def _pretraining(epochs: int, lr: float, **facts: Any) -> Scenario:
@@ -157,14 +133,14 @@ PRETRAINING: Mapping[str, Scenario] = {
     "mobilenet-v2-0.35": _pretraining(12, 4e-3, **_ADAMW),
     "*": _pretraining(4, 0.04, weight_decay=5e-4, batch_size=32),
 }
-"""How a model is pretrained on the embedded source task; `*` is for every model without an entry of its own."""
+"""How each model is pretrained on the embedded source task; `*` is for all other models."""
 PRETRAINING_AUGMENT = "flip"
 FIVE = ("scratch", "full", "freeze-conv", "small-lr-conv", "two-stage")
 """The scenarios of the default suite."""
 
 
 def find_scenario(name: str, recipe: Recipe, users: Mapping[str, Scenario]) -> Scenario:
-    """A scenario by name, the user's own first. Raises `Refused` with the nearest names."""
+    """Return the scenario of a name; the user's scenarios come first. Raises `Refused` with the nearest names."""
     if name in users:
         return users[name]
     if match := re.fullmatch(r"freeze-blocks-(\d+)", name):
@@ -175,16 +151,16 @@ def find_scenario(name: str, recipe: Recipe, users: Mapping[str, Scenario]) -> S
 
 
 def with_files(names: Iterable[str], users: Mapping[str, Scenario]) -> tuple[tuple[str, ...], dict[str, Scenario]]:
-    """The names, those of a `.toml` file's scenarios in place of the file's, and the user's scenarios, those included.
+    """Replace each `.toml` file by the names of its scenarios; return the names and all scenarios of the user.
 
     Raises `Refused` for a file that cannot be read.
     """
     found: list[str] = []
     scenarios = dict(users)
     for name in names:
-        own = read_scenarios(Path(name)) if name.endswith(".toml") else {}
-        scenarios.update(own)
-        found.extend(own or (name,))
+        of_file = read_scenarios(Path(name)) if name.endswith(".toml") else {}
+        scenarios.update(of_file)
+        found.extend(of_file or (name,))
     return tuple(found), scenarios
 
 
@@ -194,10 +170,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def read_scenarios(path: Path) -> dict[str, Scenario]:
-    """Scenarios of a TOML file of `[[scenario]]` tables with `[[scenario.stages]]`; a suite's cases are not looked at.
-
-    Raises `Refused`.
-    """
+    """Read the `[[scenario]]` tables of a TOML file; `[[case]]` tables are ignored. Raises `Refused`."""
     try:
         found = msgspec.toml.decode(path.read_bytes(), type=_File).scenario
     except (OSError, ValueError) as error:
@@ -206,7 +179,7 @@ def read_scenarios(path: Path) -> dict[str, Scenario]:
 
 
 def check_scenario(scenario: Scenario) -> Scenario:
-    """The scenario, if it can be run. Raises `Refused` naming stage and field."""
+    """Return the scenario if it is valid. Raises `Refused` with the stage and field."""
     if not scenario.stages:
         raise Refused(f"scenario {scenario.name} has no stages")
     for number, stage in enumerate(scenario.stages, 1):
@@ -223,10 +196,10 @@ def _problems(stage: Stage) -> Iterator[str]:
         if not 0 <= getattr(stage, field) < math.inf:
             yield f"{field} must not be negative or infinite"
     if not 0 < stage.bn_momentum <= 1:
-        yield "bn_momentum must lie above 0 and not above 1"
+        yield "bn_momentum must be above 0 and at most 1"
     if not 0 <= stage.label_smoothing < 1:
-        yield "label_smoothing must lie between 0 and 1"
+        yield "label_smoothing must be at least 0 and below 1"
     if isinstance(stage.frozen, int) and stage.frozen < 0:
-        yield "frozen must be none, backbone, or how many blocks"
+        yield "frozen must be none, backbone, or a number of blocks"
     if schedule.warmup_steps < 0:
         yield "warmup_steps must not be negative"

@@ -1,10 +1,10 @@
-"""What a person asks for: lists to be combined as a product, and the cases they amount to."""
+"""Selections: lists of settings, and the cases that follow as their product."""
 
 from __future__ import annotations
 
 import itertools
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -20,57 +20,54 @@ from harness.process.machine import measuring_threads
 from harness.spec import SETTINGS, Case, Scenario, Stage, key
 
 
-def _says(description: str) -> msgspec.Meta:
+def _help(description: str) -> msgspec.Meta:
     return msgspec.Meta(description=description)
 
 
 CHOSEN = [setting for setting in SETTINGS.values() if setting.role == "setting"]
-"""Settings of a case that an option chooses."""
+"""The settings of a case that have an option."""
 
 
 class _Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One `[[case]]` of a suite, or what the command line says: options and fields have the same names and meaning.
+    """One `[[case]]` of a suite, or the options of the command line, which have the same names and meaning.
 
-    Beside the fields below there is one for each setting of a case. Fields that hold several values are combined as a
-    product. What is None or empty follows from the data: the embedded task has its own recipe, image size,
-    augmentation and checkpoint.
+    Each setting of a case is a further field. Fields with several values are combined as a product. The default of a
+    field that is None or empty depends on the data.
     """
 
-    backend: Annotated[tuple[str, ...], _says("pytorch, keras3, reference; default: all that have the model")] = ()
-    engine: Annotated[tuple[str, ...], _says("engine of keras3: tensorflow (default), jax, torch")] = ()
-    model: Annotated[tuple[str, ...], _says("see `list models`")] = ()
+    backend: Annotated[tuple[str, ...], _help("pytorch, keras3, reference; default: all with the model")] = ()
+    engine: Annotated[tuple[str, ...], _help("engine of keras3: tensorflow (default), jax, torch")] = ()
+    model: Annotated[tuple[str, ...], _help("see `list models`")] = ()
     scenario: Annotated[
-        tuple[str, ...], _says("see `list scenarios`, or a TOML file of them; default: the five of the default suite")
+        tuple[str, ...], _help("see `list scenarios`, or a TOML file; default: the five of the default suite")
     ] = FIVE
-    data: Annotated[tuple[str, ...], _says("an image folder, or a name of `list datasets`")] = ("embedded",)
-    validation_split: Annotated[float | None, _says("share of a folder without val that becomes val")] = None
+    data: Annotated[tuple[str, ...], _help("image folder, or a name of `list datasets`")] = ("embedded",)
+    validation_split: Annotated[float | None, _help("share of training images to validate on, if no val folder")] = None
     splits: Annotated[
-        str | None, _says("a folder's splits: train=FOLDER,val=FOLDER,test=FOLDER; none: its folders are the classes")
+        str | None, _help("split folders: train=FOLDER,val=FOLDER,test=FOLDER; none: all folders are classes")
     ] = None
     checkpoint: Annotated[
-        tuple[str, ...], _says("a file, imagenet, embedded, or MODEL=one of these; default: by the data")
+        tuple[str, ...], _help("file, imagenet, embedded, or MODEL=SOURCE; default: depends on the data")
     ] = ()
     input_scaling: Annotated[
-        str | None, _says("how a bare file's inputs are scaled: imagenet, minus-one-to-one, zero-to-one, R,G,B/R,G,B")
+        str | None, _help("input scaling of a bare file: imagenet, minus-one-to-one, zero-to-one, R,G,B/R,G,B")
     ] = None
-    image_size: Annotated[tuple[int, ...], _says("side in pixels; default 224, embedded 64")] = ()
+    image_size: Annotated[tuple[int, ...], _help("side in pixels; default 224, embedded 64")] = ()
     augment: Annotated[
-        tuple[str, ...], _says("such as random-resized-crop:scale=0.5,flip or none; see `list augmentations`")
+        tuple[str, ...], _help("such as random-resized-crop:scale=0.5,flip or none; see `list augmentations`")
     ] = ()
-    recipe: Annotated[str | None, _says("embedded or tutorial; default: by the data")] = None
-    epochs: Annotated[int | None, _says("epochs of every stage")] = None
-    lr: Annotated[float | None, _says("base learning rate of the recipe")] = None
-    batch_size: Annotated[tuple[int, ...], _says("batch size of every stage")] = ()
-    bn_momentum: Annotated[float | None, _says("weight of the new batch in batch-norm statistics (as in torch)")] = None
+    recipe: Annotated[str | None, _help("embedded or tutorial; default: depends on the data")] = None
+    epochs: Annotated[int | None, _help("epochs of every stage")] = None
+    lr: Annotated[float | None, _help("base learning rate of the recipe")] = None
+    batch_size: Annotated[tuple[int, ...], _help("batch size of every stage")] = ()
+    bn_momentum: Annotated[float | None, _help("weight of the new batch in batch-norm statistics (as in torch)")] = None
     bn_mode: Annotated[
         Literal["auto", "batch", "frozen"] | None,
-        _says("which batch norms use batch statistics: those not frozen, all, none"),
+        _help("batch norms that use batch statistics: those not frozen (auto), all (batch), none (frozen)"),
     ] = None
-    select_epoch: Annotated[Literal["last", "best"] | None, _says("which epoch's weights a stage ends with")] = None
-    seeds: Annotated[int, _says("how many seeds: 0, 1, …")] = 1
-    threads: Annotated[
-        tuple[int, ...], _says("threads and cores of a measured worker; default: all cores but one")
-    ] = ()
+    select_epoch: Annotated[Literal["last", "best"] | None, _help("epoch whose weights a stage returns")] = None
+    seeds: Annotated[int, _help("number of seeds: 0, 1, …")] = 1
+    threads: Annotated[tuple[int, ...], _help("threads and cores of a worker; default: all cores but one")] = ()
 
 
 def _with_settings() -> Any:
@@ -94,13 +91,13 @@ else:
 
 LEAST = {"epochs": 1, "batch_size": 1, "threads": 1, "seeds": 1, "limit": 1, "warmup_steps": 0, "workers": 0,
          "image_size": 8}  # fmt: skip
-"""The smallest value of a field that makes sense."""
+"""The smallest valid value of a field."""
 
 
 class SelectedCase(NamedTuple):
     """One case of a selection, before its data and checkpoint are prepared: `case` has no digests yet.
 
-    The other fields say how to read both. They are not part of a case: the digests follow from them.
+    The other fields say how to read the data and the checkpoint.
     """
 
     case: Case
@@ -111,7 +108,7 @@ class SelectedCase(NamedTuple):
 
 
 def expand(selection: Selection, catalogue: Catalogue) -> list[SelectedCase]:
-    """The product of a selection, in the order of its lists. Raises `Refused` for unknown names."""
+    """Return the cases of a selection, in the order of its lists. Raises `Refused` for unknown names."""
     pairs = _pairs(selection, catalogue)
     _refuse_nonsense(selection)
     checkpoints = _by_model(selection.checkpoint)
@@ -140,7 +137,7 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[SelectedCase]:
 
 
 def in_turns(cases: Sequence[SelectedCase]) -> list[SelectedCase]:
-    """The same cases; those that differ in the backend alone follow each other, so that they meet the same load."""
+    """Sort the cases: those that differ only in the backend run one after the other, under the same load."""
     alike: dict[object, list[SelectedCase]] = {}
     for selected in cases:
         case = replace(selected.case, backend="", engine=None)
@@ -149,7 +146,7 @@ def in_turns(cases: Sequence[SelectedCase]) -> list[SelectedCase]:
 
 
 def read_suite(path: Path) -> tuple[list[Selection], dict[str, Scenario]]:
-    """A suite of the user's: TOML with `[[case]]` tables and, if wanted, `[[scenario]]` tables. Raises `Refused`."""
+    """Read a suite: a TOML file with `[[case]]` tables and optional `[[scenario]]` tables. Raises `Refused`."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         selections = msgspec.convert(content.pop("case", []), list[Selection])
@@ -181,10 +178,10 @@ def _pairs(selection: Selection, catalogue: Catalogue) -> list[tuple[str, str | 
     pairs: list[tuple[str, str | None, str]] = []
     for backend in backends:
         models = [m for m in selection.model or catalogue.default_models(backend) if m in known[backend].models]
-        own = tuple(e for e in selection.engine if e in known[backend].engines)
+        chosen = tuple(e for e in selection.engine if e in known[backend].engines) or (catalogue.engine(backend),)
         if not models and selection.backend:
             raise Refused(f"{backend} has none of the models {', '.join(selection.model)}")
-        pairs.extend((backend, engine, model) for model in models for engine in own or (catalogue.engine(backend),))
+        pairs.extend((backend, engine, model) for model in models for engine in chosen)
     return pairs
 
 
@@ -195,7 +192,7 @@ def _refuse_nonsense(selection: Selection) -> None:
             if one is not None and one < low:
                 raise Refused(f"--{field.replace('_', '-')} {one}: must be at least {low}")
     if selection.validation_split is not None and not 0 < selection.validation_split < 1:
-        raise Refused(f"--validation-split {selection.validation_split}: must lie between 0 and 1")
+        raise Refused(f"--validation-split {selection.validation_split}: must be between 0 and 1")
 
 
 def _by_model(checkpoints: Sequence[str]) -> dict[str, str]:
@@ -207,19 +204,11 @@ def _by_model(checkpoints: Sequence[str]) -> dict[str, str]:
 
 
 def _adjusted(scenario: Scenario, selection: Selection, batch_size: int | None) -> Scenario:
-    wanted = {
-        "epochs": selection.epochs,
-        "bn_momentum": selection.bn_momentum,
-        "norm": selection.bn_mode,
-        "keep": selection.select_epoch,
-        "batch_size": batch_size,
-    }
+    wanted: dict[str, Any] = {"epochs": selection.epochs, "norm": selection.bn_mode, "keep": selection.select_epoch}
+    wanted |= {"bn_momentum": selection.bn_momentum, "batch_size": batch_size}
     changes = {field: value for field, value in wanted.items() if value is not None}
-    return check_scenario(replace(scenario, stages=tuple(_changed(stage, changes) for stage in scenario.stages)))
-
-
-def _changed(stage: Stage, changes: Mapping[str, object]) -> Stage:
-    return msgspec.convert({**msgspec.to_builtins(stage), **changes}, Stage)
+    stages = [msgspec.convert({**msgspec.to_builtins(stage), **changes}, Stage) for stage in scenario.stages]
+    return check_scenario(replace(scenario, stages=tuple(stages)))
 
 
 def _axes(selection: Selection, embedded: bool) -> Iterator[dict[str, Any]]:

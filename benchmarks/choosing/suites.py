@@ -1,7 +1,4 @@
-"""The suites that come with the project, and the cases of any suite by label.
-
-A user's own suite is a TOML file with the same fields (see `selection`).
-"""
+"""The suites of this project, and the labels of any suite's cases. A user's suite is a TOML file (see `read_suite`)."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ SUITES: Mapping[str, Suite] = {
     for suite in (
         Suite(
             "smoke",
-            "one short case each of reference, PyTorch and Keras on TensorFlow, without pretraining: does it run here?",
+            "one short case each of reference, PyTorch and Keras on TensorFlow, without pretraining, to check a setup",
             (
                 Selection(backend=("reference",), model=("tiny-cnn",), scenario=("scratch",), epochs=2),
                 Selection(backend=("pytorch",), model=("resnet18",), scenario=("scratch",), epochs=2),
@@ -51,7 +48,7 @@ SUITES: Mapping[str, Suite] = {
         ),
         Suite(
             "gate",
-            "what `gate` compares if no suite is named: one training and one frozen case of PyTorch, one of Keras",
+            "the default of `gate`: resnet18 in PyTorch with two scenarios, mobilenet-v2-0.35 in Keras with one",
             (
                 Selection(backend=("pytorch",), model=("resnet18",), scenario=("full", "freeze-conv")),
                 Selection(backend=("keras3",), model=("mobilenet-v2-0.35",), scenario=("full",)),
@@ -70,27 +67,27 @@ SUITES: Mapping[str, Suite] = {
 
 
 def suite_cases(suite: str) -> list[str]:
-    """Labels of a suite's cases in this checkout: a suite's name, or a TOML file."""
+    """Return the labels of a suite's cases in this checkout; `suite` is a name or a TOML file."""
     selections, catalogue = find_suite(suite)
     return [case_label(selected.case) for selected in expand_suite(selections, catalogue)]
 
 
-def find_suite(suite: str) -> tuple[tuple[Selection, ...], Catalogue]:
-    """Its selections, and what there is to choose from. Raises `Refused` with the nearest names."""
+def find_suite(suite: str, plugins: Sequence[str] = ()) -> tuple[tuple[Selection, ...], Catalogue]:
+    """Return the selections of a suite and the catalogue. Raises `Refused` with the nearest names."""
     if suite in SUITES:
-        return SUITES[suite].selections, read_catalogue()
+        return SUITES[suite].selections, read_catalogue(plugins)
     if not Path(suite).is_file():
         raise Refused(unknown("suite", suite, SUITES))
     selections, scenarios = read_suite(Path(suite))
-    return tuple(selections), read_catalogue((), scenarios)
+    return tuple(selections), read_catalogue(plugins, scenarios)
 
 
 def expand_suite(selections: Sequence[Selection], catalogue: Catalogue) -> list[SelectedCase]:
-    """The cases, each once however many seeds it has."""
+    """Return the cases, each with one of its seeds."""
     cases = [selected for selection in selections for selected in expand(selection, catalogue)]
     return list({case_label(selected.case): selected for selected in cases}.values())
 
 
 def case_label(case: Case) -> str:
-    """A case's name without its seed, as `gate` tells whether it is still there."""
+    """Return the name of a case without its seed, by which `gate` matches cases."""
     return f"{case.backend_name}/{case.model}/{case.scenario.name}"

@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 FOLDERS = ("measuring", "reading", "inspecting")
-"""In the order of `--help`."""
+"""The folders of commands, in the order of `--help`."""

@@ -1,4 +1,4 @@
-"""The candidates of a search in order, and the ratio of each to the first; each pair is measured once and stored."""
+"""The candidates of a search, and the measured ratio of each to the first candidate."""
 
 from __future__ import annotations
 
@@ -27,45 +27,43 @@ T = TypeVar("T")
 
 
 class Candidate(NamedTuple):
-    """A revision, interpreter or value of a setting that may be the first bad one, by name and as side B."""
+    """A revision, interpreter or value of a setting that may be the first slower one, as side B."""
 
     name: str
     spec: SideSpec
 
 
 def revisions(good: str, bad: str) -> list[Candidate]:
-    """The good revision and every one after it up to the bad one, first parents only. Raises `Refused`."""
-    return [
-        Candidate(commit[:10], SideSpec("B", f"rev:{commit[:10]}", {}, revision=commit))
-        for commit in revisions_between(good, bad)
-    ]
+    """Return the revisions from the good one to the bad one, along first parents. Raises `Refused`."""
+    commits = revisions_between(good, bad)
+    return [Candidate(one[:10], SideSpec("B", f"rev:{one[:10]}", {}, revision=one)) for one in commits]
 
 
 def interpreters(texts: Sequence[str]) -> list[Candidate]:
-    """The interpreter of side A, then those of B in the order given. Raises `Refused`."""
+    """Return the interpreter of side A, then those of B in the order given. Raises `Refused`."""
     sides = _good_first([read_side(text, "--python") for text in texts], "--python A=v1/bin/python")
     return [Candidate(path, SideSpec("B", path, {}, python=path)) for path in sides]
 
 
 def settings(texts: Sequence[str]) -> list[Candidate]:
-    """The setting of side A, then its values on side B in the order given. Raises `Refused`."""
+    """Return the setting of side A, then its values on side B in the order given. Raises `Refused`."""
     read = [(*read_setting(text), text.partition(".")[2]) for text in texts]
-    fields = [field for _, own, _ in read for field in own]
+    fields = [field for _, values, _ in read for field in values]
     if len({*fields}) > 1:
-        raise Refused(f"--set: one setting at a time, not {' and '.join(dict.fromkeys(fields))}")
-    sides = _good_first([(side, (own, said)) for side, own, said in read], "--set A.threads=1")
-    return [Candidate(said, SideSpec("B", said, own)) for own, said in sides]
+        raise Refused(f"--set: vary one setting at a time, not {' and '.join(dict.fromkeys(fields))}")
+    sides = _good_first([(side, (values, name)) for side, values, name in read], "--set A.threads=1")
+    return [Candidate(name, SideSpec("B", name, values)) for values, name in sides]
 
 
 def _good_first(found: Sequence[tuple[SideName, T]], example: str) -> list[T]:
     good = [one for side, one in found if side == "A"]
     if len(good) != 1:
-        raise Refused(f"{len(good)} good candidates; name one as side A, such as {example}, and the others as side B")
+        raise Refused(f"{len(good)} good candidates; give one as side A, such as {example}, and the others as side B")
     return good + [one for side, one in found if side == "B"]
 
 
 class CandidateRatios:
-    """Measures log-ratios of a candidate to the first one. Pairs that an earlier search stored are taken first."""
+    """Measures log-ratios of a candidate to the first one. Pairs stored by an earlier search are used first."""
 
     def __init__(
         self,
@@ -74,27 +72,27 @@ class CandidateRatios:
         catalogue: Catalogue,
         run: ComparisonRun,
         results: Path,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
         delays: Mapping[int, float],
     ) -> None:
         self._candidates, self._common, self._catalogue = candidates, common, catalogue
-        self._run, self._say, self._delays = run, say, delays
+        self._run, self._report, self._delays = run, report, delays
         self._stored: dict[str, list[Pair]] = defaultdict(list)
         for one in read_comparisons(results):
             self._stored[one.name] += [pair for pair in one.pairs if pair.counts]
         self._prepared: dict[int, PreparedComparison | None] = {}
-        self._taken: dict[int, int] = defaultdict(int)
+        self._used: dict[int, int] = defaultdict(int)
         self.measured = 0
 
     def measure(self, index: int) -> float | None:
-        """One more log-ratio of a candidate; None, once and for all, if it cannot be built or run here."""
+        """Return one more log-ratio of a candidate; None if it cannot be built or run, now and in later calls."""
         if index not in self._prepared:
             self._prepared[index] = self._prepare(index)
         prepared = self._prepared[index]
         if prepared is None:
             return None
-        name, number = _identity(prepared), self._taken[index]
-        self._taken[index] += 1
+        name, number = _identity(prepared), self._used[index]
+        self._used[index] += 1
         if number < len(self._stored[name]):
             pair = self._stored[name][number]
         else:
@@ -106,7 +104,7 @@ class CandidateRatios:
                 return None
             self.measured += 1
         value = log_ratio(pair.order, pair.a, pair.b)
-        self._say(f"{self._candidates[index].name}: {100 * math.expm1(value):+.1f} % of cost")
+        self._report(f"{self._candidates[index].name}: {100 * math.expm1(value):+.1f} % of cost")
         return value
 
     def _prepare(self, index: int) -> PreparedComparison | None:
@@ -115,7 +113,7 @@ class CandidateRatios:
         try:
             cases = expand_sides(specs, self._common, self._catalogue)
             if len(cases) != 1:
-                raise Refused(f"a search is for one case, not for {len(cases)}; name one --model and one --scenario")
+                raise Refused(f"a search needs one case, not {len(cases)}; give one --model and one --scenario")
             (prepared,) = self._run.prepare(specs, cases, None)
         except Declined as error:
             self._leave_out(index, error)
@@ -123,12 +121,12 @@ class CandidateRatios:
         return prepared
 
     def _leave_out(self, index: int, error: Declined) -> None:
-        self._say(f"{self._candidates[index].name}: left out – {error}")
+        self._report(f"{self._candidates[index].name}: left out – {error}")
         self._prepared[index] = None
 
 
 def _identity(prepared: PreparedComparison) -> str:
-    """Equal for equal measurements: cases, revisions, what is installed, what is injected."""
+    """Return a name that is equal for equal cases, revisions, packages and injected delays."""
     sides = [
         [facts.revision, facts.packages, facts.injected, key(side.job.case)]
         for facts, side in zip(prepared.facts, prepared.sides, strict=True)

@@ -1,4 +1,4 @@
-"""The options of a comparison: its two sides, its precision and its cost."""
+"""The options of a comparison: its two sides, margin, number of pairs and time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Limits(NamedTuple):
-    """`margin` is that of throughput; `pairs` is the largest number of pairs that count.
+    """The limits of a comparison. `margin` is for throughput; `pairs` is the largest number of pairs that count.
 
-    `seeds` 0 leaves accuracy out. `every_pair` rules out an early stop. `alternate` runs the processes of a pair one
+    `seeds` 0 leaves accuracy out. `every_pair` forbids an early stop. `alternate` runs the processes of a pair one
     after the other. Without `confirm` a regression is not measured again.
     """
 
@@ -35,7 +35,7 @@ class Limits(NamedTuple):
 
 _DEFAULT = Limits()
 SHORTER = "--budget MINUTES ends it earlier, --model and --scenario choose fewer cases"
-"""How a comparison takes less time."""
+"""How to make a comparison shorter."""
 SIDES = "What to compare"
 _SIDE = {"group": SIDES, "multiple": True}
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
@@ -53,23 +53,19 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 
 
 def comparison_options(*names: str) -> Callable[[F], F]:
-    """The options of these names, in this order; `read_limits` makes `Limits` of them."""
+    """Declare the named options, in this order; `read_limits` reads them."""
     return options_of(OPTIONS, MEASURE, *names)
 
 
 def read_limits(options: Mapping[str, Any], **fixed: Any) -> Limits:
-    """Limits from what was given, and what the command fixes. Raises `Refused`."""
+    """Return the limits that the options give and that the command fixes. Raises `Refused`."""
     found = {name: options[name] for name in ("seeds", "pairs", "alternate") if name in options}
+    found |= {f"{name}_s": options[name] for name in ("turn", "timeout") if name in options}
     if "margin" in options:
         found["margin"] = read_share(options["margin"], "--margin")
-    for name in ("turn", "timeout"):
-        if name in options:
-            found[f"{name}_s"] = options[name]
     if options.get("budget"):
         found["budget_s"] = options["budget"] * 60
     limits = Limits(**{**found, **fixed})
     if not LOOKS[0] <= limits.pairs <= LOOKS[-1]:
-        raise Refused(
-            f"--pairs {limits.pairs}: the method looks after {LOOKS[0]} to {LOOKS[-1]} pairs; give a number of these"
-        )
+        raise Refused(f"--pairs {limits.pairs}: must be from {LOOKS[0]} to {LOOKS[-1]}")
     return limits

@@ -1,4 +1,4 @@
-"""Measure comparisons: pairs until a look decides, memory, accuracy over seeds, and one re-run to confirm."""
+"""Measure comparisons: pairs until a verdict is clear, memory, accuracy over seeds, and one re-run to confirm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ulid import ULID
 
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.comparing.budget import Limits
-from benchmarks.comparing.pairs import measure_pair, trouble
+from benchmarks.comparing.pairs import failure_of, measure_pair
 from benchmarks.comparing.prepare import ComparisonPreparation, PreparedComparison
 from benchmarks.comparing.seeds import SeedRuns
 from benchmarks.comparing.sides import SideCases, SideSpec
@@ -35,7 +35,7 @@ from results.verdicts.pair_findings import memory_findings, throughput_finding
 IN_TURNS: tuple[Order, Order] = ("ABBA", "BAAB")
 ALTERNATING: tuple[Order, Order] = ("AB", "BA")
 REPEATS = LOOKS[-1] // 2
-"""How many disturbed pairs are measured again; later ones count as they are."""
+"""The number of disturbed pairs that are measured again; later ones count although they are disturbed."""
 
 
 class OutOfMemory(Declined):
@@ -43,14 +43,14 @@ class OutOfMemory(Declined):
 
 
 class ComparisonResults(NamedTuple):
-    """Comparisons in the order given, and a sentence about each that could not be measured."""
+    """Comparisons in the order given, and a sentence about each case that could not be measured."""
 
     comparisons: list[Comparison]
     failed: list[str]
 
 
 class ComparisonRun:
-    """Prepares comparisons and measures them one after the other; stores each pair before the next begins."""
+    """Prepares comparisons and measures them one after the other; stores each pair before the next one starts."""
 
     def __init__(
         self,
@@ -70,11 +70,11 @@ class ComparisonRun:
     def prepare(
         self, specs: tuple[SideSpec, SideSpec], cases: Sequence[SideCases], stage: int | None
     ) -> list[PreparedComparison]:
-        """Every case made ready, before anything is measured; raises as `ComparisonPreparation.prepare` does."""
+        """Prepare every case before anything is measured; raises as `ComparisonPreparation.prepare` does."""
         return [self._preparation.prepare(specs, case, stage) for case in cases]
 
     def measure(self, prepared: Sequence[PreparedComparison], purpose: Purpose) -> ComparisonResults:
-        """Measure all, with p adjusted over all; one that cannot be measured does not stop the others."""
+        """Measure all and adjust p over all; a case that cannot be measured does not stop the others."""
         self._progress.expect(len(prepared))
         comparisons, failed = [], []
         for one in prepared:
@@ -87,17 +87,17 @@ class ComparisonRun:
         return ComparisonResults(together, failed)
 
     def store_again(self, comparisons: Iterable[Comparison]) -> None:
-        """Store comparisons to which something was added; of several rows of one comparison, the last counts."""
+        """Store changed comparisons again; the last row of a comparison counts."""
         for one in comparisons:
             self._writer.append_verdict(one)
 
     def _measure_one(self, prepared: PreparedComparison, purpose: Purpose) -> Comparison:
         started, name = time.monotonic(), str(ULID())
-        findings, repeated = self._findings(prepared, name, confirms=False, metrics=())
+        findings, repeated = self._findings(prepared, name)
         confirmation: list[Finding] = []
         regressions = tuple(finding.metric for finding in findings if finding.verdict == "regression")
         if regressions and self._limits.confirm:
-            confirmation, more = self._findings(prepared, name, confirms=True, metrics=regressions)
+            confirmation, more = self._findings(prepared, name, confirms=regressions)
             repeated += more
         found = Comparison(
             name=name,
@@ -117,28 +117,25 @@ class ComparisonRun:
         return found
 
     def _findings(
-        self, prepared: PreparedComparison, name: str, *, confirms: bool, metrics: tuple[str, ...]
+        self, prepared: PreparedComparison, name: str, *, confirms: tuple[str, ...] = ()
     ) -> tuple[list[Finding], int]:
-        """Findings of the metrics named, or of all; and how many pairs were measured again."""
+        """Measure the metrics to confirm, or all; return the findings and the number of pairs measured again."""
         findings: list[Finding] = []
-        pairs: list[Pair] = []
         repeated = 0
-        if not metrics or any(metric != "accuracy" for metric in metrics):
-            for pair in self._pairs(prepared, name, confirms=confirms):
-                repeated += not pair.counts
-                if pair.counts:
-                    pairs.append(pair)
+        if not confirms or any(metric != "accuracy" for metric in confirms):
+            measured = list(self._pairs(prepared, name, confirms=bool(confirms)))
+            pairs = [pair for pair in measured if pair.counts]
+            repeated = len(measured) - len(pairs)
             findings += [throughput_finding(pairs, self._limits.margin), *memory_findings(pairs)]
-        if self._limits.seeds and (not metrics or "accuracy" in metrics):
-            seeds = SeedRuns(
-                prepared, self._writer, name, self._machine, self._limits.timeout_s, self._progress.on_event
-            )
+        if self._limits.seeds and (not confirms or "accuracy" in confirms):
+            facts = self._machine, self._limits.timeout_s, self._progress.on_event
             first = self._limits.seeds if confirms else 0
-            findings += seeds.finding(range(first, first + self._limits.seeds), self._left)
-        return [finding for finding in findings if not metrics or finding.metric in metrics], repeated
+            seeds = range(first, first + self._limits.seeds)
+            findings += SeedRuns(prepared, self._writer, name, *facts).finding(seeds, self._left)
+        return [finding for finding in findings if not confirms or finding.metric in confirms], repeated
 
     def _pairs(self, prepared: PreparedComparison, name: str, *, confirms: bool) -> Iterator[Pair]:
-        """Measured pairs, stored, until a look decides, the last look is over, or the budget is spent."""
+        """Measure and store pairs until the verdict is clear, the last look is done, or the budget is used up."""
         draw = random.Random(f"{self._order_seed} {prepared.label} {confirms}")
         kept: list[Pair] = []
         number = repeated = 0
@@ -151,7 +148,7 @@ class ComparisonRun:
             except OutOfMemory:
                 if self._alternate:
                     raise
-                self._alternate = True  # both do not fit in memory: from now on one ends before the other begins
+                self._alternate = True  # memory is too small for both: from now on one ends before the other starts
                 continue
             repeated += not pair.counts
             yield pair
@@ -170,11 +167,11 @@ class ComparisonRun:
         confirms: bool = False,
         repeat: bool = False,
     ) -> Pair:
-        """Measure one pair and store it; with `repeat`, a disturbed one does not count. Raises `Declined`."""
+        """Measure one pair and store it; with `repeat`, a disturbed pair does not count. Raises `Declined`."""
         began = time.monotonic()
         a, b = measure_pair(prepared.sides, order, self._limits.turn_s, self._limits.timeout_s)
         self._pair_s = time.monotonic() - began
-        failure = trouble(a, b)
+        failure = failure_of(a, b)
         threads = prepared.sides[0].job.case.threads
         disturbances = tuple(
             f"side {side}: {sentence}"
@@ -182,17 +179,8 @@ class ComparisonRun:
             if record.sensors is not None
             for sentence in disturbed(record.sensors, threads)
         )
-        counts = not failure and not (disturbances and repeat)
-        pair = Pair(
-            comparison=name,
-            number=number,
-            order=order,
-            a=a,
-            b=b,
-            disturbed=disturbances,
-            counts=counts,
-            confirms=confirms,
-        )
+        facts = {"counts": not failure and not (disturbances and repeat), "confirms": confirms}
+        pair = Pair(comparison=name, number=number, order=order, a=a, b=b, disturbed=disturbances, **facts)
         self._writer.append_pair(pair)
         if failure:
             kind = OutOfMemory if "oom" in (a.status, b.status) else Declined
@@ -203,7 +191,7 @@ class ComparisonRun:
         return throughput_finding(pairs, self._limits.margin).verdict != "inconclusive"
 
     def _left(self) -> float:
-        """Seconds of the budget that are left."""
+        """Return the seconds of the budget that are left."""
         if self._limits.budget_s is None:
             return float("inf")
         return self._started + self._limits.budget_s - time.monotonic()
@@ -213,7 +201,7 @@ class ComparisonRun:
 def open_comparison_run(
     results: Path, limits: Limits, catalogue: Catalogue, *, order_seed: int | None, quiet: bool = False
 ) -> Iterator[ComparisonRun]:
-    """Open a run's file for comparisons. An interrupt keeps what was measured, and the run counts as unfinished."""
+    """Open a run's file for comparisons. After an interrupt the stored pairs remain, and the run is unfinished."""
     machine = describe_machine()
     seed = secrets.randbelow(2**31) if order_seed is None else order_seed
     with (
@@ -225,7 +213,7 @@ def open_comparison_run(
             yield ComparisonRun(preparation, writer, limits, seed, progress, machine.key)
         except KeyboardInterrupt:
             writer.finish("interrupted")
-            click.echo(f"{writer.path} keeps what was measured", err=True)
+            click.echo(f"finished pairs are stored in {writer.path}", err=True)
             raise
         except BaseException:
             writer.finish("failed")

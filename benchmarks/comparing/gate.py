@@ -1,4 +1,4 @@
-"""Compare this checkout with the one it started from, case by case, for CI: what got worse, and what is missing."""
+"""Compare this checkout with its base in CI, case by case."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FINE, REGRESSION, USAGE, FAILED, NO_BASE, UNDECIDED = 0, 1, 2, 3, 4, 5
 
 
 class GateResult(NamedTuple):
-    """Comparisons; cases that only the base has; cases that only this checkout has; what could not be measured."""
+    """Comparisons; labels of cases that only the base has, that only this checkout has, and that failed."""
 
     comparisons: list[Comparison]
     missing: list[str]
@@ -36,26 +36,26 @@ class GateResult(NamedTuple):
 
 
 def base_spec(base: str) -> SideSpec:
-    """The base as side A: a checkout's folder, or the commit at which a revision and HEAD part. Raises `Refused`."""
+    """Return the base as side A: the folder of a checkout, or the merge base of a revision. Raises `Refused`."""
     if Path(base).is_dir():
         return SideSpec("A", f"dir:{base}", {}, folder=Path(base))
     return SideSpec("A", f"merge base of {base}", {}, revision=merge_base(base))
 
 
 def base_results(results: Path, root: Path) -> Path:
-    """The results folder of a base's checkout: at the same place as this checkout's, or else at the default one."""
-    own = results.resolve()
-    return root / (own.relative_to(HERE.root) if own.is_relative_to(HERE.root) else RESULTS)
+    """Return the folder of results in the base's checkout: at the same place as here, or else the default one."""
+    here = results.resolve()
+    return root / (here.relative_to(HERE.root) if here.is_relative_to(HERE.root) else RESULTS)
 
 
 def base_cases(found: Installation, suite: str) -> list[str]:
-    """Labels of the suite's cases at the base. Raises `Incomparable` for a base that has no such suite."""
-    # A file is the checkout's own, so that a case which only one of both has is noticed.
+    """Return the labels of the suite's cases at the base. Raises `Incomparable` if the base does not have the suite."""
+    # Each checkout reads its own file, to notice a case that only one of the two has.
     arguments = {"suite": suite if suite in SUITES else str(found.place.root / suite)}
     try:
         return ask(SUITE_CASES, arguments, list[str], timeout_s=120, place=found.place)
     except (Declined, Refused) as error:
-        raise Incomparable(f"the base says nothing of suite {suite}: {error}") from error
+        raise Incomparable(f"the base cannot read suite {suite}: {error}") from error
 
 
 def gate(
@@ -66,9 +66,9 @@ def gate(
     acceptances: Sequence[Acceptance],
     delay: float = 0.0,
 ) -> GateResult:
-    """Compare every case that both have; `known` are labels of the base's. A case that fails does not stop the others.
+    """Compare every case that both have; `known` are the labels of the base. A failed case does not stop the others.
 
-    `delay` is injected here, to try the gate.
+    `delay` slows this checkout down, to test the gate.
     """
     ours = {case_label(selected.case): selected for selected in cases}
     missing = [label for label in known if label not in ours]
@@ -92,7 +92,7 @@ def gate(
 
 
 def exit_code(found: GateResult, fail_on: Literal["regression", "inconclusive"]) -> int:
-    """A regression before everything else; then what is missing or failed; then what could not be decided."""
+    """Return the exit code: first for a regression, then for a missing or failed case, then for an open verdict."""
     if any(one.verdict == "regression" and not one.accepted for one in found.comparisons):
         return REGRESSION
     if found.missing or found.failed or not found.comparisons:
@@ -102,7 +102,7 @@ def exit_code(found: GateResult, fail_on: Literal["regression", "inconclusive"])
 
 
 def _with_acceptance(one: Comparison, acceptances: Sequence[Acceptance]) -> Comparison:
-    """Mark a regression as accepted, with the reasons, if every metric that got worse is accepted."""
+    """Mark a regression as accepted, with the reasons, if every worse metric is accepted."""
     if one.verdict != "regression":
         return one
     reasons = [accepted_by(f, one.label, acceptances) for f in one.findings if f.verdict == "regression"]

@@ -1,4 +1,4 @@
-"""The code and the interpreter of a side: a revision in a worktree with an environment of its own, or a folder."""
+"""The code and the interpreter of a side: a folder, or a worktree of a revision with its environment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEEDED = Path("harness") / "entry.py"
 
 
 class Unbuildable(Declined):
-    """A revision whose environment cannot be made; the message ends with the last line of pip."""
+    """The environment of a revision cannot be made; the message ends with the last line of pip."""
 
 
 class Installation(NamedTuple):
@@ -51,18 +51,19 @@ def require_sources(specs: Sequence[SideSpec]) -> None:
 def find_installation(
     spec: SideSpec, distributions: tuple[str, ...], on_event: Callable[[Event], None]
 ) -> Installation:
-    """The installation of a side, made if need be. `distributions` are what its backend needs, the framework first.
+    """Return the installation of a side; make it if necessary. `distributions` has its backend's packages.
 
-    Raises `Refused` for a revision, folder or interpreter that cannot be used, `Incomparable`, or `Unbuildable`.
+    The framework is the first of them. Raises `Refused` for a revision, folder or interpreter that cannot be used,
+    `Incomparable`, or `Unbuildable`.
     """
     require_sources([spec])
     root = _root(spec)
     if not (root / NEEDED).is_file():
-        raise Incomparable(f"side {spec.name}: {spec.text} has no {NEEDED}; it is older than the present layout")
+        raise Incomparable(f"side {spec.name}: {spec.text} has no {NEEDED}: it is too old to compare")
     if (protocol := _protocol(root)) != PROTOCOL:
-        raise Incomparable(f"side {spec.name}: {spec.text} measures by protocol {protocol}, not by {PROTOCOL} (V52)")
-    own = spec.python or (sys.executable if spec.revision is None else _interpreter(root, spec, on_event))
-    place = Place(own, root)
+        raise Incomparable(f"side {spec.name}: {spec.text} uses protocol {protocol}, not {PROTOCOL} (V52)")
+    python = spec.python or (sys.executable if spec.revision is None else _interpreter(root, spec, on_event))
+    place = Place(python, root)
     packages = _packages(spec, place, distributions)
     if distributions and distributions[0] not in packages:
         raise Refused(f"side {spec.name}: {place.python} has no {distributions[0]}; install it there")
@@ -70,7 +71,7 @@ def find_installation(
 
 
 def _root(spec: SideSpec) -> Path:
-    """The checkout of a side; that of a revision is a worktree in the cache."""
+    """Return the checkout of a side; for a revision it is a worktree in the cache."""
     if spec.folder is not None:
         return spec.folder.resolve()
     if spec.revision is None:
@@ -84,7 +85,7 @@ def _root(spec: SideSpec) -> Path:
 
 
 def _interpreter(root: Path, spec: SideSpec, on_event: Callable[[Event], None]) -> str:
-    """An interpreter with what the checkout asks for: this one where it asks for the same."""
+    """Return an interpreter with the requirements of the checkout: this one if they are the same as here."""
     wanted = _requirements(root)
     if wanted == _requirements(HERE.root):
         return sys.executable
@@ -112,13 +113,12 @@ def _install(root: Path, home: Path, spec: SideSpec) -> None:
 
 
 def _requirements(root: Path) -> str:
-    """Sixteen hex digits of what a checkout wants installed."""
+    """Return sixteen hex digits of the requirements of a checkout."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pins = root / "constraints.txt"
     wanted = [project.get("dependencies"), project.get("optional-dependencies"), project.get("requires-python")]
-    text = msgspec.json.encode(
-        [wanted, pins.read_text(encoding="utf-8") if pins.exists() else ""], order="deterministic"
-    )
+    content = [wanted, pins.read_text(encoding="utf-8") if pins.exists() else ""]
+    text = msgspec.json.encode(content, order="deterministic")
     return hashlib.sha256(text + sys.version.encode()).hexdigest()[:16]
 
 

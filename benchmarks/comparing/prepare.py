@@ -25,7 +25,7 @@ DATA_FIELDS = ("dataset", "dataset_sha256")
 
 
 class PreparedComparison(NamedTuple):
-    """One case with its two sides, ready to measure: how each side runs, how it is stored, and every difference."""
+    """One case that is ready to measure: how each side runs, what is stored about it, and every difference."""
 
     label: str
     sides: tuple[Side, Side]
@@ -34,7 +34,7 @@ class PreparedComparison(NamedTuple):
 
 
 class ComparisonPreparation:
-    """Prepares comparisons: each dataset, checkpoint and installation once."""
+    """Prepares comparisons; prepares each dataset, checkpoint and installation once."""
 
     def __init__(self, catalogue: Catalogue, certificates: Certificates, on_event: Callable[[Event], None]) -> None:
         self._catalogue, self._certificates, self._on_event = catalogue, certificates, on_event
@@ -44,15 +44,15 @@ class ComparisonPreparation:
     def prepare(self, specs: tuple[SideSpec, SideSpec], cases: SideCases, stage: int | None) -> PreparedComparison:
         """Prepare both sides of a case. `stage` counts from 1; None is the last.
 
-        Raises `Refused` for sides that must not be compared, naming the field, and `Declined` for what cannot run here.
+        Raises `Refused` for sides that must not be compared, with the field, and `Declined` for sides that cannot run.
         """
         found = [self._installation(spec, one.case.backend) for spec, one in zip(specs, cases, strict=True)]
         sides = []
-        for spec, selected, own in zip(specs, cases, found, strict=True):
+        for spec, selected, installation in zip(specs, cases, found, strict=True):
             planned = self._preparation.plan(selected)
             if planned.job is None:
                 raise Declined(f"side {spec.name}: {planned.skip_reason}")
-            sides.append(Side(planned.job, own.place, _stage(planned.case, stage), spec.delay))
+            sides.append(Side(planned.job, installation.place, _stage(planned.case, stage), spec.delay))
         a, b = (side.job.case for side in sides)
         _refuse_incomparable(a, b, specs)
         same = a.backend_name == b.backend_name
@@ -63,12 +63,12 @@ class ComparisonPreparation:
                 name=spec.name,
                 text=spec.text,
                 case_version=version(side.job.case),
-                revision=own.revision,
-                python=own.place.python,
-                packages=packages(own.packages),
+                revision=installation.revision,
+                python=installation.place.python,
+                packages=packages(installation.packages),
                 injected=spec.delay,
             )
-            for spec, side, own in zip(specs, sides, found, strict=True)
+            for spec, side, installation in zip(specs, sides, found, strict=True)
         ]
         backends = a.backend_name if same else f"{a.backend_name}|{b.backend_name}"
         label = f"{backends}/{a.model}/{a.scenario.name}"
@@ -94,20 +94,19 @@ def _refuse_incomparable(a: Case, b: Case, specs: Sequence[SideSpec]) -> None:
     named = {field for spec in specs for field in spec.settings}
     for field in DATA_FIELDS:
         if getattr(a, field) != getattr(b, field):
-            raise Refused(
-                f"the two sides differ in {field} ({getattr(a, field)}, {getattr(b, field)}); nothing would compare"
-            )
+            values = f"{getattr(a, field)}, {getattr(b, field)}"
+            raise Refused(f"the two sides differ in {field} ({values}); use the same data and image size")
     if a.checkpoint_sha256 != b.checkpoint_sha256 and "checkpoint" not in named:
         raise Refused(
             f"the two sides differ in checkpoint_sha256 ({a.checkpoint}, {b.checkpoint}); "
-            "give both one file with --checkpoint, or name what differs with --set B.checkpoint=FILE"
+            "give both sides one file with --checkpoint, or make the difference explicit with --set B.checkpoint=FILE"
         )
     if a.idiom != b.idiom:
-        raise Refused("only one side has --native-defaults; matched runs and native defaults are never compared")
+        raise Refused("only one side has --native-defaults; matched runs and native defaults cannot be compared")
 
 
 def _refuse_uncertified(cases: tuple[Case, Case], found: Sequence[Installation], certificates: Certificates) -> None:
-    """Two backends are compared only where a certificate covers them."""
+    """Raise `Refused` unless a certificate covers the two backends."""
     machine = describe_machine()
     one, other = (
         subject_of_case(case, packages(own.packages), machine.device_kind(case.device))
@@ -115,14 +114,14 @@ def _refuse_uncertified(cases: tuple[Case, Case], found: Sequence[Installation],
     )
     if cases[0].idiom:
         raise Refused(
-            "--native-defaults: two frameworks' own defaults are not the same work, so no ratio is made of them"
+            "--native-defaults: two backends with their own defaults do different work; leave it out to compare"
         )
-    stands = coverage_of(one, other, certificates.all)
-    if stands.certificate is None:
+    coverage = coverage_of(one, other, certificates.all)
+    if coverage.certificate is None:
         model, names = one.scope.model, f"{one.backend} {other.backend}"
         raise Refused(
-            f"{model} {one.scope.scenario}: {one.backend} and {other.backend} cannot be compared: {stands.reason}; "
-            f"make a certificate with: python -m benchmarks certify {model} --backends {names}"
+            f"{model} {one.scope.scenario}: {one.backend} and {other.backend} cannot be compared: "
+            f"{coverage.reason}; make a certificate with: python -m benchmarks certify {model} --backends {names}"
         )
 
 

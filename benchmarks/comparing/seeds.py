@@ -1,13 +1,11 @@
-"""Accuracy of both sides over seeds: whole runs, each in a fresh process, judged as any run is."""
+"""Measure the accuracy of both sides over seeds: complete runs, each in a fresh process."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
 from benchmarks.comparing.prepare import PreparedComparison
 from benchmarks.running.execute import run_job
@@ -22,7 +20,7 @@ from results.verdicts.accuracy_verdict import accuracy_finding, flips
 
 
 class SeedRuns:
-    """Runs a case with several seeds; both sides of a seed follow each other in random order."""
+    """Runs a case with several seeds; for each seed both sides run one after the other, in random order."""
 
     def __init__(
         self,
@@ -37,7 +35,7 @@ class SeedRuns:
         self._machine, self._timeout_s, self._on_event = machine, timeout_s, on_event
 
     def finding(self, seeds: Iterable[int], left_s: Callable[[], float]) -> list[Finding]:
-        """One finding over the seeds that the budget allowed; none if that is fewer than two of each side."""
+        """Return one finding over the seeds that fit the budget; none if they are fewer than two per side."""
         records: dict[SideName, list[Record]] = {"A": [], "B": []}
         slowest = 0.0
         for seed in seeds:
@@ -46,24 +44,20 @@ class SeedRuns:
             sides: list[SideName] = ["A", "B"]
             random.Random(f"{self._comparison} {seed}").shuffle(sides)
             for side in sides:
-                record = self._run(side, seed)
-                slowest = max(slowest, record.total_s)
-                records[side].append(record)
+                records[side].append(self._run(side, seed))
+                slowest = max(slowest, records[side][-1].total_s)
         if len(records["B"]) < 2:
             return []
         found = accuracy_finding(records["A"], records["B"])
-        a, b = ([self._logits(record) for record in own] for own in records.values())
+        folder = self._writer.results_dir
+        a, b = ([get_arrays(folder, record.logits or "") for record in side] for side in records.values())
         return [replace(found, explanation=flips(a, b).sentence())]
 
-    def _logits(self, record: Record) -> dict[str, NDArray[Any]]:
-        return get_arrays(self._writer.results_dir, record.logits or "")
-
     def _run(self, side: SideName, seed: int) -> Record:
-        own = self._prepared.sides[0 if side == "A" else 1]
-        job = replace(own.job, case=replace(own.job.case, seed=seed))
+        job, place, *_ = self._prepared.sides[0 if side == "A" else 1]
+        job = replace(job, case=replace(job.case, seed=seed))
         self._on_event({"comparing": self._prepared.label, "side": side, "seed": seed})
-        record = run_job(job, self._writer, self._timeout_s, self._on_event, own.place)
-        record = replace(record, machine=self._machine)
+        record = replace(run_job(job, self._writer, self._timeout_s, self._on_event, place), machine=self._machine)
         self._writer.append_of_side(record, self._comparison, side)
         if record.status != "ok":
             raise Declined(f"{self._prepared.label}, side {side}, seed {seed}: {record.status} – {record.reason}")

@@ -18,17 +18,15 @@ NAMES: tuple[SideName, SideName] = ("A", "B")
 HERE = "here"
 REVISION, FOLDER = "rev:", "dir:"
 FIXED = ("data", "seeds", "validation_split", "splits", "recipe")
-"""Settings that must be the same on both sides: with other data or another recipe nothing is comparable."""
+"""Settings that must be the same on both sides, because other data or another recipe changes the task."""
 EXAMPLES = {"--set": "B.precision=bf16", "--python": "B=venv/bin/python", "--inject-delay": "B=5%"}
-"""How an option begins with a side."""
-
-
+"""An example value for each option of a side."""
 SideCases = tuple[SelectedCase, SelectedCase]
 """One case, as side A and as side B run it."""
 
 
 class SideSpec(NamedTuple):
-    """One side as it was asked for. `settings` are fields of `Selection`; `delay` is a share of each step."""
+    """One side, as the user gave it. `settings` are fields of `Selection`; `delay` is a share of each step."""
 
     name: SideName
     text: str
@@ -40,32 +38,28 @@ class SideSpec(NamedTuple):
 
 
 def read_sides(
-    texts: Sequence[str],
-    pythons: Sequence[str],
-    settings: Sequence[str],
-    delays: Sequence[str],
-    catalogue: Catalogue,
+    texts: Sequence[str], pythons: Sequence[str], settings: Sequence[str], delays: Sequence[str], catalogue: Catalogue
 ) -> tuple[SideSpec, SideSpec]:
-    """Both sides. `texts` are none or two of: a backend, `rev:REVISION`, `dir:CHECKOUT`, `here`.
+    """Read both sides. `texts` has zero or two of: a backend, `rev:REVISION`, `dir:CHECKOUT`, `here`.
 
-    The others begin with a side, as in `EXAMPLES`. Raises `Refused`.
+    The other texts start with a side, as in `EXAMPLES`. Raises `Refused`.
     """
     if len(texts) not in (0, 2):
-        raise Refused(f"{' '.join(texts)}: {len(texts)} sides; name two, such as `pytorch keras3`, or none with --set")
+        raise Refused(f"{' '.join(texts)}: {len(texts)} sides; give two, such as `pytorch keras3`, or none with --set")
     specs = {name: _read(name, text, catalogue) for name, text in zip(NAMES, texts or (HERE, HERE), strict=True)}
     for text in pythons:
         name, python = read_side(text, "--python")
         specs[name] = specs[name]._replace(python=python)
     for text in settings:
-        name, own = read_setting(text)
-        specs[name] = specs[name]._replace(settings={**specs[name].settings, **own})
+        name, values = read_setting(text)
+        specs[name] = specs[name]._replace(settings={**specs[name].settings, **values})
     for name, delay in read_delays(delays).items():
         specs[name] = specs[name]._replace(delay=delay)
     return specs["A"], specs["B"]
 
 
 def expand_sides(specs: Sequence[SideSpec], common: Mapping[str, Any], catalogue: Catalogue) -> list[SideCases]:
-    """The cases to compare, each as both sides run it; of the scenarios `full` alone if none is named.
+    """Return the cases to compare, for both sides; the default scenario is `full`.
 
     Raises `Refused` if the two sides have different cases.
     """
@@ -73,53 +67,49 @@ def expand_sides(specs: Sequence[SideSpec], common: Mapping[str, Any], catalogue
     found = [expand(Selection(**{**wanted, **spec.settings, "seeds": 1}), catalogue) for spec in specs]
     pairs = list(zip(*found, strict=False))
     if len(found[0]) != len(found[1]) or any(_row(a) != _row(b) for a, b in pairs):
-        sides = "; ".join(f"{spec.name} has {_listed(own)}" for spec, own in zip(specs, found, strict=True))
-        raise Refused(f"the two sides have different cases: {sides}; name --model and --scenario that both have")
+        names = [", ".join(dict.fromkeys("/".join(_row(one)) for one in cases)) for cases in found]
+        sides = "; ".join(f"{spec.name} has {text}" for spec, text in zip(specs, names, strict=True))
+        raise Refused(f"the two sides have different cases: {sides}; choose cases of both with --model and --scenario")
     return [(a, b) for a, b in pairs]
 
 
-def _listed(cases: Sequence[SelectedCase]) -> str:
-    return ", ".join(dict.fromkeys(f"{selected.case.model}/{selected.case.scenario.name}" for selected in cases))
-
-
 def sides_differ(specs: Sequence[SideSpec], cases: Sequence[SideCases]) -> bool:
-    """Whether the two sides differ in source, interpreter, delay or cases."""
+    """Return whether the two sides differ in source, interpreter, delay or cases."""
     a, b = ((spec.revision, spec.folder, spec.python or sys.executable, spec.delay) for spec in specs)
     return a != b or any(one != other for one, other in cases)
 
 
 def read_share(text: str, where: str) -> float:
-    """A share written as `5%` or `0.05`. Raises `Refused`."""
+    """Read a share such as `5%` or `0.05`. Raises `Refused`."""
     try:
         share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError as error:
         raise Refused(f"{where}: {text} is not a percentage; write 5% or 0.05") from error
     if not 0 <= share < 10:
-        raise Refused(f"{where}: {text} must lie between 0 and 1000 %")
+        raise Refused(f"{where}: {text} must be between 0 and 1000 %")
     return share
 
 
 def read_delays(texts: Sequence[str]) -> dict[SideName, float]:
-    """The injected delay of each side that has one. Raises `Refused`."""
+    """Return the injected delay of each side that has one. Raises `Refused`."""
     split = [(text, *read_side(text, "--inject-delay")) for text in texts]
     return {side: read_share(share, f"--inject-delay {text}") for text, side, share in split}
 
 
 def read_side(text: str, option: str) -> tuple[SideName, str]:
-    """The side and the value of `SIDE=VALUE`. Raises `Refused`."""
+    """Read the side and the value of `SIDE=VALUE`. Raises `Refused`."""
     side, _, value = text.partition("=")
     return _side(side, text, option, value), value
 
 
 def read_setting(text: str) -> tuple[SideName, dict[str, Any]]:
-    """The side and the field of `Selection` that `SIDE.SETTING=VALUE` sets. Raises `Refused`."""
+    """Read the side and the field of `Selection` that `SIDE.SETTING=VALUE` sets. Raises `Refused`."""
     path, _, value = text.partition("=")
     name, _, written = path.partition(".")
     side, field, hints = _side(name, text, "--set", value), written.replace("-", "_"), get_type_hints(Selection)
     if field in FIXED:
-        raise Refused(
-            f"--set {text}: {written} must be the same on both sides; write --{field.replace('_', '-')} {value}"
-        )
+        option = f"--{field.replace('_', '-')}"
+        raise Refused(f"--set {text}: {written} must be the same on both sides; write {option} {value}")
     if field not in hints:
         raise Refused(f"--set {text}: {unknown('setting', written, hints)}")
     several = get_origin(hints[field]) is tuple

@@ -1,5 +1,5 @@
-"""Datasets: where pixels come from, decoded and resized once into memory-mapped arrays.
+"""Datasets, decoded and resized once into memory-mapped arrays.
 
-Add one: a function that returns an `ArraySet`, in `named.DATASETS`; or an `Archive` of an image folder, in
-`named.ARCHIVES`. A user's own comes as a folder, or from a plugin's `DATASETS`.
+To add one, put a function that returns an `ArraySet` into `named.DATASETS`, or an `Archive` of an image folder into
+`named.ARCHIVES`. A user's dataset is a folder or comes from a plugin's `DATASETS`.
 """

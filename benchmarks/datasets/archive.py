@@ -1,4 +1,4 @@
-"""Published archives: fetched once, checked against a digest, and unpacked with care."""
+"""Published archives: downloaded once, checked against a digest, and unpacked safely."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MEMBER_LIMIT = 500_000
 
 
 class Archive(NamedTuple):
-    """A published zip file of an image folder. Without a published `sha1`, the first download's SHA-256 is recorded."""
+    """A published zip file of an image folder. Without a `sha1`, the SHA-256 of the first download is recorded."""
 
     url: str
     sha1: str | None = None
@@ -25,22 +25,22 @@ class Archive(NamedTuple):
 
     @property
     def file_name(self) -> str:
-        """The last part of the URL."""
+        """Its name, the last part of the URL."""
         return self.url.rsplit("/", 1)[1]
 
 
 class UnpackedArchive(NamedTuple):
-    """The unpacked image folder, and one sentence on where it comes from."""
+    """The unpacked image folder, and its origin as text."""
 
     folder: Path
     origin: str
 
 
 def fetch(name: str, archive: Archive, cache: str | Path | None = None) -> UnpackedArchive:
-    """Download an archive unless it lies in the cache, check its digest, and unpack it once.
+    """Download an archive unless the cache has it, check its digest, and unpack it once.
 
-    Raises `Declined` with the place for the file where it cannot be downloaded, `Refused` for a file of another digest
-    or with a member that would be written outside, is a link, or is larger than reasonable.
+    Raises `Declined` with the path for the file if it cannot be downloaded, and `Refused` for a file with another
+    digest, with a link, with a path outside, or with too much content.
     """
     wanted = WantedFile(
         what=f"dataset {name}",
@@ -56,7 +56,7 @@ def fetch(name: str, archive: Archive, cache: str | Path | None = None) -> Unpac
     downloads.remember(wanted, fetched.digest, cache)
     visible = [p for p in folder.iterdir() if not p.name.startswith(".")]
     only = visible[0] if len(visible) == 1 and visible[0].is_dir() else folder
-    return UnpackedArchive(only, f"{archive.url} ({fetched.said})")
+    return UnpackedArchive(only, f"{archive.url} ({fetched.provenance})")
 
 
 def _unpack(file: Path, place: Path) -> None:
@@ -68,14 +68,14 @@ def _unpack(file: Path, place: Path) -> None:
             for member in members:
                 archive.extract(member, place)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise Refused(f"{file} is no sound zip file ({error}); remove it to fetch it again") from error
+        raise Refused(f"{file} is not a valid zip file ({error}); remove it to download it again") from error
 
 
 def _refuse_members(file: Path, members: list[zipfile.ZipInfo]) -> None:
     size = sum(member.file_size for member in members)
     if size > EXTRACTED_LIMIT or len(members) > _MEMBER_LIMIT:
-        raise Refused(f"{file} would unpack to {size} bytes in {len(members)} files; that is no image set")
+        raise Refused(f"{file} would unpack to {size} bytes in {len(members)} files, which is too much")
     for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or stat.S_ISLNK(member.external_attr >> 16):
-            raise Refused(f"{file} holds {member.filename!r}, which leads outside or is a link; nothing was unpacked")
+            raise Refused(f"{file}: {member.filename!r} is a link or a path outside the folder; nothing was unpacked")

@@ -1,4 +1,4 @@
-"""Datasets that exist as arrays: generated ones, those of plugins, those of tests."""
+"""Datasets that are given as arrays, by a generator, a plugin or a test."""
 
 from __future__ import annotations
 
@@ -29,20 +29,17 @@ class ArraySet(NamedTuple):
 
 
 def prepare_arrays(
-    name: str,
-    arrays: ArraySet,
-    *,
-    image_size: int | None = None,
-    cache: str | Path | None = None,
+    name: str, arrays: ArraySet, *, image_size: int | None = None, cache: str | Path | None = None
 ) -> PreparedDataset:
-    """Write arrays that exist already: a plugin's, a test's. Resized only if `image_size` is another than theirs.
+    """Write arrays of a plugin or a test to the cache, resized if `image_size` differs from their size.
 
     Raises `Refused` for arrays of another type or shape, labels out of range, a class without training images, fewer
     than two classes, or an image that is in two splits.
     """
     _refuse_arrays(name, arrays)
-    own = {split: arrays.splits[split] for split in SPLITS if split in arrays.splits}
-    return prepare_made(name, content_digest(arrays.classes, own), lambda: arrays, image_size=image_size, cache=cache)
+    ordered = {split: arrays.splits[split] for split in SPLITS if split in arrays.splits}
+    recipe = content_digest(arrays.classes, ordered)
+    return prepare_made(name, recipe, lambda: arrays, image_size=image_size, cache=cache)
 
 
 def prepare_made(
@@ -53,18 +50,18 @@ def prepare_made(
     image_size: int | None = None,
     cache: str | Path | None = None,
 ) -> PreparedDataset:
-    """Like `prepare_arrays` for arrays that follow from a recipe: they are made only if the cache has none for it."""
+    """Prepare arrays that follow from a recipe; they are made only if the cache does not have them."""
 
     def make(place: Path) -> None:
         arrays = make_arrays()
         _refuse_arrays(name, arrays)
-        own = arrays.splits["train"][0].shape[1]
-        side = own if image_size is None else image_size
+        original = arrays.splits["train"][0].shape[1]
+        side = original if image_size is None else image_size
         place.mkdir()
         for split in SPLITS:
             if split in arrays.splits:
                 images, labels = arrays.splits[split]
-                np.save(place / f"{split}.images.npy", images if side == own else _resized(images, side))
+                np.save(place / f"{split}.images.npy", images if side == original else _resized(images, side))
                 np.save(place / f"{split}.labels.npy", labels.astype(np.int64))
         finish(
             place,
@@ -74,7 +71,7 @@ def prepare_made(
             classes=arrays.classes,
             test_is_val="test" not in arrays.splits,
             origin=arrays.origin,
-            notes=() if side == own else (f"resized from {own} to {side} pixels",),
+            notes=() if side == original else (f"resized from {original} to {side} pixels",),
         )
 
     resized = (image_size, PIL.__version__) if image_size is not None else None
@@ -90,21 +87,18 @@ def _refuse_arrays(name: str, arrays: ArraySet) -> None:
     if classes < 2:
         raise Refused(f"dataset {name} has {classes} class; at least two are needed")
     if not {"train", "val"} <= arrays.splits.keys() <= set(SPLITS):
-        raise Refused(
-            f"dataset {name} has the splits {', '.join(arrays.splits)}; train and val are needed, test may be"
-        )
+        raise Refused(f"dataset {name} has the splits {', '.join(arrays.splits)}; use train, val and optionally test")
     for split, (images, labels) in arrays.splits.items():
         shape = images.shape
         if images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
-            raise Refused(
-                f"dataset {name}, {split}: images are {images.dtype} {shape}; uint8 [n, side, side, 3] is needed"
-            )
+            needed = "uint8 [n, side, side, 3] is needed"
+            raise Refused(f"dataset {name}, {split}: images are {images.dtype} {shape}; {needed}")
         if shape[1] != arrays.splits["train"][0].shape[1]:
-            raise Refused(f"dataset {name}: images of {split} are {shape[1]} pixels wide, those of train are not")
+            raise Refused(f"dataset {name}: images of {split} and train have different sizes; use one size")
         if len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer):
             raise Refused(f"dataset {name}, {split}: {len(labels)} labels of {labels.dtype} for {len(images)} images")
         if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
-            raise Refused(f"dataset {name}, {split}: labels must be there and lie within 0 and {classes - 1}")
+            raise Refused(f"dataset {name}, {split}: there must be labels, all from 0 to {classes - 1}")
         absent = sorted(set(range(classes)) - set(labels.tolist()))
         if split == "train" and absent:
             raise Refused(f"dataset {name}: no training images of class {arrays.classes[absent[0]]!r}")

@@ -1,4 +1,4 @@
-"""The cache on disk: datasets, downloads and checkpoints, each made once, whole or not at all, by one process."""
+"""The cache on disk: datasets, downloads, checkpoints and environments. One process makes each entry, atomically."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MARKS = (".lock", PARTIAL, ".sha256.json")
 
 
 class CacheEntry(NamedTuple):
-    """One thing in the cache: what it is, where, how large, and when it was last asked for."""
+    """One entry of the cache: its kind, name, path, size, and the time of its last use."""
 
     kind: str
     name: str
@@ -32,15 +32,15 @@ class CacheEntry(NamedTuple):
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
-    """The folder given, or that of FINETUNE_BENCH_CACHE, or the user's cache folder; not created."""
+    """Return the folder given, that of FINETUNE_BENCH_CACHE, or the user's cache folder, without creating it."""
     chosen = cache or os.environ.get(ENVIRONMENT) or platformdirs.user_cache_dir("finetune-bench")
     return Path(chosen).expanduser().absolute()
 
 
 def made_once(entry: Path, make: Callable[[Path], None]) -> Path:
-    """The entry, made by `make(temporary place)` unless it is there. Other processes wait for the one that makes it.
+    """Return the path of the entry; if it does not exist, call `make(temporary path)`, and other processes wait.
 
-    Nothing is left behind if `make` raises. Raises `Refused` if the cache cannot be written or the disk is full.
+    If `make` raises, nothing remains. Raises `Refused` if the cache cannot be written or the disk is full.
     """
     if not entry.exists():
         with writable(entry.parent), FileLock(_beside(entry, ".lock")):
@@ -54,15 +54,13 @@ def made_once(entry: Path, make: Callable[[Path], None]) -> Path:
 
 @contextlib.contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """Create the folder; what goes wrong with it or with its disk inside the block becomes `Refused`."""
+    """Create the folder; raise `Refused` if it cannot be written or its disk is full inside the block."""
+    elsewhere = f"set {ENVIRONMENT} to another folder"
     remedies = {
         errno.ENOSPC: "the disk is full; free some space",
         errno.EDQUOT: "the disk quota is used up; free some space",
-        errno.EACCES: f"it cannot be written; set {ENVIRONMENT} to another folder",
-        errno.EPERM: f"it cannot be written; set {ENVIRONMENT} to another folder",
-        errno.EROFS: f"it cannot be written; set {ENVIRONMENT} to another folder",
-        errno.ENOTDIR: f"it is no folder; set {ENVIRONMENT} to another one",
-        errno.EEXIST: f"it is no folder; set {ENVIRONMENT} to another one",
+        **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), f"it cannot be written; {elsewhere}"),
+        **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), f"it is not a folder; {elsewhere}"),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +72,7 @@ def writable(folder: Path) -> Iterator[None]:
 
 
 def cache_entries(cache: str | Path | None = None) -> list[CacheEntry]:
-    """Everything in the cache, by kind and name."""
+    """Return all entries of the cache, by kind and name."""
     entries = []
     for kind in KINDS:
         folder = cache_folder(cache) / kind
@@ -86,9 +84,9 @@ def cache_entries(cache: str | Path | None = None) -> list[CacheEntry]:
 
 
 def clear_cache(cache: str | Path | None = None, kinds: Collection[str] = KINDS) -> list[CacheEntry]:
-    """Remove what is in the cache, except what another process is making now; returns what was removed.
+    """Remove the entries, except those that another process is making now; return the removed entries.
 
-    The recorded digests of first downloads stay.
+    The recorded digests of first downloads remain.
     """
     removed = []
     for entry in cache_entries(cache):

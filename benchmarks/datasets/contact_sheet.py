@@ -1,4 +1,4 @@
-"""A contact sheet: images as the network gets them, to be looked at."""
+"""A contact sheet: a picture of the images that a network gets."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def sheet(
     columns: int = 8,
     rows: int = 3,
 ) -> Path:
-    """Write a PNG: `rows` of training images, augmented as in that epoch, then as many of val and test, as evaluated.
+    """Write a PNG with `rows` of training images, augmented as in the epoch, then rows of val and test images.
 
-    These are the pixels of the feed before normalisation. Images are spread evenly over each split.
+    The pixels are those of the feed before normalisation. The images are spread evenly over each split.
     """
     dataset = open_dataset(folder, limit=columns * rows)
     size = image_size or dataset.meta.image_size
@@ -63,13 +63,8 @@ def _block(title: str, tiles: list[NDArray[np.uint8]], names: list[str], columns
         left = _GAP + place % columns * (size + _GAP)
         top = _LINE + _GAP + place // columns * (size + _LINE + _GAP)
         block.paste(Image.fromarray(np.ascontiguousarray(pixels)), (left, top))
-        text = _drawable(name)
+        text = printable(name).encode("latin-1", "backslashreplace").decode("latin-1")  # Pillow's font has no others
         while len(text) > 1 and draw.textlength(text, font=font) > size:
             text = text[:-2] + "~"
         draw.text((left, top + size + 2), text, fill="black", font=font)
     return block
-
-
-def _drawable(name: str) -> str:
-    """Pillow's own font has no more than Latin-1; the rest appears as escapes."""
-    return printable(name).encode("latin-1", "backslashreplace").decode("latin-1")

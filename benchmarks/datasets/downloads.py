@@ -1,7 +1,7 @@
-"""Files from the network: fetched once into the cache, whole or not at all, and held against a digest.
+"""Files from the network: downloaded once into the cache, atomically, and checked against a digest.
 
-FINETUNE_BENCH_MIRROR, an address such as http://127.0.0.1:8080, takes the place of the scheme and host of every http
-address. Where a file is from, what is written about it and its digest do not change by that.
+FINETUNE_BENCH_MIRROR, an address such as http://127.0.0.1:8080, replaces the scheme and host of every http address.
+It changes neither the recorded origin of a file nor its digest.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _ATTEMPTS = 2
 
 
 class WantedFile(NamedTuple):
-    """A file to fetch. `digest` is the publisher's, or its first digits; without one, the first download's counts.
+    """A file to download. `digest` is that of the publisher, or its first digits.
 
-    `what` names it in messages, `file_name` in the cache, and `record` is where a first download's digest is kept.
+    Without it, the digest of the first download is kept in the file `record`. `what` is its name in messages,
+    `file_name` its name in the cache.
     """
 
     what: str
@@ -39,32 +40,29 @@ class WantedFile(NamedTuple):
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
-    """A file in the cache, its whole digest, and the digest with where it is known from, for people."""
+    """A file in the cache, its complete digest, and a text about the digest and its origin."""
 
     path: str
     digest: str
-    said: str
+    provenance: str
 
 
 def fetch(wanted: WantedFile, cache: str | Path | None = None) -> Fetched:
     """Download a file unless it is in the cache, and check its digest.
 
-    Raises `Declined` with address, digest and place where it cannot be downloaded, and `Refused` for another digest: a
-    download is not kept then, and a file that was in the cache is named.
+    Raises `Declined` with address, digest and path if it cannot be downloaded. Raises `Refused` for another digest; a
+    new download is then deleted.
     """
     folder = cache_folder(cache) / "downloads"
     file = made_once(folder / wanted.file_name, lambda partial: _download(wanted, folder, partial))
     found = _digest(file, wanted.kind)
-    if not (problem := _problem(wanted, folder, found)):
-        return Fetched(path=str(file), digest=found, said=f"{wanted.kind} {found}, {_origin(wanted, folder)}")
-    raise Refused(f"{file} has the {problem}; remove the file to fetch it again")
+    if problem := _problem(wanted, folder, found):
+        raise Refused(f"{file} has the {problem}; remove the file to download it again")
+    return Fetched(path=str(file), digest=found, provenance=f"{wanted.kind} {found}, {_origin(wanted, folder)}")
 
 
 def remember(wanted: WantedFile, digest: str, cache: str | Path | None = None) -> None:
-    """Hold later downloads of a file without a published digest to this one, once the file proved to be sound.
-
-    `clear_cache` leaves the record.
-    """
+    """Record the digest of a valid first download, for later downloads. `clear_cache` does not remove it."""
     record = cache_folder(cache) / "downloads" / wanted.record
     if not wanted.digest and not record.exists():
         with writable(record.parent):
@@ -72,7 +70,7 @@ def remember(wanted: WantedFile, digest: str, cache: str | Path | None = None) -
 
 
 def mirrored(url: str) -> str:
-    """The address to ask for a file. Raises `Refused` if FINETUNE_BENCH_MIRROR is not an http address."""
+    """Return the address with the mirror. Raises `Refused` if FINETUNE_BENCH_MIRROR is not an http address."""
     mirror = os.environ.get(MIRROR)
     if not mirror or urlsplit(url).scheme not in ("http", "https"):
         return url
@@ -92,16 +90,16 @@ def _download(wanted: WantedFile, folder: Path, partial: Path) -> None:
         except (RequestException, FileNotFoundError) as error:
             cause = _cause(error)
             if attempt == _ATTEMPTS:
-                by_mirror = f" from {os.environ[MIRROR]}" if address != wanted.url else ""
+                mirror = f" from {os.environ[MIRROR]}" if address != wanted.url else ""
                 raise Declined(
-                    f"{wanted.what} cannot be downloaded{by_mirror} ({cause}); fetch "
+                    f"{wanted.what} cannot be downloaded{mirror} ({cause}); download "
                     f"{wanted.url} ({_expected(wanted, folder)}) and put it at {folder / wanted.file_name}"
                 ) from error
         else:
             break
     if problem := _problem(wanted, folder, _digest(partial, wanted.kind)):
         raise Refused(
-            f"{address} delivered a file with the {problem}, which was not kept; "
+            f"the file from {address} has the {problem} and was deleted; "
             f"put the right file at {folder / wanted.file_name}"
         )
 
@@ -109,26 +107,26 @@ def _download(wanted: WantedFile, folder: Path, partial: Path) -> None:
 def _transfer(address: str, place: Path) -> None:
     import pooch
 
-    if address.startswith("file:"):  # which pooch does not take
+    if address.startswith("file:"):  # pooch does not read these
         shutil.copyfile(url2pathname(urlsplit(address).path), place)
         return
-    # Some hosts refuse the library's own name; a digest is that of the file as it is, not unpacked on the way.
+    # Some hosts refuse the library's user agent. The digest is that of the file without transfer compression.
     headers = {"User-Agent": "finetune-bench", "Accept-Encoding": "identity"}
     pooch.HTTPDownloader(chunk_size=2**20, timeout=_TIMEOUT_S, headers=headers)(address, str(place), None)
 
 
 def _cause(error: BaseException) -> str:
-    """Why a download failed, in the words of the server or the system."""
+    """Return why a download failed, as the server or the system says it."""
     from requests import RequestException
     from urllib3.exceptions import IncompleteRead
 
     if isinstance(error, RequestException) and error.response is not None:
-        error.response.close()  # it holds the connection
+        error.response.close()  # release the connection
         return str(error.response.reason)
     while error.__context__ is not None:
         error = error.__context__
     if isinstance(error, IncompleteRead) and error.expected is not None:
-        return f"the download broke off at {error.partial} of {error.partial + error.expected} bytes"
+        return f"the download stopped at {error.partial} of {error.partial + error.expected} bytes"
     return str(error)
 
 

@@ -1,11 +1,10 @@
-"""The embedded source and target tasks: procedural images in integer arithmetic, the same bytes everywhere.
+"""The embedded source and target tasks: generated images, in integer arithmetic, with the same bytes everywhere.
 
-A class is a shape filled with a texture, in a loosely preferred hue. Place, size, tilt, contrast, colours,
-background and noise are drawn from a hash of (seed, recipe, index), so no image depends on another. All 48 pairs
-of a shape with a texture are divided: the target holds eight pairs and the source the other forty, so the source
-has seen every shape and every texture of the target, but never the pair. In the target each of four shapes, four
-textures and four hues belongs to two classes: none of them alone names a class, and the hue, the one cue that a
-network learns fast from few images, is worth at most half of the answers.
+A class is a shape filled with a texture, in a wide range of hues. Place, size, tilt, contrast, colours, background and
+noise come from a hash of (seed, recipe, index), so no image depends on another. There are 48 pairs of a shape and a
+texture. The target has eight of them, the source the other forty: the source shows every shape and every texture of the
+target, but never its pairs. In the target, each of four shapes, four textures and four hues belongs to two classes.
+None of them alone identifies a class; from the hue, which a network learns fastest, at most half can be answered.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ TEXTURES: Final[tuple[Texture, ...]] = get_args(Texture)
 
 
 class ClassRecipe(NamedTuple):
-    """What the images of one class have in common; `hue` is the centre of a wide range, out of `HUES`."""
+    """The common features of the images of one class; `hue` is the centre of a wide range, out of `HUES`."""
 
     shape: Shape
     texture: Texture
@@ -39,7 +38,7 @@ class ClassRecipe(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As in `striped-triangle`."""
+        """Its name, such as `striped-triangle`."""
         return f"{self.texture}-{self.shape}"
 
 
@@ -64,12 +63,12 @@ _SPLIT_STARTS: Final[dict[Split, int]] = {"train": 0, "val": 100_000, "test": 20
 
 
 def source(seed: int = 0) -> dict[Split, tuple[Images, Labels]]:
-    """The task to pretrain on: 40 classes, 200 training, 5 validation and 5 test images each."""
+    """Return the task to pretrain on: 40 classes, 200 training, 5 validation and 5 test images each."""
     return _task(SOURCE, seed, {"train": 200, "val": 5, "test": 5})
 
 
 def target(seed: int = 0) -> dict[Split, tuple[Images, Labels]]:
-    """The task to fine-tune on: 8 classes, 12 training, 10 validation and 70 test images each."""
+    """Return the task to fine-tune on: 8 classes, 12 training, 10 validation and 70 test images each."""
     return _task(TARGET, seed, {"train": 12, "val": 10, "test": 70})
 
 
@@ -84,8 +83,8 @@ def _task(recipes: Sequence[ClassRecipe], seed: int, counts: dict[Split, int]) -
 
 
 def render(recipe: ClassRecipe, seed: int, first: int, count: int) -> Images:
-    """Images `first` … `first + count - 1` of a class, uint8 [count, 64, 64, 3]."""
-    block = 50  # keeps the working arrays in the processor's cache
+    """Return the images `first` … `first + count - 1` of a class, uint8 [count, 64, 64, 3]."""
+    block = 50  # small enough for the processor's cache
     starts = range(first, first + count, block)
     parts = [_render_block(recipe, seed, start, min(block, first + count - start)) for start in starts]
     return np.concatenate(parts) if parts else np.empty((0, SIZE, SIZE, 3), np.uint8)
@@ -111,7 +110,7 @@ def _render_block(recipe: ClassRecipe, seed: int, first: int, count: int) -> Ima
 
 
 def _object_coordinates(dice: _Dice) -> tuple[Ints, Ints]:
-    """Pixel places as seen from the object: shifted, tilted and scaled so that its radius is 256."""
+    """Return the pixel coordinates relative to the object: shifted, rotated and scaled to an object radius of 256."""
     x = np.arange(SIZE, dtype=np.int32)[None, None, :] - dice.draw("x", 24, 40)
     y = np.arange(SIZE, dtype=np.int32)[None, :, None] - dice.draw("y", 24, 40)
     radius = dice.draw("radius", 15, 22)
@@ -123,7 +122,7 @@ def _object_coordinates(dice: _Dice) -> tuple[Ints, Ints]:
 _QUARTER: Final = (0, 25, 50, 74, 98, 121, 142, 162, 181, 198, 213, 226, 237, 245, 251, 255, 256)
 _HALF: Final = _QUARTER + _QUARTER[-2:0:-1]
 _SINES: Final = np.array(_HALF + tuple(-sine for sine in _HALF), dtype=np.int32)
-"""256 times the sine of each 64th of a turn."""
+"""256 times the sine of each 64th of a full circle."""
 
 
 def _inside(shape: Shape, u: Ints, v: Ints) -> NDArray[np.bool_]:
@@ -172,14 +171,14 @@ def _bright(texture: Texture, u: Ints, v: Ints, dice: _Dice) -> NDArray[np.bool_
 
 
 def _slope(dice: _Dice) -> Ints:
-    """A background that gets lighter or darker in a random direction."""
+    """Return a background that gets lighter or darker in a random direction."""
     place = np.arange(SIZE, dtype=np.int32) - SIZE // 2
     across = dice.draw("slope x", -10, 10) * place[None, None, :]
     return (across + dice.draw("slope y", -10, 10) * place[None, :, None]) // SIZE
 
 
 def _clutter(dice: _Dice) -> Ints:
-    """Two random chequerboards behind the object, of 4 and of 8 pixels, each lighter or darker by 16."""
+    """Return two random chequerboards for the background: cells of 4 and 8 pixels, 16 lighter or darker."""
     place = np.arange(SIZE, dtype=np.int32)
     total = np.zeros((1, SIZE, SIZE), np.int32)
     for layer, cell in enumerate((4, 8)):
@@ -190,7 +189,7 @@ def _clutter(dice: _Dice) -> Ints:
 
 
 def _tint(hue: Ints, strength: Ints) -> Ints:
-    """What a hue adds to red, green and blue, [count, 3]; the three sum to about nothing."""
+    """Return the change of red, green and blue by a hue, [count, 3]; the sum is about 0."""
     turn = hue.reshape(-1, 1) % HUES
     ramps = [np.abs(turn - 384) - 128, 256 - np.abs(turn - 256), 256 - np.abs(turn - 512)]
     pure = np.clip(np.concatenate(ramps, axis=1), 0, 128)
@@ -199,7 +198,7 @@ def _tint(hue: Ints, strength: Ints) -> Ints:
 
 
 class _Dice:
-    """Random numbers that depend on (seed, recipe, index, purpose) and on nothing else."""
+    """Random numbers that depend only on (seed, recipe, index, purpose)."""
 
     def __init__(self, recipe: ClassRecipe, seed: int, first: int, count: int) -> None:
         key = _mixed(np.array([seed], np.uint64))
@@ -208,16 +207,16 @@ class _Dice:
         self._keys = _mixed(key ^ np.arange(first, first + count, dtype=np.uint64)).reshape(-1, 1, 1)
 
     def draw(self, purpose: str, low: int, high: int) -> Ints:
-        """One number per image out of low … high, [count, 1, 1]."""
+        """Return one number per image from low … high, [count, 1, 1]."""
         return (low + (self._bits(purpose) % np.uint64(high - low + 1)).astype(np.int32)).astype(np.int32)
 
     def patches(self, purpose: str, column: Ints, row: Ints) -> Ints:
-        """0 or 1 per cell of a grid."""
+        """Return 0 or 1 per cell of a grid."""
         cell = ((column & 63) * 64 + (row & 63)).astype(np.uint64)
         return (_mixed(self._bits(purpose) + cell) & np.uint64(1)).astype(np.int32)
 
     def noise(self, reach: int) -> Ints:
-        """Triangular noise from -reach to reach per pixel and channel, [count, 64, 64, 3]."""
+        """Return triangular noise from -reach to reach per pixel and channel, [count, 64, 64, 3]."""
         pixel = np.arange(SIZE * SIZE, dtype=np.uint64).reshape(1, SIZE, SIZE)
         bits = _mixed(self._bits("noise") + pixel)
         parts = np.stack([bits >> np.uint64(8 * place) for place in range(6)], axis=-1).astype(np.uint8)
@@ -230,7 +229,7 @@ class _Dice:
 
 
 def _mixed(x: Bits) -> Bits:
-    """The output step of splitmix64 (Steele, Lea, Flood 2014)."""
+    """Apply the output step of splitmix64 (Steele, Lea, Flood 2014)."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""An image folder as people have it: DIR/train/CLASS/… with val or test, or DIR/CLASS/… to be divided."""
+"""Image folders: DIR/train/CLASS/… with val or test, or DIR/CLASS/…, from which validation images are taken."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEFAULT_VALIDATION_SPLIT = 0.2
 
 
 class ImageFile(NamedTuple):
-    """A file to decode: where, its name for people and records, its class, size, and digest of its bytes."""
+    """A file to decode: its path, its name in messages and records, its class, size, and the digest of its bytes."""
 
     path: Path
     name: str
@@ -33,7 +33,7 @@ class ImageFile(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What is in an image folder, before anything is decoded. `copies` are names of files with the same content."""
+    """The content of an image folder, before decoding. `copies` are names of files with the same content."""
 
     classes: tuple[str, ...]
     splits: dict[str, list[ImageFile]]
@@ -43,7 +43,7 @@ class Listing(NamedTuple):
 
     @property
     def test_is_val(self) -> bool:
-        """Whether there are no test images of their own."""
+        """Whether the validation images are also the test images."""
         return "test" not in self.splits
 
 
@@ -52,15 +52,15 @@ def list_folder(
 ) -> Listing:
     """Find the images, classes and splits of a folder, and digest every file.
 
-    Without `val`, a share `validation_split` of each class's training images (default 0.2) becomes it, chosen by the
-    seed. `named_splits` is the value of `--splits`. Raises `Refused` for a folder that is absent, can be read in two
-    ways, has fewer than two classes, a class without images, other classes in another split, or an image in two splits.
+    Without `val`, the share `validation_split` of each class's training images (default 0.2) is used, chosen by the
+    seed. `named_splits` is the value of `--splits`. Raises `Refused` for a folder that does not exist, is ambiguous,
+    has fewer than two classes, a class without images, different classes in two splits, or an image in two splits.
     """
     if validation_split is not None and not 0 < validation_split < 1:
         raise Refused(f"--validation-split {validation_split:g} is not between 0 and 1")
     found = _sorted(folder, named_splits)
     if "val" in found.layout.splits and validation_split is not None:
-        raise Refused(f"{shown(folder)} has a folder {found.place('val')} of its own; leave out --validation-split")
+        raise Refused(f"{shown(folder)} has the folder {found.place('val')}; leave out --validation-split")
     classes = _agreed(folder, found)
     splits = _digested(classes, found)
     copies = _same(splits)
@@ -72,14 +72,14 @@ def list_folder(
         notes.append(f"validation images: {share:g} of each class of the training images, chosen by seed {seed}")
     notes += _copy_note(classes, copies, divided="val" not in found.layout.splits)
     jpeg = sum(file.path.suffix.lower() == ".jpeg" for files in splits.values() for file in files)
-    notes += [f"{jpeg} .jpeg taken: among torchvision's endings of image files"] if jpeg else []
+    notes += [f"{jpeg} .jpeg used: among torchvision's endings of image files"] if jpeg else []
     if "test" not in splits:
-        notes.append("no test images of their own: accuracy is that of the validation images")
+        notes.append("no test images: accuracy is that of the validation images")
     return Listing(classes, splits, found.skipped, notes, [tuple(file.name for _, file in same) for same in copies])
 
 
 def inventory(folder: Path, named_splits: str | None = None) -> tuple[list[Skipped], list[tuple[str, ...]]]:
-    """Every file that is not used, and the names of every image that is in two splits, of a folder that is refused."""
+    """Return the unused files and the names of each image in two splits, for a folder that is refused."""
     try:
         found = _sorted(folder, named_splits)
     except Refused:
@@ -92,7 +92,7 @@ def inventory(folder: Path, named_splits: str | None = None) -> tuple[list[Skipp
 
 
 class _Sorted(NamedTuple):
-    """Every file of a folder in its place: images by split and class, all else skipped."""
+    """The files of a folder: images by split and class, and all skipped files."""
 
     layout: Layout
     images: dict[str, dict[str, list[ScannedFile]]]
@@ -100,7 +100,7 @@ class _Sorted(NamedTuple):
     by_class: dict[tuple[str, str], list[Skipped]]
 
     def place(self, split: str) -> str:
-        """The folder of a split, for people."""
+        """Return the folder of a split for messages."""
         return next((shown(parts[0]) for parts in self.layout.splits[split].values()), split)
 
 
@@ -128,7 +128,7 @@ def _sorted(folder: Path, named_splits: str | None) -> _Sorted:
 
 
 def _instead(reasons: Iterable[str]) -> str:
-    """What is there in place of images, and what to do."""
+    """Return which files a folder without images has, and what to do."""
     found = list(reasons)
     if not found:
         return "; add some or remove the folder"
@@ -175,7 +175,7 @@ def _digested(classes: Sequence[str], found: _Sorted) -> dict[str, list[ImageFil
 
 
 def _same(splits: Mapping[str, Iterable[ImageFile]]) -> list[list[tuple[str, ImageFile]]]:
-    """Files with the same content, each with its split; empty files are not compared."""
+    """Return groups of files with the same content, each with its split; empty files are not compared."""
     groups: dict[str, list[tuple[str, ImageFile]]] = defaultdict(list)
     for split, files in splits.items():
         for file in files:
@@ -185,31 +185,30 @@ def _same(splits: Mapping[str, Iterable[ImageFile]]) -> list[list[tuple[str, Ima
 
 
 def _refuse_shared(folder: Path, copies: list[list[tuple[str, ImageFile]]]) -> None:
-    shared = [same for same in copies if len({split for split, _ in same}) > 1]
-    if shared:
+    if shared := [same for same in copies if len({split for split, _ in same}) > 1]:
         numbers = Counter(" and ".join(dict.fromkeys(split for split, _ in same)) for same in shared)
         split, first = shared[0][0]
         other = next(file for place, file in shared[0] if place != split)
         raise Refused(
             f"{shown(folder)}: {len(shared)} image{'s are' if len(shared) > 1 else ' is'} in more than one split "
             f"({', '.join(f'{names}: {count}' for names, count in numbers.items())}), such as {first.name!r} and "
-            f"{other.name!r}; keep each in one split; `show {shlex.quote(shown(folder))}` lists them all"
+            f"{other.name!r}; keep each image in one split; `show {shlex.quote(shown(folder))}` lists all of them"
         )
 
 
 def _divide(
     files: list[ImageFile], classes: Sequence[str], share: float, seed: int
 ) -> tuple[list[ImageFile], list[ImageFile]]:
-    """A file that occurs twice stays on the training side, so that no image is on both."""
+    """Divide the files into training and validation; all copies of a file stay in training."""
     copies = Counter(file.sha256 for file in files)
     chosen: set[Path] = set()
     for label, name in enumerate(classes):
-        mine = [file for file in files if file.label == label]
-        single = [file for file in mine if copies[file.sha256] == 1]
-        wanted = max(1, round(len(mine) * share))
-        if wanted > len(single) or wanted >= len(mine):
+        of_class = [file for file in files if file.label == label]
+        single = [file for file in of_class if copies[file.sha256] == 1]
+        wanted = max(1, round(len(of_class) * share))
+        if wanted > len(single) or wanted >= len(of_class):
             raise Refused(
-                f"class {name!r} has too few images ({len(mine)}) to take {share:g} of them for validation; "
+                f"class {name!r} has too few images ({len(of_class)}) to use {share:g} of them for validation; "
                 "add some, or sort the images into train/CLASS and val/CLASS"
             )
         key = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:16], "little")
@@ -225,5 +224,5 @@ def _copy_note(classes: Sequence[str], copies: list[list[tuple[str, ImageFile]]]
     per_class = listed(f"{classes[label]} {count}" for label, count in sorted(counted.items()))
     several = sum(len({file.label for _, file in same}) > 1 for same in copies)
     twice = [f"{several} image{'s are' if several > 1 else ' is'} in more than one class"] if several else []
-    kept = ["they stay in the training images"] if divided else []
-    return ["; ".join([f"{counted.total()} files have a copy among the others ({per_class})", *twice, *kept])]
+    kept = ["all copies stay in the training images"] if divided else []
+    return ["; ".join([f"{counted.total()} files have the same content as another ({per_class})", *twice, *kept])]

@@ -1,14 +1,15 @@
-"""Datasets by name, and `prepare`, which takes a name or a folder."""
+"""Named datasets, and `prepare`, which takes a name or a folder."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from benchmarks.datasets import embedded
 from benchmarks.datasets.archive import Archive, fetch
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays, prepare_made
 from benchmarks.datasets.folder import inventory as folder_inventory
@@ -19,58 +20,48 @@ from harness.data.dataset import DatasetMeta, images_per_class
 from harness.errors import Refused, unknown
 from harness.plugins import dataset
 
-CLASSES_SAID = 12
-"""As many classes as a line of a run names."""
+CLASSES_SHOWN = 12
+"""The largest number of classes in the line about a dataset."""
 
 
 class Generated(NamedTuple):
-    """A dataset that is made, not fetched: the function that makes it, and one line for people."""
+    """A generated dataset: the function that makes it, and one line about it."""
 
     make: Callable[[], ArraySet]
     about: str
 
 
-def _embedded() -> ArraySet:
-    from benchmarks.datasets import embedded
-
-    return ArraySet(tuple(c.name for c in embedded.TARGET), _plain(embedded.target()), "generated")
-
-
-def _embedded_source() -> ArraySet:
-    from benchmarks.datasets import embedded
-
-    return ArraySet(tuple(c.name for c in embedded.SOURCE), _plain(embedded.source()), "generated")
-
-
-def _plain(splits: Any) -> dict[str, Any]:
-    return dict(splits)
+def _generated(recipes: Sequence[embedded.ClassRecipe], make: Callable[[], Any], about: str) -> Generated:
+    return Generated(lambda: ArraySet(tuple(recipe.name for recipe in recipes), {**make()}, "generated"), about)
 
 
 DATASETS = {
-    "embedded": Generated(_embedded, "textured shapes, 8 classes, 64 px: what pretrained networks are fine-tuned on"),
-    "embedded-source": Generated(_embedded_source, "40 other classes of the same kind: what they are pretrained on"),
+    "embedded": _generated(embedded.TARGET, embedded.target, "textured shapes, 8 classes, 64 px, to fine-tune on"),
+    "embedded-source": _generated(
+        embedded.SOURCE, embedded.source, "40 other classes of textured shapes, 64 px, to pretrain on"
+    ),
 }
 
 ARCHIVES = {
     "hymenoptera": Archive(
         "https://download.pytorch.org/tutorial/hymenoptera_data.zip",
-        about="ants and bees, 397 photographs: the set of the transfer-learning tutorials",
+        about="ants and bees, 397 photographs, used by the transfer-learning tutorials",
     ),
     "hotdog": Archive(
         "http://d2l-data.s3-accelerate.amazonaws.com/hotdog.zip",
         sha1="fba480ffa8aa7e0febbb511d181409f899b9baa5",
-        about="hot dogs and other things: the set of the book Dive into Deep Learning",
+        about="hot dogs and other things, used by the book Dive into Deep Learning",
     ),
 }
 
 
 def described() -> dict[str, str]:
-    """Every named dataset with one line on what it is."""
+    """Return every named dataset with one line about it."""
     return {name: entry.about for name, entry in (DATASETS | ARCHIVES).items()}
 
 
 class PreparedData(msgspec.Struct, frozen=True, kw_only=True):
-    """A dataset in the cache; `files` is where its source files' names begin, `images` counts each split's classes."""
+    """A dataset in the cache; `files` is the folder of its source files, `images` counts them per split and class."""
 
     folder: str
     files: str | None
@@ -78,16 +69,16 @@ class PreparedData(msgspec.Struct, frozen=True, kw_only=True):
     images: dict[str, tuple[int, ...]]
 
     def sentence(self) -> str:
-        """The first classes with their images in each split, and how many classes there are."""
+        """Return the number of classes, and the first classes with their numbers of images in each split."""
         each = zip(self.meta.classes, *self.images.values(), strict=True)
         counts = [f"{name} {'/'.join(map(str, numbers))}" for name, *numbers in each]
-        more = [f"and {len(counts) - CLASSES_SAID} more"] if len(counts) > CLASSES_SAID else []
-        said = ", ".join([*counts[:CLASSES_SAID], *more])
-        return f"{self.meta.name}: {len(counts)} classes, images of {'/'.join(self.images)}: {said}"
+        more = [f"and {len(counts) - CLASSES_SHOWN} more"] if len(counts) > CLASSES_SHOWN else []
+        listed = ", ".join([*counts[:CLASSES_SHOWN], *more])
+        return f"{self.meta.name}: {len(counts)} classes, images of {'/'.join(self.images)}: {listed}"
 
 
 class Inventory(NamedTuple):
-    """Files of a folder that are not used, with the reason, and the names of each image that is in two splits."""
+    """The unused files of a folder with the reasons, and the names of each image that is in two splits."""
 
     skipped: list[tuple[str, str]]
     shared: list[tuple[str, ...]]
@@ -104,23 +95,24 @@ def prepare(
     plugin: str | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> PreparedData:
-    """Prepare `--data`: a name, or a folder.
+    """Prepare the data of `--data`: a name or a folder.
 
-    `splits` says which folders are splits, or `none`. `plugin` is the file or module whose function `data` is. `seed`
-    chooses the validation images where the data has none. Image size 224 for folders unless given; arrays have their
-    own. Raises `Refused` for bad input and `Declined` where a download is impossible.
+    `splits` is the value of `--splits`. `plugin` is the file or module that has the function `data`. `seed` chooses the
+    validation images if the data has none. The default image size is 224 for folders, and that of the arrays otherwise.
+    Raises `Refused` for bad input and `Declined` if a download is impossible.
     """
-    if validation_split is not None and (plugin is not None or data in DATASETS):
-        raise Refused(f"dataset {data} has validation images of its own; leave out --validation-split")
-    if splits is not None and (plugin is not None or data in DATASETS):
-        raise Refused(f"dataset {data} is no image folder; leave out --splits")
+    if plugin is not None or data in DATASETS:
+        if validation_split is not None:
+            raise Refused(f"dataset {data} has validation images; leave out --validation-split")
+        if splits is not None:
+            raise Refused(f"dataset {data} is not an image folder; leave out --splits")
     if plugin is not None:
         classes, made_splits = dataset(plugin, data)
         arrays = ArraySet(tuple(classes), made_splits, f"plugin {Path(plugin).name}")
         return _answer(prepare_arrays(data, arrays, image_size=image_size, cache=cache))
     if data in DATASETS:
-        made = prepare_made(data, _source_digest(), DATASETS[data].make, image_size=image_size, cache=cache)
-        return _answer(made)
+        recipe = hashlib.sha256(Path(embedded.__file__).read_bytes()).hexdigest()
+        return _answer(prepare_made(data, recipe, DATASETS[data].make, image_size=image_size, cache=cache))
     if data in ARCHIVES:
         fetched = fetch(data, ARCHIVES[data], cache)
         source, name, origin = fetched.folder, data, fetched.origin
@@ -145,7 +137,7 @@ def prepare(
 
 
 def inventory(*, data: str, splits: str | None = None) -> Inventory:
-    """The files of an image folder that are not used, and its images that are in two splits."""
+    """Return the unused files of an image folder, and its images that are in two splits."""
     skipped, shared = folder_inventory(Path(data).expanduser(), splits)
     return Inventory([(one.name, one.reason) for one in skipped], shared)
 
@@ -166,9 +158,3 @@ def _answer(prepared: PreparedDataset) -> PreparedData:
         meta=prepared.meta,
         images={split: tuple(images_per_class(prepared.folder, split, classes)) for split in prepared.meta.counts},
     )
-
-
-def _source_digest() -> str:
-    from benchmarks.datasets import embedded
-
-    return hashlib.sha256(Path(embedded.__file__).read_bytes()).hexdigest()

@@ -1,7 +1,7 @@
 """Decode an image folder once into the cache.
 
-The cache entry is named by a digest of the files' content and of the recipe, so that neither a changed file nor a
-changed recipe meets an old result. Images are streamed: a large folder needs no more memory than a small one.
+The name of the cache entry has a digest of the files and of the recipe, so a change of either makes a new entry. Images
+are streamed: a large folder needs no more memory than a small one.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def prepare_folder(
     origin: str = "",
     progress: Progress | None = None,
 ) -> PreparedDataset:
-    """Decode an image folder to squares of 8/7 of the image size (256 for 224). `progress` gets (done, of).
+    """Decode an image folder to squares of 8/7 of the image size (256 for 224). `progress` gets (done, total).
 
     Files that cannot be decoded are skipped, counted and listed with the reason. Raises `Refused` as `list_folder`
-    does, and when more than half of a class is unreadable.
+    does, and if more than half of a class is unreadable.
     """
     listing = list_folder(source, validation_split, seed, named_splits)
     side = round(image_size * 8 / 7)
@@ -97,23 +97,23 @@ def _decode_all(place: Path, listing: Listing, side: int, progress: Progress | N
                 if progress is not None:
                     progress(done, total)
         for label in sorted(set(range(len(listing.classes))) - set(labels)):
-            gone, why = listing.classes[label], ", ".join(lost[label][:3])
-            raise Refused(f"no readable image of class {gone!r} is left in {split}; repair or replace {why}")
+            name, examples = listing.classes[label], ", ".join(lost[label][:3])
+            raise Refused(f"class {name!r} has no readable image in {split}; repair or replace {examples}")
         np.save(place / f"{split}.labels.npy", np.array(labels, dtype=np.int64))
         (place / f"{split}.files.json").write_bytes(msgspec.json.encode(names))
-    for label, examples in lost.items():
-        if len(examples) * 2 > given[label]:
+    for label, unreadable in lost.items():
+        if len(unreadable) * 2 > given[label]:
             raise Refused(
-                f"{len(examples)} of {given[label]} images of class {listing.classes[label]!r} are unreadable, "
-                f"such as {examples[0]}; repair or remove them"
+                f"{len(unreadable)} of {given[label]} images of class {listing.classes[label]!r} are unreadable, "
+                f"such as {unreadable[0]}; repair or remove them"
             )
     notes = skipped_note([*listing.skipped, *skipped], listing.classes)
-    notes += [f"{animated} animated images: the first frame of each was taken"] if animated else []
+    notes += [f"{animated} animated images: only the first frame of each is used"] if animated else []
     return _Written(skipped, notes)
 
 
 def _decoded(files: Sequence[ImageFile], side: int) -> Iterator[tuple[ImageFile, Decoded | Unreadable]]:
-    """In order, a few ahead: Pillow decodes outside Python's lock, so threads use every core."""
+    """Decode in order, a few files ahead, in threads: Pillow releases Python's lock while it decodes."""
 
     def one(file: ImageFile) -> Decoded | Unreadable:
         try:

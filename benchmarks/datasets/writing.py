@@ -1,4 +1,4 @@
-"""A prepared folder in the cache: its name, its rows, its meta.json."""
+"""Write a prepared dataset to the cache."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from benchmarks.datasets.cache import cache_folder, made_once
 from harness.data.dataset import SPLITS, DatasetMeta, content_digest
 
 RECIPE = 2
-"""Raise it when the same input would give other arrays."""
+"""The version of the recipe. Raise it if the same input gives other arrays."""
 
 
 class PreparedDataset(NamedTuple):
-    """The prepared folder, what its meta.json says, and the folder that the names of its files start from, if any."""
+    """The prepared folder, its meta.json, and the folder of its source files, if any."""
 
     folder: Path
     meta: DatasetMeta
@@ -27,19 +27,19 @@ class PreparedDataset(NamedTuple):
 
 
 def entry(name: str, key: str, cache: str | Path | None, make: Callable[[Path], None]) -> PreparedDataset:
-    """The prepared folder of that key, written by `make(temporary place)` unless the cache has it."""
+    """Return the prepared folder of a key; `make(temporary path)` writes it if the cache does not have it."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:60]
     folder = made_once(cache_folder(cache) / "datasets" / f"{plain}-{key}", make)
     return PreparedDataset(folder, msgspec.json.decode((folder / "meta.json").read_bytes(), type=DatasetMeta))
 
 
 def recipe_key(*recipe: Any) -> str:
-    """Sixteen hex digits over everything that decides what the arrays will hold."""
+    """Return sixteen hex digits of everything that the arrays depend on."""
     return hashlib.sha256(msgspec.json.encode((RECIPE, recipe))).hexdigest()[:16]
 
 
 class Rows:
-    """A .npy file of images that grows; NumPy leaves room in the header for the final length."""
+    """A .npy file to which images are appended; its header has room for the final length."""
 
     def __init__(self, path: Path, side: int) -> None:
         self._file: IO[bytes] = path.open("wb")
@@ -64,15 +64,12 @@ class Rows:
 
 
 def finish(place: Path, **facts: Any) -> None:
-    """Write meta.json; `facts` are DatasetMeta's fields but the digest and the counts.
+    """Write meta.json; `facts` are all fields of DatasetMeta except the digest and the counts.
 
-    The digest is taken from what was written, so that it covers the writing too.
+    The digest is that of the written files, so it also covers the writing.
     """
     arrays = {
-        split: (
-            np.load(place / f"{split}.images.npy", mmap_mode="r"),
-            np.load(place / f"{split}.labels.npy"),
-        )
+        split: (np.load(place / f"{split}.images.npy", mmap_mode="r"), np.load(place / f"{split}.labels.npy"))
         for split in SPLITS
         if (place / f"{split}.labels.npy").exists()
     }

@@ -1,1 +1,1 @@
-"""Looking at models, machines and stored figures without measuring."""
+"""Inspect models, machines and stored figures without measuring."""

@@ -1,4 +1,4 @@
-"""Classify image files with a kept network; runs in a worker."""
+"""Classify image files with a saved network, in a worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.running.saved_model import NEUTRAL, read_card
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """What the network says about one file; `problem` if the file cannot be read."""
+    """The prediction for one file; `problem` says why the file cannot be read."""
 
     image: str
     label: str | None = None
@@ -28,7 +28,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def predict(model_dir: str, images: list[str], native: bool, plugins: list[str]) -> list[Prediction]:
-    """Predictions for files, and for the files in folders, in order; decoded and cropped as for the run."""
+    """Classify files and all files in folders, in order; they are decoded and cropped as in the run."""
     card = read_card(model_dir)
     case = card.case
     session = find_model_for(case, plugins, card.classes).open(case)
@@ -58,16 +58,14 @@ def _prediction(
     file: Path, logits: np.ndarray[tuple[int], np.dtype[np.float64]], classes: tuple[str, ...]
 ) -> Prediction:
     shares = np.exp(logits - logits.max())
-    shares /= shares.sum()
     best = int(logits.argmax())
-    return Prediction(
-        image=str(file), label=classes[best], confidence=float(shares[best]), logits=tuple(map(float, logits))
-    )
+    confidence = float(shares[best] / shares.sum())
+    return Prediction(image=str(file), label=classes[best], confidence=confidence, logits=tuple(map(float, logits)))
 
 
 def _files(images: list[str]) -> Iterator[Path]:
     for name in images:
         path = Path(name)
         if not path.exists():
-            raise Refused(f"{name}: no such file")
+            raise Refused(f"{name}: no such file; give image files or folders")
         yield from sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]

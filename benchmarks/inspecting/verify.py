@@ -1,7 +1,7 @@
-"""A second opinion: every figure of a table or verdict worked out again from raw rows, by a file that shares no code.
+"""Recalculate every figure of a table or verdict from the raw rows, with code that shares nothing with `results`.
 
-It imports nothing of `results`; rows are JSON to it. Sources: order statistics for a median, Student's interval for a
-mean, Wilson's for a share, the trimmed mean of Tukey and McLaughlin, Welch's test, Holm's adjustment.
+Rows are read as plain JSON. Methods: order statistics for a median, Student's interval for a mean, Wilson's for a
+share, the trimmed mean of Tukey and McLaughlin, Welch's test, Holm's adjustment.
 """
 
 from __future__ import annotations
@@ -29,15 +29,17 @@ VOID = {"compile in window", "other threads", "not synchronised", "other steps",
 
 
 def verify(folder: Path, table: Sequence[Mapping[str, Any]] = ()) -> Iterator[str]:
-    """A sentence for each figure that does not follow from the rows under `folder`: of `table` (what `table --format
-    json` prints), of stored logits, of stored verdicts. Nothing is yielded if everything follows."""
+    """Yield a sentence for each figure of `table`, logits or verdicts that does not follow from the rows in `folder`.
+
+    `table` is the output of `table --format json`.
+    """
     kinds, files = ("run", "process", "pair", "verdict"), sorted((folder / "runs").rglob("*.jsonl"))
     lines = dict.fromkeys(line for file in files for line in file.read_bytes().split(b"\n")[:-1])
     found = [_row(line) for line in lines if not line.endswith(b"#cut")]
     rows = [row for row in found if row.get("row") in kinds and row["schema"] <= SCHEMA]
     newer = sum(row.get("row") in (*kinds, "end") and row["schema"] > SCHEMA for row in found)
     if damaged := found.count({}):
-        yield f"{damaged} lines cannot be read, so that nobody knows what they said"
+        yield f"{damaged} lines cannot be read, so their figures cannot be checked"
     if newer:
         yield f"{newer} rows have a schema newer than {SCHEMA}; verify them with the version that wrote them"
     of_kind = {kind: [row for row in rows if row["row"] == kind] for kind in kinds}
@@ -69,7 +71,7 @@ def _logits(folder: Path, record: Raw) -> Iterator[str]:
         file = folder / "objects" / name[:2] / f"{name}.npz"
         content = file.read_bytes() if file.exists() else b""
         if hashlib.sha256(content).hexdigest() != name:
-            yield f"{record['key']}: its logits {name[:8]} are missing or were changed"
+            yield f"{record['key']}: the logits {name[:8]} are missing or were changed"
             return
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             logits, labels = archive["logits"].astype(np.float64), archive["labels"]
@@ -85,18 +87,18 @@ def _belongs(row: Raw, cells: Mapping[str, Any]) -> bool:
     text = json.dumps([row["environment"], versions], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     environment = hashlib.sha256(text.encode()).hexdigest()[:12] if versions else ""
     device = (record.get("effective") or record["case"]).get("device", "cpu")
-    own = {"machine": "", **record, "environment": environment, "device": device, "protocol": row["protocol"]}
-    return all(cells[name] == own[name] for name in (*own.keys() & {"version", "status"}, "machine", "environment"))
+    facts = {"machine": "", **record, "environment": environment, "device": device, "protocol": row["protocol"]}
+    return all(cells[name] == facts[name] for name in (*facts.keys() & {"version", "status"}, "machine", "environment"))
 
 
 def _cells(cells: Mapping[str, Any], rows: Sequence[Raw]) -> Iterator[str]:
     where = f"{cells['backend_name']}/{cells['model']}/{cells['scenario']}"
     if cells["runs"] != len(rows):
-        yield f"{where}: {cells['runs']} runs, and there are {len(rows)} {cells['status']} rows"
+        yield f"{where}: {cells['runs']} runs, but there are {len(rows)} {cells['status']} rows"
     found = [_figures(row["record"], cells.get("target")) for row in rows if cells["status"] == "ok"]
     for name in found[0] if found else ():
         if name.startswith(("throughput", "latency")) and VOID & set(cells["marks"]):
-            continue  # the times of some processes do not count, and which is for the rules to say
+            continue  # some of these times do not count; only the rules know which
         values = [figures[name] for figures in found]
         if name.endswith(("accuracy", "loss")):
             seeds = defaultdict(list)
@@ -140,7 +142,7 @@ def _figures(record: Raw, target: float | None) -> dict[str, float]:
 
 
 def _spread(sample: Sequence[float], *, seeds: bool) -> tuple[float, float, float]:
-    """Mean with Student's interval over seeds; over processes the median with that of order statistics."""
+    """Return the mean with Student's interval over seeds, or the median with order statistics over processes."""
     if len(sample) < 2:
         return (sample[0] if sample else math.nan), math.nan, math.nan
     if seeds:
@@ -150,10 +152,10 @@ def _spread(sample: Sequence[float], *, seeds: bool) -> tuple[float, float, floa
     return median(sample), sorted(sample)[rank - 1], sorted(sample)[-rank]
 
 
-def _differs(what: str, said: Any, found: float) -> Iterator[str]:
-    a, b = (float(x) if x not in (None, "") and math.isfinite(float(x)) else math.nan for x in (said, found))
+def _differs(what: str, stated: Any, found: float) -> Iterator[str]:
+    a, b = (float(x) if x not in (None, "") and math.isfinite(float(x)) else math.nan for x in (stated, found))
     if not (math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(a) and math.isnan(b))):
-        yield f"{what} is {a:.12g}, the raw rows say {b:.12g}"
+        yield f"{what} is {a:.12g}, but the raw rows give {b:.12g}"
 
 
 def _verdict(said: Raw, pairs: Sequence[Raw], runs: Sequence[Raw]) -> Iterator[str]:
@@ -165,7 +167,7 @@ def _verdict(said: Raw, pairs: Sequence[Raw], runs: Sequence[Raw]) -> Iterator[s
             where = f"{said['label']} {said['comparison'][-6:]}, {part}: {finding['metric']}"
             found = _welch(judged) if finding["metric"] == "accuracy" else _paired(finding, own)
             if (verdict := found.pop("verdict")) != finding["verdict"]:
-                yield f"{where} is called {finding['verdict']}, the raw rows say {verdict}"
+                yield f"{where} is {finding['verdict']}, but the raw rows give {verdict}"
             for name, value in found.items():
                 yield from _differs(f"{where} {name}", finding[name], value)
 
@@ -212,7 +214,7 @@ def _ratio(metric: str, pair: Raw) -> float:
 def _welch(runs: Sequence[Raw]) -> Raw:
     a, b = ([100 * (run.get("test") or run["val"])["accuracy"] for run in runs if run["arm"] == arm] for arm in "AB")
     fall, found = mean(a) - mean(b), {"replicates": min(len(a), len(b)), "change": mean(a) - mean(b)}
-    if np.std(a) + np.std(b) == 0:  # then there is no test to speak of
+    if np.std(a) + np.std(b) == 0:  # Welch's test is undefined
         return {**found, "verdict": _call(fall, fall, fall, 1.0, abs(fall) < 1)}
     test: Any = stats.ttest_ind(a, b, equal_var=False)
     low, high = test.confidence_interval(0.95)

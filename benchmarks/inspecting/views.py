@@ -1,4 +1,4 @@
-"""What `show` shows; these functions run in a worker, because they open a session or read pixels."""
+"""The data that `show` prints. These functions run in a worker, because they open a session or read pixels."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from msgspec.structs import replace
 from benchmarks.datasets.contact_sheet import sheet
 from harness.contract import BUFFERS, Layer, Session, Tensor
 from harness.data.checkpoint import read_checkpoint
-from harness.errors import Refused
+from harness.errors import Refused, unknown
 from harness.running.opening import find_model_for
 from harness.spec import Case, Stage
 
 CLASSES = ("class 0", "class 1")
-"""Classes of the head that `show` puts on a network."""
+"""The classes of the head in `show`."""
 
 
 class Trainable(msgspec.Struct, frozen=True, kw_only=True):
-    """What one stage of a scenario trains."""
+    """The parameters that one stage of a scenario trains."""
 
     scenario: str
     stage: int
@@ -30,7 +30,7 @@ class Trainable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):
-    """A model as a session has it."""
+    """The layers and parameters of a model."""
 
     image_size: int
     layers: tuple[Layer, ...]
@@ -43,7 +43,7 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TensorView(msgspec.Struct, frozen=True, kw_only=True):
-    """One tensor's values."""
+    """The values of one tensor."""
 
     name: str
     shape: tuple[int, ...]
@@ -58,7 +58,7 @@ class TensorView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def view_model(cases: list[Case], checkpoint: str | None, plugins: list[str]) -> ModelView:
-    """Layers and parameters of the cases' common model, and what each case's scenario trains."""
+    """Return the layers and parameters of the cases' model, and what each scenario trains."""
     session, load = _open(cases[0], checkpoint, plugins)
     tensors = list(session.state())
     counted = {"backbone": 0, "head": 0, "buffers": 0}
@@ -80,9 +80,7 @@ def view_model(cases: list[Case], checkpoint: str | None, plugins: list[str]) ->
 
 
 def view_tensor(case: Case, checkpoint: str | None, plugins: list[str], tensor: str) -> TensorView:
-    """Values of one tensor. Raises `Refused` with the nearest names."""
-    from harness.errors import unknown
-
+    """Return the values of one tensor. Raises `Refused` with the nearest names."""
     session, _ = _open(case, checkpoint, plugins)
     found = {t.name: t for t in session.state()}
     if tensor not in found:
@@ -103,14 +101,14 @@ def view_tensor(case: Case, checkpoint: str | None, plugins: list[str], tensor: 
 
 
 def contact_sheet(dataset: str, path: str, case: Case) -> None:
-    """Write the images of a prepared dataset as a network gets them."""
+    """Write the input images of a network, from a prepared dataset."""
     sheet(Path(dataset), Path(path), augmentations=case.augment, seed=case.seed)
 
 
 def _open(case: Case, checkpoint: str | None, plugins: list[str]) -> tuple[Session, str]:
     found = find_model_for(case, plugins, CLASSES, read_checkpoint(checkpoint) if checkpoint else None)
     session = found.open(case)
-    # In every scenario, a checkpoint that is named is shown, and without one there is nothing to start from.
+    # A given checkpoint is loaded in every scenario; without one every scenario starts from random values.
     scenario = replace(case.scenario, start="checkpoint" if checkpoint else "random")
     _, report = found.start(session, replace(case, scenario=scenario))
     return session, report.sentence() if report else ""

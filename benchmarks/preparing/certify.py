@@ -1,4 +1,4 @@
-"""Make a certificate: both arms, each precision in a process of its own, and their answers held against each other."""
+"""Make a certificate: run both backends, each precision in its own process, and compare their answers."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from results.certificates.evidence import ArmEvidence, EvidencePair, open_answer
 from results.certificates.proof import prove
 
 LONG_SIZES = (224, 75)
-"""Further image sizes of a long certificate: the usual one, and an odd one."""
+"""Further image sizes of a long certificate: the common one, and an odd one."""
 DATA = "embedded"
-"""The data that certificates are made with; what they prove does not depend on it."""
+"""The data of all certificates; the proof does not depend on it."""
 
 
 class Request(NamedTuple):
-    """A certificate to be made: per arm one case for each scenario, and the sides of the images for P0 to P2.
+    """A certificate to make: for each arm one case per scenario, and the image sizes for P0 to P2.
 
-    Without `priced` it does not say what the stand-ins cost, which is no part of the proof and takes long to measure.
+    With `priced` it also measures the time of replaced layers and optimizers, which is slow and not part of the proof.
     """
 
     arms: tuple[list[SelectedCase], list[SelectedCase]]
@@ -50,25 +50,25 @@ class Request(NamedTuple):
 
     @property
     def scenarios(self) -> tuple[Scenario, ...]:
-        """As they were asked for."""
+        """The scenarios, in the order given."""
         return tuple(selected.case.scenario for selected in self.arms[0])
 
     @property
     def label(self) -> str:
-        """What is certified, for people."""
+        """The model and both backends, for messages."""
         one, other = (cases[0].case for cases in self.arms)
         return f"{one.model} in {one.backend_name} and {other.backend_name}"
 
 
 class PreparedRequest(NamedTuple):
-    """The jobs of both arms, and sixteen hex digits of everything that an answer could depend on."""
+    """The jobs of both arms, and sixteen hex digits of everything that the answers depend on."""
 
     arms: tuple[list[Job], list[Job]]
     key: str
 
 
 def prepare(request: Request, catalogue: Catalogue, on_event: Callable[[Event], None]) -> PreparedRequest:
-    """Data and checkpoint once, then the jobs. Raises `Refused` or `Declined` where there is nothing to certify."""
+    """Prepare data and checkpoint, and return the jobs. Raises `Refused` or `Declined` if a case cannot run."""
     preparation = Preparation(catalogue, on_event)
     one, other = (
         [_job(_rehearsed(one, request.with_checkpoint), preparation) for one in cases] for cases in request.arms
@@ -81,23 +81,22 @@ def prepare(request: Request, catalogue: Catalogue, on_event: Callable[[Event], 
 def certify(
     request: Request, prepared: PreparedRequest, catalogue: Catalogue, on_event: Callable[[Event], None]
 ) -> Certificate:
-    """Run both arms in float64 and in their own precision, two processes at a time, and judge. Takes minutes."""
+    """Run both arms in float64 and in the case's precision, two processes at a time, and compare. Takes minutes."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="finetune-bench-") as scratch, ThreadPoolExecutor(2) as pool:
-        # The second arm first: it is mostly the one that compiles, and whatever takes long should not begin last.
-        asked = [
+        # The second arm starts first: it usually compiles, which takes longest.
+        futures = [
             pool.submit(_ask, request, jobs, precision, Path(scratch) / f"{precision}-{number}", on_event)
             for number, jobs in reversed(tuple(enumerate(prepared.arms)))
             for precision in ("fp64", prepared.arms[0][0].case.precision)
         ]
-        wide_other, narrow_other, wide_one, narrow_one = _all_of(asked, pool)
+        wide_other, narrow_other, wide_one, narrow_one = _results(futures, pool)
         pair = EvidencePair((wide_one, wide_other), (narrow_one, narrow_other))
-        scenarios = [replace(job.case.scenario) for job in prepared.arms[0]]
-        checks = prove(pair, scenarios)
+        checks = prove(pair, [job.case.scenario for job in prepared.arms[0]])
         sides = zip(prepared.arms, pair.narrow, pair.wide, strict=True)
         arms = tuple(arm_of(jobs[0], narrow, wide, catalogue) for jobs, narrow, wide in sides)
     case = prepared.arms[0][0].case
-    # A scenario that starts from random values has no checkpoint, and may be the first.
+    # The first scenario may start from random values and have no checkpoint.
     pretrained = next((job.case for job in prepared.arms[0] if job.case.checkpoint), case)
     return seal(
         Certificate(
@@ -117,11 +116,11 @@ def certify(
     )
 
 
-def _all_of(asked: Sequence[Future[ArmEvidence]], pool: ThreadPoolExecutor) -> list[ArmEvidence]:
+def _results(futures: Sequence[Future[ArmEvidence]], pool: ThreadPoolExecutor) -> list[ArmEvidence]:
     try:
-        return [future.result() for future in asked]
+        return [future.result() for future in futures]
     except BaseException:
-        # What the threads wait for must end before they can.
+        # The threads end only after their workers.
         pool.shutdown(wait=False, cancel_futures=True)
         for worker in psutil.Process().children():
             worker.kill()
@@ -152,10 +151,10 @@ def _ask(
 ) -> ArmEvidence:
     case = jobs[0].case
     arm = f"{case.backend_name} in {precision}"
-    asked = [replace(job, case=replace(job.case, precision=precision)) for job in jobs]
+    in_precision = [replace(job, case=replace(job.case, precision=precision)) for job in jobs]
     answers = ask(
         rehearse,
-        {"jobs": asked, "sizes": request.sizes, "priced": request.priced},
+        {"jobs": in_precision, "sizes": request.sizes, "priced": request.priced},
         ArmAnswers,
         folder=folder,
         about=arm,
@@ -166,7 +165,7 @@ def _ask(
 
 
 def arm_of(job: Job, narrow: ArmEvidence, wide: ArmEvidence, catalogue: Catalogue) -> Arm:
-    """One side of a certificate, from its answers in the case's own precision and in float64."""
+    """Return one side of a certificate, from its answers in the case's precision and in float64."""
     facts = narrow.facts
     return Arm(
         backend=job.case.backend_name,
@@ -189,7 +188,7 @@ def _digest(content: Any) -> str:
 
 
 def _code() -> str:
-    """Digest of the code that answers: a certificate is made again when it changes."""
+    """Return the digest of the code that gives the answers; a change of it makes a new certificate."""
     digest = hashlib.sha256()
     for package in (harness, backends):
         for file in sorted(Path(package.__path__[0]).rglob("*.py")):

@@ -1,7 +1,7 @@
-"""Networks that are pretrained on the embedded source task: those that come with the project, and making one.
+"""Networks that are pretrained on the embedded source task, and pretraining.
 
-Pretraining on the spot gives another network on another processor, so the networks of the default suite were made once
-and are part of the package: float16 safetensors with their digest, recipe and origin, read as float32.
+Pretraining gives different networks on different processors. So the networks of the default suite were made once and
+are part of the package: float16 safetensors with their digest, recipe and origin, read as float32.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from harness.running.saved_model import NEUTRAL
 from harness.spec import Case, Job
 
 SHIPPED = Path(__file__).parents[1] / "networks"
-"""Networks that come with the project, one file per model."""
+"""The networks of the package, one file per model."""
 EVALUATED = 200
-"""Training images that are evaluated after each epoch of pretraining, whose metrics are not reported."""
+"""Training images to evaluate after each epoch of pretraining; the metrics are not reported."""
 SourceData = Callable[[], tuple[str, str]]
 """Prepares the embedded source task; returns its folder and SHA-256."""
 
@@ -46,9 +46,9 @@ SourceData = Callable[[], tuple[str, str]]
 def embedded_network(
     model: str, catalogue: Catalogue, source_data: SourceData, on_event: Callable[[Event], None]
 ) -> Path:
-    """The network that comes with the project, or else one pretrained here, once.
+    """Return the network of the package; if there is none, pretrain one and cache it.
 
-    Raises `Declined` where no installed backend can pretrain the model.
+    Raises `Declined` if no installed backend can pretrain the model.
     """
     shipped = SHIPPED / f"{model}.safetensors"
     if shipped.is_file():
@@ -65,9 +65,9 @@ def embedded_network(
 def rebuild(
     model: str, catalogue: Catalogue, source_data: SourceData, on_event: Callable[[Event], None], target: Path
 ) -> None:
-    """Pretrain a model anew and write it in the form in which networks come with the project.
+    """Pretrain a model again and write it in the format of the package's networks.
 
-    Raises `Declined` where no installed backend can pretrain it, `Refused` if its values do not fit into float16.
+    Raises `Declined` if no installed backend can pretrain it, `Refused` if its values do not fit into float16.
     """
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / NEUTRAL
@@ -76,14 +76,11 @@ def rebuild(
 
 
 def write_half(path: str, target: str, model: str) -> None:
-    """Write a neutral checkpoint again with its floats as float16; runs in a worker."""
+    """Convert a neutral checkpoint to float16; runs in a worker."""
     meta, arrays = read_checkpoint(path)
-    with np.errstate(over="ignore"):  # what overflows is infinite, and refused by name
-        halves = {
-            name: array.astype(np.float16)
-            for name, array in arrays.items()
-            if not name.endswith(COUNTER)  # with a stated momentum nothing depends on it
-        }
+    with np.errstate(over="ignore"):  # values that overflow become infinite and are refused
+        # The batch counters have no effect, because the momentum is given.
+        halves = {name: array.astype(np.float16) for name, array in arrays.items() if not name.endswith(COUNTER)}
     refuse_not_finite(path, halves)
     origin = f"pretrained on the embedded source task by `prepare --rebuild {model}`"
     facts = {name: value for name, value in asdict(replace(meta, origin=origin)).items() if name != "sha256"}

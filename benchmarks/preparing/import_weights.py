@@ -1,12 +1,13 @@
-"""A framework's file of weights becomes a neutral one, once, in a worker of a framework that reads it.
+"""Convert a framework's file of weights to a neutral file, once, in a worker of a backend that reads the format.
 
-It is a file of one's own, or the one file that a checkpoint's name means for a model, whoever publishes it.
+The file is the user's, or the published file that a name such as `imagenet` means for a model.
 """
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -21,8 +22,8 @@ from harness.plugins import find_model
 from harness.process.ask import ask
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a file of weights and not said in it."""
+class WeightFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts about a file of weights that are not in the file."""
 
     normalisation: Normalisation
     origin: str
@@ -30,21 +31,21 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def own_checkpoint(path: Path, backend: str, model: str, normalisation: Normalisation, catalogue: Catalogue) -> Path:
-    """The neutral file of a file of one's own, in a format of that backend. Raises `Declined` or `Refused`."""
+    """Return the neutral file for a user's file in a format of the backend. Raises `Declined` or `Refused`."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    known = Known(normalisation=normalisation, origin=f"{path.name} (SHA-256 {sha256})")
+    facts = WeightFacts(normalisation=normalisation, origin=f"{path.name} (SHA-256 {sha256})")
     return made_once(
         _place(model, sha256, normalisation),
-        lambda partial: _import(path.resolve(), backend, model, known, catalogue, partial),
+        lambda partial: _import(path.resolve(), backend, model, facts, catalogue, partial),
     )
 
 
 def named_checkpoint(name: str, model: str, catalogue: Catalogue) -> Path:
-    """The neutral file of the weights that are published for a model under a name, downloaded if need be.
+    """Return the neutral file of a model's published weights; download it if necessary.
 
-    Raises `Declined` with address, digest and place where there is no network or the framework that reads the file is
-    not installed, and `Refused` for a file of another digest.
+    Raises `Declined` with address, digest and path if there is no network or the framework that reads the file is not
+    installed, and `Refused` for a file with another digest.
     """
     found = catalogue.publisher(model, name)
     if found is None:
@@ -59,12 +60,15 @@ def named_checkpoint(name: str, model: str, catalogue: Catalogue) -> Path:
 def _import_published(
     name: str, backend: str, model: str, published: Published, catalogue: Catalogue, target: Path
 ) -> None:
-    wanted = _wanted(f"the {name} weights of {model}, a file for {backend},", published)
+    what = f"the {name} weights of {model}, a file for {backend},"
+    # Files of different publishers may have the same name.
+    file_name = f"{hashlib.sha256(published.url.encode()).hexdigest()[:8]}-{published.file_name}"
+    wanted = WantedFile(what, published.url, file_name, f"{file_name}.sha256.json", published.sha256)
     fetched = ask(fetch, {"wanted": wanted}, Fetched, timeout_s=1800)
-    origin = f"{published.url} ({fetched.said})"
-    known = Known(normalisation=published.normalisation, origin=origin, classes=published.classes)
+    origin = f"{published.url} ({fetched.provenance})"
+    facts = WeightFacts(normalisation=published.normalisation, origin=origin, classes=published.classes)
     try:
-        _import(Path(fetched.path), backend, model, known, catalogue, target)
+        _import(Path(fetched.path), backend, model, facts, catalogue, target)
     except Declined as reason:
         raise Declined(
             f"the {name} weights of {model} are read by {backend}, which cannot run here: {reason}; "
@@ -73,18 +77,11 @@ def _import_published(
     remember(wanted, fetched.digest)
 
 
-def _wanted(what: str, published: Published) -> WantedFile:
-    # Different publishers may give their files the same name.
-    mark = hashlib.sha256(published.url.encode()).hexdigest()[:8]
-    file_name = f"{mark}-{published.file_name}"
-    return WantedFile(what, published.url, file_name, f"{file_name}.sha256.json", published.sha256)
-
-
-def _import(path: Path, backend: str, model: str, known: Known, catalogue: Catalogue, target: Path) -> None:
-    arguments = {"path": str(path), "backend": backend, "model": model, "known": known}
+def _import(path: Path, backend: str, model: str, facts: WeightFacts, catalogue: Catalogue, target: Path) -> None:
+    arguments = {"path": str(path), "backend": backend, "model": model, "facts": facts}
     arguments |= {"plugins": catalogue.plugins, "target": str(target)}
     reasons = []
-    for engine in catalogue.backends[backend].engines or (None,):  # any engine reads, and not all are installed
+    for engine in catalogue.backends[backend].engines or (None,):  # every engine can read, but some are not installed
         try:
             ask(import_file, arguments, str, engine=engine, timeout_s=1800)
             return
@@ -93,29 +90,17 @@ def _import(path: Path, backend: str, model: str, known: Known, catalogue: Catal
     raise reasons[0]
 
 
-def import_file(path: str, backend: str, model: str, known: Known, plugins: list[str], target: str) -> str:
-    """Turn a framework's file into a neutral one; runs in a worker. Returns its SHA-256."""
+def import_file(path: str, backend: str, model: str, facts: WeightFacts, plugins: list[str], target: str) -> str:
+    """Convert a framework's file to a neutral one, in a worker; return its SHA-256."""
     module, offered = find_model(backend, model, plugins)
     with noted() as notes:
         arrays, unmapped = module.import_weights(path, offered)
     refuse_not_finite(path, arrays)
     classifier = arrays.get(f"{offered.classifier}weight")
-    if known.classes and classifier is not None and len(classifier) != len(known.classes):
-        raise Refused(
-            f"{path} has a classifier of {len(classifier)} classes, and {len(known.classes)} are named for it"
-        )
-    meta = write_checkpoint(
-        target,
-        arrays,
-        model=model,
-        normalisation=known.normalisation,
-        origin=known.origin,
-        classes=known.classes,
-        head=offered.classifier,
-        unmapped=unmapped,
-        notes=tuple(notes),
-    )
-    return meta.sha256
+    if facts.classes and classifier is not None and len(classifier) != len(facts.classes):
+        raise Refused(f"{path} has a classifier of {len(classifier)} classes, but {len(facts.classes)} are published")
+    of_file: dict[str, Any] = {"head": offered.classifier, "unmapped": unmapped, "notes": tuple(notes)}
+    return write_checkpoint(target, arrays, model=model, **msgspec.structs.asdict(facts), **of_file).sha256
 
 
 def _place(name: str, *facts: object) -> Path:

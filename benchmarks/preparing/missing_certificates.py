@@ -1,4 +1,4 @@
-"""Which certificates a plan lacks, and making them before anything is measured."""
+"""Find the certificates that a plan needs, and make them before anything is measured."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Twins(NamedTuple):
 def lacking(
     plan: Iterable[tuple[SelectedCase, PlannedCase]], catalogue: Catalogue, certificates: Certificates, machine: Machine
 ) -> list[Request]:
-    """The certificates that a table of these cases needs to print ratios; as few as possible.
+    """Return the missing certificates that a table of these cases needs to print ratios, as few as possible.
 
-    A certificate that was made and falls short is not asked for again.
+    A certificate below its level is not made again.
     """
     return _requests(_uncertified(plan, catalogue, certificates, machine))
 
@@ -38,7 +38,7 @@ def lacking(
 def make(
     requests: Sequence[Request], catalogue: Catalogue, results: Path, on_event: Callable[[Event], None]
 ) -> list[str]:
-    """Make and store certificates; returns a sentence for each that cannot be made here."""
+    """Make and store certificates; return a sentence for each that cannot be made."""
     problems = []
     for request in requests:
         on_event({"certifying": request.label, "scenarios": [scenario.name for scenario in request.scenarios]})
@@ -67,20 +67,20 @@ def _uncertified(
         (first, one), *others = cases.items()
         for name, other in others:
             ours, theirs = (Subject(backend, installed[backend], scope) for backend in (first, name))
-            stands = coverage_of(ours, theirs, certificates.all)
-            if stands.certificate is None and not stands.fell_short:
+            known = coverage_of(ours, theirs, certificates.all)
+            if known.certificate is None and not known.fell_short:
                 found.append(Twins(one, other, scope))
     return found
 
 
 def _requests(twins: Iterable[Twins]) -> list[Request]:
-    """Twins that one certificate can cover, together: those that differ in scenario and image size alone."""
+    """Group the twins that one certificate can cover: those that differ only in scenario and image size."""
     requests: dict[tuple[object, ...], Request] = {}
     for one, other, scope in twins:
         apart = scope._replace(scenario="", recipe="", start="", batch_size="", image_size=0, checkpoint_sha256=None)
         backends = (one.case.backend_name, other.case.backend_name)
-        for turn in range(len(requests) + 1):  # a certificate has one recipe of each scenario
-            key = (apart, backends, one.checkpoint, one.input_scaling, turn)
+        for number in range(len(requests) + 1):  # a certificate has one recipe per scenario
+            key = (apart, backends, one.checkpoint, one.input_scaling, number)
             request = requests.get(key, Request(([], []), (), with_checkpoint=False, priced=False))
             known = {selected.case.scenario.name: selected.case.scenario for selected in request.arms[0]}
             if known.get(scope.scenario, one.case.scenario) == one.case.scenario:

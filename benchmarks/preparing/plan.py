@@ -1,6 +1,6 @@
-"""From what was asked for to jobs: data and checkpoints are prepared once, in workers, outside every measurement.
+"""Turn selected cases into jobs: prepare data and checkpoints once, in workers, before any measurement.
 
-A case is refused here if batch norm would get a single value per channel from a batch of one image.
+A case is refused here if a batch norm gets a single value per channel from a batch of one image.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class PlannedCase(NamedTuple):
 
 
 class Preparation:
-    """Prepares data and checkpoints, each once, and plans cases. `on_event` hears what is being done."""
+    """Prepares data and checkpoints, each once, and plans cases. `on_event` gets the progress."""
 
     def __init__(self, catalogue: Catalogue, on_event: Callable[[Event], None]) -> None:
         self._catalogue, self._on_event = catalogue, on_event
         self._datasets: dict[tuple[object, ...], PreparedData | Declined] = {}
-        self._said: dict[str, None] = {}
+        self._notes: dict[str, None] = {}
         self._checkpoints: dict[tuple[object, ...], FoundCheckpoint | Declined] = {}
 
     def plan(
@@ -52,12 +52,12 @@ class Preparation:
         strict: bool = False,
         train_sample: int | None = None,
     ) -> PlannedCase:
-        """The job of a case, or the reason why it is skipped. Raises `Refused` for bad input."""
+        """Return the job of a case, or the reason why it is skipped. Raises `Refused` for bad input."""
         case = selected.case
         try:
             data = self.dataset(case.dataset, case.image_size, selected.validation_split, selected.splits)
             case = replace(case, dataset=data.meta.name, dataset_sha256=data.meta.sha256)
-            self._said |= dict.fromkeys([data.sentence(), *(f"{data.meta.name}: {note}" for note in data.meta.notes)])
+            self._notes |= dict.fromkeys([data.sentence(), *(f"{data.meta.name}: {note}" for note in data.meta.notes)])
             _refuse_short(case, data.meta)
             refuse_single_values(case, self._catalogue.plugins)
             found = self._checkpoint_if_needed(selected)
@@ -78,14 +78,14 @@ class Preparation:
         )
         return PlannedCase(case, job)
 
-    def said_of_data(self) -> list[str]:
-        """Lines about the datasets of the planned cases: classes with their images, splits, skipped files."""
-        return list(self._said)
+    def dataset_notes(self) -> list[str]:
+        """Return lines about the datasets of the planned cases: classes with their images, splits, skipped files."""
+        return list(self._notes)
 
     def dataset(
         self, data: str, image_size: int, validation_split: float | None = None, splits: str | None = None
     ) -> PreparedData:
-        """A dataset, prepared if it is not in the cache. Raises `Declined` or `Refused`."""
+        """Return a dataset; prepare it if it is not in the cache. Raises `Declined` or `Refused`."""
         key = (data, image_size, validation_split, splits)
         if key not in self._datasets:
             try:
@@ -95,22 +95,17 @@ class Preparation:
         return _or_raise(self._datasets[key])
 
     def inventory(self, data: str, splits: str | None) -> Inventory:
-        """What is not used of an image folder that is refused."""
+        """Return the unused files of an image folder that is refused."""
         return ask(named.inventory, {"data": data, "splits": splits}, Inventory)
 
     def _prepare(self, data: str, image_size: int, validation_split: float | None, splits: str | None) -> PreparedData:
         self._on_event({"preparing": data})
-        arguments = {
-            "data": data,
-            "image_size": image_size,
-            "validation_split": validation_split,
-            "splits": splits,
-            "plugin": self._catalogue.datasets.get(data),
-        }
+        arguments = {"data": data, "image_size": image_size, "validation_split": validation_split, "splits": splits}
+        arguments["plugin"] = self._catalogue.datasets.get(data)
         return ask(named.prepare, arguments, PreparedData, about=data)
 
     def _checkpoint_if_needed(self, selected: SelectedCase) -> FoundCheckpoint | None:
-        # From random initialisation only the normalisation of a checkpoint matters, and the embedded one's is default.
+        # With random initialisation only the normalisation of a checkpoint matters; that of "embedded" is the default.
         if selected.case.scenario.start == "checkpoint":
             return self.checkpoint(selected)
         if selected.checkpoint == "embedded":
@@ -121,7 +116,7 @@ class Preparation:
             return None
 
     def checkpoint(self, selected: SelectedCase) -> FoundCheckpoint:
-        """The neutral checkpoint of a case, made or imported if need be. Raises `Declined` or `Refused`."""
+        """Return the neutral checkpoint of a case; make or import it if necessary. Raises `Declined` or `Refused`."""
         key = source, model, scaling = selected.checkpoint, selected.case.model, selected.input_scaling
         if key not in self._checkpoints:
             try:
@@ -133,13 +128,13 @@ class Preparation:
         return _or_raise(self._checkpoints[key])
 
     def embedded_source(self) -> tuple[str, str]:
-        """Folder and SHA-256 of the embedded source task, prepared if need be."""
+        """Return the folder and SHA-256 of the embedded source task; prepare it if necessary."""
         data = self.dataset("embedded-source", 64)
         return data.folder, data.meta.sha256
 
 
 def steps_of(stage: Stage, train_images: int) -> int:
-    """Optimizer steps a stage takes over that many training images.
+    """Return the number of optimizer steps of a stage for a number of training images.
 
     >>> steps_of(Stage(epochs=2, head_lr=0.1, backbone_lr=0.1, batch_size=16), 40)
     4
@@ -155,8 +150,8 @@ def _refuse_short(case: Case, meta: DatasetMeta) -> None:
             raise Refused(f"{where}: a batch of {stage.batch_size} is larger than the training set of {images} images")
         if (steps := steps_of(stage, images)) < case.warmup_steps + 2:
             raise Refused(
-                f"{where}: {steps} steps are not longer than the first step and {case.warmup_steps} of warm-up; "
-                "use more --epochs, a smaller --batch-size or fewer --warmup-steps"
+                f"{where}: {steps} steps are too few: the first step and {case.warmup_steps} warm-up steps do not "
+                "count; use more --epochs, a smaller --batch-size or fewer --warmup-steps"
             )
 
 
@@ -181,36 +176,36 @@ class SingleValued(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def refuse_single_values(case: Case, plugins: Sequence[str]) -> None:
-    """Raise `Refused` for a stage whose batches are one image of one value per channel for some batch norm.
+    """Raise `Refused` if a stage has batches of one image and a batch norm gets one value per channel.
 
-    A worker builds the network to tell, only where a stage has batches of one image.
+    Only then a worker builds the network to find such layers.
     """
-    asked = [(number, stage) for number, stage in enumerate(case.scenario.stages, 1) if stage.batch_size == 1]
-    if not asked:
+    single = [(number, stage) for number, stage in enumerate(case.scenario.stages, 1) if stage.batch_size == 1]
+    if not single:
         return
     alike = replace(case, scenario=ANY, dataset="", dataset_sha256="", seed=0, compile=False)
-    norms = _asked(msgspec.json.encode(alike), tuple(plugins))
-    for number, stage in asked:
+    norms = _single_valued(msgspec.json.encode(alike), tuple(plugins))
+    for number, stage in single:
         for norm in norms:
             if stage.uses_batch_statistics(norm.part, norm.block):
                 raise Refused(
-                    f"{case.scenario.name}, stage {number}: a batch of 1 image of {case.image_size} px leaves "
-                    f"{norm.layer} of {case.model} one value per channel, which batch norm cannot normalise; use a "
-                    "--batch-size of 2 or more, a larger --image-size or --bn-mode frozen"
+                    f"{case.scenario.name}, stage {number}: with a batch of 1 image of {case.image_size} px, "
+                    f"{norm.layer} of {case.model} gets one value per channel, which batch norm cannot normalise; use "
+                    "--batch-size 2 or more, a larger --image-size or --bn-mode frozen"
                 )
 
 
 @functools.cache
-def _asked(case: bytes, plugins: tuple[str, ...]) -> list[SingleValued]:
+def _single_valued(case: bytes, plugins: tuple[str, ...]) -> list[SingleValued]:
     decoded = msgspec.json.decode(case, type=Case)
     try:
         return ask(single_valued, {"case": decoded, "plugins": plugins}, list[SingleValued], engine=decoded.engine)
-    except (Declined, Refused):  # a network that cannot be built is not the fault of its batches; the run reports it
+    except (Declined, Refused):  # the network cannot be built; the run reports that
         return []
 
 
 def single_valued(case: Case, plugins: list[str]) -> list[SingleValued]:
-    """Batch-norm layers of a case's network whose output has one value per channel, in order. Runs in a worker."""
+    """Return the batch-norm layers of a network with one value per channel in their output; runs in a worker."""
     session = find_model_for(case, plugins, ("one class", "another class")).open(case)
     outputs = {layer.name: layer.output for layer in session.layers()}
     return [

@@ -1,1 +1,1 @@
-"""Running planned cases one by one, with progress and forecasts."""
+"""Run planned cases one by one, with progress and forecasts."""

@@ -1,4 +1,4 @@
-"""Run planned cases one after the other, each in a fresh process, and store what each said before the next begins."""
+"""Run planned cases one after the other, each in a fresh process, and store each record before the next case starts."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def execute(
     timeout_s: float,
     on_event: Callable[[Event], None],
 ) -> list[Record]:
-    """Run every planned case and append its record; returns the records.
+    """Run every planned case, append its record, and return the records.
 
-    On an interrupt the case in flight is recorded as `interrupted`, the worker is gone, and KeyboardInterrupt goes on.
+    On Ctrl-C the running case is recorded as `interrupted`, its worker is ended, and KeyboardInterrupt is raised again.
     """
     records = []
     for planned in plan:
@@ -59,7 +59,7 @@ def execute(
 def run_job(
     job: Job, writer: RunWriter, timeout_s: float, on_event: Callable[[Event], None], place: Place = HERE
 ) -> Record:
-    """Run a job in a fresh process; its logits are stored, its record is not."""
+    """Run a job in a fresh process and store its logits; return the record without storing it."""
     case = job.case
     with tempfile.TemporaryDirectory(prefix="finetune-bench-") as name:
         folder = Path(name)
@@ -79,12 +79,10 @@ def run_job(
                 arrays = dict(archive)
             files = Files(dataset=open_dataset(job.dataset_path, case.limit), **arrays)
             meta = files.dataset.meta
-            listed = {"skipped": meta.skipped, "copies": meta.copies} if meta.skipped or meta.copies else None
-            return replace(
-                judged(record, ask(FILE_RULES, record, files)),
-                logits=writer.put_arrays(arrays),
-                skipped=writer.put_json(listed) if listed else None,
-            )
+            listed = {"skipped": meta.skipped, "copies": meta.copies}
+            skipped = writer.put_json(listed) if any(listed.values()) else None
+            record = judged(record, ask(FILE_RULES, record, files))
+            return replace(record, logits=writer.put_arrays(arrays), skipped=skipped)
         return _of_failure(case, outcome, writer.results_dir)
 
 
@@ -115,11 +113,10 @@ def _without_figures(case: Case, status: Status, reason: str, seconds: float = 0
 
 
 def exit_code(records: list[Record], wanted_by_name: bool) -> int:
-    """0 if everything was measured; 3 if something failed, nothing was measured, or a case named by hand was skipped.
+    """Return 0 on success; 3 if a case failed, none was measured, or a case that the user named was skipped.
 
-    In a suite, a backend that is not installed is skipped without being a failure.
+    In a suite, the cases of a backend that is not installed are skipped, which is not a failure.
     """
-    measured = any(record.status == "ok" for record in records)
-    failed = any(record.status not in ("ok", "skipped") for record in records)
-    skipped = any(record.status == "skipped" for record in records)
-    return 3 if failed or not measured or (skipped and wanted_by_name) else 0
+    statuses = {record.status for record in records}
+    failed = statuses - {"ok", "skipped"} or "ok" not in statuses or ("skipped" in statuses and wanted_by_name)
+    return 3 if failed else 0

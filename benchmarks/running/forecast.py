@@ -1,4 +1,4 @@
-"""What a run will cost: from earlier records of this machine where there are any, else a rough guess."""
+"""The expected time and disk space of a run, from earlier records of this machine or a rough estimate."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from harness.spec import SETTINGS, Case
 from results.storage.rows import ProcessRow, scan
 
 START_S = {"pytorch": 6.0, "keras3": 15.0}
-"""Import and build, and for Keras the compiling, on a slow core; other backends take a second."""
+"""Seconds to import, build and (in Keras) compile on a slow core; other backends take a second."""
 GMACS_PER_CORE_S = 15.0
-"""Multiply-accumulates, in billions, that a core does per second in these networks at their usual efficiency."""
+"""Billions of multiply-accumulates per second and core, typical for these networks."""
 LONG_S = 600.0
-"""What is expected to take longer says so before it starts."""
+"""Commands print their expected time if it is longer."""
 RECORD_BYTES = 60_000
 EMBEDDED_TRAIN, EMBEDDED_EVALUATED = 96, 176
 EMBEDDED_IMAGES = 736
 
 
 def forecast(cases: Sequence[Case], results: Path, catalogue: Catalogue, *, kept: bool = False) -> str:
-    """A line per case with expected seconds, and sums of time and disk. Prepares and measures nothing.
+    """Return one line per case with its expected seconds, and the sums of time and disk space. Measures nothing.
 
-    `kept` says whether networks are kept, whose size only their framework knows.
+    `kept` says whether the networks are saved; their size is unknown.
     """
     measured = _measured(results, describe_machine())
     rows, total, guessed = [], 0.0, 0
@@ -44,26 +44,24 @@ def forecast(cases: Sequence[Case], results: Path, catalogue: Catalogue, *, kept
     disk = len(cases) * RECORD_BYTES / 2**20
     lines.append(f"{len(cases)} cases, about {total / 60:.0f} min; results take about {disk:.1f} MB")
     if kept:
-        lines.append(f"beside them, {len(cases)} networks are kept, each in two files of its own size")
+        lines.append(f"--save-model also stores {len(cases)} networks, each in two files")
     if guessed:
-        lines.append(f"~ {guessed} of them are rough guesses: nothing like them was run on this machine before")
+        lines.append(f"~ {guessed} of these times are rough estimates: this machine ran no similar case before")
     pixels = sum(_prepared_bytes(*data) for data in {(case.dataset, case.image_size) for case in cases}) / 2**20
-    lines.append(
-        "data and pretrained networks are prepared once, beside this, and kept in the cache (see `cache`)"
-        + (f"; the data takes about {pixels:.0f} MB of it" if pixels else "")
-    )
+    size = f"; the data takes about {pixels:.0f} MB" if pixels else ""
+    lines.append(f"data and pretrained networks are prepared once and kept in the cache (see `cache`){size}")
     return "\n".join(lines)
 
 
 def expected_s(cases: Sequence[Case], results: Path, catalogue: Catalogue) -> list[float]:
-    """Seconds that each case took before on this machine, or a guess."""
+    """Return the seconds that each case took before on this machine, or an estimate."""
     measured = _measured(results, describe_machine())
-    known = (measured.get(_likeness(case)) for case in cases)
-    return [statistics.median(own) if own else _guess(case, catalogue) for case, own in zip(cases, known, strict=True)]
+    found = ((case, measured.get(_likeness(case))) for case in cases)
+    return [statistics.median(seconds) if seconds else _guess(case, catalogue) for case, seconds in found]
 
 
 def say_if_long(least_s: float, most_s: float, remedy: str) -> None:
-    """Say on stderr how long something takes that may take over ten minutes, and how to make it shorter."""
+    """Print the expected time on stderr if it is over ten minutes, and how to make it shorter."""
     if most_s <= LONG_S:
         return
     least, most = (f"{seconds / 60:.0f}" for seconds in (least_s, most_s))
@@ -108,7 +106,7 @@ def _images(dataset: str) -> tuple[int, int]:
 
 
 def _prepared_bytes(dataset: str, image_size: int) -> float:
-    """Of uint8 pixels with a rim of a seventh; 0 where it is not known how many images there are."""
+    """Return the bytes of the decoded images, with a margin of a seventh; 0 if their number is unknown."""
     folder = Path(dataset).expanduser()
     if folder.is_dir():
         count = sum(len(files) for _, _, files in os.walk(folder))

@@ -1,4 +1,4 @@
-"""This program once more, in a process of its own."""
+"""Start this program in another process."""
 
 from __future__ import annotations
 
@@ -9,15 +9,8 @@ import sys
 from harness.process.environment import HERE
 
 
-def afresh(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m benchmarks` with these arguments, whatever packages of that name lie in the current folder."""
-    with begin_afresh(*arguments) as process:
-        stdout, stderr = process.communicate()
-    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
-
-
-def begin_afresh(*arguments: str) -> subprocess.Popen[str]:
-    """Start what `afresh` runs, and return at once."""
+def start_program(*arguments: str) -> subprocess.Popen[str]:
+    """Start `python -m benchmarks` with these arguments; packages in the current folder are not imported."""
     path = os.pathsep.join([str(HERE.root), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-P", "-m", "benchmarks", *arguments]
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}

@@ -1,4 +1,4 @@
-"""What a person sees while it runs: a row per case as it is measured, and on a terminal a live line below the rows."""
+"""The progress of a run: one line per finished case, and on a terminal a live line below."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from results.tables.figures import measure
 
 
 class RunProgress:
-    """A context manager whose `on_event` hears preparation and cases. Draws when an event comes, never on a timer."""
+    """A context manager that shows the events it gets. It draws only when an event comes, never on a timer."""
 
     def __init__(self, console: Console, *, quiet: bool = False, now: Callable[[], float] = time.monotonic) -> None:
         self._console, self._quiet = console, quiet
@@ -44,28 +44,25 @@ class RunProgress:
                 self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
     def expect(self, cases: int) -> None:
-        """Say how many cases there will be; the time left is told from now on."""
+        """Set the number of cases; from now on the time left is shown."""
         self._total = cases
         self._time_left("cases", 0.0)
         if self._task is not None:
-            self._bar.remove_task(self._task)  # what was prepared is ready
+            self._bar.remove_task(self._task)  # the preparation is finished
         self._task = self._bar.add_task("", total=cases, detail="")
 
     def on_event(self, event: Event) -> None:
-        """Hear an event; see `execute` and `plan` for what they send."""
+        """Show an event of `execute`, `plan`, `certify` or a worker."""
         if "end" in event:
             self._ended(event["end"])
         elif "preparing" in event:
             self._announce(f"preparing {event['preparing']}")
-            self._show(f"preparing {event['preparing']}", "")
         elif "pretraining" in event:
             left = self._time_left(event["pretraining"], _share(event))
-            self._announce(f"pretraining {event['pretraining']} (once, then cached)")
-            self._show(f"pretraining {event['pretraining']} (once, then cached)", _epoch(event) + left)
+            self._announce(f"pretraining {event['pretraining']} (once, then cached)", _epoch(event) + left)
         elif "scenarios" in event:
-            what = f"certifying {event['certifying']} (once, then kept): {', '.join(event['scenarios'])}"
-            self._announce(what)
-            self._show(what, "")
+            scenarios = ", ".join(event["scenarios"])
+            self._announce(f"certifying {event['certifying']} (once, then stored): {scenarios}")
         elif "certifying" in event:
             self._show(f"certifying {event['certifying']}", event.get("asking") or _epoch(event))
         elif "comparing" in event:
@@ -98,27 +95,28 @@ class RunProgress:
         if self._task is not None:
             self._bar.update(self._task, completed=self._done, refresh=True)
         label = f"{self._count(self._done)} {record.case.label}: " if self._live else ""
-        self._print(f"{label}{_ending(record)}")
+        self._print(f"{label}{_outcome(record)}{_checkpoint(record)}")
 
     def _count(self, case: int) -> str:
         return f"[{case}/{self._total}]"
 
-    def _announce(self, what: str) -> None:
-        """Say once, where there is no live line, what is being done."""
-        if not self._live and what not in self._announced:
-            self._announced.add(what)
-            self._print(what)
+    def _announce(self, text: str, detail: str = "") -> None:
+        """Show a step on the live line; without one, print it once."""
+        if not self._live and text not in self._announced:
+            self._announced.add(text)
+            self._print(text)
+        self._show(text, detail)
 
     def _print(self, text: str, end: str = "\n") -> None:
         if not self._quiet:
             self._console.print(text, end=end, highlight=False, markup=False, soft_wrap=True)
 
-    def _left(self, of_this: float = 0.0) -> str:
-        """Time left for all cases, with a share of the one that runs done."""
-        return self._time_left("cases", (self._done + of_this) / self._total) if self._total else ""
+    def _left(self, share: float = 0.0) -> str:
+        """Return the time left for all cases; `share` of the running case is done."""
+        return self._time_left("cases", (self._done + share) / self._total) if self._total else ""
 
     def _time_left(self, work: str, share: float) -> str:
-        """Nothing until some of the work was done since it was first heard of."""
+        """Return the time left, or nothing until the share grows."""
         began, before = self._begun.setdefault(work, (self._now(), share))
         if share <= before:
             return ""
@@ -127,7 +125,7 @@ class RunProgress:
 
 
 def _share(event: Event) -> float:
-    """How much of a case's epochs is done, its stages taken to be equally long."""
+    """Return the share of a case's epochs that is done, as if all stages took the same time."""
     if "epoch" not in event:
         return 0.0
     return float((event["stage"] - 1 + event["epoch"] / event["epochs"]) / event["stages"])
@@ -147,20 +145,16 @@ def _replicate(event: Event) -> str:
     return f"side {event['side']}, seed {event['seed']}"
 
 
-def _ending(record: Record) -> str:
-    return f"{_outcome(record)}{_checkpoint(record)}"
-
-
 def _checkpoint(record: Record) -> str:
-    """What of a checkpoint did not fit, by name, what its import chose, and which rows of its classifier were taken."""
+    """Return which tensors did not fit, what the import chose, and which rows of the classifier are reused."""
     if record.load is None:
         return ""
-    said = "" if record.load.complete else f"; checkpoint: {record.load.sentence()}"
-    said += "".join(f"; checkpoint: {note}" for note in record.load.notes)
+    text = "" if record.load.complete else f"; checkpoint: {record.load.sentence()}"
+    text += "".join(f"; checkpoint: {note}" for note in record.load.notes)
     if record.case.reuse_head:
-        reused = record.load.reused_classes
-        said += f"; head rows reused: {', '.join(map(repr, reused)) if reused else 'none, no class has its name'}"
-    return said
+        reused = ", ".join(map(repr, record.load.reused_classes))
+        text += f"; reused head rows: {reused or 'none, because no class name matches'}"
+    return text
 
 
 def _outcome(record: Record) -> str:

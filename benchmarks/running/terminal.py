@@ -1,4 +1,4 @@
-"""Text for a terminal: aligned columns, and readable ASCII where its encoding lacks a character."""
+"""Text for a terminal: aligned columns, and ASCII replacements for characters that its encoding does not have."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ STAND_INS = {
     "\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": " ", "\N{ZERO WIDTH SPACE}": "",
 }  # fmt: skip
 RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
-"""Footnote marks and exponents: ¹² becomes ^12."""
+"""Footnote marks and exponents; ¹² becomes ^12."""
 HANDLER = "finetune-bench-stand-ins"
 PLAIN = "finetune-bench-ascii"
 
 
 def aligned(rows: Iterable[Sequence[str | Text]], right: Collection[int] = ()) -> str:
-    """Rows of cells as lines with aligned columns, never broken; columns in `right` end at the same place.
+    """Return rows of cells as unbroken lines with aligned columns; the columns in `right` are right-aligned.
 
     >>> print(aligned([("resnet18", "9 s"), ("tiny-cnn", "~12 s")], right={1}))
     resnet18    9 s
@@ -45,11 +45,11 @@ def aligned(rows: Iterable[Sequence[str | Text]], right: Collection[int] = ()) -
 
 
 def use_stand_ins() -> None:
-    """Let stdout and stderr take every character, whatever their encoding is. For the entry of a program."""
+    """Make stdout and stderr accept every character in any encoding. Call it once, when a program starts."""
     _register()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # click takes a stream that is called ASCII for a mistake and writes UTF-8 to it.
+            # click writes UTF-8 to a stream whose encoding is named ASCII, so the name is changed.
             plain = codecs.lookup(stream.encoding).name == "ascii"
             stream.reconfigure(encoding=PLAIN if plain else None, errors=HANDLER)
 
@@ -67,7 +67,7 @@ def _stand_in(error: UnicodeError) -> tuple[str, int]:
 
 
 def plain(text: str) -> str:
-    r"""Text in ASCII.
+    r"""Return a text in ASCII.
 
     >>> plain("70 % ± 2¹, 8×16 – 3.5 µs…"), plain("é")
     ('70 % +/- 2^1, 8x16 - 3.5 us...', '\\xe9')
@@ -80,13 +80,6 @@ def plain(text: str) -> str:
 def _plain_ascii(name: str) -> codecs.CodecInfo | None:
     if name != PLAIN.replace("-", "_"):
         return None
-    own = codecs.lookup("ascii")
-    return codecs.CodecInfo(
-        own.encode,
-        own.decode,
-        own.streamreader,
-        own.streamwriter,
-        own.incrementalencoder,
-        own.incrementaldecoder,
-        name=PLAIN,
-    )
+    ascii_ = codecs.lookup("ascii")
+    incremental = ascii_.incrementalencoder, ascii_.incrementaldecoder
+    return codecs.CodecInfo(*ascii_[:4], *incremental, name=PLAIN)

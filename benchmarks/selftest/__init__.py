@@ -1,1 +1,1 @@
-"""The benchmark of the benchmark: every sin is planted, and the rule meant for it has to notice (`selftest`)."""
+"""The self-test: plant every known benchmarking mistake ("sin") and check that its rule detects it."""

@@ -1,4 +1,4 @@
-"""Certificates of the two arms, made in this process by the product's own `rehearse` and `prove`."""
+"""Certificates of the two simulated backends, made in this process by the real `rehearse` and `prove`."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from results.certificates.evidence import ArmEvidence, EvidencePair, open_answer
 from results.certificates.proof import prove
 
 Arms = tuple[ArmEvidence, ArmEvidence]
-"""What one arm answered in float64 and in float32."""
+"""The answers of one backend in float64 and in float32."""
 
 
 class Rehearsals:
-    """Asks arms, and holds answers against each other. `home` is a scratch folder."""
+    """Gets the answers of backends for certificates. `home` is a scratch folder."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
         self._first = cache(self.ask)
 
     def compare(self, first: Job, second: Job) -> EvidencePair:
-        """The evidence of two jobs that differ in the arm; what the first answered once is kept."""
-        one, other = self._first(_encoded(first)), self.ask(_encoded(second))
+        """Return the evidence of two jobs that differ in the backend; the answers for `first` are cached."""
+        one, other = self._first(msgspec.json.encode(first)), self.ask(msgspec.json.encode(second))
         return EvidencePair((one[0], other[0]), (one[1], other[1]))
 
     def ask(self, encoded: bytes) -> Arms:
-        """Both precisions of one arm."""
+        """Get the answers of one backend in both precisions."""
         job = msgspec.json.decode(encoded, type=Job)
         case = replace(job.case, scenario=rehearsed(job.case.scenario), dropout=False)
         return self._answer(replace(job, case=replace(case, precision="fp64"))), self._answer(replace(job, case=case))
@@ -47,7 +47,7 @@ class Rehearsals:
             return answers._replace(arrays=dict(answers.arrays))
 
     def certificate(self, first: Job, second: Job) -> Certificate:
-        """The certificate of two jobs that differ in the arm."""
+        """Make the certificate of two jobs that differ in the backend."""
         case = first.case
         installed = packages(machine.versions(reference.PACKAGES))
         one, other = (
@@ -72,9 +72,5 @@ class Rehearsals:
 
 
 def rehearsed(scenario: Scenario) -> Scenario:
-    """The scenario with the few steps of a certificate."""
+    """Return the scenario with the few steps of a certificate."""
     return replace(scenario, stages=tuple(replace(s, epochs=STEPS) for s in scenario.stages))
-
-
-def _encoded(job: Job) -> bytes:
-    return msgspec.json.encode(job)

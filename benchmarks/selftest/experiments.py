@@ -1,7 +1,7 @@
-"""Experiments in which sins are planted: two backends go through the product, from the plan to the table.
+"""Experiments in which sins are planted: two simulated backends run through the harness, from the plan to the table.
 
-Everything between is the product's own: `execute`, `run_case`, the store, `load`, `table`, the ratios, `unfollowed`,
-`rehearse` and `prove`. The last seed of the second backend runs with the sin; all other runs came before.
+All other code is real: `execute`, `run_case`, the store, `load`, `table`, the ratios, `unfollowed`, `rehearse` and
+`prove`. The last seed of the second backend runs with the sin, after all other runs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ THIS = machine.Machine(cpu="turned by hand", cores=1, memory_gib=1, gpus=(), arc
 
 
 class ExperimentSetting(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of an experiment. `certified` rehearses the second backend for a certificate, too."""
+    """The settings of an experiment. `certified` also makes a certificate of the second backend."""
 
     scenario: Scenario = fixtures.TWO_STAGES
     input: Literal["arrays", "stream"] = "arrays"
@@ -53,11 +53,11 @@ class ExperimentSetting(msgspec.Struct, frozen=True, kw_only=True):
     asynchronous: bool = False
     certified: bool = False
     seed: int = 0
-    """The first of the seeds that the second backend runs; the first backend runs the last of them."""
+    """The first of the seeds of the second backend; the first backend runs only the last one."""
 
 
 class Experiment:
-    """A setting with or without a sin, to be judged again and again. What its workers answered is remembered."""
+    """A setting with or without a sin. The answers of its workers are cached for repeated judgements."""
 
     def __init__(
         self, setting: ExperimentSetting, plant: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -66,11 +66,11 @@ class Experiment:
         self.memory: Memory = {}
         self.evidence: EvidencePair | None = None
         self.records: list[Record] = []
-        """The last records of the first and of the second backend, with the same seed."""
+        """The last records of both backends, with the same seed."""
 
 
 class ExperimentRunner:
-    """Checkpoint and certificates once; then one experiment after the other, in a scratch folder."""
+    """Runs experiments in a scratch folder; makes the checkpoint and the certificates once."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -80,7 +80,7 @@ class ExperimentRunner:
         self._clean: dict[tuple[bytes, str], list[Record]] = {}
 
     def judge(self, experiment: Experiment, switched_off: Sequence[str] = ()) -> list[Breach | str]:
-        """The breaches that the product reports, without some rules, and other complaints; nothing if all is well."""
+        """Return the breaches and other problems that the harness reports while some rules are switched off."""
         setting = experiment.setting
         certificate = self._certificate(msgspec.json.encode(_of_certificate(setting)))
         before = self._before(setting, fixtures.dataset(self._home))
@@ -92,20 +92,20 @@ class ExperimentRunner:
                 data = fixtures.dataset(self._home)
                 if data.meta.sha256 != before[0].case.dataset_sha256:
                     before = self._before(setting, data)
-                said = [*self._run(experiment, data, before, folder), *_tabulated(folder, certificate)]
+                problems = [*self._run(experiment, data, before, folder), *_tabulated(folder, certificate)]
                 if setting.certified:
                     experiment.evidence = experiment.evidence or self._rehearsals.compare(*self._jobs(setting, data))
-                    said += ask(CERTIFICATE_RULES, experiment.evidence, [rehearsed(setting.scenario)])
+                    problems += ask(CERTIFICATE_RULES, experiment.evidence, [rehearsed(setting.scenario)])
             except BrokenRule as error:
-                said = [error.breach]
+                problems = [error.breach]
             except (Refused, Declined) as error:
-                said = [str(error)]
-        return list(dict.fromkeys(said))
+                problems = [str(error)]
+        return list(dict.fromkeys(problems))
 
     def _run(
         self, experiment: Experiment, data: PreparedDataset, before: list[Record], folder: Path
     ) -> Iterator[Breach | str]:
-        """Store what ran before, run what is left, and give the reasons of what failed."""
+        """Store the earlier records, run the last case, and yield the reasons of failures."""
         setting = experiment.setting
         plan = [self._planned(setting, data, SECOND, setting.seed + SEEDS - 1)]
         planned = [*(record.key for record in before), *(key(one.case) for one in plan)]
@@ -121,7 +121,7 @@ class ExperimentRunner:
                     yield from read_breaches(record.reason or record.status)
 
     def _before(self, setting: ExperimentSetting, data: PreparedDataset) -> list[Record]:
-        """Records without any sin: of the first backend, and of the second with all seeds but the last."""
+        """Return the records without a sin: of the first backend, and of the second with all seeds except the last."""
         place = msgspec.json.encode(replace(setting, certified=False)), data.meta.sha256
         if place not in self._clean:
             seeds = [(FIRST, SEEDS - 1), *((SECOND, seed) for seed in range(SEEDS - 1))]
@@ -136,13 +136,11 @@ class ExperimentRunner:
     def _execute(self, plan: list[PlannedCase], writer: RunWriter, experiment: Experiment) -> list[Record]:
         records = []
         for planned in plan:
-            case = planned.case
-            own = SimulatedMachine(
-                case.seed + 1000 * (case.backend == SECOND), asynchronous=experiment.setting.asynchronous
-            )
+            seed = planned.case.seed + 1000 * (planned.case.backend == SECOND)
+            simulated = SimulatedMachine(seed, asynchronous=experiment.setting.asynchronous)
             with (
-                patch.object(BACKENDS[case.backend], "machine", own),
-                patch.object(execute, "launch", launch_here(own.source, experiment.memory)),
+                patch.object(BACKENDS[planned.case.backend], "machine", simulated),
+                patch.object(execute, "launch", launch_here(simulated.source, experiment.memory)),
             ):
                 records += execute.execute([planned], writer, THIS, 60.0, lambda event: None)
         return records
@@ -179,12 +177,12 @@ class ExperimentRunner:
 
 
 def _of_certificate(setting: ExperimentSetting) -> ExperimentSetting:
-    """What of a setting a certificate depends on."""
+    """Return the part of a setting that a certificate depends on."""
     return ExperimentSetting(scenario=setting.scenario, head=setting.head)
 
 
 def _tabulated(folder: Path, certificate: Certificate) -> Iterator[Breach | str]:
-    """What the table of a results folder says besides its figures."""
+    """Yield the warnings, marks, reasons and refused ratios of the table of a results folder."""
     frame = results.load(folder)
     table = results.table(frame)
     yield from table.attrs["warnings"]

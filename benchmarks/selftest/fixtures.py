@@ -1,4 +1,4 @@
-"""What the experiments are made with: a small dataset, a checkpoint, scenarios."""
+"""The dataset, checkpoint and scenarios of the experiments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL = "tiny-cnn"
 CLASSES = ("red", "green", "blue")
 SIZE, SIDE = 16, 20
 COUNTS = {"train": 50, "val": 12, "test": 40}
-"""Neither the training nor the test images fill their last batch."""
+"""Images per split. The last batch of the training and of the test images is incomplete."""
 BATCH = 8
 AUGMENT = parse_augment("flip")
 
@@ -41,7 +41,7 @@ def _scenario(name: str, *changes: dict[str, object]) -> Scenario:
 
 
 TWO_STAGES = _scenario("two stages", {"frozen": "backbone"}, {"frozen": 1})
-"""Something is frozen in both stages, something trains in both, and the two parts have rates of their own."""
+"""Two stages with frozen and trained parameters, and different rates for backbone and head."""
 SCENARIOS = (
     TWO_STAGES,
     _scenario("full", {"optimizer": _ADAM, "head_lr": 0.002, "backbone_lr": 0.0005, "label_smoothing": 0.1}),
@@ -51,7 +51,7 @@ SCENARIOS = (
 
 
 def images() -> ArraySet:
-    """Noise with a slight tint per class, the same every time."""
+    """Make noise with a slight tint per class, the same in every call."""
     splits = {}
     for number, (split, count) in enumerate(COUNTS.items()):
         draw = np.random.default_rng(number)
@@ -63,12 +63,12 @@ def images() -> ArraySet:
 
 
 def dataset(home: Path) -> PreparedDataset:
-    """The images, prepared in a folder."""
+    """Prepare the images in a folder."""
     return prepare_arrays("tints", images(), cache=home)
 
 
 def checkpoint(path: Path) -> FoundCheckpoint:
-    """A neutral checkpoint of the model, every tensor of it unlike what a network starts with."""
+    """Write a neutral checkpoint of the model in which every tensor differs from the initial values."""
     nothing = Scenario(name="", explanation="", stages=())
     case = Case(backend="reference", model=MODEL, scenario=nothing, dataset="", dataset_sha256="", image_size=SIZE)
     tensors = [t for t in open_session(case, MODELS[MODEL], len(CLASSES)).state() if t.part == "backbone"]

@@ -1,4 +1,4 @@
-"""A worker's job done in this process: what `harness.process.launch.launch` does, without the process."""
+"""A replacement of `harness.process.launch.launch` that runs a case in this process."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from harness.running.run import run_case
 from results.rules.registry import RULES
 
 Memory = dict[tuple[object, ...], tuple[Outcome, bytes]]
-"""What workers answered, with the logits they left, by their job and by the rules of theirs that were switched off."""
+"""The outcomes and logits of workers, by their arguments and their switched-off rules."""
 IN_WORKERS = {rule.id for rule in RULES if rule.scope in ("session", "audit")}
 
 
 def launch_here(source: TimeSource, memory: Memory) -> Callable[..., Outcome]:
-    """A stand-in for `launch` that runs a case on a machine's time, unless it remembers how that went."""
+    """Return a replacement of `launch` that runs a case with simulated time, and caches the outcome."""
 
     def launch(
         call: str,
@@ -37,19 +37,19 @@ def launch_here(source: TimeSource, memory: Memory) -> Callable[..., Outcome]:
         place: Place = HERE,
     ) -> Outcome:
         (folder / "log.txt").touch()
-        asked = msgspec.json.encode(arguments), switched_off() & IN_WORKERS
-        if asked not in memory:
+        key = msgspec.json.encode(arguments), switched_off() & IN_WORKERS
+        if key not in memory:
             outcome = run(arguments, folder, on_event)
             logits = folder / "logits.npz"
-            memory[asked] = outcome, logits.read_bytes() if logits.exists() else b""
-        outcome, logits_bytes = memory[asked]
+            memory[key] = outcome, logits.read_bytes() if logits.exists() else b""
+        outcome, logits_bytes = memory[key]
         (folder / "logits.npz").write_bytes(logits_bytes)
         return msgspec.structs.replace(outcome, folder=folder)
 
     def run(arguments: Mapping[str, Any], folder: Path, on_event: Callable[[Event], None]) -> Outcome:
         try:
             record = run_case(arguments["job"], str(folder), time.time(), on_event, source)
-        except Exception as error:  # noqa: BLE001 - as a worker does, which turns whatever ends it into a reason
+        except Exception as error:  # noqa: BLE001 - a worker, too, turns every error into a reason
             ending, reason = classify(error)
             return Outcome(ending=msgspec.convert(ending, str), reason=reason, folder=folder)
         return Outcome(ending="ok", value=msgspec.Raw(msgspec.json.encode(record)), folder=folder)

@@ -1,4 +1,4 @@
-"""Formulas of well-known harnesses, applied to such runs: their answer, the true one, and this harness's message."""
+"""Formulas of well-known harnesses: their answer for a run, the true answer, and the message of this harness."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class NaiveResult(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     naive: str
     true: str
-    said: str
+    message: str
 
     @property
     def holds(self) -> bool:
-        """Whether the naive answer is wrong and this harness said so."""
-        return self.naive != self.true and bool(self.said)
+        """Whether the naive answer is wrong and this harness reports it."""
+        return self.naive != self.true and bool(self.message)
 
 
 class NaiveFormula(NamedTuple):
@@ -52,26 +52,19 @@ class NaiveFormula(NamedTuple):
 
 
 def show(runner: ExperimentRunner) -> list[NaiveResult]:
-    """The answer of every formula."""
+    """Return the answer of every formula."""
     shown = []
     for formula in NAIVE_FORMULAS:
         experiment = Experiment(formula.setting, formula.plant)
         breaches = (one for one in runner.judge(experiment) if isinstance(one, Breach))
-        said = next((str(one) for one in breaches if one.rule == formula.rule), "")
-        first, second = experiment.records
-        shown.append(
-            NaiveResult(
-                name=formula.name,
-                naive=formula.naive(first, second),
-                true=formula.true(first, second),
-                said=said,
-            )
-        )
+        message = next((str(one) for one in breaches if one.rule == formula.rule), "")
+        naive, true = formula.naive(*experiment.records), formula.true(*experiment.records)
+        shown.append(NaiveResult(name=formula.name, naive=naive, true=true, message=message))
     return shown
 
 
 def steps_times_batch_over_mean_latency(stages: Sequence[StageRecord]) -> float:
-    """All images, divided by the mean time of one step."""
+    """Divide the number of all images by the mean time of one step."""
     images = sum(window.images for stage in stages for window in stage.windows)
     return images / (float(np.mean([step for stage in stages for step in stage.step_us])) / 1e6)
 
@@ -84,7 +77,7 @@ def _dividing() -> Iterator[None]:
 
 @contextmanager
 def _hidden_forward() -> Iterator[None]:
-    """The accuracy of each batch is taken from a forward pass of its own, inside the timed step."""
+    """Run a further forward pass for the accuracy of each batch, inside the timed step."""
 
     class Metering(SimulatedSession):
         def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
@@ -97,13 +90,13 @@ def _hidden_forward() -> Iterator[None]:
 
 
 def equal_at_the_end(first: Record, second: Record) -> bool:
-    """`allclose` on the last loss, with a relative tolerance of 1."""
+    """Compare the last losses with `allclose` and a relative tolerance of 1."""
     return bool(np.allclose(first.stages[-1].losses[-1], second.stages[-1].losses[-1], rtol=1))
 
 
 @contextmanager
 def _divided_by_samples() -> Iterator[None]:
-    """Means over batches are added up and divided by the number of samples."""
+    """Divide the sum of the means over batches by the number of samples."""
 
     def judge(self: Evaluator, logits: NDArray[np.float32], split: str) -> Quality:
         labels = self.split(split).labels
@@ -126,7 +119,7 @@ def _loss(record: Record) -> str:
 
 def _timed(record: Record) -> str:
     window = next(window for window in record.stages[0].windows if window.kind == "throughput")
-    return f"{window.images / window.seconds:.4g} images/s, and nothing odd"
+    return f"{window.images / window.seconds:.4g} images/s, without a problem"
 
 
 NAIVE_FORMULAS = (

@@ -1,4 +1,4 @@
-"""What the real backends do here: how exactly they compute (V32), on how many cores (V37), and with denormals (V38)."""
+"""Probe the real backends on this machine: precision (V32), busy cores (V37), and denormals (V38)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ CLASSES = 2
 
 
 class Probed(msgspec.Struct, frozen=True, kw_only=True):
-    """A backend's answers in fp32; `switched` is by setting.
+    """The answers of a backend in fp32; `switched` has those for changed settings.
 
-    `bound` is how busy it was multiplying with one thread, on one core as a measured worker is; `free` without that.
+    `bound` is its CPU use with one thread and one core, as in a measured worker; `free` is that without a core limit.
     """
 
     backend: str
@@ -36,7 +36,7 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def probe(backend: str, engine: str | None, model: str) -> Probed:
-    """Ask one backend; runs in a worker."""
+    """Probe one backend, in a worker."""
     module, offered = find_model(backend, model, ())
     case = Case(
         backend=backend,
@@ -50,24 +50,24 @@ def probe(backend: str, engine: str | None, model: str) -> Probed:
     if reason := module.decline(case):
         return Probed(backend=case.backend_name, declined=reason)
     session = module.open_session(case, offered, CLASSES)
-    own = importlib.import_module(f"backends.{backend}.probing.numerics")
+    probes = importlib.import_module(f"backends.{backend}.probing.numerics")
     return Probed(
         backend=case.backend_name,
-        numerics=own.numerics(session),
-        switched=own.both_ways(session),
-        bound=busy(own.product(session)),
+        numerics=probes.numerics(session),
+        switched=probes.both_ways(session),
+        bound=busy(probes.product(session)),
     )
 
 
-def ask_all(on_event: Callable[[Event], None]) -> list[Probed]:
-    """Every backend and engine but the reference, each in a worker with one core and in one with all of them."""
+def probe_all(on_event: Callable[[Event], None]) -> list[Probed]:
+    """Probe every backend and engine except the reference, once with one core and once with all cores."""
     found = []
     for backend, facts in read_catalogue().backends.items():
         if backend == "reference":
             continue
         smallest = min(facts.models, key=lambda name: facts.models[name].gmacs)
         for engine in facts.engines or (None,):
-            on_event({"begin": f"asking {backend} {engine or ''}"})
+            on_event({"begin": f"probing {backend} {engine or ''}"})
             bound, free = (_ask(backend, engine, smallest, cores) for cores in (1, None))
             found.append(replace(bound, free=free.bound))
     return found
@@ -82,15 +82,15 @@ def _ask(backend: str, engine: str | None, model: str, cores: int | None) -> Pro
 
 
 def faults(probed: Probed) -> list[str]:
-    """What is not as declared, in sentences with their rule's id."""
+    """Return a sentence with the rule's id for each difference from the declaration."""
     if probed.numerics is None:
         return []
     low, high = BITS["fp32"]
-    strict = {name: asked for name, asked in probed.switched.items() if "TF32 off" in name}
+    strict = {name: numerics for name, numerics in probed.switched.items() if "TF32 off" in name}
     found = [
         f"{what} keeps {bits:.0f} bits of mantissa {where} (V32)"
-        for where, asked in {"as it is set up": probed.numerics, **strict}.items()
-        for what, bits in (("a product", asked.product_bits), ("a convolution", asked.convolution_bits))
+        for where, numerics in {"with the default settings": probed.numerics, **strict}.items()
+        for what, bits in (("a product", numerics.product_bits), ("a convolution", numerics.convolution_bits))
         if not low <= bits <= high
     ]
     if probed.bound and probed.bound.cores > CORES:
@@ -99,22 +99,22 @@ def faults(probed: Probed) -> list[str]:
 
 
 def described(several: list[Probed]) -> Iterator[str]:
-    """For people, with what is not as declared."""
-    yield "How the backends compute here in fp32, and on how many cores with one thread:"
+    """Yield the lines about the backends, with every difference from their declaration."""
+    yield "Precision of the backends in fp32, and busy cores with one thread:"
     for probed in several:
         if probed.numerics is None:
             yield f"--  {probed.backend}: {probed.declined}"
             continue
         wrong = faults(probed)
-        yield f"{'NO ' if wrong else 'ok '} {probed.backend}: {_told(probed.numerics)}"
-        for where, one in (("bound to a core", probed.bound), ("left alone", probed.free)):
+        yield f"{'NO ' if wrong else 'ok '} {probed.backend}: {_text(probed.numerics)}"
+        for where, one in (("bound to a core", probed.bound), ("on all cores", probed.free)):
             if one is not None:
                 yield f"      one thread, {where}: {one.cores:.2f} cores and {one.threads:.1f} threads busy (V37)"
-        yield from (f"      {name}: {_told(asked)}" for name, asked in probed.switched.items())
+        yield from (f"      {name}: {_text(numerics)}" for name, numerics in probed.switched.items())
         yield from (f"      {one}" for one in wrong)
 
 
-def _told(asked: Numerics) -> str:
-    flushed = {True: "flushed", False: "kept", None: "not asked"}[asked.flushes_denormals]
-    bits = f"product {asked.product_bits:.1f}, convolution {asked.convolution_bits:.1f} bits of mantissa (V32)"
+def _text(found: Numerics) -> str:
+    flushed = {True: "flushed", False: "kept", None: "not probed"}[found.flushes_denormals]
+    bits = f"product {found.product_bits:.1f}, convolution {found.convolution_bits:.1f} bits of mantissa (V32)"
     return f"{bits}, denormals {flushed} (V38)"

@@ -1,4 +1,4 @@
-"""Plant every sin, see its rule report it, switch the rule off, and see the sin pass. Runs in two workers."""
+"""Plant every sin, check that its rule reports it, and that it passes without the rule. Runs in two workers."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from harness.rules import Breach
 
 CLEAN_RUNS = 100
 MEMORY = Path("/dev/shm")
-"""Hundreds of small files are written and thrown away; where there is a file system in memory, there."""
+"""A file system in memory for hundreds of small temporary files, if the machine has one."""
 ROUNDS = 5
-"""How often rules that also notice a sin are looked for."""
+"""The largest number of searches for further rules that detect a sin."""
 
 
 class SinTrial(msgspec.Struct, frozen=True, kw_only=True):
-    """One sin in one magnitude. `said` is what its rule said, `also` are rules that would have noticed it besides.
+    """One sin in one form. `message` is that of its rule, `also` are other rules that detect it.
 
-    `fault` says what is wrong with the proof; empty if nothing is.
+    `fault` says what failed; it is empty if the rule works.
     """
 
     name: str
     rule: str
     magnitude: str
-    said: str = ""
+    message: str = ""
     also: tuple[str, ...] = ()
     fault: str = ""
 
 
 class Clean(msgspec.Struct, frozen=True, kw_only=True):
-    """Runs without a sin, and what was said against them."""
+    """The number of runs without a sin, and the messages about them."""
 
     runs: int
-    said: tuple[str, ...]
+    messages: tuple[str, ...]
 
 
 class SelftestOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was tried."""
+    """The results of a self-test."""
 
     trials: tuple[SinTrial, ...]
     clean: Clean
@@ -60,13 +60,9 @@ class SelftestOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(
-    seed: int,
-    part: int,
-    parts: int,
-    report: Callable[[dict[str, Any]], None],
-    clean_runs: int = CLEAN_RUNS,
+    seed: int, part: int, parts: int, report: Callable[[dict[str, Any]], None], clean_runs: int = CLEAN_RUNS
 ) -> SelftestOutcome:
-    """Try a part of the sins, at a seed's places, and of the clean runs; the last part shows the naive formulas."""
+    """Try one part of the sins and of the clean runs; the last part also shows the naive formulas."""
     with tempfile.TemporaryDirectory(prefix="finetune-bench-", dir=MEMORY if MEMORY.is_dir() else None) as home:
         runner = ExperimentRunner(Path(home))
         trials = []
@@ -80,17 +76,17 @@ def run(
 
 
 def attempt(runner: ExperimentRunner, sin: Sin, gross: bool, seed: tuple[int, ...]) -> SinTrial:
-    """Plant a sin and see who notices: its rule, its rule alone, and without it nobody."""
+    """Plant a sin and check that its rule detects it, also as the only rule, and that it passes without rules."""
 
     def planted() -> Any:
         return sin.plant(SinPlace(gross, np.random.default_rng([*seed, gross])))
 
     trial = partial(SinTrial, name=sin.name, rule=sin.rule, magnitude="gross" if gross else "subtle")
     experiment = Experiment(sin.setting, planted)
-    noticed = runner.judge(experiment)
-    spoken = [said for said in noticed if sin.rule in ids([said])]
-    if not spoken:
-        return trial(fault=f"{sin.rule} does not notice it: {list(map(str, noticed)) or 'nothing was said'}")
+    found = runner.judge(experiment)
+    messages = [one for one in found if sin.rule in ids([one])]
+    if not messages:
+        return trial(fault=f"{sin.rule} does not detect it: {list(map(str, found)) or 'no message'}")
     also: list[str] = []
     for _ in range(ROUNDS):
         left = runner.judge(experiment, [sin.rule, *also])
@@ -98,20 +94,20 @@ def attempt(runner: ExperimentRunner, sin: Sin, gross: bool, seed: tuple[int, ..
         if not more:
             break
         also += sorted(more)
-    fault = f"without {sin.rule} it is still noticed: {list(map(str, left))}" if left else ""
+    fault = f"without {sin.rule} it is still reported: {list(map(str, left))}" if left else ""
     if also and sin.rule not in ids(runner.judge(experiment, also)):
-        fault = f"{sin.rule} does not notice it alone, without {', '.join(also)}"
-    return trial(said=str(spoken[0]), also=tuple(also), fault=fault)
+        fault = f"{sin.rule} alone, without {', '.join(also)}, does not detect it"
+    return trial(message=str(messages[0]), also=tuple(also), fault=fault)
 
 
-def ids(said: Iterable[Breach | str]) -> set[str]:
-    """The rules of the breaches."""
-    return {one.rule for one in said if isinstance(one, Breach)}
+def ids(problems: Iterable[Breach | str]) -> set[str]:
+    """Return the ids of the breaches."""
+    return {one.rule for one in problems if isinstance(one, Breach)}
 
 
 def without_sin(runner: ExperimentRunner, seed: int, experiments: Sequence[int]) -> Clean:
-    """Different scenarios, inputs, heads and seeds, and no sin in any of them; each experiment is of several runs."""
-    said: list[str] = []
+    """Run experiments without a sin, with different scenarios, inputs, heads and seeds."""
+    messages: list[str] = []
     for number in experiments:
         draw = np.random.default_rng([seed, number])
         setting = ExperimentSetting(
@@ -122,22 +118,21 @@ def without_sin(runner: ExperimentRunner, seed: int, experiments: Sequence[int])
             certified=number < len(fixtures.SCENARIOS),
             seed=SEEDS * (number + 1),
         )
-        said += map(str, runner.judge(Experiment(setting)))
-    return Clean(runs=len(experiments) * (SEEDS + 1), said=tuple(said))
+        messages += map(str, runner.judge(Experiment(setting)))
+    return Clean(runs=len(experiments) * (SEEDS + 1), messages=tuple(messages))
 
 
 PARTS = 2
 
 
 def in_parts(seed: int, on_event: Callable[[Event], None]) -> list[SelftestOutcome]:
-    """Try everything; returns what each part found."""
+    """Run the self-test in parts; return the outcome of each."""
     with ThreadPoolExecutor(PARTS) as pool:
-        asked = [pool.submit(_ask, part, seed, on_event) for part in range(PARTS)]
-        return [future.result() for future in asked]
+        return list(pool.map(lambda part: _ask(part, seed, on_event), range(PARTS)))
 
 
 def _ask(part: int, seed: int, on_event: Callable[[Event], None]) -> SelftestOutcome:
     cores = usable_cores()
-    if hasattr(os, "sched_setaffinity"):  # of this thread alone; its worker inherits it
+    if hasattr(os, "sched_setaffinity"):  # for this thread and its worker, which inherits it
         os.sched_setaffinity(0, {cores[part % len(cores)]})
     return ask(run, {"seed": seed, "part": part, "parts": PARTS}, SelftestOutcome, cores=1, on_event=on_event)

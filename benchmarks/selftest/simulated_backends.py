@@ -1,4 +1,4 @@
-"""Two simulated backends: the reference backend under two names, on machines with a simulated clock. A plugin."""
+"""A plugin with two simulated backends: the reference backend with two names, on simulated machines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PREDICTING_NS = 20_000_000
 
 
 class SimulatedSession(ReferenceSession):
-    """A session of the reference backend on a machine. Its arithmetic is real, its time is not."""
+    """A session of the reference backend with simulated time and real arithmetic."""
 
     def __init__(
         self, case: Case, model: Model, classes: int, machine: SimulatedMachine, dtype: DTypeLike | None = None
@@ -31,11 +31,11 @@ class SimulatedSession(ReferenceSession):
         self.machine = machine
 
     def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
-        """One step; its loss is ready when the device has made it."""
+        """Run one step; its loss is ready when the device has finished."""
         return Pending(super().step(batch, stage, factor), self.machine, self.machine.step())
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The device does one thing after the other."""
+        """Predict after all earlier work of the device."""
         self.machine.wait()
         self.machine.spend(PREDICTING_NS)
         return super().predict(images)
@@ -44,12 +44,12 @@ class SimulatedSession(ReferenceSession):
         self.machine.wait()
 
     def effective(self) -> Effective:
-        """The machine has one thread, whatever NumPy has here."""
+        """Return the settings with one thread, as on the simulated machine."""
         return replace(super().effective(), threads=1)
 
 
 class SimulatedBackend:
-    """A backend, with the names of `harness.contract.Backend`. Its sessions are of `kind`."""
+    """A backend with the names of `harness.contract.Backend`; `kind` is the class of its sessions."""
 
     MODELS: Mapping[str, Model] = reference.MODELS
     PACKAGES, ENGINES, FORMATS = reference.PACKAGES, reference.ENGINES, reference.FORMATS
@@ -80,7 +80,7 @@ BACKENDS = {FIRST: SimulatedBackend(), SECOND: SimulatedBackend()}
 
 @contextmanager
 def second_backend(kind: type[SimulatedSession]) -> Iterator[None]:
-    """Let the second backend open sessions of another kind."""
+    """Let the second backend open sessions of another class."""
     backend = BACKENDS[SECOND]
     before, backend.kind = backend.kind, kind
     try:

@@ -1,4 +1,4 @@
-"""What a sin is: a way to misbehave, in two magnitudes, at a place that a seed decides."""
+"""Sins: ways to get a benchmark wrong, in a gross and a subtle form, at a place chosen by a seed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from benchmarks.selftest.experiments import ExperimentSetting
 
 
 class SinPlace(NamedTuple):
-    """How badly and where: `gross` or the subtle way, and numbers to choose the place by."""
+    """The form and the place of a sin: `gross` or subtle, and random numbers for the place."""
 
     gross: bool
     draw: np.random.Generator
 
     def one_of(self, choices: Any) -> Any:
-        """One of several, by the seed."""
+        """Choose one of several."""
         found = list(choices)
         return found[int(self.draw.integers(len(found)))]
 
 
 class Sin(NamedTuple):
-    """A sin, the rule meant for it, and how to commit it: while `plant(place)` is open."""
+    """A sin, the rule for it, its experiment, and `plant(place)`, which commits it while the context is open."""
 
     name: str
     rule: str
@@ -33,7 +33,7 @@ class Sin(NamedTuple):
 
 
 def sin(name: str, rule: str, **setting: Any) -> Callable[[Callable[[SinPlace], Iterator[None]]], Sin]:
-    """Make a generator that yields once, while it misbehaves, a sin."""
+    """Make a sin from a generator that yields once, while it commits the sin."""
 
     def made(plant: Callable[[SinPlace], Iterator[None]]) -> Sin:
         return Sin(name, rule, ExperimentSetting(**setting), contextmanager(plant))

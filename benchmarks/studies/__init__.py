@@ -1,1 +1,1 @@
-"""Studies of the harness itself: its overhead, false alarms, and whether the scenarios separate."""
+"""Studies of the harness: its overhead, its false alarms, and the separation of the scenarios."""

@@ -1,8 +1,8 @@
-"""Verdicts of real comparisons: a network against itself, against itself slowed, and both beside a busy neighbour.
+"""Verdicts of real comparisons: a network against itself and against a slowed copy, with and without another load.
 
     python -m benchmarks.studies.false_alarms --results campaign/
 
-Each comparison is stored; what is done already is not done again, so it may be stopped at any time and goes on.
+Each comparison is stored and not repeated, so the study can be stopped at any time and continued.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.sides import SideSpec, expand_sides
 from benchmarks.running.terminal import use_stand_ins
 from harness.process.machine import usable_cores
+from results.storage.comparison import Comparison
 from results.storage.folder import RESULTS
-from results.verdicts.stored_comparisons import StoredComparison, read_comparisons
+from results.verdicts.stored_comparisons import read_comparisons
 
 CASE: dict[str, Any] = {
     "backend": ("pytorch",), "model": ("resnet18",), "scenario": ("scratch",), "image_size": (32,),
@@ -34,7 +35,7 @@ CASE: dict[str, Any] = {
 
 
 class StudyCondition(NamedTuple):
-    """The delay injected into B, whether a neighbour is busy, and how many comparisons are made."""
+    """The delay injected into B, whether another process is busy, and the number of comparisons."""
 
     delay: float
     loaded: bool
@@ -42,9 +43,14 @@ class StudyCondition(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As it is printed."""
+        """Its printed name."""
         what = f"+{self.delay:.0%}" if self.delay else "A/A"
         return f"{what} beside a load" if self.loaded else what
+
+    @property
+    def text(self) -> str:
+        """The text of side B in the stored comparisons."""
+        return "here, beside a load" if self.loaded else "here"
 
 
 CONDITIONS = (
@@ -58,7 +64,7 @@ CONDITIONS = (
 @click.option("--margin", type=float, default=0.03, show_default=True)
 @click.option("--summary", is_flag=True, help="only sum up the comparisons that are stored")
 def main(results: Path, margin: float, *, summary: bool) -> None:
-    """Run the comparisons that are missing and sum up all of them; ends with 1 if verdicts were wrong too often."""
+    """Run the missing comparisons and sum up all of them; exit with 1 if verdicts were wrong too often."""
     if not summary:
         catalogue = read_catalogue()
         for condition in CONDITIONS:
@@ -67,33 +73,24 @@ def main(results: Path, margin: float, *, summary: bool) -> None:
                     open_comparison_run(results, Limits(margin=margin, seeds=0), catalogue, order_seed=None) as run,
                     _load(condition),
                 ):
-                    specs = SideSpec("A", "here", {}), SideSpec("B", _said(condition), {}, delay=condition.delay)
+                    specs = SideSpec("A", "here", {}), SideSpec("B", condition.text, {}, delay=condition.delay)
                     found = run.measure(run.prepare(specs, expand_sides(specs, CASE, catalogue), None), "compare")
-                for said in (*(one.sentence for one in found.comparisons), *found.failed):
-                    click.echo(f"{condition.name}: {said}")
+                for sentence in (*(one.sentence for one in found.comparisons), *found.failed):
+                    click.echo(f"{condition.name}: {sentence}")
     wrong = [line for condition in CONDITIONS for line in _summed(condition, _of(condition, results))]
     sys.exit(1 if wrong else 0)
 
 
-def _said(condition: StudyCondition) -> str:
-    return "here, beside a load" if condition.loaded else "here"
-
-
-def _of(condition: StudyCondition, results: Path) -> list[StoredComparison]:
-    """Finished comparisons of a condition."""
+def _of(condition: StudyCondition, results: Path) -> list[Comparison]:
+    """Return the finished comparisons of a condition."""
     stored = read_comparisons(results) if results.exists() else []
-    return [
-        one
-        for one in stored
-        if one.comparison is not None
-        and one.comparison.sides[1].injected == condition.delay
-        and one.comparison.sides[1].text == _said(condition)
-    ]
+    finished = [one.comparison for one in stored if one.comparison is not None]
+    wanted = condition.delay, condition.text
+    return [one for one in finished if (one.sides[1].injected, one.sides[1].text) == wanted]
 
 
-def _summed(condition: StudyCondition, done: list[StoredComparison]) -> list[str]:
-    """Print the verdicts of a condition; returns what is wrong with them, in sentences."""
-    comparisons = [one.comparison for one in done if one.comparison is not None]
+def _summed(condition: StudyCondition, comparisons: list[Comparison]) -> list[str]:
+    """Print the verdicts of a condition; return a sentence for each unexpected one."""
     times = [finding for one in comparisons for finding in one.findings if finding.metric == "throughput"]
     covered = sum(finding.low <= math.log1p(condition.delay) <= finding.high for finding in times)
     words = [one.verdict for one in comparisons]
@@ -118,7 +115,7 @@ def _summed(condition: StudyCondition, done: list[StoredComparison]) -> list[str
 
 @contextmanager
 def _load(condition: StudyCondition) -> Iterator[None]:
-    """A busy process on the first core for as long as the block lasts; measured workers have the last ones."""
+    """Keep the first core busy with a process during the block; measured workers use the last cores."""
     if not condition.loaded:
         yield
         return
@@ -133,7 +130,7 @@ def _load(condition: StudyCondition) -> Iterator[None]:
 
 def _spin(core: int) -> None:
     os.sched_setaffinity(0, {core})
-    block = bytearray(2**24)  # busy with arithmetic and with memory, as a neighbour is
+    block = bytearray(2**24)  # a load on processor and memory
     while True:
         block[:] = bytes(sum(range(20_000)) % 256 for _ in range(1)) * len(block)
 

@@ -1,9 +1,9 @@
-"""What the harness costs: its own loop and the plain one of a tutorial, in turns, in one process.
+"""The overhead of the harness: its training loop and that of a tutorial take turns in one process.
 
     python -m benchmarks.studies.overhead --backend pytorch --model resnet18 --scenario full
 
-Both loops live in threads of one worker and take turns of half a second, ABBA; a pair of turns gives one ratio of
-throughputs, harness over plain. The plain loop stands in `backends/<name>/plain.py`.
+Both loops run in threads of one worker, in turns of half a second, ABBA; a pair of turns gives one ratio of
+throughputs, harness over plain. The plain loop is in `backends/<name>/plain.py`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ TURN_S, WARM_UP_TURNS = 0.5, 2
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """Images per second of each turn, by loop, in the order of the pairs, and what the clock costs by itself."""
+    """Images per second of each turn and loop, in the order of the pairs, and the time of an empty step."""
 
     harness: tuple[float, ...]
     plain: tuple[float, ...]
     empty_step_us: float = 0.0
 
     def ratio(self) -> tuple[float, float, float]:
-        """Trimmed mean of the pairs' log-ratios, harness over plain, with its 95 % interval, as `compare` has it.
+        """Return the trimmed mean ratio of the pairs, harness over plain, with its 95 % interval, as in `compare`.
 
         Raises ValueError for fewer than five pairs.
         """
@@ -53,7 +53,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def measure(case: Case, turns: int, turn_s: float = TURN_S) -> Measured:
-    """Let the two loops take turns; runs in a worker."""
+    """Run the two loops in turns, in a worker."""
     harness, plain = LoopTurn(), LoopTurn()
     threading.Thread(target=_harness_loop, args=(case, harness), daemon=True).start()
     harness.run(turn_s)
@@ -114,25 +114,19 @@ def _pixels(case: Case) -> Split:
 @click.option("--scenario", multiple=True, default=("full", "freeze-conv", "freeze-conv-live-norm"), show_default=True)
 @click.option("--image-size", default=96, show_default=True)
 @click.option("--turns", default=40, show_default=True, help="pairs of turns in a process")
-@click.option("--processes", default=3, show_default=True, help="fresh processes; one alone has its own luck")
+@click.option("--processes", default=3, show_default=True, help="fresh processes, because processes differ")
 def main(
-    backend: str,
-    engine: str | None,
-    model: str,
-    scenario: tuple[str, ...],
-    image_size: int,
-    turns: int,
-    processes: int,
+    backend: str, engine: str | None, model: str, scenario: tuple[str, ...], image_size: int, turns: int, processes: int
 ) -> None:
-    """Print the throughput of the harness's loop over that of the plain one, with its 95 % interval."""
+    """Print the ratio of throughputs, harness over plain loop, with its 95 % interval."""
     for name in scenario:
         case = _case(backend, engine, model, name, image_size)
-        said = [_one_process(case, turns) for _ in range(processes)]
-        each = ", ".join(f"{one.ratio()[0]:.3f}" for one in said)
+        measured = [_one_process(case, turns) for _ in range(processes)]
+        each = ", ".join(f"{one.ratio()[0]:.3f}" for one in measured)
         whole = Measured(
-            harness=tuple(speed for one in said for speed in one.harness),
-            plain=tuple(speed for one in said for speed in one.plain),
-            empty_step_us=max(one.empty_step_us for one in said),
+            harness=tuple(speed for one in measured for speed in one.harness),
+            plain=tuple(speed for one in measured for speed in one.plain),
+            empty_step_us=max(one.empty_step_us for one in measured),
         )
         ratio, low, high = whole.ratio()
         click.echo(

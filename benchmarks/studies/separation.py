@@ -1,4 +1,4 @@
-"""Does the embedded task separate? Two scenarios to run beside the others, and the judgement.
+"""Check that the embedded task separates the scenarios, with two additional control scenarios.
 
 python -m benchmarks run --plugin benchmarks/studies/separation.py --seeds 5 --backend pytorch --model resnet18
     --scenario scratch --scenario full --scenario freeze-conv --scenario frozen-random --scenario scratch-renormed
@@ -55,7 +55,7 @@ SCENARIOS = [
     ),
 ]
 MARGINS = {"full": 0.15, "freeze-conv": 0.10}
-"""Points by which a scenario must beat scratch, as fractions."""
+"""The smallest gain over scratch of a scenario, as a fraction."""
 ABOVE_CHANCE, RENORMED_WITHIN, P_VALUE = 0.15, 0.03, 0.01
 SEEDS, TEST_IMAGES = 5, 500
 NEEDED = ("scratch", *MARGINS, *(scenario.name for scenario in SCENARIOS))
@@ -65,7 +65,7 @@ Verdict = tuple[str, bool]
 @click.command
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 def main(path: Path) -> None:
-    """Judge the records in PATH, model by model; exit 1 if one does not separate, or is not there to be judged."""
+    """Judge the records in PATH, model by model; exit with 1 if a model does not separate or is missing."""
     from results import load
 
     try:
@@ -90,19 +90,16 @@ def _row(name: str, values: NDArray[np.float64]) -> tuple[str, ...]:
 
 
 def judge(rows: pd.DataFrame) -> list[Verdict]:
-    """Sentences about the rows of one model in one backend (see `results.load`), and whether each is as it must be."""
+    """Return sentences about the rows of one model in one backend, each with whether it meets the criterion."""
     from scipy import stats
 
     accuracy = _accuracy(rows)
     missing = [name for name in NEEDED if name not in accuracy]
     if missing:
-        return [(f"nothing was measured of {', '.join(missing)}", False)]
+        return [(f"no measurement of {', '.join(missing)}", False)]
     scratch, seeds = accuracy["scratch"], min(len(accuracy[name]) for name in NEEDED)
     images = int(rows["test_images"].min())
-    found = [
-        (f"{seeds} seeds of each", seeds >= SEEDS),
-        (f"{images} test images", images >= TEST_IMAGES),
-    ]
+    found = [(f"{seeds} seeds of each", seeds >= SEEDS), (f"{images} test images", images >= TEST_IMAGES)]
     for name, margin in MARGINS.items():
         gain = accuracy[name].mean() - scratch.mean()
         p = stats.ttest_ind(accuracy[name], scratch, equal_var=False).pvalue
@@ -110,21 +107,21 @@ def judge(rows: pd.DataFrame) -> list[Verdict]:
     above = scratch.mean() - 1 / len(embedded.TARGET)
     found.append((f"scratch is {above:.1%} above chance", bool(above >= ABOVE_CHANCE)))
     gap = scratch.mean() - accuracy["scratch-renormed"].mean()
-    found.append((f"statistics estimated anew change scratch by {-gap:+.1%}", bool(abs(gap) <= RENORMED_WITHIN)))
+    found.append((f"new batch-norm statistics change scratch by {-gap:+.1%}", bool(abs(gap) <= RENORMED_WITHIN)))
     random = accuracy["frozen-random"].mean()
     found.append((f"a frozen random backbone reaches {random:.1%}", bool(random < accuracy["freeze-conv"].mean())))
     return found
 
 
 def _accuracy(rows: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
-    """By scenario, one test accuracy per seed: the last one measured."""
+    """Return the last test accuracy of each seed, by scenario."""
     last = rows.drop_duplicates(["scenario", "seed"], keep="last")
     return {str(name): group["accuracy"].to_numpy(np.float64) for name, group in last.groupby("scenario", sort=False)}
 
 
 def _apart(source: Iterable[embedded.ClassRecipe], target: Iterable[embedded.ClassRecipe]) -> Verdict:
     shared = {(one.shape, one.texture) for one in source} & {(one.shape, one.texture) for one in target}
-    return f"{len(shared)} source classes have the parameters of a target class", not shared
+    return f"{len(shared)} source classes have the shape and texture of a target class", not shared
 
 
 def _say(verdicts: Iterable[Verdict]) -> None:

@@ -1,4 +1,4 @@
-"""A training loop held on a leash: it runs for a turn, or for one step, and waits. A tick may block (`contract`)."""
+"""Run a training loop in turns or single steps. It works because a tick of the clock may block (see `contract`)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from harness.spec import Stage
 
 
 class LoopTurn:
-    """Hands the processor to a loop in another thread until a time is over or a number of steps is done.
+    """Lets a loop in another thread run until a time is over or a number of steps is done.
 
-    The loop calls `step_done` after every step, and `pause` / `resume` around what is not to be counted. Its thread is
-    started right before the first `run`, which therefore holds all that comes before the first step.
+    The loop calls `step_done` after every step, and `pause` and `resume` around work that is not training. Its thread
+    starts right before the first `run`, so that turn includes everything before the first step.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class LoopTurn:
         self._running, self._released = True, False
 
     def run(self, seconds: float, most: int = 2**31) -> tuple[int, float]:
-        """Let the loop run; returns the steps it did and the seconds they took."""
+        """Let the loop run; return the number of steps and their seconds."""
         self._steps, self._most, self._excluded = 0, most, 0.0
         self._started = time.perf_counter()
         self._deadline = self._started + seconds
@@ -37,12 +37,12 @@ class LoopTurn:
         return self._steps, time.perf_counter() - self._started - self._excluded
 
     def release(self) -> None:
-        """Hold the loop no longer; it runs to its end."""
+        """Let the loop run to its end."""
         self._released = True
         self._go.release()
 
     def step_done(self) -> None:
-        """Called by the loop after each step."""
+        """Count a step, and wait if the turn is over."""
         if self._released:
             return
         self._steps += 1
@@ -51,11 +51,11 @@ class LoopTurn:
             self._go.acquire()
 
     def pause(self) -> None:
-        """Called by the loop: what comes now is not training."""
+        """Stop the time, because the following work is not training."""
         self._paused = time.perf_counter()
 
     def resume(self) -> None:
-        """Called by the loop: training goes on."""
+        """Continue the time."""
         if self._paused:
             spent = time.perf_counter() - self._paused
             self._excluded += spent
@@ -63,7 +63,7 @@ class LoopTurn:
 
 
 class LoopClock(Clock):
-    """The harness's clock, which also takes turns. `synchronise` waits for the device in every step."""
+    """The harness's clock with turns. `synchronise` waits for the device in every step."""
 
     def __init__(
         self, turn: LoopTurn, stage: Stage, feed: Feed, session: Session, *, synchronise: bool = False
@@ -79,28 +79,27 @@ class LoopClock(Clock):
         self._turn, self._every_step = turn, session.sync if synchronise else None
 
     def epoch_begin(self) -> None:
-        """As the clock does; the pause is over."""
+        """Start an epoch and continue the time of the turn."""
         super().epoch_begin()
         self._turn.resume()
 
     def tick(self, loss: Any) -> None:
-        """As the clock does; then the turn may be over."""
+        """Count a step, which may end the turn."""
         super().tick(loss)
         if self._every_step:
             self._every_step()
         self._turn.step_done()
 
     def epoch_end(self) -> None:
-        """As the clock does, outside the turn."""
+        """End an epoch, outside the time of the turn."""
         self._turn.pause()
         super().epoch_end()
 
 
 class Stepper:
-    """`step()` runs one optimizer step of the loop that `run` times, synchronised. Use as a context manager.
+    """A context manager whose `step()` runs one synchronised optimizer step of the training loop of `run`.
 
-    Entering makes the first step, which traces and compiles. The stage must be long enough for the steps wanted; at
-    the end the rest of it is run off.
+    Entering runs the first step, which traces and compiles. The stage must have enough steps; leaving runs the rest.
     """
 
     def __init__(self, session: Session, stage: Stage, feed: Feed) -> None:
@@ -109,7 +108,7 @@ class Stepper:
         self._thread = threading.Thread(target=session.train, args=(stage, feed, clock), daemon=True)
 
     def step(self) -> None:
-        """One step; returns when the device has done it."""
+        """Run one step, until the device has finished it."""
         self._turn.run(float("inf"), most=1)
 
     def __enter__(self) -> Stepper:

@@ -72,7 +72,7 @@ def test_what_is_not_as_declared_is_said_with_its_rule() -> None:
         backend="b", numerics=tf32, switched={"TF32 off": fine, "TF32 on": tf32}, bound=CoreUse(cores=1.9, threads=2.0)
     )
     assert faults(made) == [
-        "a product keeps 12 bits of mantissa as it is set up (V32)",
+        "a product keeps 12 bits of mantissa with the default settings (V32)",
         "1.90 cores were busy with one thread (V37)",
     ]
     _, first, second, *_ = described([made, Probed(backend="c", declined="not installed")])

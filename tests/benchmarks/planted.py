@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.comparing.pairs import LEAST_STEPS, QUADS
+from benchmarks.comparing.pairs import LEAST_STEPS, ROUNDS
 from harness.clock import TimeSource
 from harness.pairing.side_record import SideRecord
 from harness.pairing.turn_clock import Stopped
@@ -83,6 +83,6 @@ def side(core: Core, draw: np.random.Generator, step_ns: float, delay: float, tu
 
 
 def _orders(turn_s: float) -> Iterator[dict[str, Any]]:
-    for _ in range(2 * QUADS):
+    for _ in range(2 * ROUNDS):
         yield {"seconds": turn_s, "steps": LEAST_STEPS}
     yield {"stop": True}

@@ -76,7 +76,7 @@ def test_an_unknown_option_is_refused_with_the_nearest(tmp_path: Path) -> None:
         (("--batch-size", "64"), "a batch of 64 is larger than the training set of 48 images"),
         (
             ("--batch-size", "16"),
-            "stage 1 on three colours: 3 steps are not longer than the first step and 3 of warm-up",
+            "stage 1 on three colours: 3 steps are too few: the first step and 3 warm-up steps do not count",
         ),
         (("--seeds", "0"), "--seeds 0: must be at least 1"),
         (("--threads", "0"), "--threads 0: must be at least 1"),
@@ -86,8 +86,8 @@ def test_an_unknown_option_is_refused_with_the_nearest(tmp_path: Path) -> None:
         (("--bn-momentum", "0"), "bn_momentum"),
         (("--warmup-steps", "-1"), "--warmup-steps -1: must be at least 0"),
         (("--workers", "-1"), "--workers -1: must be at least 0"),
-        (("--validation-split", "1.5"), "--validation-split 1.5: must lie between 0 and 1"),
-        (("--validation-split", "0.2"), "has a folder val of its own; leave out --validation-split"),
+        (("--validation-split", "1.5"), "--validation-split 1.5: must be between 0 and 1"),
+        (("--validation-split", "0.2"), "has the folder val; leave out --validation-split"),
         (("--timeout", "0"), "--timeout"),
     ],
 )
@@ -161,7 +161,7 @@ def test_a_suite_file_with_a_slip_is_refused_with_the_field(tmp_path: Path, text
 def test_a_checkpoint_of_another_model_is_refused(images: Path, tmp_path: Path) -> None:
     path = write_tiny(tmp_path / "other.safetensors", model="resnet18")
     line = run_refused(tmp_path, *SMALL, "--data", images, "--scenario", "full", "--checkpoint", path)
-    assert "holds a resnet18, not a tiny-cnn" in line
+    assert "is a checkpoint of resnet18, not of tiny-cnn" in line
 
 
 def test_data_that_is_refused_is_refused_before_anything_runs(tmp_path: Path) -> None:

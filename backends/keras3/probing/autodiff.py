@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -25,7 +24,8 @@ def gradients_of(model: Any) -> Gradients:
     Gradients are in the order of `model.trainable_variables`, None for a variable without influence on the loss. A call
     updates batch statistics. The model must stay frozen and compiled as it is now.
     """
-    return (_jax_gradients if keras.backend.backend() == "jax" else _eager_gradients)(model)
+    made = {"tensorflow": _tensorflow_gradients, "jax": _jax_gradients, "torch": _torch_gradients}
+    return made[keras.backend.backend()](model)
 
 
 def update_of(optimizer: Any, variables: Sequence[Any]) -> Update:
@@ -33,21 +33,28 @@ def update_of(optimizer: Any, variables: Sequence[Any]) -> Update:
     return (_jax_update if keras.backend.backend() == "jax" else _eager_update)(optimizer, variables)
 
 
-def _eager_gradients(model: Any) -> Gradients:
-    on_torch = keras.backend.backend() == "torch"
-    tape = nullcontext if on_torch else import_module("tensorflow").GradientTape
+def _tensorflow_gradients(model: Any) -> Gradients:
+    tensorflow = import_module("tensorflow")
 
     def gradients(images: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, list[NDArray[Any] | None]]:
         x, y = ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
-        with tape() as recorded:
+        with tensorflow.GradientTape() as tape:
             loss = model.compute_loss(x=x, y=y, y_pred=model(x, training=True), training=True)
-        values = [variable.value for variable in model.trainable_variables]
-        if on_torch:
-            found = import_module("torch").autograd.grad(loss, values, allow_unused=True)
-            loss = loss.detach()
-        else:
-            found = recorded.gradient(loss, values)
+        found = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
         return float(loss), [_given(one) for one in found]
+
+    return gradients
+
+
+def _torch_gradients(model: Any) -> Gradients:
+    torch = import_module("torch")
+
+    def gradients(images: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, list[NDArray[Any] | None]]:
+        x, y = ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
+        loss = model.compute_loss(x=x, y=y, y_pred=model(x, training=True), training=True)
+        values = [variable.value for variable in model.trainable_variables]
+        found = torch.autograd.grad(loss, values, allow_unused=True)
+        return float(loss.detach()), [_given(one) for one in found]
 
     return gradients
 

@@ -1,1 +1,1 @@
-"""Inspect"""
+"""Inspect."""

@@ -1,4 +1,4 @@
-"""`doctor`: what is installed, and how this machine is set."""
+"""`doctor`: show what is installed and how this machine is configured."""
 
 from __future__ import annotations
 

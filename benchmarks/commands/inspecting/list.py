@@ -1,8 +1,8 @@
-"""`list`: the names there are, each with a line."""
+"""`list`: print all names of a kind, each with one line."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 
 import click
 
@@ -15,16 +15,16 @@ from benchmarks.running.terminal import aligned
 from harness.data.augment import AUGMENTATIONS
 from harness.spec import SETTINGS
 
-Lines = Iterator[tuple[str, str]]
+Lines = Iterable[tuple[str, str]]
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("kind", required=False, help="backends, models, scenarios, … (default: all)")
+@click.argument("kind", required=False, help="backends, models, scenarios, …; default: all")
 @shared("plugin")
 def command(kind: str | None, plugin: tuple[str, ...]) -> None:
     """List models, scenarios, datasets and other names."""
     if kind is not None and kind not in KINDS:
-        raise click.UsageError(f"no kind {kind}; one of {', '.join(KINDS)}")
+        raise click.UsageError(f"no kind {kind}; use one of {', '.join(KINDS)}")
     catalogue = read_catalogue(plugin)
     for name in [kind] if kind else KINDS:
         click.secho(name, bold=True)
@@ -43,27 +43,16 @@ def _models(catalogue: Catalogue) -> Lines:
 
 
 def _scenarios(catalogue: Catalogue) -> Lines:
-    for name, make in SCENARIOS.items():
-        yield name, make(RECIPES["tutorial"]).explanation
-    for scenario in catalogue.scenarios.values():
-        yield scenario.name, scenario.explanation
-
-
-def _datasets(catalogue: Catalogue) -> Lines:
-    yield from described().items()
-    yield from ((name, f"from {path}") for name, path in catalogue.datasets.items())
-
-
-def _augmentations(catalogue: Catalogue) -> Lines:
-    yield from AUGMENTATIONS.items()
+    scenarios = [*(make(RECIPES["tutorial"]) for make in SCENARIOS.values()), *catalogue.scenarios.values()]
+    return ((scenario.name, scenario.explanation) for scenario in scenarios)
 
 
 KINDS: dict[str, Callable[[Catalogue], Lines]] = {
     "backends": _backends,
     "models": _models,
     "scenarios": _scenarios,
-    "datasets": _datasets,
-    "augmentations": _augmentations,
+    "datasets": lambda catalogue: (described() | {n: f"from {path}" for n, path in catalogue.datasets.items()}).items(),
+    "augmentations": lambda _: AUGMENTATIONS.items(),
     "settings": lambda _: ((str(one.option), one.text) for one in SETTINGS.values() if one.role == "setting"),
     "recipes": lambda _: ((recipe.name, recipe.explanation) for recipe in RECIPES.values()),
     "suites": lambda _: ((suite.name, suite.explanation) for suite in SUITES.values()),

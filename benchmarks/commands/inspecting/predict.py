@@ -1,4 +1,4 @@
-"""`predict`: what a kept network says about images."""
+"""`predict`: classify images with a saved network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def command(model_dir: Path, images: tuple[Path, ...], native: bool, format_: st
         "native": native,
         "plugins": [str(Path(path).resolve()) for path in plugin],
     }
-    cores = card.case.threads  # as the run had: other thread counts may round differently
+    cores = card.case.threads  # as in the run: another number of threads may round differently
     predictions = ask(predict, arguments, list[Prediction], cores=cores, engine=card.case.engine)
     if format_ == "json":
         click.echo(msgspec.json.encode(predictions))
@@ -37,8 +37,8 @@ def command(model_dir: Path, images: tuple[Path, ...], native: bool, format_: st
     click.echo(aligned(map(_row, predictions)))
 
 
-def _row(said: Prediction) -> tuple[str, ...]:
-    name = repr(Path(said.image).name)
-    if said.label is None:
-        return name, f"not readable: {said.problem}"
-    return name, repr(said.label), f"{said.confidence:.1%}"
+def _row(found: Prediction) -> tuple[str, ...]:
+    name = repr(Path(found.image).name)
+    if found.label is None:
+        return name, f"not readable: {found.problem}"
+    return name, repr(found.label), f"{found.confidence:.1%}"

@@ -1,4 +1,4 @@
-"""`rules`: what the ids of rules mean."""
+"""`rules`: explain the ids of rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`selftest`: does this harness notice when a benchmark lies?"""
+"""`selftest`: check that the harness detects wrong benchmarks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmarks.choosing.options import GroupedCommand, option, shared
 from benchmarks.running.progress import RunProgress
-from benchmarks.selftest.real import ask_all, described, faults
+from benchmarks.selftest.real import described, faults, probe_all
 from benchmarks.selftest.report import lines, merged, score
 from benchmarks.selftest.running import in_parts
 from benchmarks.selftest.sins import SINS
@@ -22,16 +22,16 @@ from benchmarks.selftest.sins import SINS
 def command(seed: int, backends: bool, quiet: bool) -> None:
     """Check that the harness detects known benchmarking mistakes.
 
-    It plants each mistake in two sizes on the reference backend, and checks that the rule for it reports it, that no
-    rule reports a correct run, and that a mistake goes unnoticed while its rule is off. This takes under a minute. The
-    last line is the number of mistakes detected.
+    It plants each mistake in two sizes on the reference backend. It checks that the rule for a mistake reports it, that
+    no rule reports a correct run, and that a mistake passes while its rule is off. This takes under a minute. The last
+    line is the number of mistakes detected.
     """
     with RunProgress(Console(stderr=True), quiet=quiet) as progress:
         outcome = merged(in_parts(seed, progress.on_event), [sin.name for sin in SINS])
-        probed = ask_all(progress.on_event) if backends else []
+        probed = probe_all(progress.on_event) if backends else []
     for line in (*lines(outcome), *(("", *described(probed)) if probed else ())):
         click.echo(line)
     caught, planted = score(outcome)
     click.echo(f"{caught}/{planted}")
-    whole = caught == planted and all(one.holds for one in outcome.shown)
-    sys.exit(0 if whole and not any(map(faults, probed)) else 1)
+    passed = caught == planted and all(one.holds for one in outcome.shown) and not any(map(faults, probed))
+    sys.exit(0 if passed else 1)

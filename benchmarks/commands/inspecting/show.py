@@ -1,4 +1,4 @@
-"""`show`: a model's layers, parameters and arithmetic, a tensor's values, or images as a network gets them."""
+"""`show`: print a model's layers and parameters, the values of a tensor, or the classes and files of a dataset."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from harness.process.ask import ask
 @click.argument("what", help="name of a model or dataset, or a folder of images")
 @selection_options()
 @option("--tensor", group=OUTPUT, help="print the values of this tensor; with --checkpoint, those of the checkpoint")
-@option("--out", type=FILE, group=OUTPUT, help="picture of a dataset's images, to be written")
+@option("--out", type=FILE, group=OUTPUT, help="output file for a picture of a dataset's images")
 @shared("plugin")
 def command(what: str, tensor: str | None, out: Path | None, **options: Any) -> None:
     """Show a model or a dataset.
 
-    Of a model: its layers, parameters, multiply-accumulates and what each scenario trains. Of a dataset: its classes,
-    images and skipped files; --out writes a contact sheet of the images as a network gets them.
+    For a model it prints the layers, parameters, multiply-accumulates and the trainable share in each scenario. For a
+    dataset it prints the classes, images and skipped files; --out writes a contact sheet of the network's input images.
     """
     catalogue = read_catalogue(options["plugin"])
     chosen = given(options)
     if catalogue.offering(what):
         if out is not None:
-            raise Refused(f"--out is for the images of a dataset, and {what} is a model; leave it out")
+            raise Refused(f"--out writes the images of a dataset, but {what} is a model; leave it out")
         _show_model(what, tensor, chosen, catalogue)
     else:
         datasets = (*described(), *catalogue.datasets)
@@ -49,26 +49,15 @@ def command(what: str, tensor: str | None, out: Path | None, **options: Any) -> 
 
 
 def _show_model(name: str, tensor: str | None, chosen: dict[str, Any], catalogue: Catalogue) -> None:
-    backend = chosen.pop("backend", None) or catalogue.offering(name)[:1]
-    scenarios = tuple(chosen.pop("scenario", ())) or None
-    every = expand(
-        Selection(
-            **{
-                **chosen,
-                "backend": tuple(backend),
-                "model": (name,),
-                "scenario": scenarios or (*SCENARIOS, *catalogue.scenarios),
-            }
-        ),
-        catalogue,
-    )
+    default = {"backend": tuple(catalogue.offering(name)[:1]), "scenario": (*SCENARIOS, *catalogue.scenarios)}
+    every = expand(Selection(**{**default, **chosen, "model": (name,)}), catalogue)
     first = every[0]
     found = Preparation(catalogue, lambda event: None).checkpoint(first) if "checkpoint" in chosen else None
     wanted = {"checkpoint": str(found.path) if found else None, "plugins": catalogue.plugins}
     engine = first.case.engine
     if tensor is not None:
         view = ask(view_tensor, {"case": first.case, "tensor": tensor, **wanted}, TensorView, engine=engine)
-        click.echo(f"{view.name} {list(view.shape)} {view.dtype}, {view.role} of the {view.part}")
+        click.echo(f"{view.name} {list(view.shape)} {view.dtype}, {view.role} in the {view.part}")
         click.echo(f"mean {view.mean:.6g}, standard deviation {view.std:.6g}, from {view.low:.6g} to {view.high:.6g}")
         click.echo(view.values)
         return
@@ -101,19 +90,18 @@ def _show_data(what: str, out: Path | None, chosen: dict[str, Any], catalogue: C
             _list_files(*preparation.inventory(what, selected.splits), "in two splits")
         raise
     if out is not None:
-        arguments = {"dataset": data.folder, "path": str(out.resolve()), "case": selected.case}
-        ask(contact_sheet, arguments, NoneType)
+        ask(contact_sheet, {"dataset": data.folder, "path": str(out.resolve()), "case": selected.case}, NoneType)
     meta = data.meta
     counts = ", ".join(f"{count} {split}" for split, count in meta.counts.items())
     click.echo(f"{meta.name}: {counts}; {len(meta.classes)} classes: {', '.join(map(repr, meta.classes))}")
     for name, *images in zip(meta.classes, *data.images.values(), strict=True):
-        own = zip(images, data.images, strict=True)
-        click.echo(f"class {name!r}: {', '.join(f'{count} {split}' for count, split in own)}")
+        each = zip(images, data.images, strict=True)
+        click.echo(f"class {name!r}: {', '.join(f'{count} {split}' for count, split in each)}")
     click.echo(f"SHA-256 {meta.sha256}")
     for note in meta.notes:
         click.echo(printable(f"note: {note}"))
     _list_files(meta.skipped, meta.copies, "the same image")
-    click.echo(f"contact sheet: {out or 'not written; --out sheet.png writes the images as a network gets them'}")
+    click.echo(f"contact sheet: {out or 'not written; --out sheet.png writes the input images of the network'}")
 
 
 def _list_files(skipped: Iterable[tuple[str, str]], copies: Iterable[tuple[str, ...]], how: str) -> None:

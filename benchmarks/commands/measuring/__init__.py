@@ -1,1 +1,1 @@
-"""Measure"""
+"""Measure."""

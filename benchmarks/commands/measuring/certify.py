@@ -22,28 +22,28 @@ from harness.errors import Refused, unknown
 from results.certificates.certificate import Certificate, place, read_certificate, read_certificates, write_certificate
 
 CERTIFIED = ("full", "freeze-conv", "two-stage")
-"""The scenarios that are certified where none is named."""
-MEANINGLESS = ("backend", "model", "seeds", "epochs", "data", "limit", "native_defaults", "dropout")
-"""Options of `run` that a certificate fixes itself."""
+"""The default scenarios of a certificate."""
+FIXED = ("backend", "model", "seeds", "epochs", "data", "limit", "native_defaults", "dropout")
+"""Settings that a certificate fixes, so that there is no option."""
 LEVELS = ("P0", "P1", "P2", "P3", "P4")
 
 
 @click.command(cls=GroupedCommand)
 @click.argument("model", help="model to certify; see `list models`")
 @option("--backends", nargs=2, required=True, group=RUN, help="two backends, such as pytorch keras3-jax")
-@selection_options(*MEANINGLESS)
+@selection_options(*FIXED)
 @option("--level", type=click.Choice(LEVELS), default="P3", group=MEASURE, help="exit with 1 below this level")
-@option("--long", is_flag=True, group=MEASURE, help="every scenario, and also images of 224 px and of an odd size")
-@option("--no-cache", is_flag=True, group=MEASURE, help="make the certificate again if there is one")
+@option("--long", is_flag=True, group=MEASURE, help="every scenario, and also images of 224 and 75 px")
+@option("--no-cache", is_flag=True, group=MEASURE, help="make the certificate again if it exists")
 @shared("plugin", "quiet", "results")
 def command(
     model: str, backends: tuple[str, str], level: str, long: bool, no_cache: bool, results: Path, **options: Any
 ) -> None:
     """Prove that two backends do the same work.
 
-    It writes a certificate, which a table needs to print a ratio of the two. Levels: P0, same architecture; P1, same
-    outputs; P2, same gradients; P3, same training; P4, same conventions. The last line is the level reached. Without
-    --checkpoint both backends start from random values.
+    It writes a certificate; a table prints a ratio of two backends only with one. Levels: P0, same architecture; P1,
+    same outputs; P2, same gradients; P3, same training; P4, same conventions. The last line is the level reached.
+    Without --checkpoint both backends start from random values.
     """
     catalogue = read_catalogue(options["plugin"])
     request = _request(model, backends, long, given(options), catalogue)
@@ -83,17 +83,17 @@ def _cases(
     if backend not in catalogue.backends:
         raise Refused(unknown("backend", name, catalogue.backends))
     if model not in catalogue.backends[backend].models:
-        raise Refused(f"{model} has no twin in {backend}: only {' and '.join(catalogue.offering(model))} has it")
-    own = (engine,) if engine else tuple(e for e in engines if e in catalogue.backends[backend].engines)
-    wanted = {"recipe": "embedded", **chosen, "backend": (backend,), "engine": own, "model": (model,)}
+        raise Refused(f"{backend} does not have {model}; it is in {', '.join(catalogue.offering(model))}")
+    engines = (engine,) if engine else tuple(e for e in engines if e in catalogue.backends[backend].engines)
+    wanted = {"recipe": "embedded", **chosen, "backend": (backend,), "engine": engines, "model": (model,)}
     cases = expand(Selection(**wanted, scenario=scenarios), catalogue)
     if len(cases) != len(scenarios):
-        raise Refused("a certificate is for one precision, layout, head and engine; name each of them once")
+        raise Refused("a certificate has one precision, layout, head and engine; give each option once")
     return cases
 
 
 def announce(request: Request, results: Path) -> None:
-    """Say on stderr that it takes long, if an earlier certificate of the same networks and scenarios did."""
+    """Print the expected time on stderr if an earlier certificate of the same model and scenarios took long."""
     one, other = (cases[0].case for cases in request.arms)
     wanted = (one.model, {one.backend_name, other.backend_name}, {scenario.name for scenario in request.scenarios})
     for made in read_certificates(results).all:
@@ -124,10 +124,10 @@ def _print(certificate: Certificate, path: Path) -> None:
             rows.append(("", "", "", check.note))
     click.echo(aligned(rows))
     for arm in certificate.arms:
-        for own, stand_in in arm.stand_ins.items():
-            click.echo(f"{arm.backend}: {stand_in} stands in for {own}")
-        for own, stand_in in arm.stand_ins_in_float64.items():
-            click.echo(f"{arm.backend}: {stand_in} stands in for {own} in float64, which is never timed")
+        for original, stand_in in arm.stand_ins.items():
+            click.echo(f"{arm.backend}: {stand_in} replaces {original}")
+        for original, stand_in in arm.stand_ins_in_float64.items():
+            click.echo(f"{arm.backend}: {stand_in} replaces {original} in float64, which is never timed")
         if arm.cost:
             click.echo(_cost(arm.backend, arm.cost))
     for scenario in certificate.scenarios:
@@ -139,5 +139,5 @@ def _print(certificate: Certificate, path: Path) -> None:
 
 def _cost(backend: str, cost: StandInCost) -> str:
     times = f"{1000 * cost.stand_ins_s:.1f} and {1000 * cost.own_s:.1f} ms"
-    what = f"a step of {cost.scenario} takes {cost.ratio:.2f} × that with the framework's own"
-    return f"{backend}: with them {what} ({times})"
+    what = f"a step of {cost.scenario} takes {cost.ratio:.2f} × the time of the framework's layers and optimizers"
+    return f"{backend}: with these replacements {what} ({times})"

@@ -1,4 +1,4 @@
-"""`compare`: is B slower, larger or less accurate than A."""
+"""`compare`: measure whether side B is slower, larger or less accurate than side A."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from results.exports.comparison_formats import FORMATS, write
 from results.tables.wording import plain
 
 NO_SIDES = (
-    "nothing differs between A and B; name two sides, such as `compare pytorch keras3`, `compare rev:main here`, "
-    "--set B.precision=bf16 or --python B=venv/bin/python; `noise` compares a case with itself"
+    "A and B are the same; give two sides, such as `compare pytorch keras3`, `compare rev:main here`, "
+    "--set B.precision=bf16 or --python B=venv/bin/python; to compare a case with itself, use `noise`"
 )
 
 
@@ -47,9 +47,9 @@ def command(sides: tuple[str, ...], format_: str, out: Path | None, results: Pat
       compare --python A=v1/bin/python --python B=v2/bin/python    two environments
       compare --set B.precision=bf16                               two settings
 
-    Revisions need a git checkout of this project; load your own code with --plugin. The processes of a pair take turns
-    on the same cores, and each pair gives one ratio. The scenario is `full` if none is named. Exits with 1 for a
-    confirmed regression, with 3 if a case was not measured.
+    Revisions need a git checkout of this project; load your own code with --plugin. The two processes of a pair take
+    turns on the same cores, and each pair gives one ratio. The default scenario is `full`. Exits with 1 for a confirmed
+    regression, with 3 if a case was not measured.
     """
     limits = read_limits(options)
     catalogue = read_catalogue(options["plugin"])
@@ -74,7 +74,7 @@ def command(sides: tuple[str, ...], format_: str, out: Path | None, results: Pat
 
 
 def exit_code(found: ComparisonResults) -> int:
-    """1 if anything is a regression, otherwise 3 if a case could not be measured."""
+    """Return 1 if there is a regression, else 3 if a case could not be measured, else 0."""
     if any(one.verdict == "regression" for one in found.comparisons):
         return 1
     return 3 if found.failed else 0

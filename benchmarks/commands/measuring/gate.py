@@ -1,4 +1,4 @@
-"""`gate`: the check of CI that a change made nothing worse."""
+"""`gate`: check in CI that a change made nothing worse."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ SHORTER_GATE = "--budget MINUTES ends it earlier, --suite FILE chooses other cas
 
 
 @click.command(cls=GroupedCommand)
-@option("--base", required=True, group=SIDES, help="side A: a checkout, or a revision whose merge base is taken")
+@option("--base", required=True, group=SIDES, help="side A: a checkout, or the merge base with this revision")
 @option("--suite", default="gate", group=RUN, help="name of a suite, or a TOML file in the checkout")
 @comparison_options("inject-delay", "margin", "seeds", "pairs", "turn", "budget", "timeout")
-@option("--fail-on", type=click.Choice(FAILURES), default=FAILURES[0], group=OUTPUT, help="mildest verdict that fails")
+@option("--fail-on", type=click.Choice(FAILURES), default=FAILURES[0], group=OUTPUT, help="verdict that fails the gate")
 @option("--markdown", type=FILE, group=OUTPUT, help="file to append a summary to, such as $GITHUB_STEP_SUMMARY")
 @option("--junit", type=FILE, group=OUTPUT, help="file for JUnit XML")
 @option("--json", "json_", type=FILE, group=OUTPUT, help="file for the comparisons as JSON")
@@ -39,10 +39,10 @@ SHORTER_GATE = "--budget MINUTES ends it earlier, --suite FILE chooses other cas
 def command(
     base: str, suite: str, fail_on: Literal["regression", "inconclusive"], results: Path, **options: Any
 ) -> None:
-    """Check for CI whether this checkout is worse than its base.
+    """Check in CI whether this checkout is worse than its base.
 
     Side A is the base, side B this checkout. The gate compares every case of a suite, and measures a regression a
-    second time. It needs a git checkout of this project; for two environments use `compare --python A=… --python B=…`.
+    second time. It needs a git checkout of this project; for environments use `compare --python A=… --python B=…`.
 
     Exits with 0 if nothing got worse, 1 for a confirmed regression, 2 for wrong usage, 3 if a case failed or is missing
     or nothing was measured, 4 without a comparable base, 5 for an inconclusive case with --fail-on inconclusive.
@@ -54,7 +54,7 @@ def command(
         require_sources([spec])
         selections, catalogue = find_suite(suite)
         cases = expand_suite(selections, catalogue)
-        read_accepted(results)  # a damaged line is refused before anything is measured
+        read_accepted(results)  # refuse a damaged line before measuring
         with open_comparison_run(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as run:
             installation = find_installation(spec, (), lambda event: None)
             known = base_cases(installation, suite)
@@ -73,22 +73,17 @@ def command(
 
 def _lines(found: GateResult) -> list[str]:
     text = formatted(found.comparisons, "text").decode().rstrip("\n") if found.comparisons else "nothing was compared"
-    return [
-        text,
-        *(
-            f"{label}: missing – the base has this case; bring it back, or change the base's suite first"
-            for label in found.missing
-        ),
-        *(f"{label}: new – there is nothing to compare it with" for label in found.new),
-        *(f"failed – {sentence}" for sentence in found.failed),
-    ]
+    missing = [f"{label}: missing – only the base has this case; restore it, or remove it from the base's suite first"
+               for label in found.missing]  # fmt: skip
+    new = [f"{label}: new – the base does not have this case" for label in found.new]
+    return [text, *missing, *new, *(f"failed – {sentence}" for sentence in found.failed)]
 
 
 def _write(found: GateResult, results: Path, options: dict[str, Any]) -> None:
     if options["markdown"]:
-        said = "".join(f"\n- {line}" for line in _lines(found)[1:])
         table = formatted(found.comparisons, "markdown") if found.comparisons else b"nothing was compared\n"
-        save(options["markdown"], table + said.encode() + b"\n", append=True)
+        items = "".join(f"\n- {line}" for line in _lines(found)[1:])
+        save(options["markdown"], table + items.encode() + b"\n", append=True)
     if options["junit"]:
         save(options["junit"], as_junit(found.comparisons, found.missing, found.failed))
     if options["json_"]:

@@ -1,4 +1,4 @@
-"""`noise`: what this machine can resolve."""
+"""`noise`: measure the smallest change that this machine can detect."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def command(results: Path, **options: Any) -> None:
     problems = [*found.failed]
     for one in found.comparisons:
         if one.findings[0].replicates < LOOKS[0]:
-            problems.append(f"{one.label}: {one.findings[0].replicates} pairs are too few; give a larger --budget")
+            problems.append(f"{one.label}: only {one.findings[0].replicates} pairs; use a larger --budget")
         else:
             click.echo("\n".join(sentences(resolution(one))))
     if problems:

@@ -1,4 +1,4 @@
-"""`prepare`: decode data, and fetch, import or pretrain checkpoints, before a run."""
+"""`prepare`: prepare the data and checkpoints of a run."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from harness.errors import Refused, unknown
 def command(model_again: str | None, out: Path | None, **options: Any) -> None:
     """Prepare the data and checkpoints of a run.
 
-    It takes the options of the run and prints where each file is. --rebuild pretrains a network that comes with the
-    project again, as a file for --checkpoint. Exits with 3 if something is not available.
+    It takes the options of `run`, decodes images, downloads, imports or pretrains checkpoints, and prints the path of
+    each file. --rebuild pretrains a network of this project again. Exits with 3 if something is not available.
     """
     catalogue = read_catalogue(options["plugin"])
     with RunProgress(Console(stderr=True)) as progress:
         preparation = Preparation(catalogue, progress.on_event)
         if model_again is not None:
-            lines, lacking = [_rebuilt(model_again, out, catalogue, preparation, progress)], False
+            lines, missing = [_rebuilt(model_again, out, catalogue, preparation, progress)], False
         else:
-            lines, lacking = _prepared(expand(Selection(**given(options)), catalogue), preparation)
+            lines, missing = _prepared(expand(Selection(**given(options)), catalogue), preparation)
     for line in dict.fromkeys(lines):
         click.echo(line)
-    sys.exit(3 if lacking else 0)
+    sys.exit(3 if missing else 0)
 
 
 def _rebuilt(
@@ -53,15 +53,15 @@ def _rebuilt(
 
 
 def _prepared(cases: list[SelectedCase], preparation: Preparation) -> tuple[list[str], bool]:
-    """A line for each thing, and whether something is lacking."""
-    lines, lacking = [], False
+    """Prepare the cases; return one line per file, and whether something is missing."""
+    lines, missing = [], False
     for selected in cases:
         planned = preparation.plan(selected)
         if planned.job is None:
-            lacking = True
+            missing = True
             lines.append(f"{selected.case.model}: {planned.skip_reason}")
             continue
         lines.append(f"{planned.case.dataset}: {planned.job.dataset_path}")
         if planned.job.checkpoint_path is not None:
             lines.append(f"{planned.case.model}: {planned.job.checkpoint_path}")
-    return lines, lacking
+    return lines, missing

@@ -1,4 +1,4 @@
-"""`run`: prepare, measure, store, and print the table."""
+"""`run`: prepare and measure cases, store the records, and print the table."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rich.console import Console
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.options import MEASURE, OUTPUT, RUN, GroupedCommand, given, option, selection_options, shared
-from benchmarks.choosing.selection import SelectedCase, Selection, expand, in_turns, read_suite
-from benchmarks.choosing.suites import SUITES
+from benchmarks.choosing.selection import SelectedCase, Selection, expand, in_turns
+from benchmarks.choosing.suites import SUITES, find_suite
 from benchmarks.preparing.missing_certificates import lacking, make
 from benchmarks.preparing.plan import PlannedCase, Preparation
 from benchmarks.running.execute import execute, exit_code
 from benchmarks.running.forecast import expected_s, forecast, say_if_long
-from benchmarks.running.own_process import begin_afresh
+from benchmarks.running.own_process import start_program
 from benchmarks.running.progress import RunProgress
-from harness.errors import Refused, unknown
+from harness.errors import Refused
 from harness.process.machine import describe_machine, environment
 from harness.running.evaluate import TRAIN_SAMPLE
 from harness.running.record import Record
@@ -31,12 +31,12 @@ from results.certificates.certificate import read_certificates
 from results.storage.run_files import open_run, unfinished
 
 CHOOSING = ("backend", "engine", "model", "scenario", "data")
-"""Options that say which cases; without any of them, and without --suite, the default suite is run."""
+"""Options that choose cases; without one of them and without --suite, the default suite runs."""
 NAMED_BY_HAND = [str(setting.option) for setting in SETTINGS.values() if setting.must_run]
-"""Options after which a skipped case is a failure: it was asked for by name."""
+"""Options after which a skipped case is a failure: the user named it."""
 CERTIFY = ("auto", "never", "require")
 REPORTED = 40_000_000
-"""Bytes of stored runs, about 10 000 processes, up to which the report at the end of a run is about all of them."""
+"""The largest size of all stored runs, in bytes, that the report of a run includes: about 10 000 processes."""
 
 
 @click.command(cls=GroupedCommand)
@@ -51,7 +51,7 @@ REPORTED = 40_000_000
     type=click.Choice(CERTIFY),
     default="auto",
     group=MEASURE,
-    help="missing certificates: make them; do not make them; make them, and exit with 3 if one is still missing",
+    help="missing certificates: make them (auto), do not (never), or exit with 3 if one cannot be made (require)",
 )
 @option(
     "--train-sample",
@@ -59,17 +59,17 @@ REPORTED = 40_000_000
     group=MEASURE,
     help=f"training images evaluated after each epoch; default: {TRAIN_SAMPLE}",
 )
-@option("--dry-run", is_flag=True, group=OUTPUT, help="only print the cases with the expected time and disk space")
+@option("--dry-run", is_flag=True, group=OUTPUT, help="only print the cases, the expected time and the disk space")
 @option("--save-model", type=click.Path(file_okay=False), group=OUTPUT, help="folder for the fine-tuned networks")
 @option("--report/--no-report", default=True, group=OUTPUT, help="write report.html into the folder of results")
 @shared("target-accuracy", "wide", "explain", "quiet", "results")
 def command(suite: str | None, results: Path, **options: Any) -> None:
     """Run fine-tuning scenarios and print a table of the results.
 
-    Each case runs in a fresh process. Without options it is the default suite on the embedded task, which needs no
-    network. Options that are given several times are combined as a product.
+    Each case runs in a fresh process. Without options it runs the default suite on the embedded task, which needs no
+    network. Options with several values are combined as a product.
     """
-    selections, catalogue = _what(suite, options)
+    selections, catalogue = _selections(suite, options)
     cases = in_turns([selected for selection in selections for selected in expand(selection, catalogue)])
     if options["dry_run"]:
         kept = options["save_model"] is not None
@@ -81,17 +81,13 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
     sys.exit(exit_code(records, any(options[name] for name in NAMED_BY_HAND)) or unproved)
 
 
-def _what(suite: str | None, options: dict[str, Any]) -> tuple[list[Selection], Catalogue]:
+def _selections(suite: str | None, options: dict[str, Any]) -> tuple[list[Selection], Catalogue]:
     wanted = given(options)
     if suite is None and any(name in wanted for name in CHOOSING):
         return [Selection(**wanted)], read_catalogue(options["plugin"])
     name = suite or "default"
-    if name in SUITES:
-        return [replace(one, **wanted) for one in SUITES[name].selections], read_catalogue(options["plugin"])
-    if not Path(name).is_file():
-        raise Refused(unknown("suite", name, SUITES))
-    selections, scenarios = read_suite(Path(name))
-    return [replace(one, **wanted) for one in selections], read_catalogue(options["plugin"], scenarios)
+    selections, catalogue = find_suite(name, options["plugin"])
+    return [replace(one, **wanted) for one in selections], catalogue
 
 
 def _run(
@@ -100,37 +96,32 @@ def _run(
     machine = describe_machine()
     earlier = unfinished(results, machine) if options["resume"] else None
     if options["resume"] and earlier is None:
-        raise Refused(f"--resume: no unfinished run of this machine in {results}")
+        raise Refused(f"--resume: {results} has no unfinished run of this machine; run it without --resume")
     with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
         preparation = Preparation(catalogue, progress.on_event)
         prepared = _prepare(cases, preparation, options)
-        progress.say(preparation.said_of_data())
+        progress.say(preparation.dataset_notes())
         done = earlier.done if earlier else frozenset()
         todo = [(selected, planned) for selected, planned in prepared if key(planned.case) not in done]
         plan = [planned for _, planned in todo]
         if not options["quiet"]:
             measured = [selected.case for selected, planned in todo if planned.job is not None]
             seconds = sum(expected_s(measured, results, catalogue))
-            say_if_long(seconds, seconds, "--dry-run says it case by case, --model and --scenario choose fewer cases")
+            say_if_long(seconds, seconds, "--dry-run prints the time per case, --model and --scenario choose fewer")
         if options["certify"] != "never":
             requests = lacking(todo, catalogue, read_certificates(results), machine)
             for problem in make(requests, catalogue, results, progress.on_event):
                 click.echo(f"! {problem}", err=True)
-        planned_keys = [key(planned.case) for planned in plan]
+        keys = [key(planned.case) for planned in plan]
         with open_run(
-            results,
-            command=sys.argv[1:],
-            planned=planned_keys,
-            machine=machine,
-            environment=environment(),
-            resume=earlier,
+            results, command=sys.argv[1:], planned=keys, machine=machine, environment=environment(), resume=earlier
         ) as writer:
             progress.expect(len(plan))
             try:
                 records = execute(plan, writer, machine, options["timeout"], progress.on_event)
             except KeyboardInterrupt:
                 writer.finish("interrupted")
-                click.echo(f"{writer.path} keeps what was measured; --resume goes on", err=True)
+                click.echo(f"finished cases are stored in {writer.path}; --resume continues the run", err=True)
                 raise
             writer.finish()
     return writer.path, records
@@ -139,32 +130,33 @@ def _run(
 def _prepare(
     cases: list[SelectedCase], preparation: Preparation, options: dict[str, Any]
 ) -> list[tuple[SelectedCase, PlannedCase]]:
-    keep = str(Path(options["save_model"]).resolve()) if options["save_model"] else None
-    wishes = {"strict": options["strict"], "train_sample": options["train_sample"]}
-    return [(selected, preparation.plan(selected, keep, **wishes)) for selected in cases]
+    facts = {"strict": options["strict"], "train_sample": options["train_sample"]}
+    facts["save_model"] = str(Path(options["save_model"]).resolve()) if options["save_model"] else None
+    return [(selected, preparation.plan(selected, **facts)) for selected in cases]
 
 
 def _print_table(file: Path, results: Path, options: dict[str, Any]) -> int:
-    # pandas is imported only now: while workers measure, the parent stays small.
+    # pandas is imported only now, to keep the parent small while workers measure.
     from benchmarks.commands.reading.table import print_table
     from results.tables.sheet import Style
 
-    style = Style(options["wide"], options["explain"])
-    required = options["certify"] == "require"
-    return print_table(file, results, options["target_accuracy"], style=style, require_certificate=required)
+    facts = {
+        "style": Style(options["wide"], options["explain"]),
+        "require_certificate": options["certify"] == "require",
+    }
+    return print_table(file, results, options["target_accuracy"], **facts)
 
 
 @contextmanager
 def _report(results: Path, file: Path) -> Iterator[None]:
-    """Make the report while the block runs, and print where it is afterwards."""
-    # In a process of its own: whatever happens there costs neither the run nor its exit code.
+    """Make the report while the block runs, and print its path afterwards; a failure does not change the exit code."""
     small = sum(one.stat().st_size for one in (results / "runs").rglob("*.jsonl")) <= REPORTED
-    what, of = (results, "") if small else (file, f" of this run alone, since {results} holds more than it can show")
-    with begin_afresh("report", "--results", str(what), "--out", str(results / "report.html")) as process:
+    what, note = (results, "") if small else (file, f" of this run only, because {results} is too large for one page")
+    with start_program("report", "--results", str(what), "--out", str(results / "report.html")) as process:
         yield
         stdout, stderr = process.communicate()
     if not stdout.strip():
         why = (stderr.strip() or f"exit code {process.returncode}").splitlines()[-1]
-        click.echo(f"there is no report: {why.removeprefix('error: ').removeprefix('Error: ')}", err=True)
+        click.echo(f"no report was written: {why.removeprefix('error: ').removeprefix('Error: ')}", err=True)
     else:
-        click.echo(f"the report{of}: {stdout.strip()}", err=True)
+        click.echo(f"report{note}: {stdout.strip()}", err=True)

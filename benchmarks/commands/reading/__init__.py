@@ -1,1 +1,1 @@
-"""Read results"""
+"""Read results."""

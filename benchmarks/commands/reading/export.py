@@ -1,4 +1,4 @@
-"""`export`: results in the formats of other programs."""
+"""`export`: write results in the format of another program."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SERVER = "MLFLOW_TRACKING_URI"
 
 
 class Wish(NamedTuple):
-    """The options beside the records and the format."""
+    """The options of `export` except the format and the filter."""
 
     results: Path
     out: str | None
@@ -40,9 +40,7 @@ class Wish(NamedTuple):
 @option("--label", group=OUTPUT, help="left text of a badge")
 @option("--experiment", default="finetune-bench", group=OUTPUT, help="MLflow experiment")
 @shared("target-accuracy")
-@option(
-    "--out", group=OUTPUT, help="output file, folder (tensorboard) or server address (mlflow); default: the terminal"
-)
+@option("--out", group=OUTPUT, help="file, folder (tensorboard) or server address (mlflow); default: the terminal")
 @results_or_run_option
 def command(target: Target, where: tuple[str, ...], **wishes: Any) -> None:
     """Write results in the format of another program.
@@ -61,7 +59,7 @@ def command(target: Target, where: tuple[str, ...], **wishes: Any) -> None:
         if (error.name or "").split(".")[0] in ("benchmarks", "results", "backends", "harness"):
             raise
         package = f"pip install 'finetune-bench[{target}]'"
-        raise Declined(f"--to {target} needs {error.name}, which is not installed here; {package}") from error
+        raise Declined(f"--to {target} needs {error.name}, which is not installed; run `{package}`") from error
     for warning in frame.attrs["warnings"]:
         click.echo(f"! {warning}", err=True)
     unread = any(frame.attrs["unread"].get(fault) for fault in ("unreadable", "future"))
@@ -73,12 +71,12 @@ def _chosen(frame: pd.DataFrame, where: tuple[str, ...]) -> pd.DataFrame:
     for condition in where:
         name, sign, value = condition.partition("=")
         if not sign:
-            raise Refused(f"--where {condition} is no NAME=VALUE; write for example backend=pytorch")
+            raise Refused(f"--where {condition}: not of the form NAME=VALUE; write for example backend=pytorch")
         if name not in flat:
             raise Refused(f"--where: {unknown('column', name, flat)}")
         known = frame[name].astype("string")
         if not (known == value).any():
-            raise Refused(f"--where {condition} leaves no record; {name} is {_some(known)}")
+            raise Refused(f"--where {condition}: no record matches; {name} is {_some(known)}")
         frame = frame[(known == value).fillna(False)]
     return frame
 
@@ -109,12 +107,12 @@ def _event_files(frame: pd.DataFrame, wish: Wish) -> int:
     from results.exports.event_files import write_event_files
 
     if wish.out is None:
-        raise Refused("--to tensorboard writes a folder; name it with --out, then run `tensorboard --logdir` on it")
+        raise Refused("--to tensorboard writes a folder; give it with --out, then run `tensorboard --logdir FOLDER`")
     try:
         written, left_out = write_event_files(frame, Path(wish.out))
     except OSError as error:
         raise Refused(f"--out {wish.out} cannot be written ({error.strerror})") from error
-    rest = f"; {left_out} that never trained left out" if left_out else ""
+    rest = f"; {left_out} runs without training left out" if left_out else ""
     click.echo(f"{len(written)} runs written to {wish.out}{rest}", err=True)
     return 0 if written else 3
 
@@ -124,9 +122,11 @@ def _runs(frame: pd.DataFrame, wish: Wish) -> int:
 
     server = wish.out or os.environ.get(SERVER)
     if not server:
-        raise Refused(f"--to mlflow needs a server: --out http://HOST:PORT, or {SERVER}; `mlflow server` starts one")
+        raise Refused(
+            f"--to mlflow needs a server: give --out http://HOST:PORT or {SERVER}; `mlflow server` starts one"
+        )
     sent = send_runs(frame, server, wish.experiment)
-    click.echo(f"{sent.created} runs created in {wish.experiment}, {sent.present} were there already", err=True)
+    click.echo(f"{sent.created} runs created in {wish.experiment}, {sent.present} already exist", err=True)
     return 0
 
 
@@ -150,19 +150,19 @@ def _badge(rows: pd.DataFrame, wish: Wish) -> bytes:
     from results.exports.badge import as_endpoint, as_svg, badge
 
     if wish.metric is None:
-        raise Refused(f"a badge shows one figure; name it with --metric, one of {', '.join(METRICS)}")
+        raise Refused(f"a badge shows one metric; give it with --metric, one of {', '.join(METRICS)}")
     if rows.empty:
-        raise Refused("a badge shows one case, and there are only sides of comparisons; measure one with `run`")
+        raise Refused("a badge shows one case, but the records are sides of comparisons; measure a case with `run`")
     if len(rows) > 1:
         names = ("backend", "engine", "model", "scenario", "dataset", "status", "machine", "environment", "version")
         differing = [f"{name} ({_some(rows[name])})" for name in names if len(rows[name].unique()) > 1]
-        raise Refused(f"a badge shows one case and here are {len(rows)}; choose with --where: {'; '.join(differing)}")
+        raise Refused(f"a badge shows one case, not {len(rows)}; choose with --where: {'; '.join(differing)}")
     shown = badge(rows.iloc[0].to_dict(), wish.metric, wish.label)
     return as_endpoint(shown) if str(wish.out).endswith(".json") else as_svg(shown).encode()
 
 
 def _deliver(content: bytes, out: str | None, *, text: bool = False) -> int:
-    """`text` is for people and goes to a terminal in its encoding; other content is written as it is."""
+    """Write to the file or the terminal; `text` is converted to the terminal's encoding, other content is not."""
     if out is None:
         click.echo(content.decode() if text else content, nl=False)
     else:

@@ -1,4 +1,4 @@
-"""`history`: all runs of a machine over time, and where a level changed."""
+"""`history`: show each case over time, and where its level changed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def command(results: Path, margin: str, format_: Literal["text", "json"]) -> None:
     """Show each case over time, and where its level changed.
 
-    It warns where a case became slower, larger or less accurate and stayed so. A warning does not change the exit code;
-    to fail a build, use `gate`.
+    It warns if a case became slower, larger or less accurate for more than one run. A warning does not change the exit
+    code; to fail a build, use `gate`.
     """
     from results import load
     from results.verdicts.accepted import read_accepted
@@ -33,7 +33,7 @@ def command(results: Path, margin: str, format_: Literal["text", "json"]) -> Non
     acceptances = read_accepted(results) if results.is_dir() else []
     found = history(load(results), acceptances, read_share(margin, "--margin"))
     if format_ == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1))  # bytes: JSON is UTF-8 everywhere
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1))  # bytes, because JSON is always UTF-8
         return
     for line in _lines(found):
         click.echo(line)
@@ -53,10 +53,8 @@ def _lines(found: list[Series]) -> Iterator[str]:
             if segment.note:
                 yield f"    {segment.note}"
             for change in segment.changes:
-                unit = "points" if one.metric == "accuracy" else "%"
-                size = change.change if one.metric == "accuracy" else 100 * change.change
+                size = f"{change.change:+.1f} points" if one.metric == "accuracy" else f"{100 * change.change:+.1f} %"
                 word = (
-                    "accepted: " + plain(change.accepted) if change.accepted else "WORSE" if change.worse else "better"
+                    f"accepted: {plain(change.accepted)}" if change.accepted else "WORSE" if change.worse else "better"
                 )
-                where = f"from {change.started[:10]} (run {change.run[-6:]})"
-                yield f"    {where}: {size:+.1f} {unit}, {word} (p {change.p:.2g})"
+                yield f"    from {change.started[:10]} (run {change.run[-6:]}): {size}, {word} (p {change.p:.2g})"

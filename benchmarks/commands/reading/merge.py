@@ -1,4 +1,4 @@
-"""`merge`: results of several machines in one folder."""
+"""`merge`: copy the results of several machines into one folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from results.storage.merge import merge
 def command(results: Path, sources: tuple[Path, ...]) -> None:
     """Copy the results of several folders into one folder.
 
-    The folder is that of --results. It keeps what it holds, and a second merge of the same SOURCES changes nothing.
+    The target is the folder of --results, which keeps its own results. A second merge of the same SOURCES changes
+    nothing.
     """
     done = merge(results, list(sources))
-    click.echo(f"{results}: {done.copied} files copied, {done.extended} extended, {done.known} were there already")
+    click.echo(f"{results}: {done.copied} files copied, {done.extended} extended, {done.known} unchanged")

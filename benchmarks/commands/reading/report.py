@@ -1,4 +1,4 @@
-"""`report`: the results as one HTML file."""
+"""`report`: write the results as one HTML file."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def command(
 ) -> None:
     """Write an HTML report of the results.
 
-    The page is one file and needs no network. --results also takes the file of one run. Exits with 3 if the results
-    hold no measurement.
+    The page is one file and needs no network. --results also takes the file of one run. Exits with 3 if no case was
+    measured.
     """
     if charts and figures is None:
-        raise Refused("--chart selects charts of --figures; give the folder with --figures, too")
+        raise Refused("--chart selects charts for --figures; give a folder with --figures")
     out = out or (results if results.is_dir() else results.parent) / "report.html"
     measured = write(results, out, figures, charts, pictures=not no_pictures)
     click.echo(out)
@@ -40,20 +40,20 @@ def command(
 def write(
     results: Path, out: Path, figures: Path | None = None, charts: tuple[str, ...] = (), *, pictures: bool = True
 ) -> bool:
-    """Write the page; returns whether anything was measured. Raises `Declined` without the extra `report`."""
+    """Write the page; return whether a case was measured. Raises `Declined` if the extra `report` is not installed."""
     try:
         from results.report.pictures import nowhere
         from results.report.write import write_report
     except ModuleNotFoundError as error:
         if error.name not in NEEDED:
             raise
-        raise Declined(f"it needs {error.name}; get it with `pip install 'finetune-bench[report]'`") from error
+        raise Declined(f"a report needs {error.name}; run `pip install 'finetune-bench[report]'`") from error
     material = write_report(results, out, prepared if pictures else nowhere, figures, charts)
     return bool(material.shown or material.compared)
 
 
 def prepared(dataset_sha256: str) -> Dataset | None:
-    """The data set of this digest in the cache, with the names of its source files; None if it is not kept there."""
+    """Return the dataset of this digest from the cache, with the names of its files, or None if it is not there."""
     for entry in cache_entries():
         if entry.kind == "datasets" and (entry.path / "meta.json").exists():
             dataset = open_dataset(entry.path, files="")

@@ -1,4 +1,4 @@
-"""`table`: the results, side by side."""
+"""`table`: print the results as a table."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from results.tables.sheet import DEFAULT, Style
 from results.tables.side_by_side import unproved
 
 NARROW, WIDE = 100, 200
-"""Columns of text where no terminal says how many it has."""
+"""The width of the text if no terminal gives one."""
 
 
 @click.command(cls=GroupedCommand)
 @option("--require-certificate", is_flag=True, group=OUTPUT, help="exit with 3 if two backends have no certificate")
-@option("--certificates", type=FOLDER, group="What to read", help="folder of results with certificates")
+@option("--certificates", type=FOLDER, group="What to read", help="folder of results to read certificates from")
 @shared("target-accuracy", "wide", "explain")
 @option("--format", "format_", type=click.Choice(FORMATS), default="text", group=OUTPUT, help="output format")
 @shared("out")
@@ -46,10 +46,10 @@ def print_table(
     *,
     require_certificate: bool = False,
 ) -> int:
-    """Print or write the answer and the table of the records under `path`; ratios need the certificates of a folder.
+    """Write the answer and the table of the records under `path`; ratios need certificates. Return the exit code.
 
-    Returns the exit code: 1 if a figure cannot be followed to the records; 3 if planned cases are missing, if rows
-    cannot be read (V50), or with `require_certificate` if two backends have no certificate.
+    The code is 1 if a figure does not follow from the records; 3 if planned cases are missing, if rows cannot be read
+    (V50), or with `require_certificate` if two backends have no certificate.
     """
     from results import load, table
     from results.rules.table_rules import unfollowed
@@ -62,7 +62,7 @@ def print_table(
     frame, proofs = load(path), read_certificates(certificates)
     rows = table(frame, target_accuracy)
     if rows.empty:
-        raise NothingMeasured(f"{path} holds {ONLY_COMPARISONS}")
+        raise NothingMeasured(f"{path} has {ONLY_COMPARISONS}")
     rows.attrs["leads"] = list(sentences(frame))
     lost = unfollowed(rows, frame)
     rows.attrs["warnings"] = [*rows.attrs["warnings"], *lost]
@@ -78,11 +78,11 @@ def print_table(
         click.echo(f"--require-certificate: {sentence}", err=True)
     if lost:
         return 1
-    # A row that was cut off is missed if its case was not run again; a line of somebody else's is none of ours.
+    # The attribute "missing" covers rows that were cut off. Rows of another program do not matter.
     unread = any(rows.attrs["unread"].get(fault) for fault in ("unreadable", "future"))
     return 3 if missing or unread or rows.attrs["missing"] else 0
 
 
 def _results_folder(file: Path) -> Path:
-    """Where the certificates of a run's file lie: beside its `runs` folder."""
+    """Return the folder of results that holds the file of a run."""
     return next((parent.parent for parent in file.resolve().parents if parent.name == "runs"), file.parent)

@@ -1,4 +1,4 @@
-"""`verify`: whether every figure follows from the raw rows, by a checker that shares no code with what made it."""
+"""`verify`: recalculate every figure from the raw rows, with code that is independent of `table`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from benchmarks.choosing.options import GroupedCommand, option, shared
 from benchmarks.inspecting.verify import verify
-from benchmarks.running.own_process import afresh
+from benchmarks.running.own_process import start_program
 from harness.errors import Declined, Refused
 from results.storage.rows import PairRow, ProcessRow, scan
 
@@ -31,7 +31,7 @@ def command(results: Path, table: Path | None) -> None:
     differs, with 3 if the folder holds no results.
     """
     if not list((results / "runs").rglob("*.jsonl")):
-        raise Declined(f"{results} holds no runs; name a folder of results with --results")
+        raise Declined(f"{results} has no runs; give a folder of results with --results")
     cells = _made(results) if table is None else _read(table)
     found = list(verify(results, cells))
     if found:
@@ -41,18 +41,19 @@ def command(results: Path, table: Path | None) -> None:
 
 
 def _made(results: Path) -> list[dict[str, Any]]:
-    said = afresh("table", "--results", str(results), "--format", "json")
-    if not said.stdout:
+    with start_program("table", "--results", str(results), "--format", "json") as process:
+        stdout, stderr = process.communicate()
+    if not stdout:
         if _holds_only_comparisons(results):
             return []
-        raise Declined(said.stderr.strip().splitlines()[-1] if said.stderr.strip() else f"{results} gives no table")
-    return list(json.loads(said.stdout))
+        raise Declined(stderr.strip().splitlines()[-1] if stderr.strip() else f"{results} gives no table")
+    return list(json.loads(stdout))
 
 
 def _holds_only_comparisons(path: Path) -> bool:
     rows = [line.row for file in (path / "runs").rglob("*.jsonl") for line in scan(file)]
-    own = any(isinstance(row, ProcessRow) and row.side is None for row in rows)
-    return not own and any(isinstance(row, PairRow) for row in rows)
+    of_runs = any(isinstance(row, ProcessRow) and row.side is None for row in rows)
+    return not of_runs and any(isinstance(row, PairRow) for row in rows)
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
@@ -66,4 +67,4 @@ def _read(file: Path) -> list[dict[str, Any]]:
         rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
         return [{str(name): cell for name, cell in row.items()} for row in rows]
     except (ValueError, KeyError) as error:
-        raise Refused(f"{file} is no table in JSON or CSV ({error}); write it with `table --format json`") from error
+        raise Refused(f"{file} is not a table in JSON or CSV ({error}); write it with `table --format json`") from error

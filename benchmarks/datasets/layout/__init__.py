@@ -1,1 +1,1 @@
-"""How an image folder is laid out: its files, and which of its folders are splits and which are classes."""
+"""The layout of an image folder: its files, splits and classes."""

@@ -1,4 +1,4 @@
-"""Which split the name of a folder means: `training_set`, `Test`, `val2017`, `seg_train`, `01-validation` …"""
+"""The splits that names of folders mean, such as `training_set`, `Test`, `val2017`, `seg_train`, `01-validation`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WORDS = {
     **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "evaluate", "holdout"), TEST),
 }
 _SECOND = ("eval", "evaluation", "evaluate", "holdout")
-"""Words for the test split, or for validation images where another folder is the test split."""
+"""Words for the test split, or for validation images if another folder is the test split."""
 _CONTAINER = {"image", "images", "img", "imgs", "photo", "photos", "pic", "pics", "picture", "pictures",
               "data", "dataset", "datasets"}  # fmt: skip
 """Words for a folder around classes or splits."""
@@ -23,13 +23,13 @@ _FILLER = _CONTAINER | {
     "class", "classes", "category", "categories", "labeled", "labelled", "raw", "resized", "cropped",
     "jpg", "jpeg", "png", "v", "version", "phase", "input", "inputs", "file", "files",
 }  # fmt: skip
-"""Words that say nothing beside the name of a split."""
+"""Words without meaning beside the name of a split."""
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_A-Za-z]+")
 _HOLDOUT = re.compile(r"(hold|held)[\W_]*out", re.IGNORECASE)
 
 
 def plain_roles(names: Iterable[str]) -> dict[str, str]:
-    """The split of each name that says nothing but a split; words that all names with a split share do not count.
+    """Return the split of each name that has no other meaning, ignoring words that all names with a split share.
 
     >>> plain_roles(["seg_train", "seg_test", "seg_pred"])
     {'seg_train': 'train', 'seg_test': 'test'}
@@ -43,7 +43,7 @@ def plain_roles(names: Iterable[str]) -> dict[str, str]:
 
 
 def loose_roles(names: Iterable[str]) -> dict[str, str]:
-    """The split of each name with a word for one split in it, whatever else it says.
+    """Return the split of each name that contains a word for one split, also beside other words.
 
     >>> loose_roles(["trainA", "model train", "trains", "heldOut", "validation_v2"])
     {'trainA': 'train', 'model train': 'train', 'heldOut': 'test', 'validation_v2': 'val'}
@@ -57,7 +57,7 @@ def loose_roles(names: Iterable[str]) -> dict[str, str]:
 
 
 def container(name: str) -> bool:
-    """Whether a name says that classes or splits are inside: `images`, `data`, `train_images`, `train`.
+    """Return whether a name means a folder around classes or splits: `images`, `data`, `train_images`, `train`.
 
     >>> [name for name in ("images", "Training Data", "test", "bus", "0") if container(name)]
     ['images', 'Training Data', 'test']
@@ -83,7 +83,7 @@ def _words(name: str) -> frozenset[str]:
 
 
 def _stem(word: str) -> str:
-    """The split's word in a compound such as `trainset`, `testdata`, `minival`; else the word itself."""
+    """Return the word for a split in a compound such as `trainset`, `testdata`, `minival`; else the word itself."""
     if word in _WORDS:
         return word
     stems = (stem for stem in _WORDS if word.startswith(stem) and word.removeprefix(stem) in _FILLER)

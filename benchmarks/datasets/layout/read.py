@@ -1,7 +1,7 @@
-"""From the files below a folder to splits and classes.
+"""Find the splits and classes of a folder.
 
-Split folders hold the same class folders; class folders hold images. What can be read both ways is refused, and
-`--splits` decides: `train=FOLDER,val=FOLDER,test=FOLDER`, or `none` where the folders are classes.
+Split folders contain the same class folders; class folders contain images. Ambiguous folders are refused; then
+`--splits` decides: `train=FOLDER,val=FOLDER,test=FOLDER`, or `none` if all folders are classes.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ _NEAREST = 6
 
 
 class Layout(NamedTuple):
-    """Per split its class folders by name, each as parts from the data folder, and what a person should know of it."""
+    """The class folders of each split by name, as parts of the path from the data folder, and notes for the user."""
 
     splits: dict[str, dict[str, Parts]]
     notes: list[str]
 
 
 def read_layout(folder: Path, tree: Tree, wanted: str | None = None) -> Layout:
-    """The splits and classes of a folder; `wanted` is the value of `--splits`.
+    """Find the splits and classes of a folder; `wanted` is the value of `--splits`.
 
-    Raises `Refused` where the folders can be read both ways, or where splits have no train or no class folders.
+    Raises `Refused` if the folders are ambiguous, or if splits have no train or no class folders.
     """
     if not tree.folders(()):
-        raise Refused(f"{shown(folder)} has no folders in it; it needs one folder of images per class")
+        raise Refused(f"{shown(folder)} contains no folders; make one folder of images per class")
     if wanted is not None and wanted != NONE:
         places = _named(folder, tree, wanted)
         return Layout(_split_classes(tree, places), _renamed(places, ()))
     top = _unwrapped(tree, through_splits=wanted == NONE)
-    notes = [f"read from its folder {text(top)}"] if top else []
+    notes = [f"images are read from its folder {text(top)}"] if top else []
     if wanted == NONE:
         return Layout({TRAIN: class_folders(tree, top)}, notes)
     places = find_splits(folder, tree, top)
     if places:
         unused = [shown(name) for name in tree.folders(top) if (*top, name) not in places.values()]
         notes += _renamed(places, top)
-        notes += [f"not used, beside {shown(places[TRAIN][-1])}: {', '.join(unused)}"] if unused else []
+        notes += [f"folders that are not used: {', '.join(unused)}"] if unused else []
         splits = _split_classes(tree, places)
     else:
         notes += _class_like_a_split(tree, top)
@@ -58,11 +58,11 @@ def read_layout(folder: Path, tree: Tree, wanted: str | None = None) -> Layout:
 
 
 def _named(folder: Path, tree: Tree, wanted: str) -> dict[str, Parts]:
-    """The folders that `--splits` names."""
+    """Return the folders that `--splits` names."""
     pairs = [part.partition("=") for part in re.split(r",(?=\w+=)", wanted)]
     named = {split: name.strip("/") for split, _, name in pairs}
     if len(named) < len(pairs) or not named.keys() <= set(SPLITS) or not all(named.values()):
-        raise Refused(f"--splits {wanted}: write none, or train=FOLDER,val=FOLDER,test=FOLDER (val, test if any)")
+        raise Refused(f"--splits {wanted}: write none, or train=FOLDER,val=FOLDER,test=FOLDER (val and test optional)")
     if TRAIN not in named:
         raise Refused(f"--splits {wanted}: no train; write train=FOLDER,{wanted}, or none")
     known = {text(parts): parts for parts in tree.below(()) if parts}
@@ -72,7 +72,7 @@ def _named(folder: Path, tree: Tree, wanted: str) -> dict[str, Parts]:
         if name not in known:
             raise Refused(f"--splits {wanted}: {shown(folder)} has {unknown('folder', name, known, _NEAREST)}")
         if any(_within(known[name], one) or _within(one, known[name]) for one in found.values()):
-            raise Refused(f"--splits {wanted}: {name} is in another split too; name separate folders")
+            raise Refused(f"--splits {wanted}: {name} is also in another split; give separate folders")
         found[split] = known[name]
     return found
 
@@ -82,7 +82,7 @@ def _within(one: Parts, other: Parts) -> bool:
 
 
 def _unwrapped(tree: Tree, *, through_splits: bool) -> Parts:
-    """Inside the folders that archives put around everything: the only one, with folders of images in it."""
+    """Return the folder inside those that archives put around everything: the only one, with folders of images."""
     place: Parts = ()
     while True:
         only = tree.wrapped(place)
@@ -97,8 +97,8 @@ def _refuse_splits_as_classes(folder: Path, tree: Tree, classes: Mapping[str, Pa
     roles = _split_like([name for name, place in classes.items() if tree.images(place)])
     if roles:
         raise Refused(
-            f"{shown(folder)}: {listed(roles)} are named like splits but hold images, no class folders; sort each into "
-            f"class folders, or use --splits none if {listed(classes)} are the classes"
+            f"{shown(folder)}: {listed(roles)} are named like splits but contain images, not class folders; sort each "
+            f"into class folders, or use --splits none if {listed(classes)} are the classes"
         )
     for name, place in classes.items():
         if container(name) and len(tree.filled(place)) > 1:
@@ -109,14 +109,14 @@ def _refuse_splits_as_classes(folder: Path, tree: Tree, classes: Mapping[str, Pa
         for parts in tree.below(place):
             if inside := _split_like(tree.filled(parts)):
                 raise Refused(
-                    f"{shown(folder)}: class {name!r} has folders named like splits in it, {listed(inside)}; put them "
+                    f"{shown(folder)}: class {name!r} contains folders named like splits, {listed(inside)}; put them "
                     f"around the classes (train/{name}), give --data a folder of splits or of classes, or use --splits "
-                    "none to take all images of a class together"
+                    "none to use all images of a class together"
                 )
 
 
 def _split_like(names: list[str]) -> Collection[str]:
-    """Names that say different splits: two that say nothing else, or all of them (`trainA`, `testA` …)."""
+    """Return the names of different splits: at least two without other words, or all names (`trainA`, `testA` …)."""
     plain, loose = plain_roles(names), loose_roles(names)
     if len(set(plain.values())) > 1:
         return plain
@@ -124,17 +124,17 @@ def _split_like(names: list[str]) -> Collection[str]:
 
 
 def _renamed(places: Mapping[str, Parts], top: Parts) -> list[str]:
-    """A note where a split's folder has another name than the split."""
-    own = {split: text(place[len(top) :]) for split, place in places.items()}
-    if all(name in _USUAL.get(split, (split,)) for split, name in own.items()):
+    """Return a note if a split's folder has another name than the split."""
+    names = {split: text(place[len(top) :]) for split, place in places.items()}
+    if all(name in _USUAL.get(split, (split,)) for split, name in names.items()):
         return []
-    return [f"splits: {', '.join(f'{split} is {name}' for split, name in own.items())}"]
+    return [f"splits: {', '.join(f'{split} is {name}' for split, name in names.items())}"]
 
 
 def _class_like_a_split(tree: Tree, top: Parts) -> list[str]:
     names = tree.filled(top)
     roles = plain_roles(names) if len(names) > 1 else {}
-    return [f"{shown(name)} is read as a class, since it holds images as the other classes do" for name in roles]
+    return [f"{shown(name)} is a class, because it contains images as the other classes do" for name in roles]
 
 
 def _split_classes(tree: Tree, places: Mapping[str, Parts]) -> dict[str, dict[str, Parts]]:

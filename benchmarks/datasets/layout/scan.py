@@ -1,7 +1,7 @@
-"""Every file below a folder, once: an image by its ending, or skipped with the reason.
+"""Find every file below a folder: images by their ending, and skipped files with the reason.
 
-Endings are torchvision's (`ImageFolder`), so that the same files take part here and in the tutorials; a `.gif` does
-not. Links are followed unless they lead back to where they are.
+The endings are torchvision's (`ImageFolder`), so the same files are used as in the tutorials; `.gif` is not among them.
+Links are followed unless they loop.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".w
 """torchvision.datasets.folder.IMG_EXTENSIONS, in either case."""
 
 ENDING = "ending "
-HIDDEN = "hidden or of the system"
-NO_CLASS = "outside the folder of any class"
+HIDDEN = "hidden or a system file"
+BAD_LINK = "a broken or looping symbolic link"
+NO_CLASS = "outside the class folders"
 UNUSED = "in a folder that is not used"
 
 _SYSTEM = {"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found",
@@ -29,7 +30,7 @@ Parts = tuple[str, ...]
 
 
 class ScannedFile(NamedTuple):
-    """A file: its path, the parts of its path from the scanned folder on, and why it is skipped (an image: empty)."""
+    """A file: its path, the parts of its path from the scanned folder, and why it is skipped (empty for an image)."""
 
     path: Path
     parts: Parts
@@ -37,12 +38,12 @@ class ScannedFile(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The path from the scanned folder on, as text."""
+        """Its path from the scanned folder, as text."""
         return shown("/".join(self.parts))
 
 
 class Tree:
-    """What is below a folder: `files` in the order of their parts, and the visible folders, empty ones too."""
+    """The content of a folder: `files` in the order of their parts, and all visible folders."""
 
     def __init__(self, files: list[ScannedFile], folders: list[Parts]) -> None:
         self.files = sorted(files, key=lambda entry: entry.parts)
@@ -57,29 +58,29 @@ class Tree:
                 self._below.update(entry.parts[:depth] for depth in range(len(entry.parts)))
 
     def folders(self, place: Parts) -> list[str]:
-        """Names of the visible folders in a folder."""
+        """Return the names of the visible folders in a folder."""
         return self._inside.get(place, [])
 
     def filled(self, place: Parts) -> list[str]:
-        """Those of them with an image in them, at whatever depth."""
+        """Return the names of the visible folders with an image at any depth."""
         return [name for name in self.folders(place) if self._below[(*place, name)]]
 
     def images(self, place: Parts = ()) -> int:
-        """How many images are in a folder, at whatever depth."""
+        """Return the number of images in a folder, at any depth."""
         return self._below[place]
 
     def holds_folders(self, place: Parts) -> bool:
-        """Whether most images of a folder are in folders of it."""
+        """Return whether most images of a folder are in its folders."""
         return self.images(place) > 2 * self._direct[place]
 
     def wrapped(self, place: Parts) -> str | None:
-        """The only folder of images in a folder, if its images are in folders again."""
+        """Return the only folder with images in a folder, if its images are in further folders."""
         filled = self.filled(place)
         alone = len(filled) == 1 and self.holds_folders(place) and self.holds_folders((*place, filled[0]))
         return filled[0] if alone else None
 
     def below(self, place: Parts) -> Iterator[Parts]:
-        """A folder and every visible one in it, at whatever depth."""
+        """Iterate over a folder and all visible folders in it, at any depth."""
         waiting = [place]
         while waiting:
             here = waiting.pop()
@@ -88,9 +89,9 @@ class Tree:
 
 
 def scan(folder: Path) -> Tree:
-    """Look at everything below a folder. Raises `Refused` for one that is absent, or for something unreadable in it."""
+    """Find everything below a folder. Raises `Refused` if it does not exist or something in it cannot be read."""
     if not folder.is_dir():
-        raise Refused(f"{shown(folder)} is not a folder; give one with a folder of images per class")
+        raise Refused(f"{shown(folder)} is not a folder; give a folder with one folder of images per class")
     files: list[ScannedFile] = []
     folders: list[Parts] = []
     waiting = [_Place(folder, (), frozenset({folder.resolve(), *folder.resolve().parents}), False)]
@@ -109,7 +110,7 @@ def scan(folder: Path) -> Tree:
 
 
 class _Place(NamedTuple):
-    """A folder to look at, what it is inside of (links resolved), and whether it is hidden."""
+    """A folder to scan, the folders above it (links resolved), and whether it is hidden."""
 
     path: Path
     parts: Parts
@@ -124,9 +125,7 @@ def _look(place: _Place, files: list[ScannedFile], folders: list[Parts], waiting
         if path.is_dir():
             real = path.resolve()
             if real in place.above:
-                files.append(
-                    ScannedFile(path, parts, HIDDEN if hidden else "a symbolic link that loops or leads nowhere")
-                )
+                files.append(ScannedFile(path, parts, HIDDEN if hidden else BAD_LINK))
             else:
                 waiting.append(_Place(path, parts, place.above | {real}, hidden))
                 if not hidden:
@@ -139,15 +138,15 @@ def _reason(path: Path) -> str:
     if path.is_file():
         ending = path.suffix.lower()
         return "" if ending in ENDINGS else f"{ENDING}{shown(ending) or '(none)'}"
-    return "a symbolic link that loops or leads nowhere" if path.is_symlink() else "neither file nor folder"
+    return BAD_LINK if path.is_symlink() else "neither a file nor a folder"
 
 
 def unreadable(error: OSError) -> Refused:
-    """The refusal for a file or folder that the system does not give out."""
+    """Return the error for a file or folder that cannot be read."""
     why = "" if isinstance(error, PermissionError) else f" ({error.strerror or error})"
     return Refused(f"{shown(error.filename or 'a file')} cannot be read{why}; change its permissions or remove it")
 
 
 def shown(path: str | Path) -> str:
-    """A path as text that every encoder takes; bytes that are no UTF-8 become escapes."""
+    """Return a path as valid text; bytes that are not UTF-8 become escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

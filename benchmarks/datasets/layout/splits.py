@@ -1,4 +1,4 @@
-"""Which folders beside one another are splits, decided by their names and by what is in them."""
+"""Decide from names and contents which folders are splits."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from benchmarks.datasets.layout.scan import Parts, Tree, shown
 from harness.errors import Refused
 
 _NAMED = 6
-"""As many names as a message lists."""
+"""The largest number of names that a message lists."""
 
 
 def find_splits(folder: Path, tree: Tree, top: Parts) -> dict[str, Parts]:
-    """The folder of each split in `top`, or nothing if all folders are classes.
+    """Return the folder of each split in `top`; empty if all folders are classes.
 
-    Raises `Refused` where both are possible, and for splits without train or without class folders.
+    Raises `Refused` if both are possible, and for splits without train or without class folders.
     """
     return _Folders(folder, tree, top).splits()
 
@@ -27,7 +27,7 @@ class _Folders:
 
     def __init__(self, folder: Path, tree: Tree, top: Parts) -> None:
         self._tree, self._top = tree, top
-        self._say = shown(folder / Path(*top))
+        self._shown = shown(folder / Path(*top))
         self._names = tree.folders(top)
         self._inside = {
             name: set(class_folders(tree, inner(tree, (*top, name))))
@@ -43,12 +43,12 @@ class _Folders:
         found = {role: name for role in SPLITS for name in reversed(roles) if roles[name] == role}
         if TRAIN not in found:
             raise Refused(
-                f"{self._say} has {listed(roles)} but no folder train; name it with --splits train=FOLDER,…, or use "
+                f"{self._shown} has {listed(roles)} but no folder train; give it with --splits train=FOLDER,…, or use "
                 f"--splits none if {listed(self._names)} are the classes"
             )
         for name in [name for name in roles if name not in found.values()]:
             both = f"{shown(found[roles[name]])} and {shown(name)}"
-            raise Refused(f"{self._say} has {both}; keep one of them, or choose with {self._option(found)}")
+            raise Refused(f"{self._shown} has {both}; keep one of them, or choose with {self._option(found)}")
         self._refuse_more(found)
         plain = plain_roles(self._names)
         empty = {role: name for name, role in plain.items() if role not in found}
@@ -56,7 +56,10 @@ class _Folders:
         return {role: (*self._top, folders[role]) for role in SPLITS if role in folders}
 
     def _roles(self) -> dict[str, str]:
-        """Names of splits, for folders with folders in them; other words in a name need a second split alike."""
+        """Return the split of each folder that contains folders.
+
+        A name with other words counts only if the folder of another split contains the same folders.
+        """
         if len(self._names) == 1:
             return {name: role for name, role in loose_roles(self._names).items() if name in self._inside}
         plain = {name: role for name, role in plain_roles(self._names).items() if name in self._inside}
@@ -69,30 +72,30 @@ class _Folders:
         return plain | {name: role for name, role in alike.items() if role not in plain.values()}
 
     def _refuse_the_same_folders(self) -> None:
-        """Folders that all hold the same folders may be splits under other names."""
+        """Raise `Refused` if all folders contain the same folders: they may be splits with other names."""
         filled = self._tree.filled(self._top)
         if len(filled) < 2 or any(name not in self._inside for name in filled):
             return
         same = set.intersection(*(self._inside[name] for name in filled))
         if len(same) > 1 and len(plain_roles(same)) < 2:
             raise Refused(
-                f"{self._say}: {listed(filled)} hold the same folders, {listed(sorted(same))}; if these are the "
-                f"classes, name the splits, such as {self._option({TRAIN: filled[0], TEST: filled[1]})}; "
+                f"{self._shown}: {listed(filled)} contain the same folders, {listed(sorted(same))}; if these are the "
+                f"classes, give the splits, such as {self._option({TRAIN: filled[0], TEST: filled[1]})}; "
                 f"if {listed(filled)} are the classes, use --splits none"
             )
 
     def _refuse_more(self, found: dict[str, str]) -> None:
-        """Raise `Refused` for images of a split without classes, and for train alone beside other folders of images."""
+        """Raise `Refused` for a split without class folders, and for train as the only split beside other folders."""
         for name, role in plain_roles(self._names).items():
             if role not in found and self._tree.images((*self._top, name)):
                 raise Refused(
-                    f"{self._say}: {shown(name)} holds images but no class folders, so their classes are not known; "
+                    f"{self._shown}: {shown(name)} contains images but no class folders, so their classes are unknown; "
                     f"sort them into class folders, or leave them out with {self._option(found)}"
                 )
         train, others = found[TRAIN], [name for name in self._tree.filled(self._top) if name not in found.values()]
         if len(found) == 1 and others:
             raise Refused(
-                f"{self._say}: {shown(train)} can be the training images, of the classes "
+                f"{self._shown}: {shown(train)} can be the training images, with the classes "
                 f"{listed(sorted(self._inside[train]))}, or a class beside {listed(others)}; use {self._option(found)} "
                 "or --splits none"
             )
@@ -102,7 +105,7 @@ class _Folders:
 
 
 def inner(tree: Tree, split: Parts) -> Parts:
-    """Where a split's class folders are: in `train`, or in `train/train`, `test/images`."""
+    """Return the folder with a split's class folders: `train`, or inside it, such as `train/train`, `test/images`."""
     place = split
     while True:
         only = tree.wrapped(place)
@@ -112,21 +115,21 @@ def inner(tree: Tree, split: Parts) -> Parts:
 
 
 def class_folders(tree: Tree, place: Parts) -> dict[str, Parts]:
-    """The folders of classes in a folder, by the names that are shown."""
+    """Return the class folders in a folder, by their shown names."""
     found: dict[str, Parts] = {}
     for name in tree.folders(place):
         if shown(name) in found:
-            raise Refused(f"two folders are both shown as {shown(name)!r}; rename one of them")
+            raise Refused(f"two folders have the shown name {shown(name)!r}; rename one of them")
         found[shown(name)] = (*place, name)
     return found
 
 
 def text(parts: Parts) -> str:
-    """Parts as one path, as it is shown."""
+    """Return parts as one path for messages."""
     return shown("/".join(parts))
 
 
 def listed(names: Iterable[str]) -> str:
-    """The first names, and how many more there are."""
+    """Return the first names, and the number of the others."""
     every = [shown(name) for name in names]
     return ", ".join(every[:_NAMED]) + (f" and {len(every) - _NAMED} more" if len(every) > _NAMED else "")

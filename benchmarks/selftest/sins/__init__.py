@@ -1,4 +1,4 @@
-"""The sins, in the order of the project's list of them."""
+"""All sins, in the order of the project's list."""
 
 from __future__ import annotations
 

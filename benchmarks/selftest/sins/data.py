@@ -23,7 +23,7 @@ EPOCHS, BATCHES = 3, 6
 
 
 class OddFeed(Feed):
-    """A feed that misbehaves in all batches, or in one of a stage. `place` says which."""
+    """A feed that changes all batches (gross), or one batch of a stage."""
 
     place: SinPlace
     epoch_chosen = batch_chosen = 0
@@ -37,7 +37,7 @@ class OddFeed(Feed):
         return batch
 
     def odd(self, batch: Batch) -> Batch:
-        """What is made of a batch."""
+        """Return the changed batch."""
         return batch
 
 
@@ -51,7 +51,7 @@ def _somewhere(place: SinPlace) -> dict[str, Any]:
 
 @sin("a batch fed twice", "V24")
 def fed_twice(place: SinPlace) -> Iterator[None]:
-    """Gross: the first half of every epoch comes again instead of the second. Subtle: one batch, in one epoch."""
+    """Gross: the first half of every epoch replaces the second. Subtle: one batch replaces another in one epoch."""
     epoch_chosen, again = int(place.draw.integers(EPOCHS)), int(place.draw.integers(1, BATCHES))
 
     class Repeating(Feed):
@@ -87,7 +87,7 @@ def shuffled_labels(place: SinPlace) -> Iterator[None]:
 
 @sin("split overlap", "V24")
 def overlapping(place: SinPlace) -> Iterator[None]:
-    """Gross: half of the test images were trained on. Subtle: one."""
+    """Gross: half of the test images are training images. Subtle: one test image is."""
     honest = fixtures.images()
     train, test = honest.splits["train"], honest.splits["test"]
     count = len(test[0]) // 2 if place.gross else 1
@@ -102,7 +102,7 @@ def overlapping(place: SinPlace) -> Iterator[None]:
 
 @sin("augmentation differing between arms", "V28")
 def other_augmentation(place: SinPlace) -> Iterator[None]:
-    """Gross: one backend gets every image upside down. Subtle: one pixel of one batch is a level brighter."""
+    """Gross: one backend gets every image upside down. Subtle: one pixel of one batch is 1/255 brighter."""
 
     class Augmenting(OddFeed):
         def odd(self, batch: Batch) -> Batch:
@@ -134,7 +134,7 @@ def other_normalisation(place: SinPlace) -> Iterator[None]:
 
 @sin("loss averaged over batches of unequal size", "V23")
 def mean_of_means(place: SinPlace) -> Iterator[None]:
-    """Gross: over a whole batch and a quarter of one. Subtle: over two batches that are nearly of one size."""
+    """Gross: over a full batch and a quarter of one. Subtle: over two batches of nearly the same size."""
     size = BATCH_SIZE if place.gross else int(place.draw.integers(21, 24))
 
     def judge(self: Evaluator, logits: NDArray[np.float32], split: str) -> Quality:
@@ -149,7 +149,7 @@ def mean_of_means(place: SinPlace) -> Iterator[None]:
 
 @sin("last batch dropped in evaluation", "V29")
 def dropped(place: SinPlace) -> Iterator[None]:
-    """Gross: the last, incomplete batch of the test images is left out. Subtle: one image, and another comes twice."""
+    """Gross: the last, incomplete batch of test images is missing. Subtle: one image is, and another occurs twice."""
     honest = Evaluator.__init__
     test = fixtures.COUNTS["test"]
     chosen = int(place.draw.integers(test - 1))

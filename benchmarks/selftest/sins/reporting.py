@@ -1,4 +1,4 @@
-"""Sins in what is kept and reported."""
+"""Sins in storing and reporting."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from results.tables.columns import METRICS
 
 @sin("volume divided by a mean", "V51")
 def divided_by_a_mean(place: SinPlace) -> Iterator[None]:
-    """Gross: by the mean of all step times, the first one's too. Subtle: by that of the synchronised steps."""
+    """Gross: by the mean of all step times, the first included. Subtle: by that of the synchronised steps."""
 
     def throughput(stages: Sequence[StageRecord]) -> float:
         images = sum(window.images for stage in stages for window in stage.windows)
@@ -44,7 +44,7 @@ def divided_by_a_mean(place: SinPlace) -> Iterator[None]:
 
 @sin("mean instead of median under a spike", "V51")
 def mean_under_a_spike(place: SinPlace) -> Iterator[None]:
-    """A neighbour slows one process down, and the mean is shown. Gross: to a fifth. Subtle: by a twentieth."""
+    """Show the mean although one process is slowed down. Gross: by a factor of 5. Subtle: by a factor of 1.05."""
     honest = METRICS["throughput"]
 
     def summary(values: Any) -> statistics.Figure:
@@ -56,7 +56,7 @@ def mean_under_a_spike(place: SinPlace) -> Iterator[None]:
 
 @sin("records of two protocol versions pooled", "V52")
 def pooled_versions(place: SinPlace) -> Iterator[None]:
-    """Gross: a row of another protocol, in a table that does not look. Subtle: another setting under one version."""
+    """Gross: a table ignores that a row has another protocol. Subtle: rows with two settings have the same version."""
     honest, superseded = RunWriter.append, results.tables.tabulate._without_superseded
 
     def append(self: RunWriter, record: Record) -> None:
@@ -81,7 +81,7 @@ def pooled_versions(place: SinPlace) -> Iterator[None]:
 
 @sin("a record lost", "V50")
 def lost_record(place: SinPlace) -> Iterator[None]:
-    """Gross: it is never written. Subtle: one of its bytes is damaged on the disk."""
+    """Gross: the record is never written. Subtle: one of its bytes is damaged on the disk."""
     honest = RunWriter.append
     seed = int(place.draw.integers(SEEDS))
 
@@ -101,7 +101,7 @@ def lost_record(place: SinPlace) -> Iterator[None]:
 
 @sin("a case silently skipped", "V50")
 def silently_skipped(place: SinPlace) -> Iterator[None]:
-    """Gross: it is planned and nothing is heard of it again. Subtle: it is skipped without a reason."""
+    """Gross: the planned case never runs and has no record. Subtle: it is skipped without a reason."""
     honest = execute.execute
 
     def executed(plan: Any, *others: Any) -> list[Record]:

@@ -1,4 +1,4 @@
-"""Sins at the start: the head, and what becomes of a checkpoint."""
+"""Sins at the start: the head and the checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.spec import Case
 
 @sin("head initialised differently", "V08")
 def other_head(place: SinPlace) -> Iterator[None]:
-    """Gross: drawn from another seed. Subtle: one weight is the next number."""
+    """Gross: drawn from another seed. Subtle: one weight is the next larger float."""
 
     def drawn(kind: Any, features: int, classes: int, init: Any, seed: int) -> dict[str, NDArray[np.float32]]:
         if place.gross:
@@ -38,7 +38,7 @@ def other_head(place: SinPlace) -> Iterator[None]:
 
 @sin("some tensors of the checkpoint silently not loaded", "V02")
 def not_loaded(place: SinPlace) -> Iterator[None]:
-    """Gross: none of batch norm's. Subtle: one tensor."""
+    """Gross: all tensors of the batch norms. Subtle: one tensor."""
 
     class Forgetful(SimulatedSession):
         def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -52,7 +52,7 @@ def not_loaded(place: SinPlace) -> Iterator[None]:
 
 
 class _Shadow:
-    """A head that is listed, and the old one that answers in its place."""
+    """A head that is listed while the old head gives the outputs."""
 
     def __init__(self, listed: Linear, old: Linear, outputs: int) -> None:
         self.name, self.variables = listed.name, listed.variables
@@ -70,7 +70,7 @@ class _Shadow:
 
 @sin("a head replaced in name only", "V08")
 def in_name_only(place: SinPlace) -> Iterator[None]:
-    """Gross: the old classifier answers, with its ten classes. Subtle: with as many as wanted."""
+    """Gross: the old classifier gives the outputs, for its ten classes. Subtle: for as many classes as the task has."""
 
     class Unreplaced(SimulatedSession):
         def __init__(self, case: Case, model: Model, classes: int, machine: SimulatedMachine) -> None:

@@ -1,4 +1,4 @@
-"""Sins against the clock."""
+"""Sins in the measurement of time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.spec import Stage
 
 @sin("no sync before the clock stops", "V40", asynchronous=True)
 def no_sync(place: SinPlace) -> Iterator[None]:
-    """Gross: the device is not waited for. Subtle: for all but a fiftieth of an epoch's work."""
+    """Gross: the clock does not wait for the device. Subtle: it waits, except for a fiftieth of an epoch's work."""
     left = 12 * MS
 
     class Eager(SimulatedSession):
@@ -34,7 +34,7 @@ def no_sync(place: SinPlace) -> Iterator[None]:
 
 @sin("clock started before the last warm-up step", "V41")
 def started_early(place: SinPlace) -> Iterator[None]:
-    """Gross: the window holds all of the warm-up. Subtle: the steps are right, but its seconds begin one step early."""
+    """Gross: the window includes the warm-up. Subtle: the steps are right, but the seconds start one step early."""
 
     class Early(Clock):
         def __init__(self, *, warmup_steps: int, **others: Any) -> None:
@@ -52,7 +52,7 @@ def started_early(place: SinPlace) -> Iterator[None]:
 
 @sin("compile in the window", "V34")
 def compiling(place: SinPlace) -> Iterator[None]:
-    """Gross: every step is traced anew. Subtle: one step in the middle of the window is."""
+    """Gross: every step is traced again. Subtle: one step in the middle of the window is."""
     chosen = int(place.draw.integers(5, 12))
 
     class Tracing(SimulatedSession):
@@ -72,7 +72,7 @@ def compiling(place: SinPlace) -> Iterator[None]:
 
 @sin("fetch counted in one arm only", "V43", input="stream")
 def fetching_outside(place: SinPlace) -> Iterator[None]:
-    """Gross: the step of one backend includes the fetch. Subtle: both say so, but one fetched everything before."""
+    """Gross: the step of one backend includes the fetch. Subtle: both claim so, but one fetches everything before."""
 
     class Ahead:
         def __init__(self, feed: Feed) -> None:
@@ -96,7 +96,7 @@ def fetching_outside(place: SinPlace) -> Iterator[None]:
 
 @sin("threads ignored", "V37")
 def other_threads(place: SinPlace) -> Iterator[None]:
-    """Gross: four cores are busy, and the backend says so. Subtle: a tenth of a core too many is."""
+    """Gross: four cores are busy, and the backend reports it. Subtle: 1.1 cores are busy, and it reports one thread."""
 
     class Busy(SimulatedSession):
         def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
@@ -112,7 +112,7 @@ def other_threads(place: SinPlace) -> Iterator[None]:
 
 @sin("evaluation inside the window", "V43")
 def evaluating_inside(place: SinPlace) -> Iterator[None]:
-    """Gross: every batch is judged after its step. Subtle: one batch of the stage is."""
+    """Gross: every batch is evaluated after its step. Subtle: one batch of the stage is."""
     chosen = int(place.draw.integers(5, 15))
 
     class Judging(SimulatedSession):
@@ -131,7 +131,7 @@ def evaluating_inside(place: SinPlace) -> Iterator[None]:
 
 @sin("step times rounded to milliseconds", "V51")
 def rounding(place: SinPlace) -> Iterator[None]:
-    """Gross: to milliseconds. Subtle: to tenths of one, and only the steps whose seconds count."""
+    """Gross: all steps, to milliseconds. Subtle: only the steps for throughput, to tenths of a millisecond."""
     unit = MS if place.gross else MS // 10
 
     class Coarse(Clock):
@@ -146,7 +146,7 @@ def rounding(place: SinPlace) -> Iterator[None]:
 
 
 def slowed(times: float) -> Any:
-    """The second backend on a machine where everything takes longer: a neighbour, and no sin."""
+    """Slow the second backend down, as another process on the machine does; this alone is not a sin."""
 
     class Slowed(SimulatedSession):
         def step(self, batch: Batch, stage: Stage, factor: float) -> Any:

@@ -1,4 +1,4 @@
-"""Sins in what trains: freezing, statistics, optimizer, learning rates."""
+"""Sins in training: freezing, statistics, optimizer, learning rates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harness.spec import Schedule, Stage
 
 
 class Chosen(SimulatedSession):
-    """Misbehaves on one step, or on all."""
+    """A session that misbehaves after all steps (gross), or after one."""
 
     made = -1
     place: SinPlace
@@ -36,11 +36,11 @@ class Chosen(SimulatedSession):
         return loss
 
     def misbehave(self, stage: Stage) -> None:
-        """After a step."""
+        """Commit the sin after a step."""
 
 
 def _nudge(place: SinPlace, variables: list[Variable]) -> None:
-    """Gross: all of them by a thousandth. Subtle: one element of one of them, to the next number."""
+    """Gross: all variables by a thousandth. Subtle: one element of one variable, to the next larger float."""
     if place.gross:
         for variable in variables:
             variable.array *= 1.001
@@ -67,7 +67,7 @@ def frozen_weight(at: SinPlace) -> Iterator[None]:
 
 @sin("frozen batch-norm statistic moved", "V09")
 def frozen_statistic(at: SinPlace) -> Iterator[None]:
-    """Gross: as torch does it, which leaves batch norm in training mode. Subtle: one element by its last bit, once."""
+    """Gross: batch norm stays in training mode, as in torch. Subtle: one element by its last bit, once."""
 
     class Moving(Chosen):
         place, step_chosen = at, int(at.draw.integers(36))
@@ -90,7 +90,7 @@ def frozen_statistic(at: SinPlace) -> Iterator[None]:
 
 @sin("unfrozen weight not moved", "V14")
 def unmoved(at: SinPlace) -> Iterator[None]:
-    """Gross: the whole backbone is held back. Subtle: one tensor."""
+    """Gross: the whole backbone keeps its values. Subtle: one tensor does."""
 
     class Holding(Chosen):
         place = at._replace(gross=True)
@@ -112,7 +112,7 @@ def unmoved(at: SinPlace) -> Iterator[None]:
 
 @sin("learning-rate ratio ignored", "V22", certified=True)
 def ignored_ratio(at: SinPlace) -> Iterator[None]:
-    """Gross: the backbone trains at the head's rate. Subtle: at a rate that is off by a fiftieth."""
+    """Gross: the backbone trains with the head's rate. Subtle: its rate is wrong by a fiftieth."""
 
     class Equal(SimulatedSession):
         def begin(self, stage: Stage) -> list[Variable]:
@@ -125,7 +125,7 @@ def ignored_ratio(at: SinPlace) -> Iterator[None]:
 
 @sin("schedule off by one", "V21", certified=True)
 def shifted_schedule(at: SinPlace) -> Iterator[None]:
-    """Gross: it begins three steps late. Subtle: one step."""
+    """Gross: the schedule starts three steps late. Subtle: one step late."""
     late = 3 if at.gross else 1
 
     def shifted(schedule: Schedule, epochs: int, steps_per_epoch: int) -> NDArray[np.float64]:
@@ -142,7 +142,7 @@ def shifted_schedule(at: SinPlace) -> Iterator[None]:
 
 
 def _with_updates(change: Callable[[SimulatedSession, Stage, Updates | None], None]) -> Any:
-    """The second backend with another optimizer; `change` is given the one of the stage before."""
+    """Change the optimizer of the second backend; `change` gets the optimizer of the stage before."""
 
     class Changed(SimulatedSession):
         def begin(self, stage: Stage) -> list[Variable]:
@@ -156,7 +156,7 @@ def _with_updates(change: Callable[[SimulatedSession, Stage, Updates | None], No
 
 @sin("optimizer state kept across stages", "V17")
 def kept_state(at: SinPlace) -> Iterator[None]:
-    """Gross: all that both stages train keeps its momentum. Subtle: one tensor keeps a thousandth of it."""
+    """Gross: all tensors that both stages train keep their momentum. Subtle: one tensor keeps a thousandth of it."""
 
     def keep(session: SimulatedSession, stage: Stage, before: Updates | None) -> None:
         now = session.updates
@@ -173,7 +173,7 @@ def kept_state(at: SinPlace) -> Iterator[None]:
 
 @sin("decay on frozen tensors", "V15")
 def decayed(at: SinPlace) -> Iterator[None]:
-    """Gross: the optimizer is given every parameter. Subtle: one frozen tensor among those that train."""
+    """Gross: the optimizer gets every parameter. Subtle: it gets one frozen tensor beside the trained ones."""
 
     def give(session: SimulatedSession, stage: Stage, before: Updates | None) -> None:
         parameters = [v for v in session.network.variables if v.role not in BUFFERS]

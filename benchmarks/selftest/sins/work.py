@@ -1,4 +1,4 @@
-"""Sins in the work of a step: more or less of it than one forward, one backward and one update of a whole batch."""
+"""Sins in the work of a step: more or less than one forward, one backward and one update of a full batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.data.feed import Batch
 from harness.spec import Case, Stage
 
 STEPS = 36
-"""Optimizer steps of all stages."""
+"""The number of optimizer steps of all stages."""
 
 
 @sin("two forwards per step", "V07")
@@ -42,7 +42,7 @@ def two_forwards(place: SinPlace) -> Iterator[None]:
 
 @sin("a missing update", "V07")
 def missing_update(place: SinPlace) -> Iterator[None]:
-    """Gross: every second one. Subtle: one."""
+    """Gross: every second update is missing. Subtle: one is."""
     chosen = int(place.draw.integers(STEPS))
 
     class Lazy(SimulatedSession):
@@ -59,7 +59,7 @@ def missing_update(place: SinPlace) -> Iterator[None]:
 
 @sin("batch shrunk", "V45")
 def shrunk(place: SinPlace) -> Iterator[None]:
-    """Gross: to a half. Subtle: by one sample in one step."""
+    """Gross: every batch has half the images. Subtle: one batch has one image less."""
     chosen = int(place.draw.integers(STEPS))
 
     class Shrunk(SimulatedSession):
@@ -78,7 +78,7 @@ def shrunk(place: SinPlace) -> Iterator[None]:
 
 @sin("precision not what was declared", "V32")
 def other_precision(place: SinPlace) -> Iterator[None]:
-    """Gross: float64, and it says so. Subtle: operands cut to TF32's eleven bits, while everything says float32."""
+    """Gross: float64, and it is reported. Subtle: operands have TF32's eleven bits, but float32 is reported."""
 
     class Wide(SimulatedSession):
         def __init__(self, case: Case, model: Model, classes: int, machine: SimulatedMachine) -> None:

@@ -160,7 +160,7 @@ def test_augmentations_are_alternatives_each_a_sequence(catalogue: Catalogue) ->
         ({"batch_size": (8, 0)}, "--batch-size 0: must be at least 1"),
         ({"scenario": ("nowhere.toml",)}, r"nowhere\.toml: "),
         ({"image_size": (64, 2)}, "--image-size 2: must be at least 8"),
-        ({"validation_split": 0.0}, "--validation-split 0.0: must lie between 0 and 1"),
+        ({"validation_split": 0.0}, "--validation-split 0.0: must be between 0 and 1"),
     ],
 )
 def test_what_cannot_be_is_refused(catalogue: Catalogue, chosen: dict[str, Any], words: str) -> None:

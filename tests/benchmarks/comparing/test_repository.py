@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.comparing.repository import commit_of, here_commit, merge_base, resolve
+from benchmarks.comparing.repository import commit_of, merge_base, resolve
+from harness.process.environment import HERE
 from tests.benchmarks.commanding import ROOT, SMALL, checkout, git, invoke, refused
 
 INSTEAD = ("git checkout of it", "compare --python A=", "--plugin")
@@ -90,7 +91,7 @@ def test_in_another_projects_repository_nobody_gets_a_comparison_of_this_one(
 ) -> None:
     monkeypatch.chdir(foreign)
     line = refused(*command)
-    assert all(words in line for words in (*INSTEAD, f"the current folder is in the repository {foreign}"))
+    assert all(words in line for words in (*INSTEAD, f"not in the repository of the current folder, {foreign}"))
     assert [path.name for path in foreign.iterdir() if path.name != ".git"] == ["train.py"]
 
 
@@ -106,13 +107,13 @@ def test_without_a_repository_it_says_so(tmp_path: Path) -> None:
     code = checkout(tmp_path / "unpacked")
     ended, line = said(code, tmp_path, "gate", "--base", "main")
     assert ended == 2
-    assert all(words in line for words in (*INSTEAD, f"{code}, which is in no git repository"))
+    assert all(words in line for words in (*INSTEAD, f"{code} is not in a git repository"))
 
 
 def test_files_that_the_repository_does_not_hold_are_no_checkout(foreign: Path) -> None:
     ended, line = said(checkout(foreign), foreign, "gate", "--base", "main")
     assert ended == 2
-    assert "whose repository does not hold it" in line
+    assert "is not tracked by its repository" in line
 
 
 def test_a_repository_of_another_owner_is_named_with_gits_own_remedy(own: Path, tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_a_repository_of_another_owner_is_named_with_gits_own_remedy(own: Path, 
     assert (ended, len(line.splitlines())) == (2, 1), line
     assert "dubious ownership" in line
     assert f"git config --global --add safe.directory {own}" in line
-    assert "name a branch" not in line
+    assert "give a branch" not in line
 
 
 def test_in_a_shallow_clone_a_missing_revision_is_a_missing_history(own: Path, tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_without_git_revisions_are_refused_and_folders_are_compared(
     other = checkout(tmp_path / "other")
     done = invoke("compare", f"dir:{other}", "here", *CASE, "--turn", "0.02", "--budget", "0.02", *results)
     assert done.exit_code == 0, done.output
-    assert here_commit() == ""
+    assert commit_of(HERE.root) == ""
 
 
 def test_the_environment_of_a_hook_leads_to_no_other_repository(
@@ -180,7 +181,7 @@ def test_the_environment_of_a_hook_leads_to_no_other_repository(
                         "GIT_OBJECT_DIRECTORY": foreign / ".git" / "objects"}.items():  # fmt: skip
         monkeypatch.setenv(name, str(value))
     assert resolve("HEAD") == merge_base("HEAD") == head
-    assert here_commit().removesuffix("+") == head
+    assert commit_of(HERE.root).removesuffix("+") == head
     assert commit_of(tmp_path) == ""
 
 

@@ -36,7 +36,7 @@ def test_backends_revisions_folders_interpreters_and_settings_are_sides() -> Non
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        ({"texts": ("pytorch",)}, "pytorch: 1 sides; name two"),
+        ({"texts": ("pytorch",)}, "pytorch: 1 sides; give two"),
         ({"texts": ("pytroch", "keras3")}, "did you mean pytorch"),
         ({"settings": ("C.precision=bf16",)}, r"--set C.precision=bf16: C is not a side \(A or B\); write B.p"),
         ({"settings": ("precision=bf16",)}, "--set precision=bf16: precision is not a side .+; write B.precision=bf16"),
@@ -48,7 +48,7 @@ def test_backends_revisions_folders_interpreters_and_settings_are_sides() -> Non
         ({"python": ("/usr/bin/python3",)}, "--python /usr/bin/python3: .+ is not a side .+; write B=venv/bin/python"),
         ({"delay": ("5%",)}, "--inject-delay 5%: 5% is not a side .+; write B=5%"),
         ({"delay": ("B=fast",)}, "is not a percentage"),
-        ({"delay": ("B=-5%",)}, "must lie between"),
+        ({"delay": ("B=-5%",)}, "must be between"),
     ],
 )  # fmt: skip
 def test_sides_that_cannot_be_read_are_refused_with_what_to_write(call: dict[str, tuple[str, ...]], says: str) -> None:
@@ -68,7 +68,7 @@ def test_sides_have_the_same_models_and_scenarios() -> None:
     assert [(a.case.backend, b.case.backend, a.case.scenario.name) for a, b in both] == [
         ("pytorch", "keras3", "full"), ("pytorch", "keras3", "scratch")
     ]  # fmt: skip
-    with pytest.raises(Refused, match=r"different cases: A has .+; B has .+; name --model"):
+    with pytest.raises(Refused, match=r"different cases: A has .+; B has .+; choose cases of both with --model"):
         expand_sides(
             sides(settings=("B.scenario=scratch",)), {"model": ("resnet18",), "scenario": ("full",)}, CATALOGUE
         )
@@ -104,7 +104,7 @@ def test_two_sides_that_do_not_differ_are_refused_with_the_ways_to_name_them(
     sides: tuple[str, ...], tmp_path: Path
 ) -> None:
     line = refused("compare", *sides, "--scenario", "scratch", "--results", tmp_path, *SMALL)
-    assert "nothing differs between A and B" in line
+    assert "A and B are the same" in line
     assert all(way in line for way in ("compare pytorch keras3", "rev:main here", "--set", "--python", "noise"))
     assert list(tmp_path.iterdir()) == []
 

@@ -95,8 +95,8 @@ def test_every_named_dataset_says_what_it_is() -> None:
     [
         (made(classes=("a",)), "has 1 class; at least two"),
         (made(classes=("a", "b", "c")), "no training images of class 'c'"),
-        (made(splits={"train": made().splits["train"]}), "train and val are needed"),
-        (with_split("extra"), "train and val are needed"),
+        (made(splits={"train": made().splits["train"]}), "use train, val and optionally test"),
+        (with_split("extra"), "use train, val and optionally test"),
         (with_split("train", images=np.zeros((8, 16, 16, 3), np.float32)), "float32"),
         (with_split("train", images=np.zeros((8, 3, 16, 16), np.uint8)), r"uint8 \[n, side, side, 3\] is needed"),
         (with_split("val", images=np.zeros((4, 8, 8, 3), np.uint8)), "images of val are 8 pixels wide"),

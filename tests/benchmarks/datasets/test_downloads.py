@@ -40,7 +40,7 @@ def test_a_file_is_fetched_once_from_the_mirror_and_held_against_the_digits_publ
 ) -> None:
     first = fetch(wanted(digest=sha256(CONTENT)[:digits]))
     assert Path(first.path).read_bytes() == CONTENT
-    assert first.said == f"SHA-256 {sha256(CONTENT)}, published"
+    assert first.provenance == f"SHA-256 {sha256(CONTENT)}, published"
     assert fetch(wanted(digest=sha256(CONTENT)[:digits])) == first
     assert server.asked == ["/v1/net-1.bin"]
 
@@ -54,7 +54,7 @@ def test_a_sha1_is_checked_too(server: Publisher) -> None:
 def test_a_download_of_another_digest_is_refused_with_both_and_not_kept(
     server: Publisher, tmp_path: Path, digest: str
 ) -> None:
-    said = rf"with the SHA-256 {sha256(CONTENT)}, not {digest}…? \(published\), which was not kept; put the right"
+    said = rf"has the SHA-256 {sha256(CONTENT)}, not {digest}…? \(published\) and was deleted; put the right"
     with pytest.raises(Refused, match=said):
         fetch(wanted(digest=digest))
     assert [path.name for path in (tmp_path / "cache/downloads").iterdir()] in ([], ["net.bin.lock"])
@@ -79,7 +79,7 @@ def test_a_broken_download_is_tried_once_more(server: Publisher) -> None:
 def test_a_download_that_stays_broken_is_declined_and_not_kept(server: Publisher, tmp_path: Path) -> None:
     server.cut = 10
     half = len(CONTENT) // 2
-    with pytest.raises(Declined, match=rf"the net cannot be downloaded .*broke off at {half} of {2 * half} bytes"):
+    with pytest.raises(Declined, match=rf"the net cannot be downloaded .*stopped at {half} of {2 * half} bytes"):
         fetch(wanted())
     assert len(server.asked) == 2
     assert not (tmp_path / "cache/downloads/net.bin").exists()
@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_had_is_declined_with_address_digest_and_place(
     with pytest.raises(Declined) as declined:
         fetch(wanted(digest=digest))
     assert str(declined.value) == (
-        f"the net cannot be downloaded from {server.address} (Not Found); fetch {URL} ({said}) "
+        f"the net cannot be downloaded from {server.address} (Not Found); download {URL} ({said}) "
         f"and put it at {tmp_path}/cache/downloads/net.bin"
     )
 
@@ -102,7 +102,7 @@ def test_without_a_published_digest_later_downloads_are_held_to_the_one_that_pro
     first = fetch(wanted())
     remember(wanted(), first.digest)
     clear_cache()
-    assert fetch(wanted()).said == first.said
+    assert fetch(wanted()).provenance == first.provenance
     server.files["/v1/net-1.bin"] = b"another"
     clear_cache()
     with pytest.raises(

@@ -82,7 +82,7 @@ def test_copies_never_end_on_both_sides_of_a_split(tmp_path: Path) -> None:
         listing = list_folder(tmp_path, 0.3, seed)
         sides = [{f.sha256 for f in files} for files in listing.splits.values()]
         assert not sides[0] & sides[1]
-    assert "6 files have a copy among the others (a 6); they stay in the training images" in listing.notes
+    assert "6 files have the same content as another (a 6); all copies stay in the training images" in listing.notes
     assert listing.copies == [(f"a/{number}.png", f"a/copy{number}.png") for number in range(3)]
 
 
@@ -97,7 +97,7 @@ def test_endings_are_torchvisions_in_either_case(tmp_path: Path) -> None:
         "train/a/none.gif": ("a", "ending .gif"),
         "train/a/read.txt": ("a", "ending .txt"),
     }
-    assert any(note.startswith("1 .jpeg taken") for note in listing.notes)
+    assert any(note.startswith("1 .jpeg used") for note in listing.notes)
 
 
 def test_files_that_are_hidden_outside_a_class_or_in_an_unused_folder_are_counted(tmp_path: Path) -> None:
@@ -109,14 +109,14 @@ def test_files_that_are_hidden_outside_a_class_or_in_an_unused_folder_are_counte
     listing = list_folder(tmp_path)
     assert listing.classes == ("a", "b")
     assert {one.name: (one.owner, one.reason) for one in listing.skipped} == {
-        "__MACOSX/train/a/._0.png": ("", "hidden or of the system"),
+        "__MACOSX/train/a/._0.png": ("", "hidden or a system file"),
         "extra/a/0.png": ("", "in a folder that is not used"),
-        "train/.ipynb_checkpoints/x.png": ("", "hidden or of the system"),
-        "train/a/.hidden.png": ("a", "hidden or of the system"),
-        "train/b/@eaDir/0.png": ("b", "hidden or of the system"),
-        "train/loose.png": ("", "outside the folder of any class"),
+        "train/.ipynb_checkpoints/x.png": ("", "hidden or a system file"),
+        "train/a/.hidden.png": ("a", "hidden or a system file"),
+        "train/b/@eaDir/0.png": ("b", "hidden or a system file"),
+        "train/loose.png": ("", "outside the class folders"),
     }
-    assert "not used, beside train: extra" in listing.notes
+    assert "folders that are not used: extra" in listing.notes
 
 
 def test_folders_inside_a_class_belong_to_it(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_looping_links_are_skipped_and_counted_and_other_links_followed(tmp_path
     assert {one.name for one in listing.skipped} == {
         *("train/a/up", "train/a/self.png", "train/a/gone.png", "train/loop")
     }
-    assert {one.reason for one in listing.skipped} == {"a symbolic link that loops or leads nowhere"}
+    assert {one.reason for one in listing.skipped} == {"a broken or looping symbolic link"}
 
 
 @pytest.mark.parametrize("name", ["two words", "Käfer", "蚂蚁", "line\nbreak", "quote'\"", "-dash", "50%"])
@@ -163,7 +163,7 @@ def test_names_that_are_no_utf8_are_escaped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layout", "words"),
     [
-        ({}, "has no folders in it"),
+        ({}, "contains no folders"),
         ({"only": 3}, "has one class, 'only'; at least two"),
         ({"train": 3}, "has no class folders; at least two"),
         ({"a": 0, "b": 0}, "has no images; add some"),
@@ -210,7 +210,9 @@ def test_copies_in_a_class_and_in_two_classes_are_counted_per_class_and_all_list
         (tmp_path / "train" / second).write_bytes((tmp_path / "train" / first).read_bytes())
     listing = list_folder(tmp_path)
     assert counts(listing)["train"] == [4, 4, 4]
-    assert "6 files have a copy among the others (a 3, b 2, c 1); 2 images are in more than one class" in listing.notes
+    assert (
+        "6 files have the same content as another (a 3, b 2, c 1); 2 images are in more than one class" in listing.notes
+    )
     assert ("train/b/0.png", "train/c/other.png") in listing.copies
 
 
@@ -223,7 +225,7 @@ def test_copies_in_a_class_and_in_two_classes_are_counted_per_class_and_all_list
         ),
         ({"a/x.png": 1, "b/x.HEIC": 2, "b/x.avif": 1}, r"class 'b' .* \(2 ending .heic, 1 ending .avif\)"),
         ({"a/x.png": 1, "b/x": 1}, r"class 'b' .*; its file is skipped \(ending \(none\)\)"),
-        ({"a/x.png": 1, "b/.x.png": 2}, r"class 'b' .*; its 2 files are skipped \(hidden or of the system\)"),
+        ({"a/x.png": 1, "b/.x.png": 2}, r"class 'b' .*; its 2 files are skipped \(hidden or a system file\)"),
         ({"a/x.cr2": 1, "b/x.nef": 2}, r"has no images; its 3 files are skipped \(2 ending .nef, 1 ending .cr2\)"),
         (
             {"train/a/x.png": 1, "train/b/x.png": 1, "test/a/x.svg": 1, "test/b/x.svg": 1},

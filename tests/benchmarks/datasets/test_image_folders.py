@@ -102,4 +102,4 @@ def test_an_option_that_names_no_folder_is_refused(photos: Path, tmp_path: Path,
 
 def test_the_option_is_refused_for_data_that_is_no_folder(tmp_path: Path) -> None:
     case = (*SMALL, "--scenario", "scratch", "--results", tmp_path / "results")
-    assert "embedded is no image folder; leave out --splits" in refused("run", *case, "--splits", "none")
+    assert "embedded is not an image folder; leave out --splits" in refused("run", *case, "--splits", "none")

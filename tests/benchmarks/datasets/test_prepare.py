@@ -108,7 +108,7 @@ def test_a_split_that_loses_a_whole_class_is_refused(tmp_path: Path) -> None:
     source = made(tmp_path / "data", train=9)
     for number in range(3):
         (source / f"val/ants/{number}.png").write_bytes(b"x" * (number + 1))
-    with pytest.raises(Refused, match=r"no readable image of class 'ants' is left in val; .*unknown image format"):
+    with pytest.raises(Refused, match=r"class 'ants' has no readable image in val; .*unknown image format"):
         prepared(source, tmp_path / "cache")
 
 
@@ -117,7 +117,7 @@ def test_animated_images_are_noted(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
     frames[0].save(source / "train/ants/moving.webp", save_all=True, append_images=frames[1:])
     notes = prepared(source, tmp_path / "cache").meta.notes
-    assert "1 animated images: the first frame of each was taken" in notes
+    assert "1 animated images: only the first frame of each is used" in notes
 
 
 def test_progress_counts_every_file_once(tmp_path: Path) -> None:
@@ -181,9 +181,9 @@ def test_prepare_says_where_the_data_are_and_how_many_images_each_class_has(tmp_
 def test_a_full_or_forbidden_cache_is_one_clear_line(tmp_path: Path) -> None:
     source = made(tmp_path / "data")
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(Refused, match="it is no folder; set FINETUNE_BENCH_CACHE"):
+    with pytest.raises(Refused, match="it is not a folder; set FINETUNE_BENCH_CACHE"):
         prepared(source, tmp_path / "file")
-    with pytest.raises(Refused, match=r"the disk is full|cannot be written|it is no folder"):
+    with pytest.raises(Refused, match=r"the disk is full|cannot be written|it is not a folder"):
         prepared(source, Path("/dev/full"))
 
 
@@ -196,4 +196,4 @@ def test_hymenoptera_is_what_the_tutorials_see(tmp_path: Path) -> None:
     assert np.bincount(dataset.splits["val"].labels).tolist() == [70, 83]
     assert [name for name, _ in result.meta.skipped] == ["train/ants/imageNotFound.gif"]
     assert any(note.startswith("1 file skipped: ants 1 (ending .gif); endings") for note in result.meta.notes)
-    assert any(note.startswith("1 .jpeg taken") for note in result.meta.notes)
+    assert any(note.startswith("1 .jpeg used") for note in result.meta.notes)

@@ -157,7 +157,7 @@ def _lose_pair(rows: list[dict[str, Any]]) -> None:
     [
         (_edit("process", _step), "throughput"),
         (_edit("pair", _turn), "throughput"),
-        (_edit("verdict", _verdict), "is called no change"),
+        (_edit("verdict", _verdict), "is no change, but"),
         (_edit("verdict", _bound), "accuracy low"),
         (_edit("verdict", _p), "p_adjusted"),
         (_lose_pair, "replicates"),
@@ -210,7 +210,7 @@ def test_the_command_says_what_does_not_follow_and_ends_with_1(
     touched.write_text(text.replace(rate, f"9{rate}"))
     said = invoke("verify", "--results", stored, "--table", touched)
     assert said.exit_code == 1
-    assert "the raw rows say" in said.output
+    assert "the raw rows give" in said.output
     assert invoke("verify", "--results", tmp_path / "empty").exit_code == 3
 
 

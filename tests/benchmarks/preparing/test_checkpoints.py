@@ -42,7 +42,7 @@ def test_a_neutral_file_is_taken_where_it_lies(catalogue: Catalogue, tmp_path: P
 
 def test_a_neutral_file_of_another_model_is_refused_with_both_names(catalogue: Catalogue, tmp_path: Path) -> None:
     path = write_tiny(tmp_path / "other.safetensors", model="resnet18")
-    with pytest.raises(Refused, match=r"other\.safetensors holds a resnet18, not a tiny-cnn"):
+    with pytest.raises(Refused, match=r"other\.safetensors is a checkpoint of resnet18, not of tiny-cnn"):
         find(path, catalogue)
 
 
@@ -105,7 +105,7 @@ def test_a_pickle_inside_an_archive_is_refused_and_not_run(catalogue: Catalogue,
 
 def test_a_file_of_unknown_format_is_refused_with_those_there_are(catalogue: Catalogue, tmp_path: Path) -> None:
     (tmp_path / "weights.xyz").write_bytes(b"neither content nor name says it")
-    with pytest.raises(Refused, match=r"weights\.xyz: no known checkpoint format \(known: .*\.npz"):
+    with pytest.raises(Refused, match=r"weights\.xyz: unknown checkpoint format; known formats: .*\.npz"):
         find(tmp_path / "weights.xyz", catalogue)
 
 

@@ -229,7 +229,7 @@ def test_a_later_download_is_held_to_the_first_one_that_could_be_read(server: Pu
 
 
 def test_a_classifier_with_other_classes_than_its_publisher_names_is_refused(server: Publisher, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"tiny\.npz has a classifier of 4 classes, and 2 are named for it"):
+    with pytest.raises(Refused, match=r"tiny\.npz has a classifier of 4 classes, but 2 are published"):
         find("tiny-cnn", tiny(tmp_path, server, classes=2))
 
 
@@ -319,7 +319,7 @@ def test_a_published_file_of_another_digest_is_refused_and_not_kept(server: Publ
     result = invoke(*command, *SMALL, "--results", tmp_path / "results")
     assert result.exit_code == 2
     line = result.stderr.splitlines()[-1]
-    assert f"the SHA-256 {sha256(b'another network')}, not f37072fd… (published), which was not kept" in line
+    assert f"the SHA-256 {sha256(b'another network')}, not f37072fd… (published) and was deleted" in line
     assert not [path for path in (tmp_path / "cache/downloads").iterdir() if path.suffix == ".pth"]
     assert not (tmp_path / "results").exists()
 

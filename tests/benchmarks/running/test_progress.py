@@ -64,7 +64,7 @@ def test_without_a_terminal_preparing_pretraining_and_certifying_are_announced_o
     assert text.splitlines() == [
         "preparing photos",
         "pretraining resnet18 (once, then cached)",
-        "certifying resnet18 in pytorch and keras3-jax (once, then kept): full, two-stage",
+        "certifying resnet18 in pytorch and keras3-jax (once, then stored): full, two-stage",
     ]
 
 

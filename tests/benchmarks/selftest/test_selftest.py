@@ -49,7 +49,7 @@ def test_every_sin_is_noticed_by_its_rule_and_gets_through_without_it() -> None:
     assert printed[-1] == "34/34"
     assert sum(line.startswith("ok ") for line in printed) == len(SINS) + len(NAIVE_FORMULAS)
     assert not [line for line in printed if line.startswith("NO ")]
-    assert "100 runs without a sin: no rule spoke" in printed
+    assert "100 correct runs: none is reported" in printed
 
 
 def test_the_sins_are_those_of_the_rules(shared: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_sin_is_found_wherever_it_is_planted(runner: ExperimentRunner, name: s
     for gross in (True, False):
         trial = attempt(runner, named(name), gross, (seed,))
         assert trial.fault == ""
-        assert trial.said.startswith(f"{trial.rule}: ")
+        assert trial.message.startswith(f"{trial.rule}: ")
 
 
 def virtuous(place: SinPlace) -> AbstractContextManager[None]:
@@ -82,7 +82,7 @@ def virtuous(place: SinPlace) -> AbstractContextManager[None]:
 
 def test_a_sin_that_nobody_notices_is_not_counted(runner: ExperimentRunner) -> None:
     trial = attempt(runner, Sin("none at all", "V09", ExperimentSetting(), virtuous), True, (0,))
-    assert trial.fault == "V09 does not notice it: nothing was said"
+    assert trial.fault == "V09 does not detect it: no message"
 
 
 def test_a_rule_that_speaks_when_it_is_switched_off_is_not_counted(runner: ExperimentRunner) -> None:
@@ -96,7 +96,7 @@ def test_a_rule_that_speaks_when_it_is_switched_off_is_not_counted(runner: Exper
             yield
 
     trial = attempt(runner, Sin("a vacuous one", "V99", ExperimentSetting(), said_elsewhere), True, (0,))
-    assert trial.fault == "without V99 it is still noticed: ['V99: all is lost']"
+    assert trial.fault == "without V99 it is still reported: ['V99: all is lost']"
 
 
 def test_a_sin_that_something_without_a_rule_stops_is_not_counted(runner: ExperimentRunner) -> None:
@@ -109,7 +109,7 @@ def test_a_sin_that_something_without_a_rule_stops_is_not_counted(runner: Experi
             yield
 
     trial = attempt(runner, Sin("a fault", "V09", ExperimentSetting(), broken), True, (0,))
-    assert "V09 does not notice it: ['ValueError: no sin, a fault']" in trial.fault
+    assert "V09 does not detect it: ['ValueError: no sin, a fault']" in trial.fault
 
 
 @pytest.mark.parametrize(
@@ -173,38 +173,38 @@ def test_V40_on_a_machine_whose_device_lags_behind_the_clock_recovers_the_truth(
 
 
 def trial(name: str, fault: str = "") -> SinTrial:
-    return SinTrial(name=name, rule="V09", magnitude="subtle", said="it moved (V09)", also=("V14",), fault=fault)
+    return SinTrial(name=name, rule="V09", magnitude="subtle", message="it moved (V09)", also=("V14",), fault=fault)
 
 
 def test_the_score_counts_sins_whose_both_magnitudes_are_proved() -> None:
-    clean = Clean(runs=50, said=())
+    clean = Clean(runs=50, messages=())
     one = SelftestOutcome(trials=(trial("b"), trial("b")), clean=clean)
     other = SelftestOutcome(trials=(trial("a"), trial("a", "no")), clean=clean, shown=(shown(),))
     whole = merged([one, other], ["a", "b"])
     assert score(whole) == (1, 2)
-    assert score(replace(whole, clean=Clean(runs=100, said=("a mark",)))) == (0, 2)
+    assert score(replace(whole, clean=Clean(runs=100, messages=("a mark",)))) == (0, 2)
     text = list(lines(whole))
     assert text[1:4] == [
-        "NO   1 a: noticed by V09 (and by V14)",
+        "NO   1 a: detected by V09 (and by V14)",
         "       subtle: no",
-        "ok   2 b: noticed by V09 (and by V14)",
+        "ok   2 b: detected by V09 (and by V14)",
     ]
-    assert "100 runs without a sin: no rule spoke" in text
-    assert text[-2:] == ["ok a formula: says 2; true is 1", "      here: no (V51)"]
+    assert "100 correct runs: none is reported" in text
+    assert text[-2:] == ["ok a formula: gives 2; true is 1", "      this harness: no (V51)"]
 
 
 def shown(**changes: str) -> NaiveResult:
-    return NaiveResult(**{"name": "a formula", "naive": "2", "true": "1", "said": "no (V51)", **changes})
+    return NaiveResult(**{"name": "a formula", "naive": "2", "true": "1", "message": "no (V51)", **changes})
 
 
 def test_a_shim_that_is_right_or_goes_unnoticed_does_not_hold() -> None:
     assert shown().holds
     assert not shown(naive="1").holds
-    assert not shown(said="").holds
+    assert not shown(message="").holds
 
 
 def test_a_sin_that_gets_away_makes_the_command_end_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = [SelftestOutcome(trials=(trial(SINS[0].name, "nobody"),), clean=Clean(runs=1, said=()))]
+    parts = [SelftestOutcome(trials=(trial(SINS[0].name, "nobody"),), clean=Clean(runs=1, messages=()))]
     monkeypatch.setattr("benchmarks.commands.inspecting.selftest.in_parts", lambda seed, on_event: parts)
     result = invoke("selftest", "--quiet")
     assert result.exit_code == 1
@@ -214,13 +214,13 @@ def test_a_sin_that_gets_away_makes_the_command_end_with_one(monkeypatch: pytest
 def test_well_known_arithmetic_gives_wrong_answers(runner: ExperimentRunner) -> None:
     latency, hidden, equal, divided = show(runner)
     assert float(latency.naive.split()[0]) > 20 * float(latency.true.split()[0])
-    assert "V51" in latency.said
-    assert hidden.naive.endswith("and nothing odd")
-    assert hidden.said == "V07: stage 1: 36 forwards in 18 steps"
+    assert "V51" in latency.message
+    assert hidden.naive.endswith("without a problem")
+    assert hidden.message == "V07: stage 1: 36 forwards in 18 steps"
     assert (equal.naive, equal.true[:7]) == ("equal", "unequal")
-    assert "V05" in equal.said
+    assert "V05" in equal.message
     assert float(divided.naive.split()[-1]) < float(divided.true.split()[-1]) / 10
-    assert "V23" in divided.said
+    assert "V23" in divided.message
 
 
 def test_clean_runs_differ_in_scenario_input_head_and_machine() -> None:
@@ -232,7 +232,7 @@ def test_clean_runs_differ_in_scenario_input_head_and_machine() -> None:
             return []
 
     clean = running.without_sin(Noting(), 0, range(25))  # type: ignore[arg-type]
-    assert (clean.runs, clean.said) == (100, ())
+    assert (clean.runs, clean.messages) == (100, ())
     assert {setting.scenario.name for setting in settings} == {scenario.name for scenario in fixtures.SCENARIOS}
     for field in ("input", "head", "asynchronous", "certified"):
         assert len({getattr(setting, field) for setting in settings}) == 2

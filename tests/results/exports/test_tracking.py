@@ -63,7 +63,7 @@ def test_each_record_is_a_run_and_no_framework_is_imported_for_it(server: str, t
     )  # fmt: skip
     done = export_beside_decoys(tmp_path, "--to", "mlflow", "--experiment", "whole", MLFLOW_TRACKING_URI=server)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert "4 runs created in whole, 0 were there already" in done.stderr
+    assert "4 runs created in whole, 0 already exist" in done.stderr
     runs = stored(server, "whole")
     frame = results.load(tmp_path / "results")
     for expected in trainings(frame):
@@ -91,7 +91,7 @@ def test_a_second_export_adds_only_what_is_new(server: str, tmp_path: Path) -> N
     store(tmp_path, build())
     assert "1 runs created" in export(tmp_path, server, "twice")
     store(tmp_path, build(seed=1))
-    assert "1 runs created in twice, 1 were there already" in export(tmp_path, server, "twice")
+    assert "1 runs created in twice, 1 already exist" in export(tmp_path, server, "twice")
     assert len(stored(server, "twice")) == 2
 
 
@@ -101,7 +101,7 @@ def test_a_run_that_was_cut_off_is_written_anew(server: str, tmp_path: Path) -> 
     ((identity, whole),) = stored(server, "cut").items()
     api = f"{server}/api/2.0/mlflow"
     ask(f"{api}/runs/update", {"run_id": whole["info"]["run_id"], "status": "RUNNING"})
-    assert "1 runs created in cut, 0 were there already" in export(tmp_path, server, "cut")
+    assert "1 runs created in cut, 0 already exist" in export(tmp_path, server, "cut")
     ((again, redone),) = stored(server, "cut").items()
     assert (again, redone["info"]["status"]) == (identity, "FINISHED")
     assert redone["data"]["metrics"] and redone["info"]["run_id"] != whole["info"]["run_id"]

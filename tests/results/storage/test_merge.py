@@ -104,7 +104,7 @@ def unfinished_run(folder: Path) -> Iterator[None]:
 def test_the_command_says_what_it_did_and_refuses_a_folder_without_runs(tmp_path: Path) -> None:
     one = folder_of(tmp_path / "one", 0)
     into = ("--results", tmp_path / "into")
-    assert "files copied, 0 extended, 0 were there already" in invoke("merge", one, *into).output
+    assert "files copied, 0 extended, 0 unchanged" in invoke("merge", one, *into).output
     assert "holds no runs" in refused("merge", tmp_path / "nowhere", *into)
 
 

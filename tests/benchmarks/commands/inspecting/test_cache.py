@@ -39,7 +39,7 @@ def test_prepare_fills_the_cache_and_says_where_and_cache_shows_and_clears_it(
     assert network.exists()
     invoke("cache", "--clear")
     assert not network.exists()
-    assert "  0.0 MB  in all" in " " + invoke("cache").stdout.splitlines()[-1].replace("       ", " ")
+    assert "  0.0 MB  total" in " " + invoke("cache").stdout.splitlines()[-1].replace("       ", " ")
 
 
 def test_what_prepare_cannot_have_is_said(cache: Path, images: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_dataset_shows_every_class_skipped_file_and_copy(images: Path, tmp_pat
     assert {line for line in lines if line.startswith(("skipped", "the same"))} == {
         "skipped 'train/red/note.txt': ending .txt",
         "skipped 'val/red/broken.png': unknown image format",
-        "skipped 'val/.DS_Store': hidden or of the system",
+        "skipped 'val/.DS_Store': hidden or a system file",
         f"the same image: 'train/blue/copy.png', 'train/red/{first.name}'",
     }
     (said,) = [line for line in lines if "skipped:" in line]

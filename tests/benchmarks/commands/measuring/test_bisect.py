@@ -22,11 +22,11 @@ def test_the_first_slow_setting_is_found_and_a_second_search_measures_nothing_an
     values = (*sides, "--inject-delay", "2=150%", "--results", tmp_path)
     first = invoke("bisect", *CASE, *values, "--measurements", "14")
     assert first.exit_code == 0, first.output
-    assert "first bad: warmup-steps=3 (after warmup-steps=2)" in first.output
+    assert "first slower: warmup-steps=3 (after warmup-steps=2)" in first.output
     stored = [pair for one in read_comparisons(tmp_path) for pair in one.pairs]
     assert all(one.name.startswith("bisect-") for one in read_comparisons(tmp_path))
     again = invoke("bisect", *CASE, *values, "--measurements", "14")
-    assert "0 of them new" in again.output
+    assert "0 new" in again.output
     assert sum(len(one.pairs) for one in read_comparisons(tmp_path)) == len(stored)
 
 
@@ -56,7 +56,7 @@ def test_the_first_slow_revision_is_found_and_one_that_cannot_run_is_left_out(tm
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert f"first bad: {slow} (after {before})" in done.stdout
+    assert f"first slower: {slow} (after {before})" in done.stdout
     if f"{incomplete}: " in done.stderr:  # a search need not pass it
         assert f"{incomplete}: left out – side B: rev:{incomplete} has no harness/entry.py" in done.stderr
 
@@ -65,20 +65,20 @@ def test_revisions_come_from_git_in_order_and_wrong_ones_are_refused(tmp_path: P
     common = ("bisect", *CASE, "--results", tmp_path)
     assert "does not come after" in refused(*common, "HEAD", "HEAD")
     assert "no revision nowhere" in refused(*common, "nowhere", "HEAD")
-    assert "one of the three" in refused(*common)
+    assert "give either GOOD and BAD" in refused(*common)
     assert "only one candidate" in refused(*common, "--set", "A.threads=1")
     assert "did you mean precision" in refused(*common, "--set", "A.precison=fp32", "--set", "B.precison=bf16")
     two = ("--set", "A.warmup_steps=1", "--set", "B.warmup_steps=2")
-    assert "9 is not a candidate (0 to 1)" in refused(*common, *two, "--inject-delay", "9=5%")
+    assert "no candidate 9 (0 to 1)" in refused(*common, *two, "--inject-delay", "9=5%")
 
 
 @pytest.mark.parametrize(
     ("sides", "says"),
     [
         (("--set", "threads=1,2"), "--set threads=1,2: threads is not a side (A or B); write B.precision=bf16"),
-        (("--set", "B.threads=1", "--set", "B.threads=2"), "0 good candidates; name one as side A, such as --set A"),
+        (("--set", "B.threads=1", "--set", "B.threads=2"), "0 good candidates; give one as side A, such as --set A"),
         (("--set", "A.threads=1", "--set", "B.layout=channels-first"), "one setting at a time, not threads and layout"),
-        (("--python", "A=a/python", "--python", "A=b/python"), "2 good candidates; name one as side A, such as"),
+        (("--python", "A=a/python", "--python", "A=b/python"), "2 good candidates; give one as side A, such as"),
         (("--python", "a/bin/python"), "--python a/bin/python: a/bin/python is not a side (A or B); write B=venv"),
     ],
 )  # fmt: skip

@@ -50,7 +50,7 @@ def _the_level_asked_for_decides_and_no_cache_certifies_again(command: list[str]
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["alexnet", "--backends", "pytorch", "keras3"], "alexnet has no twin in keras3"),
+        (["alexnet", "--backends", "pytorch", "keras3"], "keras3 does not have alexnet; it is in pytorch"),
         (["resnet81", "--backends", "pytorch", "keras3"], "resnet18"),
         (["tiny-cnn", "--backends", "reference", "referenec"], "reference"),
         (["tiny-cnn", "--backends", "reference", "reference", "--precision", "fp32", "--precision", "bf16"], "once"),

@@ -120,13 +120,13 @@ def test_no_comparable_base_is_4(tmp_path: Path) -> None:
     before = checkout(tmp_path / "before", "harness/entry.py")
     said = gate(tmp_path, before, "--suite", suite(tmp_path, "scratch"))
     assert said.exit_code == 4
-    assert "older than the present layout" in said.output
+    assert "it is too old to compare" in said.output
     other = checkout(tmp_path / "other")
     init = other / "harness" / "__init__.py"
     init.write_text(init.read_text().replace("PROTOCOL = 1", "PROTOCOL = 99"))
     said = gate(tmp_path, other, "--suite", suite(tmp_path, "scratch"))
     assert said.exit_code == 4
-    assert "measures by protocol 99" in said.output
+    assert "uses protocol 99" in said.output
     assert gate(tmp_path, checkout(tmp_path / "third"), "--suite", "nowhere.toml").exit_code in (2, 4)
 
 

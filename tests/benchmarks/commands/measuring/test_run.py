@@ -80,15 +80,15 @@ def test_dry_run_prints_every_case_with_its_time_and_starts_nothing(images: Path
 def test_dry_run_says_what_like_cases_took_before(finished: Finished, images: Path) -> None:
     result = invoke("run", *SMALL, "--data", images, "--scenario", "full", "--dry-run", "--results", finished.results)
     assert re.search(r"full/seed0 +\d+ s$", result.stdout, re.MULTILINE)
-    assert "rough guesses" not in result.stdout
+    assert "rough estimates" not in result.stdout
 
 
 def test_dry_run_says_what_the_data_takes_and_that_networks_are_kept(images: Path, tmp_path: Path) -> None:
     result = invoke("run", *SMALL, "--data", images, "--image-size", "224", "--scenario", "scratch", "--dry-run",
                     "--save-model", tmp_path / "kept", "--results", tmp_path / "results")  # fmt: skip
     images_32, images_224 = (84 * (side * 8 / 7) ** 2 * 3 / 2**20 for side in (32, 224))
-    assert f"the data takes about {images_32 + images_224:.0f} MB of it" in result.stdout
-    assert "beside them, 2 networks are kept, each in two files of its own size" in result.stdout
+    assert f"the data takes about {images_32 + images_224:.0f} MB" in result.stdout
+    assert "--save-model also stores 2 networks, each in two files" in result.stdout
     assert not (tmp_path / "kept").exists()
 
 
@@ -239,7 +239,7 @@ def test_rows_of_classes_of_the_same_name_are_reused_and_said(images: Path, tmp_
     known = write_tiny(tmp_path / "known.safetensors", classes=("pink", "red", "blue", "grey"))
     case = ("run", *SMALL, "--scenario", "full", "--data", images, "--reuse-head", "--results", tmp_path / "results")
     said = invoke(*case, "--checkpoint", known).stderr
-    assert "; head rows reused: 'blue', 'red'" in said
+    assert "; reused head rows: 'blue', 'red'" in said
     strange = write_tiny(tmp_path / "strange.safetensors", classes=("ant", "bee", "cat", "dog"))
-    assert "; head rows reused: none, no class has its name" in invoke(*case, "--checkpoint", strange).stderr
+    assert "; reused head rows: none, because no class name matches" in invoke(*case, "--checkpoint", strange).stderr
     assert [r.load.reused_classes for r in records(tmp_path / "results") if r.load] == [("blue", "red"), ()]

@@ -124,15 +124,15 @@ def test_a_badge_is_of_one_figure_of_one_case(finished: Finished, tmp_path: Path
 def test_a_badge_of_nothing_but_arms_is_refused(tmp_path: Path) -> None:
     store_sides(tmp_path, build(), build(seed=1))
     badge = ("export", "--results", tmp_path, "--to", "badge")
-    assert "only sides of comparisons" in refused(*badge, "--metric", "accuracy")
+    assert "are sides of comparisons" in refused(*badge, "--metric", "accuracy")
 
 
 def test_what_cannot_be_chosen_or_written_is_refused(finished: Finished, tmp_path: Path) -> None:
     export = ("export", "--results", finished.results, "--to")
-    assert "is no NAME=VALUE" in refused(*export, "csv", "--where", "full")
+    assert "not of the form NAME=VALUE" in refused(*export, "csv", "--where", "full")
     assert "did you mean scenario or" in refused(*export, "csv", "--where", "scenari=full")
-    assert "leaves no record; scenario is full, freeze-conv" in refused(*export, "csv", "--where", "scenario=none")
+    assert "no record matches; scenario is full, freeze-conv" in refused(*export, "csv", "--where", "scenario=none")
     assert "cannot be written" in refused(*export, "csv", "--out", tmp_path / "nowhere" / "x.csv")
-    assert "name it with --out" in refused(*export, "tensorboard")
+    assert "give it with --out" in refused(*export, "tensorboard")
     assert "MLFLOW_TRACKING_URI" in refused(*export, "mlflow")
     assert "does not exist" in refused("export", "--results", tmp_path / "nothing", "--to", "csv")

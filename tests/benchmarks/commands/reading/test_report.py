@@ -34,13 +34,13 @@ def test_a_run_ends_by_writing_it_and_says_where(images: Path, tmp_path: Path) -
     case = ("run", *SMALL, "--data", images, "--scenario", "scratch", "--quiet", "--results", tmp_path, "--report")
     result = invoke(*case)
     assert result.exit_code == 0
-    assert result.stderr.splitlines()[-1] == f"the report: {tmp_path / 'report.html'}"
+    assert result.stderr.splitlines()[-1] == f"report: {tmp_path / 'report.html'}"
     assert "tiny-cnn" in (tmp_path / "report.html").read_text()
     (tmp_path / "report.html").unlink()
     (tmp_path / "report.html").mkdir()
     again = invoke(*case)
     assert again.exit_code == 0
-    assert again.stderr.splitlines()[-1].startswith("there is no report: Invalid value for '--out'")
+    assert again.stderr.splitlines()[-1].startswith("no report was written: Invalid value for '--out'")
 
 
 def test_the_run_of_a_folder_that_holds_too_much_is_reported_alone(
@@ -50,7 +50,7 @@ def test_the_run_of_a_folder_that_holds_too_much_is_reported_alone(
     store(tmp_path, build(model="another-model"))
     case = ("run", *SMALL, "--data", images, "--scenario", "scratch", "--quiet", "--results", tmp_path, "--report")
     said = invoke(*case).stderr.splitlines()[-1]
-    assert said == f"the report of this run alone, since {tmp_path} holds more than it can show: {tmp_path}/report.html"
+    assert said == f"report of this run only, because {tmp_path} is too large for one page: {tmp_path}/report.html"
     text = (tmp_path / "report.html").read_text()
     assert "tiny-cnn" in text
     assert "another-model" not in text
@@ -88,7 +88,7 @@ def test_without_its_extra_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "altair", None)
     result = invoke("report", "--results", finished.results, "--out", tmp_path / "report.html")
     assert result.exit_code == 3
-    assert result.stderr == "error: it needs altair; get it with `pip install 'finetune-bench[report]'`\n"
+    assert result.stderr == "error: a report needs altair; run `pip install 'finetune-bench[report]'`\n"
 
 
 def test_nothing_measured_is_said_on_the_page_and_by_the_exit_code(tmp_path: Path) -> None:
