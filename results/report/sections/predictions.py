@@ -41,8 +41,8 @@ def predictions_section(material: Material, find: FindPixels) -> Section:
         id,
         title,
         paragraphs=(
-            "Test images as the network receives them, the same for every case, evenly chosen from easy ones (all cases "
-            "are correct) to hard ones (none is). Each case shows the process with the lowest seed.",
+            "Test images as the network receives them, the same for every case, evenly chosen from easy ones (all "
+            "cases are correct) to hard ones (none is). Each case shows the process with the lowest seed.",
         ),
         choices=(Choice("seen", "Case", names, names[0][0]),),
         charts=tuple(_matrix(answered)),
