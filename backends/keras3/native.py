@@ -42,7 +42,7 @@ class Pipeline:
         try:
             for images, labels, positions in self.dataset:
                 self._feed.waited_ns += time.perf_counter_ns() - start
-                self._feed.saw(positions.numpy())
+                self._feed.delivered.saw(positions.numpy())
                 yield images, labels
                 start = time.perf_counter_ns()
         except tf.errors.InvalidArgumentError as error:

@@ -40,7 +40,7 @@ def epoch(loader: torch.utils.data.DataLoader[Any], feed: Feed) -> Iterator[tupl
     start = time.perf_counter_ns()
     for images, labels, positions in loader:
         feed.waited_ns += time.perf_counter_ns() - start
-        feed.saw(positions.numpy())
+        feed.delivered.saw(positions.numpy())
         yield images, labels
         start = time.perf_counter_ns()
 

@@ -141,4 +141,4 @@ def refuse_not_finite(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> N
     """Raise `Refused` with the name of a tensor that holds a NaN or an infinity."""
     for name, array in arrays.items():
         if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-            raise Refused(f"{path}: {name} has values that are not finite; the training that made it diverged")
+            raise Refused(f"{path}: {name} has values that are not finite; use weights from before training diverged")

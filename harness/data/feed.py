@@ -85,10 +85,6 @@ class Feed:
             self._note(batch)
         return iter(batches)
 
-    def saw(self, positions: NDArray[np.int64]) -> None:
-        """Count samples that a native pipeline delivered (V31)."""
-        self.delivered.saw(positions)
-
     def _stream(self, epoch: int, chunks: NDArray[np.int64]) -> Iterator[Batch]:
         with ThreadPoolExecutor(max_workers=max(1, self.workers)) as pool:
             ahead: deque[Future[Batch]] = deque()

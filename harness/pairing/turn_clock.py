@@ -106,7 +106,7 @@ class TurnClock(Clock):
             self._wait()
         elif done == self._first:
             self._open()
-        elif done > self._first and done - self._first >= self._least and self._now() >= self._due():
+        elif done - self._first >= max(1, self._least) and self._now() - self._began >= self._excluded + self._deadline:
             self._close_turn()
             self._report({"turn": len(self.turns)})
             self._wait()
@@ -125,9 +125,6 @@ class TurnClock(Clock):
         self._excluded, self._running = 0, True
         self.disturbance.begin()
         self._began = self._last = self._now()
-
-    def _due(self) -> int:
-        return self._began + self._excluded + self._deadline
 
     def _close_turn(self) -> None:
         self._sync()

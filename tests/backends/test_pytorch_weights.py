@@ -147,7 +147,7 @@ def test_weights_that_are_not_finite_are_refused_by_tensor(tmp_path: Path, value
     broken = state()
     broken["features.3.conv.1.0.weight"][0] = value
     torch.save(broken, tmp_path / "w.pth")
-    with pytest.raises(Refused, match=r"features\.3\.conv\.1\.0\.weight holds values that are not finite"):
+    with pytest.raises(Refused, match=r"features\.3\.conv\.1\.0\.weight has values that are not finite"):
         pytorch.import_weights(str(tmp_path / "w.pth"), MODEL)
 
 

@@ -17,6 +17,7 @@ from backends.keras3.models import CLASSIFIER_LAYER, MODELS, OLDER_CLASSIFIER_LA
 from backends.keras3.weights import heads
 from backends.keras3.weights.archive import Stored, open_stored
 from harness.contract import Model
+from harness.data.checkpoint import refuse_not_finite
 from harness.data.weight_files import refuse_part, some
 from harness.errors import Refused
 from harness.whole_files import written_whole
@@ -69,9 +70,7 @@ def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, .
         for other in translated:
             if other is not scope and not other.lacking(shapes):
                 _refuse_another(path, scope, other, {n: arrays[n] for n in shapes}, _arrays(path, other, table))
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise Refused(f"{path}: {name} has values that are not finite; fetch or save the file again")
+    refuse_not_finite(path, arrays)
     return arrays, scope.unmapped
 
 

@@ -20,6 +20,7 @@ from backends.pytorch.weights.foreign import recognised
 from backends.pytorch.weights.loading import MARK, load
 from backends.pytorch.weights.places import Held, PrefixMatch, WantedTensors, chosen, misfit, places, tensors_in
 from harness.contract import Model
+from harness.data.checkpoint import refuse_not_finite
 from harness.data.weight_files import note, refuse_part, some
 from harness.errors import Refused
 from harness.whole_files import written_whole
@@ -41,7 +42,7 @@ def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tu
     wanted = _wanted(model)
     place = _find(path, model, held, wanted)
     arrays = {name: _array(place.found[name].tensor) for name in (*wanted.shapes, *place.found) if name in place.found}
-    _refuse_not_finite(path, arrays)
+    refuse_not_finite(path, arrays)
     if made_for != model.name:
         _check_padding(path, model)
     return arrays, place.unknown
@@ -137,14 +138,8 @@ def read_state(path: str | Path) -> dict[str, NDArray[Any]]:
     if not isinstance(content, Mapping) or not any(isinstance(value, torch.Tensor) for value in content.values()):
         raise Refused(f"{path} has no named tensors; save the network's state_dict()")
     arrays = {str(name): _array(value) for name, value in content.items() if isinstance(value, torch.Tensor)}
-    _refuse_not_finite(path, arrays)
+    refuse_not_finite(path, arrays)
     return arrays
-
-
-def _refuse_not_finite(path: str | Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    for name, array in arrays.items():
-        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-            raise Refused(f"{path}: {name} holds values that are not finite; use a checkpoint from before it diverged")
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
