@@ -45,7 +45,7 @@ def read_sides(
     The other texts start with a side, as in `EXAMPLES`. Raises `Refused`.
     """
     if len(texts) not in (0, 2):
-        raise Refused(f"{' '.join(texts)}: {len(texts)} sides; give two, such as `pytorch keras3`, or none with --set")
+        raise Refused(f"{' '.join(texts)}: give two sides, such as `pytorch keras3`, or none with --set")
     specs = {name: _read(name, text, catalogue) for name, text in zip(NAMES, texts or (HERE, HERE), strict=True)}
     for text in pythons:
         name, python = read_side(text, "--python")

@@ -28,7 +28,7 @@ def command(case: str, metric: str, max_loss: str, reason: str, results: Path) -
     """Record that a loss of speed, memory or accuracy is intended.
 
     It adds one line to baselines/accepted.jsonl in the folder of results. Commit it with the change: `gate` then passes
-    a loss of CASE up to --max-loss.
+    a loss of CASE up to this limit.
     """
     if metric not in METRICS:
         raise Refused(unknown("metric", metric, METRICS))

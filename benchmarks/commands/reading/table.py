@@ -21,8 +21,8 @@ NARROW, WIDE = 100, 200
 
 
 @click.command(cls=GroupedCommand)
-@option("--require-certificate", is_flag=True, group=OUTPUT, help="exit with 3 if two backends have no certificate")
 @option("--certificates", type=FOLDER, group="What to read", help="folder of results to read certificates from")
+@option("--require-certificate", is_flag=True, group=OUTPUT, help="exit with 3 if two backends have no certificate")
 @shared("target-accuracy", "wide", "explain")
 @option("--format", "format_", type=click.Choice(FORMATS), default="text", group=OUTPUT, help="output format")
 @shared("out")

@@ -36,7 +36,7 @@ def test_backends_revisions_folders_interpreters_and_settings_are_sides() -> Non
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        ({"texts": ("pytorch",)}, "pytorch: 1 sides; give two"),
+        ({"texts": ("pytorch",)}, "pytorch: give two sides, such as `pytorch keras3`"),
         ({"texts": ("pytroch", "keras3")}, "did you mean pytorch"),
         ({"settings": ("C.precision=bf16",)}, r"--set C.precision=bf16: C is not a side \(A or B\); write B.p"),
         ({"settings": ("precision=bf16",)}, "--set precision=bf16: precision is not a side .+; write B.precision=bf16"),

@@ -135,7 +135,7 @@ def test_wrong_usage_is_2(tmp_path: Path) -> None:
     line = refused(*common, "--base", "nowhere")
     assert "no revision nowhere" in line
     assert "git says: Needed a single revision" in line
-    assert "no checkout of this project" in refused(*common, "--base", tmp_path)
+    assert "is not a checkout of this project" in refused(*common, "--base", tmp_path)
     assert invoke(*common).exit_code == 2
     assert list(tmp_path.iterdir()) == []
 
