@@ -35,7 +35,7 @@ def update_of(optimizer: Any, variables: Sequence[Any]) -> Update:
 
 def _eager_gradients(model: Any) -> Gradients:
     on_torch = keras.backend.backend() == "torch"
-    tape = nullcontext if on_torch else import_module("tensorflow").GradientTape
+    tape: Any = nullcontext if on_torch else import_module("tensorflow").GradientTape
 
     def gradients(images: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, list[NDArray[Any] | None]]:
         x, y = ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
