@@ -173,18 +173,18 @@ SETTINGS = _settings(
     backend=_named("adapter of a framework", must_run=True, unproved="an arm of the certificate"),
     model=_named("architecture", must_run=True),
     scenario=_named("way of fine-tuning"),
-    dataset=Setting("images", "identity", "data", unproved="a proof holds for any images", shown="always", words="{}"),
-    dataset_sha256=_named("digest of the images", option=None, unproved="rows of other data have no ratio"),
+    dataset=Setting("images", "identity", "data", unproved="proved for any images", shown="always", words="{}"),
+    dataset_sha256=_named("digest of the images", option=None, unproved="a ratio needs equal data anyway"),
     image_size=_shown("side of the images in pixels", must_run=False, words="{} px"),
     engine=_named("engine of keras3", must_run=True, unproved="an arm of the certificate"),
-    checkpoint=_named("first weights", must_run=True, unproved="a name; the digest counts"),
-    checkpoint_sha256=_named("digest of the first weights", option=None),
+    checkpoint=_named("initial weights", must_run=True, unproved="only the digest matters"),
+    checkpoint_sha256=_named("digest of the initial weights", option=None),
     augment=Setting("random changes of training images", several=True, unproved=_PIXELS, shown="apart"),
     head=Setting("classifier: one layer, or three with dropout", several=True, words="{} head"),
     reuse_head=Setting(
-        "start from the source classifier's rows for classes it knows", unproved="first heads are compared (V08)"
+        "start from the source classifier's rows for classes it knows", unproved="the initial heads are compared (V08)"
     ),
-    limit=Setting("use that many images of each split", unproved="fewer of the same images", shown="apart"),
+    limit=Setting("use that many images of each split", unproved="a subset of the same images", shown="apart"),
     seed=_named("seed of order, augmentation, dropout and new layers", option="seeds", unproved="a replicate"),
     device=_shown("where the network is trained"),
     precision=_shown("number format of training"),
@@ -194,13 +194,13 @@ SETTINGS = _settings(
     input=_shown(
         "pixels ready in memory; streamed by the harness; the framework's own pipeline", unproved=_PIXELS
     ),
-    workers=Setting("workers of a streamed or native pipeline", unproved="who decodes, not what", shown="apart"),
+    workers=Setting("workers of a streamed or native pipeline", unproved="pixels are the same", shown="apart"),
     threads=_shown(
-        "threads and cores of a measured worker", must_run=False, unproved="as many in both rows (V37)",
+        "threads and cores of a measured worker", must_run=False, unproved="both rows have the same number (V37)",
         words="{} threads",
     ),
     warmup_steps=Setting(
-        "steps between the first and the throughput window", unproved="which steps are timed", shown="apart"
+        "steps between the first and the throughput window", unproved="it only selects the timed steps", shown="apart"
     ),
     idiom=Setting("each framework's own defaults, never mixed with matched cases", option="native_defaults"),
 )  # fmt: skip

@@ -62,12 +62,8 @@ def frozen_modules(model: nn.Module, frozen: Collection[str], whole: Collection[
     found: dict[nn.Module, str] = {}
     for name, module in model.named_modules():  # parents first
         parent = name.rpartition(".")[0] if name else None
-        if (
-            parent in names
-            or 0 < held[name] == fixed[name]
-            or any(one is module for one in whole)
-            or name in beginnings
-        ):
+        named = name in beginnings or any(one is module for one in whole)
+        if named or parent in names or 0 < held[name] == fixed[name]:
             names.add(name)
             found[module] = name
     return found

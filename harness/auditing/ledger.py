@@ -27,6 +27,9 @@ class OnDemand(Mapping[str, NDArray[Any]]):
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._makers[name]()
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._makers  # Mapping's own method would create the array
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._makers)
 
