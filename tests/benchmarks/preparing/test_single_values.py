@@ -56,7 +56,7 @@ def test_the_stage_that_trains_on_such_batches_is_named() -> None:
         case("reference", "tiny-cnn", "full", 16),
         case("reference", "tiny-cnn", "full", 8, batch_size=(2,)),
         case("reference", "tiny-cnn", "freeze-conv", 8),
-        case("reference", "tiny-cnn", "full", 8, norm="frozen"),
+        case("reference", "tiny-cnn", "full", 8, bn_mode="frozen"),
     ],
     ids=["more values", "more images", "a frozen backbone", "a frozen norm"],
 )
