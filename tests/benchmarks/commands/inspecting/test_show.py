@@ -48,7 +48,7 @@ def test_a_tensor_shows_its_values_of_the_checkpoint_if_one_is_named(checkpoint:
     name = "features.0.0.weight"
     result = invoke("show", "tiny-cnn", "--tensor", name, "--checkpoint", checkpoint)
     array = tiny_arrays()[name]
-    assert f"{name} [8, 3, 3, 3] float32, weight of the backbone" in result.stdout
+    assert f"{name} [8, 3, 3, 3] float32, weight in the backbone" in result.stdout
     assert f"mean {array.mean():.6g}" in result.stdout
     assert f"from {array.min():.6g} to {array.max():.6g}" in result.stdout
     assert f"mean {array.mean():.6g}" not in invoke("show", "tiny-cnn", "--tensor", name).stdout
@@ -121,7 +121,7 @@ def test_a_picture_is_written_only_if_it_is_asked_for(
     assert result.exit_code == 0, result.output
     assert "contact sheet: not written; --out sheet.png writes" in result.stdout
     assert list(tmp_path.iterdir()) == []
-    assert "--out is for the images of a dataset" in refused("show", "tiny-cnn", "--out", tmp_path / "sheet.png")
+    assert "--out writes the images of a dataset" in refused("show", "tiny-cnn", "--out", tmp_path / "sheet.png")
 
 
 def test_a_sheet_that_cannot_be_written_is_refused(images: Path, tmp_path: Path) -> None:
