@@ -40,6 +40,12 @@ def test_the_readme_is_read_in_one_sitting() -> None:
     assert len(README.splitlines()) <= 200
 
 
+def test_the_table_of_the_readme_is_that_of_the_stored_run() -> None:
+    printed = run("table", "--results", str(ROOT / "tests" / "golden" / "stored"))
+    assert printed.returncode == 0, printed.stderr
+    assert printed.stdout in README
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.*")), ids=lambda path: path.name)
 def test_the_page_about_extending_shows_the_examples_as_they_are(path: Path) -> None:
     shown = re.search(rf"<!-- example: {re.escape(path.name)} -->\n```\w+\n(.*?)```", EXTENDING, re.DOTALL)
