@@ -129,7 +129,7 @@ def test_two_backends_without_a_certificate_are_refused_with_the_command_that_ma
 
 def test_fewer_pairs_than_a_look_needs_and_an_interpreter_that_is_none_are_refused(tmp_path: Path) -> None:
     common = ("compare", "here", "here", "--scenario", "scratch", "--results", tmp_path, *SMALL)
-    assert "after 10 to 20 pairs" in refused(*common, "--pairs", "9")
+    assert "--pairs 9: must be from 10 to 20" in refused(*common, "--pairs", "9")
     assert "cannot be run" in refused(*common, "--python", "B=/nowhere/python")
 
 
@@ -146,7 +146,7 @@ def test_a_dry_run_says_what_it_costs_and_measures_nothing(tmp_path: Path) -> No
     sides = ("--inject-delay", "B=5%")
     said = invoke("compare", *sides, "--scenario", "scratch", "--results", tmp_path, *SMALL, "--dry-run").output
     assert "1 cases" in said
-    assert "min if the first look" in said
+    assert "min if the verdicts are clear after 10 pairs" in said
     assert not list(tmp_path.rglob("*.jsonl"))
 
 
