@@ -398,10 +398,10 @@ def test_modules_say_what_is_frozen_too_even_without_tensors() -> None:
             ["bod"],
             "frozen: 'bod' matches none of the model's 11 tensors (body.0.weight, body.0.bias, body.1.weight, …)",
         ),
-        ([""], "frozen: '' means none"),
+        ([""], "frozen: '' matches none"),
         (lambda name: False, "frozen() is true for none of"),
         ([nn.Linear(1, 1)], "this Linear is not part of the model"),
-        ([3], "frozen: 3 means none"),
+        ([3], "frozen: 3 matches none"),
     ],
 )
 def test_what_freezes_nothing_is_an_error(frozen: Any, said: str) -> None:
@@ -418,7 +418,7 @@ def test_an_exception_passes_through_and_nothing_is_judged_or_left_hooked() -> N
     model = network()
     with pytest.raises(KeyError), audit(model, frozen=["body"], classes=4) as auditor:
         raise KeyError
-    with pytest.raises(RuntimeError, match="before the block has ended"):
+    with pytest.raises(RuntimeError, match="before its block has ended"):
         auditor.report  # noqa: B018 - the property raises
     assert hooks(model) == 0
 

@@ -217,7 +217,7 @@ def test_effective_says_what_ran() -> None:
         ({"layout": "channels-first"}, "channels-last"),
         ({"compile": True}, "compile"),
         ({"input": "native"}, "stream"),
-        ({"idiom": True}, "idiom"),
+        ({"idiom": True}, "native defaults"),
     ],
 )
 def test_what_it_cannot_do_is_declined_with_a_reason(changes: dict[str, Any], reason: str) -> None:
