@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 import pandas as pd
 
-from harness.spec import SETTINGS, Case, hashed_fields
+from harness.spec import SETTINGS, Case
 from results.tables.columns import key_of
 from results.tables.tabulate import GROUP
 
@@ -38,6 +38,9 @@ FOLLOWING: Mapping[Compared, tuple[str, ...]] = MappingProxyType(
 """What a comparison varies, and the columns that vary with it."""
 
 
+_IN_SETTING = [one for one in SETTINGS.values() if one.role == "setting" or one.name == "dataset"]
+
+
 def alike(*compared: Compared) -> list[str]:
     """Return the columns that must be equal in rows that are compared by these alone.
 
@@ -50,8 +53,9 @@ def alike(*compared: Compared) -> list[str]:
 
 def setting_of(case: Case) -> str:
     """Return 16 hex digits of everything in a case except scenario, model, backend, checkpoint, data and seed."""
-    names = [name for name in hashed_fields(case) if name == "dataset" or SETTINGS[name].role == "setting"]
-    return _digest([[name, getattr(case, name)] if SETTINGS[name].added else getattr(case, name) for name in names])
+    values = [getattr(case, setting.name) for setting in _IN_SETTING if not setting.added]
+    later = [(setting.name, getattr(case, setting.name), setting.default) for setting in _IN_SETTING if setting.added]
+    return _digest([*values, *([name, value] for name, value, default in later if value != default)])
 
 
 def stages_of(case: Case) -> str:
