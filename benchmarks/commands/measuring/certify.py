@@ -134,7 +134,7 @@ def _print(certificate: Certificate, path: Path) -> None:
         click.echo(f"{scenario}: P{certificate.level(scenario)}")
     click.echo(str(path))
     level = certificate.level()
-    click.echo(f"P{level}" if level >= 0 else "not even P0")
+    click.echo(f"P{level}" if level >= 0 else "below P0")
 
 
 def _cost(backend: str, cost: StandInCost) -> str:

@@ -82,7 +82,7 @@ def test_a_certificate_comes_back_as_it_was_written_and_an_edited_one_is_noticed
     assert made.model not in {one.model for one in read_certificates(tmp_path).all}
     assert "was changed after it was written" in read_certificates(tmp_path).problems[0]
     file.write_text("{")
-    assert "is no certificate" in read_certificates(tmp_path).problems[0]
+    assert "is not a certificate" in read_certificates(tmp_path).problems[0]
     file.write_bytes(msgspec.json.encode(seal(replace(made, schema=99))))
     assert "has schema 99" in read_certificates(tmp_path).problems[0]
     file.write_text('{"schema": 2, "model": "resnet18"}')  # of a schema that lacks what this one has
@@ -137,14 +137,14 @@ def test_a_void_process_is_not_in_the_interval(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"checkpoint_sha256": "e" * 64}, "certificate of another checkpoint"),
-        ({"protocol": PROTOCOL + 1}, "certificate of another protocol"),
-        ({"scenarios": {"full": "0" * 16}}, "certificate of another recipe"),
+        ({"checkpoint_sha256": "e" * 64}, "certificate for another checkpoint"),
+        ({"protocol": PROTOCOL + 1}, "certificate for another protocol"),
+        ({"scenarios": {"full": "0" * 16}}, "certificate for another recipe"),
         ({"scenarios": {"scratch": "0" * 16}}, "no certificate"),
-        ({"precision": "bf16"}, "certificate of another precision"),
+        ({"precision": "bf16"}, "certificate for another precision"),
         ({"model": "resnet34"}, "no certificate"),
         ({"checks": (check(0), check(1), check(2), check(3, "full", passed=False))}, "P2 only"),
-        ({"checks": (check(0, passed=False),)}, "not even P0"),
+        ({"checks": (check(0, passed=False),)}, "below P0"),
     ],
 )
 def test_a_certificate_of_something_else_is_not_accepted(change: dict[str, Any], reason: str, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_certificate_of_other_versions_is_not_accepted(tmp_path: Path) -> None
     records = [build(versions={"torch": "2.1"}), build(versions={"keras": "3.1"}, **KERAS)]
     older = certificate(build(versions={"torch": "2.0"}), records[1])
     (line,) = side_by_side(tabulate(tmp_path, *records), "throughput", [older])
-    assert line.ratios == {"keras3-tensorflow": "≠ certificate of other versions"}
+    assert line.ratios == {"keras3-tensorflow": "≠ certificate for other versions"}
 
 
 def test_from_random_values_the_checkpoint_of_the_certificate_does_not_matter(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_file_that_does_not_belong_there_is_named(kept: Certificate, tmp_path:
     write_certificate(tmp_path, seal(replace(kept, checks=kept.checks[:-1])), "lower")
     write_certificate(tmp_path, seal(replace(kept, image_sizes=(64,))), "short")
     assert faults(whole.parent) == [
-        f"{edited} was changed after it was written and does not count; make it again with `certify`",
+        f"{edited} was changed after it was written, so it is not used; make it again with `certify`",
         "resnet18-lower.json is of level P3, not P4",
         "resnet18-short.json is made by no command of the page",
     ]

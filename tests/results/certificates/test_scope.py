@@ -61,7 +61,7 @@ def test_a_certificate_covers_the_settings_it_was_made_with(field: str, monkeypa
     changed = case(**{field: another(field)})
     proof = made(**proved_settings(changed))
     assert coverage_of(*subjects(changed), [proof]).certificate == proof
-    assert coverage_of(*subjects(case()), [proof]).reason == f"certificate of another {SETTINGS[field].label}"
+    assert coverage_of(*subjects(case()), [proof]).reason == f"certificate for another {SETTINGS[field].label}"
 
 
 def test_a_setting_that_has_no_field_of_its_own_is_kept_in_settings_and_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_a_setting_that_has_no_field_of_its_own_is_kept_in_settings_and_sealed(m
     assert seal(new).sha256 != seal(replace(new, settings={"workers": 3})).sha256
     assert coverage_of(*subjects(case(workers=2)), [new]).certificate == new
     assert coverage_of(*subjects(case()), [old]).certificate == old
-    assert coverage_of(*subjects(case(workers=2)), [old]).reason == "certificate of another workers"
+    assert coverage_of(*subjects(case(workers=2)), [old]).reason == "certificate for another workers"
 
 
 @pytest.mark.parametrize("field", Stage.__struct_fields__)
@@ -97,7 +97,7 @@ def test_what_a_scenario_starts_from_belongs_to_the_scope(change: dict[str, Any]
 
 def test_a_proof_on_a_cpu_says_nothing_about_a_gpu() -> None:
     on_gpu = subjects(case(device="cuda"), "cuda")
-    assert coverage_of(*on_gpu, [made()]).reason == "certificate of another device"
+    assert coverage_of(*on_gpu, [made()]).reason == "certificate for another device"
 
 
 def test_two_rows_that_differ_in_the_scope_have_no_common_certificate() -> None:
@@ -111,12 +111,12 @@ def test_packages_that_the_certificate_does_not_name_do_not_matter_and_those_it_
     with_jax = other._replace(packages=f"{other.packages}, jax 0.10.2")
     assert coverage_of(one, with_jax, [made()]).certificate is not None
     older = one._replace(packages="torch 2.13.0")
-    assert coverage_of(older, other, [made()]).reason == "certificate of other versions"
-    assert coverage_of(one, other._replace(packages=""), [made()]).reason == "certificate of other versions"
+    assert coverage_of(older, other, [made()]).reason == "certificate for other versions"
+    assert coverage_of(one, other._replace(packages=""), [made()]).reason == "certificate for other versions"
 
 
 def test_a_certificate_that_falls_short_says_where_and_why_and_another_one_may_cover() -> None:
-    note = "rounding grows 8-fold a step, too fast for a proof over ten steps"
+    note = "rounding errors grow 8-fold per step, too fast for a proof over ten steps"
     failing = replace(check(3, "full", passed=False), note=note)
     short = made(checks=(check(0), check(1), check(2), failing))
     stands = coverage_of(*subjects(case()), [short])

@@ -73,4 +73,4 @@ def test_the_legend_names_a_shipped_certificate_as_made_elsewhere() -> None:
     certificate = next(one for one in FOUND.all if one.sha256 == digest)
     ratio = Ratio(value=1.0, low=0.9, high=1.1, certificate=certificate, level=4)
     said = "\n".join(_ratios([ComparedRow({}, {}, {"keras3-tensorflow": ratio})], FOUND.shipped))
-    assert f"certificate {digest[:8]}" in said and "on another machine; it comes with the project" in said
+    assert f"certificate {digest[:8]}" in said and "on another machine and included in the project" in said

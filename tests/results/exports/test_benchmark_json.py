@@ -69,7 +69,7 @@ def test_the_arms_of_a_comparison_are_apart(tmp_path: Path) -> None:
 
 
 def test_nothing_to_show_is_declined_V50(tmp_path: Path) -> None:
-    with pytest.raises(Declined, match="no process here has step latencies"):
+    with pytest.raises(Declined, match="no process has step latencies"):
         export(tmp_path, build(status="skipped"))
 
 

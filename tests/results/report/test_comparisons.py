@@ -55,7 +55,7 @@ def test_verdicts_findings_and_pairs_are_drawn_as_they_are_stored(tmp_path: Path
     words = page.locator("#comparisons").inner_text()
     assert "resnet18 1.08: regression. throughput -7." in words
     assert "resnet18 1.0: no change" in words
-    assert "1 of 3 comparisons were cut short and came to no verdict." in words
+    assert "1 of 3 comparisons were interrupted and have no verdict." in words
     assert EVIL in page.locator("#comparisons").text_content()
     points = data(page, "comparisons", "pairs")
     expected = sorted(100 * (1 / ratio - 1) for ratio in (*slower, *alike))
@@ -82,6 +82,6 @@ def test_flips_between_the_arms_of_a_comparison_are_counted_from_their_logits(tm
     write_report(tmp_path, tmp_path / "report.html")
     page = open_page(tmp_path / "report.html")
     assert page.get_by_label("Case A").locator("option:checked").inner_text().endswith("side A of c")
-    said = page.locator("#flips-said").inner_text()
+    said = page.locator("#flips-result").inner_text()
     assert f"Of {IMAGES} images both get 20 right, only A {IMAGES - 20}, only B 0, neither 0." in said
     assert page.locator("#answer").count() == 0

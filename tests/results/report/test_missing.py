@@ -29,15 +29,15 @@ def test_only_failures(tmp_path: Path, open_page: Open) -> None:
     assert "Nothing was measured, so there is no answer: 1 failed, 1 oom." in text
     assert "the loss is not finite" in text
     said = open_page(tmp_path / "report.html").locator("main").inner_text()
-    for sentence in ("No case came to a figure.", "No case finished an epoch.", "No step was timed.",
-                     "No predictions are stored.", "No process said where its time went."):  # fmt: skip
+    for sentence in ("No case has a figure.", "No case finished an epoch.", "No step was timed.",
+                     "No predictions are stored.", "No process recorded the parts of its time."):  # fmt: skip
         assert sentence in said
 
 
 def test_no_record_at_all(tmp_path: Path) -> None:
     text = page_of(tmp_path, planned=("a", "b"), end=False)
-    assert "planned 2 cases and lacks 2 of them" in text
-    assert "There is no record to tabulate." in text
+    assert "planned 2 cases and has no record of 2 of them" in text
+    assert "There are no records." in text
 
 
 def test_more_charts_than_can_be_looked_at_are_left_out_and_it_is_said() -> None:
@@ -49,20 +49,20 @@ def test_more_charts_than_can_be_looked_at_are_left_out_and_it_is_said() -> None
 
 def test_no_accuracy(tmp_path: Path) -> None:
     record = replace(build(), test=None, val=None)
-    assert "no case can be chosen: 1 case, no accuracy or no training time." in page_of(tmp_path, record)
+    assert "no case is a candidate: 1 case, no accuracy or no training time." in page_of(tmp_path, record)
 
 
 def test_one_run_of_one_case_has_no_interval_and_nothing_to_compare(tmp_path: Path) -> None:
     text = page_of(tmp_path, build())
     assert "It is the only case." in text
-    assert "One seed and one run: how much accuracy and training time vary between runs is unknown." in text
+    assert "There is only one run, so the spread of accuracy and training time between runs is unknown." in text
     assert "There is no certificate; `python -m benchmarks certify` makes one." in text
 
 
 def test_a_run_that_was_cut_off_says_what_it_lacks(tmp_path: Path) -> None:
     record = build()
     text = page_of(tmp_path, record, planned=(record.key, "never"), end=False)
-    assert "lacks 1 of them; --resume runs what is missing" in text
+    assert "has no record of 1 of them; `run --resume` runs the missing cases" in text
 
 
 def test_two_protocols_are_two_settings_with_an_answer_each(tmp_path: Path) -> None:
@@ -83,13 +83,13 @@ def test_logits_of_other_classes_than_the_record_names_are_not_shown(tmp_path: P
     file = next((tmp_path / "runs").rglob("*.jsonl"))
     file.write_bytes(file.read_bytes().replace(b',"bee"]', b"]", 1))
     write_report(tmp_path, tmp_path / "report.html")
-    assert "its logits are not of the 2 classes that its record names" in (tmp_path / "report.html").read_text()
+    assert "its logits do not match the 2 classes of its record" in (tmp_path / "report.html").read_text()
 
 
 def test_logits_that_are_gone_and_images_that_are_gone_are_named(tmp_path: Path) -> None:
     store_run(tmp_path, *many(seeds=1))
     write_report(tmp_path, tmp_path / "report.html")
-    assert "The images themselves are not shown" in (tmp_path / "report.html").read_text()
+    assert "The images are not shown" in (tmp_path / "report.html").read_text()
     next((tmp_path / "objects").rglob("*.npz")).unlink()
     write_report(tmp_path, tmp_path / "report.html")
     assert "copy the whole objects folder along with the runs" in (tmp_path / "report.html").read_text()

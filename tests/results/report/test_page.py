@@ -135,7 +135,7 @@ def test_confusions_and_flips_are_counted_from_the_logits(seen: Page, stored: Pa
     right = [(a["logits"].argmax(axis=1) == a["labels"]) for a in arrays]
     assert sum(cell["images"] for cell in cells if cell["kind"] == "right") == np.sum(right)
     first, second = right[0], right[9]  # scratch of resnet18 in both backends, seed 0
-    said = seen.locator("#flips-said").inner_text()
+    said = seen.locator("#flips-result").inner_text()
     assert f"both get {(first & second).sum()} right, only A {(first & ~second).sum()}," in said
     assert seen.locator("#flips-shown li").count() == (first != second).sum()
 

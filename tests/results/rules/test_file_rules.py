@@ -45,7 +45,7 @@ def test_V23_quality_follows_from_the_logits(ran: tuple[Record, Files]) -> None:
     off = replace(record, test=replace(record.test, loss=record.test.loss * 1.0001, accuracy=0.123))
     loss, accuracy = file_breaches(off, files)
     assert loss.startswith("V23: the test loss is ")
-    assert accuracy.startswith("V23: the test accuracy is 0.1230, that of the logits ")
+    assert accuracy.startswith("V23: the test accuracy is 0.1230, but the logits give ")
 
 
 def test_V24_the_order_is_the_one_of_the_seed_but_for_native_pipelines(ran: tuple[Record, Files]) -> None:
@@ -59,12 +59,12 @@ def test_V24_the_order_is_the_one_of_the_seed_but_for_native_pipelines(ran: tupl
 def test_V27_labels_are_the_datasets_in_training_and_in_the_test(ran: tuple[Record, Files]) -> None:
     record, files = ran
     (said,) = file_breaches(stage(record, labels_sha256="0" * 64), files)
-    assert said == "V27: stage 1: images came with other labels than their own"
+    assert said == "V27: stage 1: training images had wrong labels"
     assert file_breaches(stage(record, labels_sha256=None), files) == []
     labels = files.labels.copy()
     labels[3] = (labels[3] + 1) % 3
     said = next(said for said in file_breaches(record, files._replace(labels=labels)) if said.startswith("V27"))
-    assert said == f"V27: test image {files.ids[3]} was judged by another label than its own"
+    assert said == f"V27: test image {files.ids[3]} was evaluated with a wrong label"
 
 
 @pytest.mark.parametrize("what", ["the last", "one twice"])
@@ -74,7 +74,7 @@ def test_V29_every_test_image_has_its_logits_once(ran: tuple[Record, Files], wha
     fewer = Files(files.dataset, files.logits[kept], files.labels[kept], files.ids[kept])
     said = next(said for said in file_breaches(record, fewer) if said.startswith("V29"))
     twice = 0 if what == "the last" else 1
-    assert said == f"V29: {len(kept)} logits for 24 test images, 1 without any, {twice} twice"
+    assert said == f"V29: {len(kept)} logits for 24 test images: 1 have none, {twice} have two"
 
 
 def test_a_breach_fails_the_case_that_is_executed(

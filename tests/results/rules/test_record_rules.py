@@ -48,11 +48,11 @@ def test_an_honest_record_and_one_without_evidence_break_no_rule() -> None:
         ({"seen": replace(HONEST, work=replace(DONE, forwards=45))}, "V07: 45 forwards in 44 steps"),
         ({"seen": replace(HONEST, work=replace(DONE, backwards=43))}, "V07: 43 backwards in 44 steps"),
         ({"seen": replace(HONEST, work=replace(DONE, updates=43))}, "V07: 43 updates in 44 steps"),
-        ({"seen": replace(HONEST, norm_forwards=(44, 88))}, "V07: norm layers saw 44 to 88 batches in 44 steps"),
+        ({"seen": replace(HONEST, norm_forwards=(44, 88))}, "V07: norm layers processed 44 to 88 batches in 44 steps"),
         ({"seen": replace(HONEST, work=replace(DONE, samples=703))}, f"V45: {SHORT}"),
-        ({"seen": replace(HONEST, slots_at_start=1e-9)}, "V17: the optimizer started with state of up to 1e-09 in it"),
-        ({"samples_seen": (2, 3)}, "V31: a sample came 3 times in 2 epochs"),
-        ({"samples_seen": (1, 2)}, "V31: a sample came 1 times in 2 epochs"),
+        ({"seen": replace(HONEST, slots_at_start=1e-9)}, "V17: the optimizer started with state values up to 1e-09"),
+        ({"samples_seen": (2, 3)}, "V31: a sample was used 3 times in 2 epochs"),
+        ({"samples_seen": (1, 2)}, "V31: a sample was used 1 times in 2 epochs"),
         (audited("V09", "a.weight moved although it is frozen"), "V09: a.weight moved although it is frozen"),
         (audited("V13", "bn is random although it is frozen"), "V13: bn is random although it is frozen"),
         (audited("V14", "a did not move although its rate is 1"), "V14: a did not move although its rate is 1"),
@@ -76,20 +76,20 @@ def test_V31_samples_that_fill_no_batch_may_be_left_out() -> None:
 
 
 def test_V29_every_image_of_a_split_is_judged() -> None:
-    assert found(replace(record(), images={"test": 501})) == ["V29: 500 of 501 test images were judged"]
+    assert found(replace(record(), images={"test": 501})) == ["V29: 500 of 501 test images were evaluated"]
 
 
 def test_V32_what_was_read_back_and_what_was_measured_must_be_the_declared_precision() -> None:
     made = record()
     assert made.effective is not None
     said = replace(made, effective=replace(made.effective, precision="bf16"))
-    assert found(said) == ["V32: it ran in bf16, not in fp32"]
+    assert found(said) == ["V32: the framework used bf16, not fp32"]
     tf32 = replace(made, numerics=replace(EXACT, convolution_bits=11.7))
-    assert found(tf32) == ["V32: a convolution kept 12 bits of mantissa, which is not fp32"]
+    assert found(tf32) == ["V32: a convolution has 12 bits of mantissa; fp32 has 15 to 30"]
     assert breaches(replace(tf32, case=replace(made.case, idiom=True))) == []
     wide = replace(tf32, case=replace(made.case, precision="bf16"), effective=replace(made.effective, precision="bf16"))
     assert [sentence[:32] for sentence in found(wide)] == [
-        "V32: a product kept 22 bits of m", "V32: a convolution kept 12 bits "]  # fmt: skip
+        "V32: a product has 22 bits of ma", "V32: a convolution has 12 bits o"]  # fmt: skip
 
 
 def test_V45_what_was_timed_is_as_many_images_as_the_stage_declares() -> None:
@@ -102,7 +102,7 @@ def test_a_breach_fails_the_record_with_every_sentence() -> None:
     broken = record(**audited("V09", "a moved although b"), samples_seen=(2, 3))
     failed = judged(broken, [Breach("V23", "", "something else")])
     assert failed.status == "failed"
-    assert failed.reason == "V09: a moved although b; V31: a sample came 3 times in 2 epochs; V23: something else"
+    assert failed.reason == "V09: a moved although b; V31: a sample was used 3 times in 2 epochs; V23: something else"
     assert judged(record()) == record()
 
 
@@ -118,4 +118,4 @@ def test_sentences_name_the_stage_where_there_are_several() -> None:
     stage = made.case.scenario.stages[0]
     two = replace(made, case=replace(made.case, scenario=replace(made.case.scenario, stages=(stage, stage))))
     second: StageRecord = replace(made.stages[0], samples_seen=(2, 3))
-    assert found(replace(two, stages=(made.stages[0], second))) == ["V31: stage 2: a sample came 3 times in 2 epochs"]
+    assert found(replace(two, stages=(made.stages[0], second))) == ["V31: stage 2: a sample was used 3 times in 2 epochs"]

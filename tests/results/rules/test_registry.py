@@ -71,7 +71,7 @@ def test_one_id_has_one_meaning_and_its_checks_have_names_of_their_own() -> None
     assert len(set(labels)) == len(labels)
     threads = {rule.scope: rule.sentence for rule in rules_of("V37")}
     assert threads == {
-        "times": "It ran on more cores or threads than its case has.",
+        "times": "The process used more cores or threads than its case allows.",
         "pair": "One side has more threads than the other.",
     }
 

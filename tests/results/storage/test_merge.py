@@ -60,7 +60,7 @@ def test_one_run_with_two_contents_and_a_changed_object_are_refused_before_anyth
     into = tmp_path / "into"
     merge(into, [one])
     before = next(into.rglob("*.jsonl")).read_bytes()
-    with pytest.raises(Refused, match="are one run and differ"):
+    with pytest.raises(Refused, match="belong to one run but differ"):
         merge(into, [folder_of(tmp_path / "third", 5), edited])
     assert next(into.rglob("*.jsonl")).read_bytes() == before
     assert len(list(into.rglob("*.jsonl"))) == 1
@@ -80,7 +80,7 @@ def test_two_sources_with_one_run_and_two_contents_are_refused_in_either_order(t
     tail = b'{"row":"else"}\n' if longer else b""
     file.write_bytes(file.read_bytes().replace(b'"accuracy":0.75', b'"accuracy":0.99') + tail)
     for sources in ([one, other], [other, one]):
-        with pytest.raises(Refused, match="are one run and differ"):
+        with pytest.raises(Refused, match="belong to one run but differ"):
             merge(tmp_path / "into", sources)
     assert not (tmp_path / "into").exists()
 

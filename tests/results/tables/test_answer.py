@@ -41,9 +41,9 @@ def test_it_is_the_shortest_training_that_the_test_images_cannot_tell_from_the_b
     assert answer == [
         "On embedded-target, the fastest way to the best accuracy was head of resnet18 with pytorch: 79.0 % after "
         "4.55 s of training (1 run, 1 seed).",
-        "Of 3 cases it trained the shortest of the 2 that 500 test images cannot tell from the highest accuracy, "
-        "80.0 % ± 3.5 points (full of resnet18).",
-        "One seed and one run: how much accuracy and training time vary between runs is unknown.",
+        "The highest accuracy of 3 cases is 80.0 % (full of resnet18). The resolution of 500 test images is ± 3.5 "
+        "points; 2 cases are within it, and this one has the shortest training time.",
+        "There is only one run, so the spread of accuracy and training time between runs is unknown.",
         OPTIMISTIC,
     ]
 
@@ -53,13 +53,13 @@ def test_seeds_and_runs_give_intervals_and_a_lone_seed_is_said(tmp_path: Path) -
     assert "71.0 % (95 % interval 68.5–73.5) after 2.55 s (2.55–2.55) of training (3 runs, 3 seeds)" in three[0]
     assert three[1:] == ["It is the only case."]
     (again,) = said(tmp_path / "again", build(), build())
-    assert again[2:] == ["One seed: how much accuracy varies between seeds is unknown."]
+    assert again[2:] == ["There is only one seed, so the spread of accuracy between seeds is unknown."]
 
 
 def test_without_a_certificate_each_framework_has_an_answer_of_its_own_and_it_says_why(tmp_path: Path) -> None:
     ours, theirs = said(tmp_path, taking(build(), 9), taking(build(accuracy=0.99, **KERAS), 3))
     assert ours[0].startswith("On embedded-target, the fastest way to the best accuracy with pytorch was full of ")
-    why = "It is not compared with the answer of {}: no certificate (`python -m benchmarks certify` makes one)."
+    why = "It is not compared with the answer of {}: no certificate (`python -m benchmarks certify` makes a certificate)."
     assert why.format("keras3-tensorflow") in ours
     assert why.format("pytorch") in theirs
     assert "99.0" not in " ".join(ours)
@@ -72,7 +72,7 @@ def test_with_a_certificate_the_frameworks_are_compared_by_training_without_comp
     proof = certificate(ours, theirs)
     (answer,) = said(tmp_path, ours, theirs, certificates=(proof,))
     assert "was full of resnet18 with keras3-tensorflow: 75.0 % after 2.65 s of training" in answer[0]
-    assert f"With pytorch the same case came to 75.0 % after 3.95 s (certificate {proof.sha256[:8]}, P3)." in answer
+    assert f"With pytorch the same case reached 75.0 % after 3.95 s (certificate {proof.sha256[:8]}, P3)." in answer
 
 
 def test_under_a_certificate_the_accuracy_counts_before_the_time(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_answers_that_are_different_cases_are_not_compared(changes: dict[str, An
     ours, theirs = build(), build(**KERAS, **changes)
     found = said(tmp_path, ours, theirs, certificates=(certificate(ours, theirs), certificate(theirs, ours)))
     assert len(found) == 2
-    assert "It is not compared with the answer of keras3-tensorflow: their answers are different cases." in found[0]
+    assert "It is not compared with the answer of keras3-tensorflow: the two frameworks have different best cases." in found[0]
 
 
 def test_a_certificate_of_two_frameworks_says_nothing_of_a_third(tmp_path: Path) -> None:
@@ -102,10 +102,10 @@ def test_a_score_that_chose_its_own_epoch_is_never_preferred(tmp_path: Path) -> 
     selected = build(scenario="selected", stage={"keep": "best"}, test_is_val=True, accuracy=0.99)
     (answer,) = said(tmp_path / "both", selected, build(scenario="fair", accuracy=0.6))
     assert "was fair of resnet18" in answer[0]
-    assert answer[-1] == "Left out: 1 case, its epoch was selected on the images that its score is of."
+    assert answer[-1] == "Left out: 1 case, its epoch was selected on the images that it is scored on."
     (nothing,) = said(tmp_path / "alone", selected)
-    assert nothing == ["There is no answer, since no case can be chosen: 1 case, its epoch was selected on the images "
-                       "that its score is of."]  # fmt: skip
+    assert nothing == ["There is no answer because no case is a candidate: 1 case, its epoch was selected on the "
+                       "images that it is scored on."]  # fmt: skip
 
 
 def test_an_idiom_is_never_an_answer(tmp_path: Path) -> None:

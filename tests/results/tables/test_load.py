@@ -77,7 +77,7 @@ def test_nothing_readable_is_an_error_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(NothingMeasured, match="holds no record"):
         results.load(tmp_path)
     store(tmp_path, planned=("a", "b"))
-    with pytest.raises(NothingMeasured, match="planned 2 cases and lacks 2"):
+    with pytest.raises(NothingMeasured, match="planned 2 cases and has no record of 2"):
         results.load(tmp_path)
     (tmp_path / "runs" / "foreign.jsonl").write_text('{"loss": 0.1}\n')
     with pytest.raises(NothingMeasured, match=r"V50: 1 line not read: not written by this program"):
@@ -90,7 +90,7 @@ def test_a_missing_case_is_told_until_the_run_is_resumed(tmp_path: Path) -> None
     frame = results.load(tmp_path)
     (warning,) = frame.attrs["warnings"]
     assert list(frame.attrs["missing"].values()) == [1]
-    assert "planned 2 cases and lacks 1 of them; --resume" in warning.text
+    assert "planned 2 cases and has no record of 1 of them; `run --resume`" in warning.text
     with open_run(
         tmp_path, command=[], planned=[], machine=MACHINE, environment={}, resume=unfinished(tmp_path)
     ) as run:

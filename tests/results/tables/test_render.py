@@ -86,7 +86,7 @@ def twins(folder: Path, *further: Record) -> tuple[pd.DataFrame, Certificates]:
         proofs.append(replace(certificate(ours[0], theirs[0], checks=checks), sha256="5" * 64))
     own += [build(scenario="two-stage", **MOBILE), build()]
     table = tabulate(folder, *own)
-    table.attrs["warnings"] = [Breach("V50", "", "run 01 planned 9 cases and lacks 1 of them")]
+    table.attrs["warnings"] = [Breach("V50", "", "run 01 planned 9 cases and has no record of 1 of them")]
     return table, Certificates((proofs[0],))
 
 
@@ -142,7 +142,7 @@ def test_a_figure_that_needs_a_note_has_a_sign_before_it_and_a_line_that_names_i
     text = render(made).decode()
     assert re.search(r"^  short +pytorch +75\.0 +~320 ", text, re.MULTILINE)
     assert re.search(r"^  lag +pytorch +~75\.0 +320 ", text, re.MULTILINE)
-    assert "~ images/s: measured over less than 1 s of work – short" in text
+    assert "~ images/s: measured over less than 1 s – short" in text
     assert not set(text) & set("¹²³⁴⁵⁶⁷⁸⁹")
 
 

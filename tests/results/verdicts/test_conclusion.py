@@ -31,7 +31,7 @@ def test_a_regression_counts_only_if_it_is_found_again() -> None:
     assert conclude(whole([slow], [slow])).verdict == "regression"
     once = conclude(whole([slow], [finding("throughput", "no change", 0.0)]))
     assert once.verdict == "inconclusive"
-    assert "a re-run did not find it again" in once.sentence
+    assert "not confirmed by a re-run" in once.sentence
     assert conclude(whole([slow]), confirmed=False).verdict == "regression"
     other = finding("process memory", "regression")
     assert conclude(whole([slow, other], [finding("throughput", "no change"), other])).verdict == "regression"
@@ -92,7 +92,7 @@ def test_pairs_between_two_looks_count_for_nothing_and_too_few_are_an_error() ->
     values = (0.03 * draw.standard_normal(LOOKS[-1])).tolist()
     assert decide(values[:14], 0.03) == decide(values[:10], 0.03)
     assert not decide([0.02, -0.02] * 5, 0.001).final
-    with pytest.raises(ValueError, match="9 pairs of at least 10"):
+    with pytest.raises(ValueError, match="9 pairs are too few; the first look needs 10"):
         decide(values[:9], 0.03)
 
 

@@ -53,7 +53,7 @@ def test_an_injected_slow_down_is_found_confirmed_and_ends_with_1(slowed: tuple[
     assert stored.comparison is not None
     assert stored.comparison.verdict == "regression"
     assert [finding.metric for finding in stored.comparison.confirmation] == ["throughput"]
-    assert stored.comparison.sentence.endswith("(found twice)")
+    assert stored.comparison.sentence.endswith("(confirmed by a re-run)")
 
 
 def test_every_pair_is_stored_with_its_order_its_turns_and_its_sensors(slowed: tuple[Result, StoredComparison]) -> None:
@@ -104,7 +104,7 @@ def test_a_revision_runs_in_its_own_worktree(tmp_path: Path) -> None:
     (stored,) = read_comparisons(tmp_path)
     assert stored.comparison is not None
     assert stored.comparison.verdict == "inconclusive"
-    assert "pairs, and the first look needs 10" in said.output  # the budget was spent before
+    assert "pairs, but the first look needs 10" in said.output  # the budget was spent before
     a, b = stored.comparison.sides
     assert a.revision.removesuffix("+") == b.revision.removesuffix("+")
     assert any(one.field in ("revision", "checkout") for one in stored.comparison.differs)

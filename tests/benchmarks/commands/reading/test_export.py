@@ -96,7 +96,7 @@ def test_missing_cases_are_told_and_end_with_3(finished_copy: Path) -> None:
     file.write_bytes(b"".join(lines[:2] + lines[3:]))
     done = invoke("export", "--results", finished_copy, "--to", "csv")
     assert done.exit_code == 3
-    assert "lacks 1 of them" in done.stderr
+    assert "has no record of 1 of them" in done.stderr
     assert done.stdout.count("\n") == 4
 
 
@@ -106,7 +106,7 @@ def test_two_cases_under_one_version_are_told_and_end_with_1(tmp_path: Path) -> 
     for options in (("markdown",), ("badge", "--metric", "accuracy")):
         done = invoke("export", "--results", tmp_path, "--to", *options)
         assert done.exit_code == 1
-        assert ": 2 different cases are pooled as one" in done.stderr
+        assert ": 2 different cases are pooled" in done.stderr
 
 
 def test_a_badge_is_of_one_figure_of_one_case(finished: Finished, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_place_that_cannot_be_written_and_results_that_are_not_there_are_refus
     )
     assert "give the folder with --figures" in refused("report", "--results", finished.results, "--chart", "wall-0")
     bad = ("--out", tmp_path / "a.html", "--figures", tmp_path, "--chart", "wal-0")
-    assert "no chart is called wal-0; there are figures-0," in refused("report", "--results", finished.results, *bad)
+    assert "unknown chart wal-0; the charts are figures-0," in refused("report", "--results", finished.results, *bad)
     assert "does not exist" in refused("report", "--results", tmp_path / "nowhere", "--out", tmp_path / "a.html")
 
 
