@@ -61,7 +61,7 @@ def test_a_certificate_covers_the_settings_it_was_made_with(field: str, monkeypa
     changed = case(**{field: another(field)})
     proof = made(**proved_settings(changed))
     assert coverage_of(*subjects(changed), [proof]).certificate == proof
-    assert coverage_of(*subjects(case()), [proof]).reason == f"certificate of another {SETTINGS[field].label}"
+    assert coverage_of(*subjects(case()), [proof]).reason == f"certificate for another {SETTINGS[field].label}"
 
 
 def test_a_setting_that_has_no_field_of_its_own_is_kept_in_settings_and_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_a_setting_that_has_no_field_of_its_own_is_kept_in_settings_and_sealed(m
     assert seal(new).sha256 != seal(replace(new, settings={"workers": 3})).sha256
     assert coverage_of(*subjects(case(workers=2)), [new]).certificate == new
     assert coverage_of(*subjects(case()), [old]).certificate == old
-    assert coverage_of(*subjects(case(workers=2)), [old]).reason == "certificate of another workers"
+    assert coverage_of(*subjects(case(workers=2)), [old]).reason == "certificate for another workers"
 
 
 @pytest.mark.parametrize("field", Stage.__struct_fields__)
@@ -97,7 +97,7 @@ def test_what_a_scenario_starts_from_belongs_to_the_scope(change: dict[str, Any]
 
 def test_a_proof_on_a_cpu_says_nothing_about_a_gpu() -> None:
     on_gpu = subjects(case(device="cuda"), "cuda")
-    assert coverage_of(*on_gpu, [made()]).reason == "certificate of another device"
+    assert coverage_of(*on_gpu, [made()]).reason == "certificate for another device"
 
 
 def test_two_rows_that_differ_in_the_scope_have_no_common_certificate() -> None:
