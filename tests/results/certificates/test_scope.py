@@ -111,8 +111,8 @@ def test_packages_that_the_certificate_does_not_name_do_not_matter_and_those_it_
     with_jax = other._replace(packages=f"{other.packages}, jax 0.10.2")
     assert coverage_of(one, with_jax, [made()]).certificate is not None
     older = one._replace(packages="torch 2.13.0")
-    assert coverage_of(older, other, [made()]).reason == "certificate of other versions"
-    assert coverage_of(one, other._replace(packages=""), [made()]).reason == "certificate of other versions"
+    assert coverage_of(older, other, [made()]).reason == "certificate for other versions"
+    assert coverage_of(one, other._replace(packages=""), [made()]).reason == "certificate for other versions"
 
 
 def test_a_certificate_that_falls_short_says_where_and_why_and_another_one_may_cover() -> None:
