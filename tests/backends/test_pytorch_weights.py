@@ -127,7 +127,7 @@ def _damaged(folder: Path, kind: str) -> Path:
     [
         ("missing", "no such file"),
         ("empty", "is empty"),
-        ("truncated", "or damaged"),
+        ("truncated", "is damaged or not"),
         ("text", "not a PyTorch state dict"),
         ("safetensors-truncated", "not a readable safetensors"),
         ("safetensors-text", "not a readable safetensors"),
