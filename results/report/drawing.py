@@ -18,8 +18,7 @@ PALETTE = ("#1B7FC4", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 DASHES = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (12, 4))
 INK = "currentColor"
-BAND = 20
-"""Height in pixels of a row in a chart with rows."""
+BAND = 20  # height of a row in pixels
 
 _WORDS = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
 _LINES = {"domainColor": INK, "tickColor": INK, "gridColor": INK}

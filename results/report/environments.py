@@ -17,10 +17,8 @@ from results.report.section import Grid, GridRow
 from results.storage.objects import get_json
 from results.tables.wording import plain
 
-CARRIED = 600_000
-"""Largest size of the downloads in the page, in bytes, compressed and encoded."""
-LISTED = 2000
-"""Largest number of processes for a download of their figures."""
+CARRIED = 600_000  # largest size of all downloads in bytes, compressed and encoded
+LISTED = 2000  # largest number of processes for a download of their figures
 
 
 class Download(NamedTuple):

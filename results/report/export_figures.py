@@ -12,8 +12,7 @@ from harness.errors import Refused
 from results.report.drawing import CONFIG, INK
 from results.report.section import Chart, Section
 
-WIDTH = 640
-"""Width of an exported chart in pixels."""
+WIDTH = 640  # pixels
 SCALE = 2
 BLACK = "#1b1b1f"
 

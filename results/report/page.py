@@ -26,20 +26,17 @@ def page(material: Material, sections: Sequence[Section], title: str) -> str:
     scripts = [bundle(), _file("flips.js"), _file("page.js")]
     style = _file("page.css")
     charts = [chart for section in sections for chart in section.charts]
-    return (
-        _templates()
-        .get_template("page.html.j2")
-        .render(
-            title=title,
-            policy=policy(scripts, style),
-            style=Markup(style),
-            scripts=[Markup(script) for script in scripts],
-            sections=sections,
-            warnings=material.warnings,
-            facets=facets(material),
-            charts=in_script({chart.id: chart.spec for chart in charts}),
-            config=in_script(CONFIG),
-        )
+    template = _templates().get_template("page.html.j2")
+    return template.render(
+        title=title,
+        policy=policy(scripts, style),
+        style=Markup(style),
+        scripts=[Markup(script) for script in scripts],
+        sections=sections,
+        warnings=material.warnings,
+        facets=facets(material),
+        charts=in_script({chart.id: chart.spec for chart in charts}),
+        config=in_script(CONFIG),
     )
 
 

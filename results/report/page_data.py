@@ -117,19 +117,11 @@ def _shown(frame: pd.DataFrame, rows: pd.DataFrame) -> tuple[ShownCase, ...]:
     shown: list[ShownCase] = []
     for row in good.to_dict("records"):
         group = places[key_of(row, GROUP)]
-        where = [worded(row, name) for name in extra if name in WORDS]
-        telling = [worded(row, name) for name in extra if name not in WORDS]
-        shown.append(
-            ShownCase(
-                number=len(shown),
-                setting=" · ".join(where),
-                model=plain(row["model"]),
-                backend=plain(row["backend_name"]),
-                scenario=" · ".join([plain(row["scenario"]), *telling]),
-                row=row,
-                processes=tuple(map(_process, group.to_dict("records"))),
-            )
-        )
+        setting = " · ".join(worded(row, name) for name in extra if name in WORDS)
+        scenario = " · ".join([plain(row["scenario"]), *(worded(row, name) for name in extra if name not in WORDS)])
+        processes = tuple(map(_process, group.to_dict("records")))
+        names = (setting, plain(row["model"]), plain(row["backend_name"]), scenario)
+        shown.append(ShownCase(len(shown), *names, row, processes))
     return tuple(shown)
 
 

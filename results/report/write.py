@@ -27,8 +27,7 @@ from results.report.sections.target import target_section
 from results.report.sections.trust import trust_section
 from results.tables.wording import plain
 
-CHARTS = 40
-"""Largest number of charts of a section."""
+CHARTS = 40  # largest number of charts of a section
 
 
 def write_report(

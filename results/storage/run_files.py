@@ -22,31 +22,16 @@ from harness import PROTOCOL
 from harness.errors import Refused
 from harness.process.machine import Machine
 from harness.running.record import Record, Status
-from results.storage import objects
+from results.storage import objects, rows
 from results.storage.comparison import Comparison
 from results.storage.folder import Unwritable, make_folder
-from results.storage.rows import (
-    CUT,
-    SCHEMA,
-    EndRow,
-    Pair,
-    PairRow,
-    ProcessRow,
-    Row,
-    RunRow,
-    RunStatus,
-    SideName,
-    VerdictRow,
-    check,
-    scan,
-)
 
 
 class Unfinished(NamedTuple):
     """An interrupted run: its file, its first row, and the last status of each case key."""
 
     path: Path
-    row: RunRow
+    row: rows.RunRow
     statuses: dict[str, Status]
 
     @property
@@ -82,24 +67,26 @@ class RunWriter:
 
     def append(self, record: Record) -> None:
         """Write one `process` row to the disk. Raises ValueError for an unreadable record (JSON has no NaN)."""
-        self._write(ProcessRow(record=record, environment=self._environment, **self._head()))
+        self._write(rows.ProcessRow(record=record, environment=self._environment, **self._head()))
 
-    def append_of_side(self, record: Record, comparison: str, side: SideName) -> None:
+    def append_of_side(self, record: Record, comparison: str, side: rows.SideName) -> None:
         """Write one `process` row of a side of a comparison."""
-        row = ProcessRow(record=record, environment=self._environment, comparison=comparison, side=side, **self._head())
+        row = rows.ProcessRow(
+            record=record, environment=self._environment, comparison=comparison, side=side, **self._head()
+        )
         self._write(row)
 
-    def append_pair(self, pair: Pair) -> None:
+    def append_pair(self, pair: rows.Pair) -> None:
         """Write one `pair` row."""
-        self._write(PairRow(environment=self._environment, **self._head(), **msgspec.structs.asdict(pair)))
+        self._write(rows.PairRow(environment=self._environment, **self._head(), **msgspec.structs.asdict(pair)))
 
     def append_verdict(self, comparison: Comparison) -> None:
         """Write one `verdict` row."""
-        self._write(VerdictRow(comparison=comparison, **self._head()))
+        self._write(rows.VerdictRow(comparison=comparison, **self._head()))
 
-    def finish(self, status: RunStatus = "done") -> None:
+    def finish(self, status: rows.RunStatus = "done") -> None:
         """Write the `end` row and close the file. A run with the status `interrupted` can be resumed."""
-        self._write(EndRow(schema=SCHEMA, run=self.run, ended=_now(), status=status))
+        self._write(rows.EndRow(schema=rows.SCHEMA, run=self.run, ended=_now(), status=status))
         self.close()
 
     def put_json(self, value: Any) -> str:
@@ -125,14 +112,14 @@ class RunWriter:
         self.close()
 
     def _head(self) -> RowHeader:
-        return {"schema": SCHEMA, "run": self.run, "protocol": PROTOCOL}
+        return {"schema": rows.SCHEMA, "run": self.run, "protocol": PROTOCOL}
 
-    def _write(self, row: Row) -> None:
+    def _write(self, row: rows.Row) -> None:
         line = msgspec.json.encode(row) + b"\n"
-        check(line)
+        rows.check(line)
         size = os.fstat(self._file).st_size
         if size and os.pread(self._file, 1, size - 1) != b"\n":
-            line = CUT + line
+            line = rows.CUT + line
         try:
             written = os.write(self._file, line)
             while written < len(line):
@@ -164,8 +151,8 @@ def open_run(
     ulid = ULID()
     moment = ulid.datetime
     path = folder / "runs" / machine.key / f"{moment:%Y}" / f"{moment:%m}" / f"{ulid}.jsonl"
-    first = RunRow(
-        schema=SCHEMA,
+    first = rows.RunRow(
+        schema=rows.SCHEMA,
         run=str(ulid),
         protocol=PROTOCOL,
         command=tuple(command),
@@ -193,17 +180,19 @@ def unfinished(results_dir: str | Path, machine: Machine | None = None) -> Unfin
 
 
 def _open_end(path: Path) -> Unfinished | None:
-    first: RunRow | None = None
-    ended: RunStatus = "interrupted"
+    first: rows.RunRow | None = None
+    ended: rows.RunStatus = "interrupted"
     statuses: dict[str, Status] = {}
-    for line in scan(path):
-        if isinstance(line.row, RunRow):
+    for line in rows.scan(path):
+        if isinstance(line.row, rows.RunRow):
             first = line.row
-        elif isinstance(line.row, EndRow):
+        elif isinstance(line.row, rows.EndRow):
             ended = line.row.status
-        elif isinstance(line.row, PairRow | VerdictRow) or (isinstance(line.row, ProcessRow) and line.row.side):
+        elif isinstance(line.row, rows.PairRow | rows.VerdictRow) or (
+            isinstance(line.row, rows.ProcessRow) and line.row.side
+        ):
             return None  # a comparison cannot be resumed
-        elif isinstance(line.row, ProcessRow):
+        elif isinstance(line.row, rows.ProcessRow):
             statuses[line.row.record.key] = line.row.record.status
             ended = "interrupted"
     return Unfinished(path, first, statuses) if first is not None and ended == "interrupted" else None

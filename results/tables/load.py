@@ -34,8 +34,7 @@ class NothingMeasured(Declined):
 
 ONLY_COMPARISONS = "only comparisons and no runs"
 
-ROWS_AT_ONCE = 5_000
-"""Rows that are Python objects at the same time, to limit memory."""
+ROWS_AT_ONCE = 5_000  # rows that are Python objects at the same time, to limit memory
 
 
 def load(path: str | Path) -> pd.DataFrame:

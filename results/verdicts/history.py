@@ -188,17 +188,16 @@ def _segment(
     environment: _Environment, before: _Environment | None, points: tuple[HistoryPoint, ...], metric: str, edge: float
 ) -> Segment:
     relative = metric != "accuracy"
-    changes = []
-    for place, change, p in find_changes([point.value for point in points], edge, relative=relative):
-        changes.append(
-            Change(
-                run=points[place].run,
-                started=points[place].started,
-                change=math.expm1(change) if relative else 100 * change,
-                worse=(change < 0) == METRICS[metric].higher_is_better,
-                p=p,
-            )
+    changes = [
+        Change(
+            run=points[place].run,
+            started=points[place].started,
+            change=math.expm1(change) if relative else 100 * change,
+            worse=(change < 0) == METRICS[metric].higher_is_better,
+            p=p,
         )
+        for place, change, p in find_changes([point.value for point in points], edge, relative=relative)
+    ]
     short = LEAST + RECENT - len(points)
     note = f"{len(points)} runs; {short} more are needed to find a change" if short > 0 else ""
     return Segment(

@@ -12,7 +12,6 @@ from results.verdicts.estimate import CONFIDENCE, POWER, TRIM
 
 CHANGES = (0.03, 0.05, 0.10)
 MOST = 2_000
-"""Largest number of pairs that is calculated."""
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,10 +18,8 @@ CHANGES = (0.0, 0.03, 0.05, 0.10)
 STEPS, QUADS = 40, 3
 """Steps of a turn (half a second of 12.5 ms) and quads of a pair, as in `compare`."""
 SIDE = 2 * QUADS
-SPIKE = (2.0, 4.0)
-"""Range of the factor by which a spike lengthens a step."""
-BATCH = 100
-"""Comparisons that are simulated together, to limit memory."""
+SPIKE = (2.0, 4.0)  # range of the factor by which a spike lengthens a step
+BATCH = 100  # comparisons that are simulated together, to limit memory
 STORED_THRESHOLD = 0.10
 POOLED_PAIRS = 5
 

@@ -15,8 +15,7 @@ from results.report.section import Chart, Choice, Grid, GridRow, Section
 from results.report.thinning import evenly, omission
 from results.tables.columns import METRICS, Metric
 
-POINTS = 2000
-"""Largest number of drawn processes, over all panels."""
+POINTS = 2000  # largest number of drawn processes, over all panels
 DRAWN = tuple(name for name in METRICS if name != "time_to_accuracy_s")
 
 

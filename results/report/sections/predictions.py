@@ -17,12 +17,9 @@ from results.report.predictions import Answered, JudgedImages, compared_cases, j
 from results.report.section import Chart, Choice, Grid, GridRow, Section
 from results.report.thinning import evenly
 
-CLASSES = 40
-"""Largest number of classes of a confusion matrix."""
-CASES = 60
-"""Largest number of cases with predictions in the page."""
-COMPARED = 2000
-"""Largest number of images that are checked for flips."""
+CLASSES = 40  # largest number of classes of a confusion matrix
+CASES = 60  # largest number of cases with predictions in the page
+COMPARED = 2000  # largest number of images that are checked for flips
 DATASETS = 3
 
 

@@ -17,8 +17,7 @@ from results.report.thinning import peaks
 KINDS = {"first": "#D55E00", "warmup": "#E69F00", "throughput": "#1B7FC4", "latency": "#009E73"}
 DRAWN, FEWEST = 240, 40
 """Largest number of drawn steps of a process, for few and for many cases."""
-ALL = 20_000
-"""Largest number of drawn steps over all cases."""
+ALL = 20_000  # largest number of drawn steps over all cases
 
 
 def steps_section(shown: Sequence[ShownCase], points: int = ALL) -> Section:

@@ -118,4 +118,6 @@ def test_sentences_name_the_stage_where_there_are_several() -> None:
     stage = made.case.scenario.stages[0]
     two = replace(made, case=replace(made.case, scenario=replace(made.case.scenario, stages=(stage, stage))))
     second: StageRecord = replace(made.stages[0], samples_seen=(2, 3))
-    assert found(replace(two, stages=(made.stages[0], second))) == ["V31: stage 2: a sample was used 3 times in 2 epochs"]
+    assert found(replace(two, stages=(made.stages[0], second))) == [
+        "V31: stage 2: a sample was used 3 times in 2 epochs"
+    ]

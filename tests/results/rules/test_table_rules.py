@@ -39,7 +39,10 @@ def test_honest_tables_are_followed_to_the_last_figure(tmp_path: Path) -> None:
     [
         ({"accuracy": 0.74}, ["the accuracy is 0.7400, but the mean over seeds is 0.7200 (V46)"]),
         ({"seeds": 2}, ["the accuracy is of 2 seeds, but the records have 3 (V46)"]),
-        ({"throughput_high": 400.0}, ["the range of images/s ends at 400, which is not the throughput of any process (V48)"]),
+        (
+            {"throughput_high": 400.0},
+            ["the range of images/s ends at 400, which is not the throughput of any process (V48)"],
+        ),
         ({"runs": 2}, ["2 runs, but there are 3 records (V50)"]),
         ({"train_s": 4.0}, ["4 s of training, but the median without compilation is 2.553 s (V34)"]),
         ({"throughput": 303.1}, ["303.1 images/s, but the median of images ÷ seconds is 301.887 (V51)"]),

@@ -59,7 +59,9 @@ def test_seeds_and_runs_give_intervals_and_a_lone_seed_is_said(tmp_path: Path) -
 def test_without_a_certificate_each_framework_has_an_answer_of_its_own_and_it_says_why(tmp_path: Path) -> None:
     ours, theirs = said(tmp_path, taking(build(), 9), taking(build(accuracy=0.99, **KERAS), 3))
     assert ours[0].startswith("On embedded-target, the fastest way to the best accuracy with pytorch was full of ")
-    why = "It is not compared with the answer of {}: no certificate (`python -m benchmarks certify` makes a certificate)."
+    why = (
+        "It is not compared with the answer of {}: no certificate (`python -m benchmarks certify` makes a certificate)."
+    )
     assert why.format("keras3-tensorflow") in ours
     assert why.format("pytorch") in theirs
     assert "99.0" not in " ".join(ours)
@@ -86,7 +88,10 @@ def test_answers_that_are_different_cases_are_not_compared(changes: dict[str, An
     ours, theirs = build(), build(**KERAS, **changes)
     found = said(tmp_path, ours, theirs, certificates=(certificate(ours, theirs), certificate(theirs, ours)))
     assert len(found) == 2
-    assert "It is not compared with the answer of keras3-tensorflow: the two frameworks have different best cases." in found[0]
+    assert (
+        "It is not compared with the answer of keras3-tensorflow: the two frameworks have different best cases."
+        in found[0]
+    )
 
 
 def test_a_certificate_of_two_frameworks_says_nothing_of_a_third(tmp_path: Path) -> None:

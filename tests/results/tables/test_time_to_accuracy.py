@@ -61,7 +61,10 @@ def test_the_lead_changes_hands_where_the_curves_cross(tmp_path: Path) -> None:
     assert [lead.scenario for lead in found] == ["freeze-conv", "two-stage"]
     assert found[1].start == pytest.approx(6.55, abs=0.1)  # the end of its fourth epoch of 2 s, 1.45 s of it compiling
     assert found[1].half == 0.0
-    assert sentence(found) == "freeze-conv has the highest validation accuracy first, two-stage from 6.58 ± 0.00 s of training"
+    assert (
+        sentence(found)
+        == "freeze-conv has the highest validation accuracy first, two-stage from 6.58 ± 0.00 s of training"
+    )
 
 
 def test_scatter_over_seeds_widens_the_moment(tmp_path: Path) -> None:
@@ -87,5 +90,7 @@ def test_one_scenario_or_one_seed_is_no_race(tmp_path: Path) -> None:
 def test_the_table_says_who_leads(tmp_path: Path) -> None:
     frame = loaded(tmp_path, race(2))
     (said,) = sentences(frame)
-    assert said.startswith("resnet18 · pytorch: freeze-conv has the highest validation accuracy first, two-stage from 6.58")
+    assert said.startswith(
+        "resnet18 · pytorch: freeze-conv has the highest validation accuracy first, two-stage from 6.58"
+    )
     assert said.replace(" · ", " · ") in invoke("table", "--results", tmp_path).output.replace("\n", " ")
