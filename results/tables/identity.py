@@ -16,15 +16,11 @@ from results.tables.tabulate import GROUP
 
 Compared = Literal["scenario", "model", "backend_name", "environment"]
 
-WHOLE = tuple(
-    dict.fromkeys(
-        (
-            *GROUP, "backend", "engine", "backend_name", "model", "scenario", "dataset", "epochs", "batch_size",
-            "checkpoint", *(setting.name for setting in SETTINGS.values() if setting.role == "setting"),
-            "dataset_sha256", "setting", "stages",
-        )
-    )
-)  # fmt: skip
+_SETTINGS = (setting.name for setting in SETTINGS.values() if setting.role == "setting")
+WHOLE = tuple(dict.fromkeys((
+    *GROUP, "backend", "engine", "backend_name", "model", "scenario", "dataset", "epochs", "batch_size", "checkpoint",
+    *_SETTINGS, "dataset_sha256", "setting", "stages",
+)))  # fmt: skip
 """Columns of `results.load` and `results.table` that are equal in all replicates of a row."""
 
 FOLLOWING: Mapping[Compared, tuple[str, ...]] = MappingProxyType(

@@ -74,8 +74,7 @@ def simulate(setting: NoiseSetting, change: float, comparisons: int, seed: int) 
     for start in range(0, comparisons, BATCH):
         size = min(BATCH, comparisons - start)
         batch = _turns(setting, change, size, draw)
-        middle = np.median(batch.reshape(*batch.shape[:3], -1), axis=-1)
-        for log_ratios in np.log(middle[:, :, 1] / middle[:, :, 0]):  # as in `pair_findings.log_ratio`
+        for log_ratios in _log_ratios(batch):
             decision = decide(log_ratios.tolist(), MARGIN)
             verdicts.append(decision.verdict)
             covered += decision.estimate.low <= math.log1p(change) <= decision.estimate.high
@@ -157,6 +156,11 @@ def _machine(setting: NoiseSetting, shape: tuple[int, ...], draw: np.random.Gene
         np.add.at(edges, (starts[:, 0], starts[:, 1], ends), -factors)
         logs += np.cumsum(edges, axis=-1)[..., :-1]
     return logs
+
+
+def _log_ratios(steps: Array) -> Array:
+    """Return the log-ratios of the sides' median steps, as `results.verdicts.pair_findings.log_ratio` does."""
+    return np.diff(np.log(np.median(steps.reshape(*steps.shape[:3], -1), axis=-1)), axis=-1)[..., 0]
 
 
 def _mann_whitney(steps: Array, *, either: bool) -> float:

@@ -28,7 +28,7 @@ def test_more_pairs_and_less_scatter_see_smaller_changes() -> None:
     assert quiet.pair_error == pytest.approx(loud.pair_error / 4, rel=0.01)
     assert quiet.visible[10] > quiet.visible[15] > quiet.visible[20]
     assert quiet.visible[20] < loud.visible[20]
-    assert "+3 % takes" in sentences(quiet)[1]
+    assert "+3 % needs" in sentences(quiet)[1]
 
 
 def test_the_pairs_that_are_needed_are_the_fewest_that_see_the_change() -> None:
@@ -55,7 +55,7 @@ def test_the_mean_shows_a_stall_that_the_median_does_not_see() -> None:
 
 
 def test_turns_that_make_no_whole_quads_are_no_pair() -> None:
-    with pytest.raises(ValueError, match="no whole ABBAs"):
+    with pytest.raises(ValueError, match="are not whole ABBA quads"):
         _ratio(pair(1.1, turns=10))
 
 
