@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from harness.clock import MINIMUM_WINDOW_S
 from harness.rules import Rule, ask
-from harness.running.record import Record
+from harness.running.record import Record, StageRecord
 from results.rules import time_rules
 from results.storage.windows import compile_s, seconds_of, steps_of, training_seconds
 
@@ -56,14 +56,12 @@ def measure(record: Record) -> dict[str, Any]:
     epochs = [epoch for stage in stages for epoch in stage.epochs]
     trained = [training_seconds(stage) for stage in stages]
     latency = sorted(steps_of(stages[-1], "latency")) if stages and not void else []
-    timed_s = seconds_of(stages, "throughput")
-    images = sum(w.images for stage in stages for w in stage.windows if w.kind == "throughput")
     quality = record.test or record.val
     memory = record.memory
     device = memory.device_peak if memory else None
     return {
-        "throughput": math.nan if void or not timed_s > 0 else images / timed_s,
-        "window_s": timed_s,
+        "throughput": math.nan if void else _throughput(stages),
+        "window_s": seconds_of(stages, "throughput"),
         "latency_ms": median(latency) / 1e3 if latency else math.nan,
         "latency_p95_ms": _p95(latency) / 1e3,
         "latency_max_ms": latency[-1] / 1e3 if latency else math.nan,
@@ -96,6 +94,12 @@ def marks(record: Record) -> list[str]:
     marked = [breach.text for breach in ask((*time_rules.TIME_RULES, *time_rules.MARK_RULES), record)]
     found = {*marked, *(code for code, true in holds.items() if true)}
     return [code for code in MARKS if code in found]
+
+
+def _throughput(stages: Sequence[StageRecord]) -> float:
+    images = sum(w.images for stage in stages for w in stage.windows if w.kind == "throughput")
+    seconds = seconds_of(stages, "throughput")
+    return images / seconds if seconds > 0 else math.nan
 
 
 def _p95(ordered: Sequence[float]) -> float:

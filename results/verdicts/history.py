@@ -200,13 +200,8 @@ def _segment(
     ]
     short = LEAST + RECENT - len(points)
     note = f"{len(points)} runs; {short} more are needed to find a change" if short > 0 else ""
-    return Segment(
-        environment=environment.key,
-        began=_what_is_new(before, environment),
-        points=points,
-        changes=tuple(changes),
-        note=note,
-    )
+    began = _what_is_new(before, environment)
+    return Segment(environment=environment.key, began=began, points=points, changes=tuple(changes), note=note)
 
 
 def _what_is_new(before: _Environment | None, now: _Environment) -> str:

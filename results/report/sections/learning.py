@@ -48,9 +48,8 @@ def _chart(panel: Panel, quality: str, scenarios: Look) -> Chart:
     y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
     colour = alt.Color("scenario:N", scale=scenarios.colour(panel.scenarios), legend=alt.Legend(title=None))
     shape = alt.Shape("scenario:N", scale=scenarios.shape(panel.scenarios), legend=alt.Legend(title=None))
-    dash = alt.StrokeDash(
-        "split:N", scale=alt.Scale(domain=splits, range=[[1, 0], [4, 3]]), legend=alt.Legend(title=None)
-    )
+    solid = alt.Scale(domain=splits, range=[[1, 0], [4, 3]])
+    dash = alt.StrokeDash("split:N", scale=solid, legend=alt.Legend(title=None))
     tooltip = [alt.Tooltip(f"{name}:N") for name in ("scenario", "split", "epoch", "processes")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".4~g") for name in ("value", "low", "high")]
     base = alt.Chart(alt.NamedData("epochs")).transform_filter(kept("scenario"))
