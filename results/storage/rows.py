@@ -136,7 +136,7 @@ def check(line: bytes) -> None:
     try:
         _decoder.decode(line)
     except msgspec.DecodeError as error:
-        raise ValueError(f"a row is not readable after writing: {error}; are all its figures finite?") from error
+        raise ValueError(f"the row is not valid: {error}; are all its figures finite?") from error
 
 
 class _Peek(msgspec.Struct):

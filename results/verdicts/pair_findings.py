@@ -15,9 +15,9 @@ from results.storage.rows import Order, Pair
 from results.verdicts.estimate import Decision, decide, detectable, estimate, judge
 
 UNFINISHED = 0.02
-"""Largest share of a turn after its last step for which step times are still valid."""
+"""If a larger share of a turn follows its last step, the step times are not valid."""
 PREEMPTED = 0.2
-"""Largest number of involuntary switches per step of a starved side for which step times are still valid."""
+"""With more involuntary switches per step, the step times of a starved side are not valid."""
 
 
 def log_ratio(order: Order, a: SideRecord, b: SideRecord) -> float:
