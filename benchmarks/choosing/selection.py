@@ -120,7 +120,7 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[SelectedCase]:
         scenario = _adjusted(find_scenario(name, recipe, scenarios), selection, batch)
         checkpoint = checkpoints.get(model, checkpoints.get("*", "embedded" if embedded else "imagenet"))
         for axes in _axes(selection, embedded):
-            what = {"backend": backend, "engine": engine, "model": model, "scenario": scenario}
+            what: dict[str, Any] = {"backend": backend, "engine": engine, "model": model, "scenario": scenario}
             case = Case(**what, dataset=data, dataset_sha256="", **axes)
             cases.append(SelectedCase(case, checkpoint, *reading))
     return cases

@@ -17,8 +17,8 @@ from harness.spec import Stage
 def feed_of(split: Split, stage: Stage, image_size: int, session: Session) -> Feed:
     """Return a feed of a split's images for a session, without augmentation."""
     facts: dict[str, Any] = {"normalisation": NORMALISATIONS["imagenet"], "layout": session.batch_layout}
-    counts = {"batch_size": stage.batch_size, "epochs": stage.epochs, "image_size": image_size}
-    return Feed(split, seed=0, augmentations=(), **counts, **facts)
+    facts |= {"batch_size": stage.batch_size, "epochs": stage.epochs, "image_size": image_size}
+    return Feed(split, seed=0, augmentations=(), **facts)
 
 
 class LoopTurn:
