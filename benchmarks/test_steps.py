@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.studies.stepping import Stepper
+from benchmarks.studies.stepping import Stepper, feed_of
 from harness.contract import Backend, Model, Session
 from harness.data.checkpoint import NORMALISATIONS
 from harness.data.dataset import Split
-from harness.data.feed import Feed, normalise
+from harness.data.feed import normalise
 from harness.process.machine import measuring_threads
 from harness.spec import Case, Scenario, Stage
 
 CLASSES = 8
 ROUNDS, WARMUP_ROUNDS = 20, 3
-NORMALISATION = NORMALISATIONS["imagenet"]
 
 
 @pytest.fixture(scope="module")
@@ -44,26 +43,16 @@ def session(model: Model, pytestconfig: pytest.Config) -> Iterator[Session]:
 
 
 def test_training_step(session: Session, pytestconfig: pytest.Config, benchmark: BenchmarkFixture) -> None:
-    stage, pixels = _stage(pytestconfig), _pixels(pytestconfig)
-    feed = Feed(
-        pixels,
-        batch_size=stage.batch_size,
-        epochs=stage.epochs,
-        seed=0,
-        image_size=pytestconfig.getoption("image_size"),
-        normalisation=NORMALISATION,
-        augmentations=(),
-        layout=session.batch_layout,
-    )
+    stage = _stage(pytestconfig)
+    feed = feed_of(_pixels(pytestconfig), stage, pytestconfig.getoption("image_size"), session)
     with Stepper(session, stage, feed) as stepper:
         benchmark.pedantic(stepper.step, rounds=ROUNDS, warmup_rounds=WARMUP_ROUNDS)
     benchmark.extra_info["images"] = stage.batch_size
 
 
 def test_prediction_step(session: Session, pytestconfig: pytest.Config, benchmark: BenchmarkFixture) -> None:
-    images = normalise(
-        _pixels(pytestconfig).images[: pytestconfig.getoption("batch_size")], NORMALISATION, session.batch_layout
-    )
+    pixels = _pixels(pytestconfig).images[: pytestconfig.getoption("batch_size")]
+    images = normalise(pixels, NORMALISATIONS["imagenet"], session.batch_layout)
     logits = benchmark.pedantic(session.predict, args=(images,), rounds=ROUNDS, warmup_rounds=WARMUP_ROUNDS)
     benchmark.extra_info["images"] = len(images)
     assert logits.shape == (len(images), CLASSES)

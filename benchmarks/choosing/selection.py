@@ -24,6 +24,7 @@ def _help(description: str) -> msgspec.Meta:
     return msgspec.Meta(description=description)
 
 
+Names = tuple[str, ...]
 CHOSEN = [setting for setting in SETTINGS.values() if setting.role == "setting"]
 """The settings of a case that have an option."""
 
@@ -35,27 +36,19 @@ class _Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     field that is None or empty depends on the data.
     """
 
-    backend: Annotated[tuple[str, ...], _help("pytorch, keras3, reference; default: all with the model")] = ()
-    engine: Annotated[tuple[str, ...], _help("engine of keras3: tensorflow (default), jax, torch")] = ()
-    model: Annotated[tuple[str, ...], _help("see `list models`")] = ()
-    scenario: Annotated[
-        tuple[str, ...], _help("see `list scenarios`, or a TOML file; default: the five of the default suite")
-    ] = FIVE
-    data: Annotated[tuple[str, ...], _help("image folder, or a name of `list datasets`")] = ("embedded",)
+    backend: Annotated[Names, _help("pytorch, keras3, reference; default: all with the model")] = ()
+    engine: Annotated[Names, _help("engine of keras3: tensorflow (default), jax, torch")] = ()
+    model: Annotated[Names, _help("see `list models`")] = ()
+    scenario: Annotated[Names, _help("see `list scenarios`, or a TOML file; default: as in the default suite")] = FIVE
+    data: Annotated[Names, _help("image folder, or a name of `list datasets`")] = ("embedded",)
     validation_split: Annotated[float | None, _help("share of training images to validate on, if no val folder")] = None
-    splits: Annotated[
-        str | None, _help("split folders: train=FOLDER,val=FOLDER,test=FOLDER; none: all folders are classes")
-    ] = None
-    checkpoint: Annotated[
-        tuple[str, ...], _help("file, imagenet, embedded, or MODEL=SOURCE; default: depends on the data")
-    ] = ()
+    splits: Annotated[str | None, _help("train=FOLDER,val=FOLDER,test=FOLDER; none: all folders are classes")] = None
+    checkpoint: Annotated[Names, _help("file, imagenet, embedded, or MODEL=SOURCE; default: depends on the data")] = ()
     input_scaling: Annotated[
         str | None, _help("input scaling of a bare file: imagenet, minus-one-to-one, zero-to-one, R,G,B/R,G,B")
     ] = None
     image_size: Annotated[tuple[int, ...], _help("side in pixels; default 224, embedded 64")] = ()
-    augment: Annotated[
-        tuple[str, ...], _help("such as random-resized-crop:scale=0.5,flip or none; see `list augmentations`")
-    ] = ()
+    augment: Annotated[Names, _help("such as random-resized-crop:scale=0.5,flip; see `list augmentations`")] = ()
     recipe: Annotated[str | None, _help("embedded or tutorial; default: depends on the data")] = None
     epochs: Annotated[int | None, _help("epochs of every stage")] = None
     lr: Annotated[float | None, _help("base learning rate of the recipe")] = None
@@ -113,6 +106,7 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[SelectedCase]:
     _refuse_nonsense(selection)
     checkpoints = _by_model(selection.checkpoint)
     names, scenarios = with_files(selection.scenario, catalogue.scenarios)
+    reading = selection.input_scaling, selection.validation_split, selection.splits
     cases = []
     batches: tuple[int | None, ...] = selection.batch_size or (None,)
     for data, (backend, engine, model), name, batch in itertools.product(selection.data, pairs, names, batches):
@@ -121,18 +115,14 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[SelectedCase]:
         if recipe_name not in RECIPES:
             raise Refused(unknown("recipe", recipe_name, RECIPES))
         recipe = RECIPES[recipe_name]
-        if selection.lr is not None:
-            rates = {"head_lr": selection.lr, "backbone_lr": selection.lr}
-            recipe = replace(recipe, stage=replace(recipe.stage, **rates))
+        if (lr := selection.lr) is not None:
+            recipe = replace(recipe, stage=replace(recipe.stage, head_lr=lr, backbone_lr=lr))
         scenario = _adjusted(find_scenario(name, recipe, scenarios), selection, batch)
         checkpoint = checkpoints.get(model, checkpoints.get("*", "embedded" if embedded else "imagenet"))
         for axes in _axes(selection, embedded):
-            case = Case(
-                backend=backend, engine=engine, model=model, scenario=scenario, dataset=data, dataset_sha256="", **axes
-            )
-            cases.append(
-                SelectedCase(case, checkpoint, selection.input_scaling, selection.validation_split, selection.splits)
-            )
+            what: dict[str, Any] = {"backend": backend, "engine": engine, "model": model, "scenario": scenario}
+            case = Case(**what, dataset=data, dataset_sha256="", **axes)
+            cases.append(SelectedCase(case, checkpoint, *reading))
     return cases
 
 

@@ -86,9 +86,8 @@ def inventory(folder: Path, named_splits: str | None = None) -> tuple[list[Skipp
         return [Skipped(entry.name, "", entry.skipped) for entry in scan(folder).files if entry.skipped], []
     classes = tuple(sorted({name for images in found.images.values() for name in images}))
     copies = _same(_digested(classes, found))
-    return found.skipped, [
-        tuple(file.name for _, file in one) for one in copies if len({split for split, _ in one}) > 1
-    ]
+    shared = [same for same in copies if len({split for split, _ in same}) > 1]
+    return found.skipped, [tuple(file.name for _, file in same) for same in shared]
 
 
 class _Sorted(NamedTuple):

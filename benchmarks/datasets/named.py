@@ -37,9 +37,7 @@ def _generated(recipes: Sequence[embedded.ClassRecipe], make: Callable[[], Any],
 
 DATASETS = {
     "embedded": _generated(embedded.TARGET, embedded.target, "textured shapes, 8 classes, 64 px, to fine-tune on"),
-    "embedded-source": _generated(
-        embedded.SOURCE, embedded.source, "40 other classes of textured shapes, 64 px, to pretrain on"
-    ),
+    "embedded-source": _generated(embedded.SOURCE, embedded.source, "40 other classes of such shapes, to pretrain on"),
 }
 
 ARCHIVES = {

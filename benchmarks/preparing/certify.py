@@ -70,9 +70,8 @@ class PreparedRequest(NamedTuple):
 def prepare(request: Request, catalogue: Catalogue, on_event: Callable[[Event], None]) -> PreparedRequest:
     """Prepare data and checkpoint, and return the jobs. Raises `Refused` or `Declined` if a case cannot run."""
     preparation = Preparation(catalogue, on_event)
-    one, other = (
-        [_job(_rehearsed(one, request.with_checkpoint), preparation) for one in cases] for cases in request.arms
-    )
+    shortened = ([_rehearsed(one, request.with_checkpoint) for one in cases] for cases in request.arms)
+    one, other = ([_job(selected, preparation) for selected in cases] for cases in shortened)
     installed = [_packages(jobs[0], catalogue) for jobs in (one, other)]
     content = [PROTOCOL, one, other, request.sizes, request.priced, _code(), *installed]
     return PreparedRequest((one, other), _digest(content)[:16])

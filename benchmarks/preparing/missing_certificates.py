@@ -32,27 +32,6 @@ def lacking(
 
     A certificate below its level is not made again.
     """
-    return _requests(_uncertified(plan, catalogue, certificates, machine))
-
-
-def make(
-    requests: Sequence[Request], catalogue: Catalogue, results: Path, on_event: Callable[[Event], None]
-) -> list[str]:
-    """Make and store certificates; return a sentence for each that cannot be made."""
-    problems = []
-    for request in requests:
-        on_event({"certifying": request.label, "scenarios": [scenario.name for scenario in request.scenarios]})
-        try:
-            prepared = prepare(request, catalogue, on_event)
-            write_certificate(results, certify(request, prepared, catalogue, on_event), prepared.key)
-        except (Declined, Refused) as reason:
-            problems.append(f"no certificate for {request.label}: {reason}")
-    return problems
-
-
-def _uncertified(
-    plan: Iterable[tuple[SelectedCase, PlannedCase]], catalogue: Catalogue, certificates: Certificates, machine: Machine
-) -> list[Twins]:
     beside: dict[Scope, dict[str, SelectedCase]] = {}
     installed = {}
     for selected, planned in plan:
@@ -70,7 +49,22 @@ def _uncertified(
             known = coverage_of(ours, theirs, certificates.all)
             if known.certificate is None and not known.fell_short:
                 found.append(Twins(one, other, scope))
-    return found
+    return _requests(found)
+
+
+def make(
+    requests: Sequence[Request], catalogue: Catalogue, results: Path, on_event: Callable[[Event], None]
+) -> list[str]:
+    """Make and store certificates; return a sentence for each that cannot be made."""
+    problems = []
+    for request in requests:
+        on_event({"certifying": request.label, "scenarios": [scenario.name for scenario in request.scenarios]})
+        try:
+            prepared = prepare(request, catalogue, on_event)
+            write_certificate(results, certify(request, prepared, catalogue, on_event), prepared.key)
+        except (Declined, Refused) as reason:
+            problems.append(f"no certificate for {request.label}: {reason}")
+    return problems
 
 
 def _requests(twins: Iterable[Twins]) -> list[Request]:

@@ -119,10 +119,9 @@ class Preparation:
         """Return the neutral checkpoint of a case; make or import it if necessary. Raises `Declined` or `Refused`."""
         key = source, model, scaling = selected.checkpoint, selected.case.model, selected.input_scaling
         if key not in self._checkpoints:
+            tools = self._catalogue, self.embedded_source, self._on_event
             try:
-                self._checkpoints[key] = find_checkpoint(
-                    source, model, scaling, self._catalogue, self.embedded_source, self._on_event
-                )
+                self._checkpoints[key] = find_checkpoint(source, model, scaling, *tools)
             except Declined as reason:
                 self._checkpoints[key] = reason
         return _or_raise(self._checkpoints[key])

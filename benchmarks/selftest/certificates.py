@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -50,9 +51,8 @@ class Rehearsals:
         """Make the certificate of two jobs that differ in the backend."""
         case = first.case
         installed = packages(machine.versions(reference.PACKAGES))
-        one, other = (
-            Arm(backend=name, packages=installed, device="cpu", settings={}, digests={}) for name in (FIRST, SECOND)
-        )
+        facts: dict[str, Any] = {"packages": installed, "device": "cpu", "settings": {}, "digests": {}}
+        one, other = (Arm(backend=name, **facts) for name in (FIRST, SECOND))
         return seal(
             Certificate(
                 model=case.model,

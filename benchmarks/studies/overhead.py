@@ -20,11 +20,11 @@ from msgspec.structs import replace
 
 from benchmarks.choosing.scenarios import RECIPES, SCENARIOS
 from benchmarks.running.terminal import use_stand_ins
-from benchmarks.studies.stepping import LoopClock, LoopTurn
+from benchmarks.studies.stepping import LoopClock, LoopTurn, feed_of
 from harness.clock import empty_step_us
 from harness.data.checkpoint import NORMALISATIONS
 from harness.data.dataset import Split
-from harness.data.feed import Feed, normalise
+from harness.data.feed import normalise
 from harness.errors import Declined, Refused
 from harness.plugins import find_model
 from harness.process.ask import ask
@@ -73,16 +73,7 @@ def _harness_loop(case: Case, turn: LoopTurn) -> None:
     backend, model = find_model(case.backend, case.model, ())
     session = backend.open_session(case, model, CLASSES)
     stage = case.scenario.stages[0]
-    feed = Feed(
-        _pixels(case),
-        batch_size=stage.batch_size,
-        epochs=stage.epochs,
-        seed=0,
-        image_size=case.image_size,
-        normalisation=NORMALISATIONS["imagenet"],
-        augmentations=(),
-        layout=session.batch_layout,
-    )
+    feed = feed_of(_pixels(case), stage, case.image_size, session)
     session.train(stage, feed, LoopClock(turn, stage, feed, session))
 
 

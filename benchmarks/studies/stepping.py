@@ -8,8 +8,17 @@ from typing import Any
 
 from harness.clock import Clock
 from harness.contract import Session
+from harness.data.checkpoint import NORMALISATIONS
+from harness.data.dataset import Split
 from harness.data.feed import Feed
 from harness.spec import Stage
+
+
+def feed_of(split: Split, stage: Stage, image_size: int, session: Session) -> Feed:
+    """Return a feed of a split's images for a session, without augmentation."""
+    facts: dict[str, Any] = {"normalisation": NORMALISATIONS["imagenet"], "layout": session.batch_layout}
+    facts |= {"batch_size": stage.batch_size, "epochs": stage.epochs, "image_size": image_size}
+    return Feed(split, seed=0, augmentations=(), **facts)
 
 
 class LoopTurn:

@@ -122,9 +122,7 @@ def _runs(frame: pd.DataFrame, wish: Wish) -> int:
 
     server = wish.out or os.environ.get(SERVER)
     if not server:
-        raise Refused(
-            f"--to mlflow needs a server: give --out http://HOST:PORT or {SERVER}; `mlflow server` starts one"
-        )
+        raise Refused(f"--to mlflow needs a server: give --out http://HOST:PORT or {SERVER}; start `mlflow server`")
     sent = send_runs(frame, server, wish.experiment)
     click.echo(f"{sent.created} runs created in {wish.experiment}, {sent.present} already exist", err=True)
     return 0

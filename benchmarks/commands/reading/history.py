@@ -54,7 +54,6 @@ def _lines(found: list[Series]) -> Iterator[str]:
                 yield f"    {segment.note}"
             for change in segment.changes:
                 size = f"{change.change:+.1f} points" if one.metric == "accuracy" else f"{100 * change.change:+.1f} %"
-                word = (
-                    f"accepted: {plain(change.accepted)}" if change.accepted else "WORSE" if change.worse else "better"
-                )
+                word = "WORSE" if change.worse else "better"
+                word = f"accepted: {plain(change.accepted)}" if change.accepted else word
                 yield f"    from {change.started[:10]} (run {change.run[-6:]}): {size}, {word} (p {change.p:.2g})"

@@ -99,11 +99,14 @@ def test_every_named_dataset_says_what_it_is() -> None:
         (with_split("extra"), "use train, val and optionally test"),
         (with_split("train", images=np.zeros((8, 16, 16, 3), np.float32)), "float32"),
         (with_split("train", images=np.zeros((8, 3, 16, 16), np.uint8)), r"uint8 \[n, side, side, 3\] is needed"),
-        (with_split("val", images=np.zeros((4, 8, 8, 3), np.uint8)), "images of val are 8 pixels wide"),
+        (with_split("val", images=np.zeros((4, 8, 8, 3), np.uint8)), "images of val and train have different sizes"),
         (with_split("val", labels=np.zeros(3, np.int64)), "3 labels of int64 for 4 images"),
         (with_split("val", labels=np.zeros(4)), "labels of float64"),
-        (with_split("val", labels=np.array([0, 1, 2, 1])), "lie within 0 and 1"),
-        (with_split("val", images=np.zeros((0, 16, 16, 3), np.uint8), labels=np.zeros(0, np.int64)), "must be there"),
+        (with_split("val", labels=np.array([0, 1, 2, 1])), "there must be labels, all from 0 to 1"),
+        (
+            with_split("val", images=np.zeros((0, 16, 16, 3), np.uint8), labels=np.zeros(0, np.int64)),
+            "there must be labels",
+        ),
         (with_split("val", images=made().splits["train"][0][4:]), r"the same image is in train \(4\) and in val \(0\)"),
     ],
 )

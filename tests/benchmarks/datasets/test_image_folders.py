@@ -69,7 +69,7 @@ def test_folders_that_can_be_splits_or_classes_are_refused_until_an_option_decid
         (photos / split).rename(photos / f"{split}bed")
     line = refused("run", *SMALL, "--scenario", "scratch", "--data", photos, "--results", tmp_path / "results")
     assert (
-        "train can be the training images, of the classes blue, green, red, or a class beside testbed, valbed" in line
+        "train can be the training images, with the classes blue, green, red, or a class beside testbed, valbed" in line
     )
     assert "use --splits train=train or --splits none" in line
     assert not (tmp_path / "results").exists()

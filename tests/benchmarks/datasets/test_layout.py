@@ -151,7 +151,7 @@ def test_folders_of_images_are_classes_even_one_that_is_named_like_a_split(
 
 
 BOTH_WAYS = [
-    (["bus/", "car/", "train/steam/", "train/diesel/"], "of the classes diesel, steam, or a class beside bus, car"),
+    (["bus/", "car/", "train/steam/", "train/diesel/"], "with the classes diesel, steam, or a class beside bus, car"),
     ([*split_folders("train", "extra")], "or a class beside extra; use --splits train=train or --splits none"),
     (["x/train/a/", "x/train/b/", "x/bus/"], "use --splits train=x/train or --splits none"),
     (
@@ -172,7 +172,7 @@ BOTH_WAYS = [
     ),
     (
         ["dogs/", "cats/photos/train/", "cats/photos/val/"],
-        "class 'cats' has folders named like splits .* --splits none",
+        "class 'cats' contains folders named like splits .* --splits none",
     ),
     (
         ["images/cats/", "images/dogs/", "masks/"],

@@ -37,7 +37,7 @@ def test_a_network_whose_last_features_are_one_value_is_refused_by_its_layer(one
     with pytest.raises(Refused) as caught:
         refuse_single_values(one, ())
     line = str(caught.value)
-    assert f"{one.scenario.name}, stage 1: a batch of 1 image of {one.image_size} px, {layer}" in line
+    assert f"{one.scenario.name}, stage 1: with a batch of 1 image of {one.image_size} px, {layer}" in line
     assert all(remedy in line for remedy in ("--batch-size of 2", "--image-size", "--bn-mode frozen"))
 
 
@@ -68,5 +68,5 @@ def test_a_run_is_refused_before_anything_is_measured(images: Path, tmp_path: Pa
     quick = ("--backend", "reference", "--model", "tiny-cnn", "--image-size", "8", "--augment", "none")
     results = tmp_path / "results"
     line = refused("run", *quick, "--batch-size", "1", "--scenario", "scratch", "--data", images, "--results", results)
-    assert "scratch, stage 1: a batch of 1 image of 8 px, features.2.1 of tiny-cnn gets one value" in line
+    assert "scratch, stage 1: with a batch of 1 image of 8 px, features.2.1 of tiny-cnn gets one value" in line
     assert not results.exists()
