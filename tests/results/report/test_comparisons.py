@@ -63,7 +63,7 @@ def test_verdicts_findings_and_pairs_are_drawn_as_they_are_stored(tmp_path: Path
     assert [row["place"] for row in points if row["kind"] == "disturbed"] == [4, 4]
     findings = data(page, "comparisons", "findings")
     assert sorted(row["verdict"] for row in findings) == ["no change", "regression"]
-    assert "a change of 1.2 % with 10 pairs" in page.locator("#noise").inner_text()
+    assert "the smallest visible change is 1.2 % with 10 pairs" in page.locator("#noise").inner_text()
     assert page.locator("#table").count() == 0
     assert page.title() == "Fine-tuning: two sides compared"
 

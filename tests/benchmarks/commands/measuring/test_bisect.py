@@ -101,4 +101,4 @@ def test_settings_that_cannot_run_here_are_left_out(tmp_path: Path) -> None:
 
 def test_simulated_searches_say_how_often_they_were_right() -> None:
     said = invoke("bisect", "--simulate", "3").output
-    assert "in 3 trials" in said
+    assert "of 3 searches are right" in said
