@@ -136,7 +136,7 @@ def test_confusions_and_flips_are_counted_from_the_logits(seen: Page, stored: Pa
     assert sum(cell["images"] for cell in cells if cell["kind"] == "right") == np.sum(right)
     first, second = right[0], right[9]  # scratch of resnet18 in both backends, seed 0
     said = seen.locator("#flips-result").inner_text()
-    assert f"both get {(first & second).sum()} right, only A {(first & ~second).sum()}," in said
+    assert f"both cases {(first & second).sum()}, only A {(first & ~second).sum()}," in said
     assert seen.locator("#flips-shown li").count() == (first != second).sum()
 
 
