@@ -83,5 +83,5 @@ def test_flips_between_the_arms_of_a_comparison_are_counted_from_their_logits(tm
     page = open_page(tmp_path / "report.html")
     assert page.get_by_label("Case A").locator("option:checked").inner_text().endswith("side A of c")
     said = page.locator("#flips-result").inner_text()
-    assert f"Of {IMAGES} images both get 20 right, only A {IMAGES - 20}, only B 0, neither 0." in said
+    assert f"Correct predictions for {IMAGES} images: both cases 20, only A {IMAGES - 20}, only B 0, neither 0." in said
     assert page.locator("#answer").count() == 0

@@ -63,7 +63,7 @@ def test_a_place_that_cannot_be_written_and_results_that_are_not_there_are_refus
     assert "--figures" in refused(
         "report", "--results", finished.results, "--out", tmp_path / "a", "--figures", "/proc/a"
     )
-    assert "give the folder with --figures" in refused("report", "--results", finished.results, "--chart", "wall-0")
+    assert "give a folder with --figures" in refused("report", "--results", finished.results, "--chart", "wall-0")
     bad = ("--out", tmp_path / "a.html", "--figures", tmp_path, "--chart", "wal-0")
     assert "unknown chart wal-0; the charts are figures-0," in refused("report", "--results", finished.results, *bad)
     assert "does not exist" in refused("report", "--results", tmp_path / "nowhere", "--out", tmp_path / "a.html")
