@@ -113,5 +113,7 @@ def test_a_map_with_a_wrong_shape_names_both_tensors() -> None:
     dense, conv = maps.rows("a", "x", "dense", 0)[0], maps.rows("b", "y", "conv", 0)[0]
     with pytest.raises(ValueError, match=r"layout dense for x\.weight; a/kernel is \[3, 3, 8, 16\]"):
         maps.check({"a/kernel": (3, 3, 8, 16)}, [dense])
-    with pytest.raises(ValueError, match=r"y\.weight \[16, 4, 3, 3\] does not fit b/kernel \[3, 3, 8, 16\], which needs"):
+    with pytest.raises(
+        ValueError, match=r"y\.weight \[16, 4, 3, 3\] does not fit b/kernel \[3, 3, 8, 16\], which needs"
+    ):
         maps.fitted(np.zeros((16, 4, 3, 3)), conv, (3, 3, 8, 16))

@@ -74,7 +74,7 @@ def _load_torch(path: Path) -> object:
             ) from error
         if _is_pickle(path):
             raise Refused(
-                f"{path} is a pickle that PyTorch's safe loader does not read, because pickles can run code; save the "
+                f"{path} is a pickle that PyTorch's safe loader does not read, because it could run code; save the "
                 "network's state_dict() with torch.save, in the program that made the file"
             ) from error
         raise Refused(f"{path} is damaged or not a PyTorch state dict; fetch or save it again") from error
