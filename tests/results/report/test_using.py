@@ -30,7 +30,7 @@ def test_a_filter_leaves_out_rows_marks_and_panels_and_the_address_keeps_it(open
     page.locator("#filters summary").click()
     page.get_by_label("keras3", exact=True).uncheck()
     page.get_by_label("mobilenet-v2-0.35", exact=True).uncheck()
-    page.locator("#filtered", has_text="left out").wait_for()
+    page.locator("#filtered", has_text="active").wait_for()
     assert page.locator("#figures figure:visible").count() == 1
     assert page.locator("#learning figure:visible").count() == 2
     assert rows.count() < before / 2
