@@ -172,7 +172,7 @@ BOTH_WAYS = [
     ),
     (
         ["dogs/", "cats/photos/train/", "cats/photos/val/"],
-        "class 'cats' contains folders named like splits .* --splits none",
+        "class 'cats' contains folders named like splits, .* --splits none",
     ),
     (
         ["images/cats/", "images/dogs/", "masks/"],
