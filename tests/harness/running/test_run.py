@@ -295,7 +295,7 @@ def test_what_a_backend_declines_is_declined_with_its_reason(tiny_dataset: Prepa
 
 
 def test_a_scenario_that_needs_a_checkpoint_is_declined_without_one(tiny_dataset: PreparedDataset) -> None:
-    with pytest.raises(Declined, match="starts from a checkpoint and there is none for tiny-cnn"):
+    with pytest.raises(Declined, match="needs a checkpoint, but tiny-cnn has none"):
         run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario()))
 
 
@@ -320,7 +320,7 @@ def test_a_session_that_keeps_something_else_than_it_was_given_is_caught(
 ) -> None:
     (tmp_path / "sloppy.py").write_text(SLOPPY)
     case = replace(tiny_case(tiny_dataset), backend="sloppy")
-    with pytest.raises(RuntimeError, match=r"head\.bias differs from the array that was loaded into it"):
+    with pytest.raises(Refused, match=r"head\.bias differs from the array that was loaded into it"):
         run_here(tiny_dataset, case, plugins=(str(tmp_path / "sloppy.py"),))
 
 
