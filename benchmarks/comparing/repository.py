@@ -13,7 +13,7 @@ from harness.errors import Declined, Refused
 from harness.process.environment import HERE
 
 SETTINGS = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
-"""Variables of git with the path of the user's settings. Others are removed: in a hook they name another repository."""
+"""The git variables that are kept: paths of the user's settings. A hook sets others to its own repository."""
 UNSHALLOW = "this clone is shallow; run `git fetch --unshallow`, or set `fetch-depth: 0` for actions/checkout"
 
 

@@ -158,13 +158,13 @@ def _differs(what: str, stated: Any, found: float) -> Iterator[str]:
         yield f"{what} is {a:.12g}, but the raw rows give {b:.12g}"
 
 
-def _verdict(said: Raw, pairs: Sequence[Raw], runs: Sequence[Raw]) -> Iterator[str]:
-    seeds = max((f["replicates"] for f in said["findings"] if f["metric"] == "accuracy"), default=0)
+def _verdict(stated: Raw, pairs: Sequence[Raw], runs: Sequence[Raw]) -> Iterator[str]:
+    seeds = max((f["replicates"] for f in stated["findings"] if f["metric"] == "accuracy"), default=0)
     for part, confirms in (("findings", False), ("confirmation", True)):
         own = [pair for pair in pairs if pair.get("confirms", False) == confirms]
         judged = [run for run in runs if (run["case"].get("seed", 0) >= seeds) == confirms]
-        for finding in said[part]:
-            where = f"{said['label']} {said['comparison'][-6:]}, {part}: {finding['metric']}"
+        for finding in stated[part]:
+            where = f"{stated['label']} {stated['comparison'][-6:]}, {part}: {finding['metric']}"
             found = _welch(judged) if finding["metric"] == "accuracy" else _paired(finding, own)
             if (verdict := found.pop("verdict")) != finding["verdict"]:
                 yield f"{where} is {finding['verdict']}, but the raw rows give {verdict}"

@@ -28,7 +28,7 @@ def command(results: Path, table: Path | None) -> None:
     """Recalculate every figure from the raw rows.
 
     It checks the figures of a table and of the stored verdicts, and names the first that differs. Exits with 1 if one
-    differs, with 3 if the folder holds no results.
+    differs, with 3 if the folder has no results.
     """
     if not list((results / "runs").rglob("*.jsonl")):
         raise Declined(f"{results} has no runs; give a folder of results with --results")
