@@ -113,7 +113,7 @@ def test_a_badge_is_of_one_figure_of_one_case(finished: Finished, tmp_path: Path
     badge = ("export", "--results", finished.results, "--to", "badge")
     assert "--metric" in refused(*badge)
     several = refused(*badge, "--metric", "accuracy")
-    assert "here are 2; choose with --where: scenario (full, freeze-conv)" in several
+    assert "not 2; choose with --where: scenario (full, freeze-conv)" in several
     invoke(*badge, "--metric", "accuracy", "--where", "scenario=full", "--label", "mine", "--out", tmp_path / "b.json")
     frame = results.table(results.load(finished.results))
     shown = json.loads((tmp_path / "b.json").read_text())
