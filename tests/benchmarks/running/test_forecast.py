@@ -106,7 +106,7 @@ def test_a_long_gate_says_so(tmp_path: Path) -> None:
 
 
 def test_a_long_search_says_so(tmp_path: Path) -> None:
-    pythons = ("--python", "/nowhere/python", "--python", sys.executable)
+    pythons = ("--python", "A=/nowhere/python", "--python", f"B={sys.executable}")
     said = invoke("bisect", *SMALL, "--scenario", "scratch", *pythons, "--turn", "6", "--results", tmp_path)
     assert said.exit_code == 2, said.output
     assert f"{NOTICE}up to 24" in said.stderr
