@@ -40,7 +40,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_runs_only_what_is_missing(images: 
     output, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "interrupted" in errors
-    assert "--resume goes on" in errors
+    assert "--resume continues the run" in errors
     assert "Traceback" not in errors + output
     assert [r.status for r in records(tmp_path)] == ["ok", "interrupted"]
     assert endings(tmp_path) == ["interrupted"]
