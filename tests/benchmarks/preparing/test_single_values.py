@@ -38,7 +38,7 @@ def test_a_network_whose_last_features_are_one_value_is_refused_by_its_layer(one
         refuse_single_values(one, ())
     line = str(caught.value)
     assert f"{one.scenario.name}, stage 1: with a batch of 1 image of {one.image_size} px, {layer}" in line
-    assert all(remedy in line for remedy in ("--batch-size of 2", "--image-size", "--bn-mode frozen"))
+    assert all(remedy in line for remedy in ("--batch-size 2", "--image-size", "--bn-mode frozen"))
 
 
 def test_the_stage_that_trains_on_such_batches_is_named() -> None:
