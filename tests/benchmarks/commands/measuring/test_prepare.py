@@ -33,4 +33,4 @@ def test_what_cannot_be_had_is_said_and_ends_with_3(images: Path) -> None:
 
 
 def test_bad_data_is_refused(tmp_path: Path) -> None:
-    assert "no folders in it" in refused("prepare", *SMALL, "--data", tmp_path, "--scenario", "scratch")
+    assert "contains no folders" in refused("prepare", *SMALL, "--data", tmp_path, "--scenario", "scratch")
