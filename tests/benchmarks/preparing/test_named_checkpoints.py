@@ -253,7 +253,7 @@ def test_without_a_network_a_line_names_address_digest_and_place(
         find(model)
     said = str(declined.value)
     assert "Connection refused" in said
-    place = re.search(rf"fetch {re.escape(address)} \({digest}\) and put it at (\S+)$", said)
+    place = re.search(rf"download {re.escape(address)} \({digest}\) and put it at (\S+)$", said)
     assert place is not None, said
     assert Path(place[1]).parent == tmp_path / "cache/downloads"
 
@@ -310,7 +310,7 @@ def test_a_case_without_network_is_skipped_with_that_line_and_ends_with_3(
     skipped = records(tmp_path / "results")
     assert [record.status for record in skipped] == ["skipped", "skipped"]
     assert len({record.reason for record in skipped}) == 1
-    assert f"fetch https://storage.googleapis.com{KERAS_FOLDER}1.0_224.h5" in skipped[0].reason
+    assert f"download https://storage.googleapis.com{KERAS_FOLDER}1.0_224.h5" in skipped[0].reason
 
 
 def test_a_published_file_of_another_digest_is_refused_and_not_kept(server: Publisher, tmp_path: Path) -> None:
@@ -341,8 +341,8 @@ def test_a_file_of_another_digest_at_the_place_is_refused_by_name(
     [
         ({"url": "https://x.example/a.pth", "sha256": "abc"}, "'abc' is not 8 to 64 lower-case hexadecimal digits"),
         ({"url": "https://x.example/a.pth", "sha256": "F37072FD"}, "is not 8 to 64 lower-case hexadecimal digits"),
-        ({"url": "https://x.example/folder/"}, "is not the address of a file"),
-        ({"url": "https://x.example"}, "is not the address of a file"),
+        ({"url": "https://x.example/folder/"}, "has no file name"),
+        ({"url": "https://x.example"}, "has no file name"),
     ],
 )
 def test_facts_that_cannot_be_right_are_an_error(fields: dict[str, Any], said: str) -> None:
