@@ -213,7 +213,7 @@ def test_workers_that_do_not_fit_beside_each_other_follow_each_other(tmp_path: P
 def test_noise_needs_all_looks_and_says_what_is_missing(tmp_path: Path) -> None:
     said = invoke("noise", "--results", tmp_path, *SMALL, "--scenario", "scratch", "--turn", "0.01", "--budget", "0.01")
     assert said.exit_code == 3
-    assert "too few; give a larger --budget" in said.output
+    assert "pairs; use a larger --budget" in said.output
     (stored,) = read_comparisons(tmp_path)
     assert stored.comparison is not None
     assert stored.comparison.purpose == "noise"
