@@ -42,7 +42,7 @@ def test_a_split_books_what_is_known_and_the_rest_on_the_remainder() -> None:
 def test_V43_parts_that_overlap_are_an_error() -> None:
     wall = Wall(time.time())
     time.sleep(0.01)
-    with pytest.raises(RuntimeError, match="parts of the wall overlap"):
+    with pytest.raises(RuntimeError, match="parts of the wall time overlap"):
         wall.split("other", {"step": 5.0, "evaluation": 5.0})
 
 
