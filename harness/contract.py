@@ -8,7 +8,7 @@ A backend module has the names of `Backend`. It imports its framework only insid
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from harness.clock import Clock
 from harness.data.checkpoint import Published
 from harness.data.feed import Feed
-from harness.spec import Case, Part, Stage
+from harness.spec import Case, Frozen, Part, Stage
 
 Role = Literal["weight", "bias", "norm_scale", "norm_bias", "norm_mean", "norm_var", "counter"]
 BUFFERS: frozenset[Role] = frozenset({"norm_mean", "norm_var", "counter"})
@@ -132,6 +132,21 @@ class Session(Protocol):
 
     def load_native(self, path: str) -> None:
         """Load a file of `save_native` into this session."""
+
+
+@runtime_checkable
+class Dividing(Protocol):
+    """A session that can compute the fixed part of its network apart from the rest, in inference mode.
+
+    `part` is `backbone` or a number of blocks; both raise `Declined` for a part that cannot be computed apart. If
+    `feed.kept` is set, `Session.train` begins after the part `feed.kept.part`: the inputs are its features.
+    """
+
+    def features(self, images: NDArray[np.float32], part: Frozen) -> NDArray[Any]:
+        """Return the features [n, ...] of images for `predict`, contiguous, in the layout that the session prefers."""
+
+    def predict_kept(self, features: NDArray[Any], part: Frozen) -> NDArray[np.float32]:
+        """Return the logits [n, classes] of features, bit-equal to those of `predict` for their images."""
 
 
 class Norm(NamedTuple):

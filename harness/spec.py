@@ -14,6 +14,8 @@ from harness import PROTOCOL
 
 Part = Literal["backbone", "head"]
 Precision = Literal["fp32", "bf16", "fp64"]
+Frozen = Literal["none", "backbone"] | int
+"""The frozen part of a network: nothing, the backbone, or its first k blocks."""
 
 
 class Optimizer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +47,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     epochs: int
     head_lr: float
     backbone_lr: float
-    frozen: Literal["none", "backbone"] | int = "none"
+    frozen: Frozen = "none"
     norm: Literal["auto", "batch", "frozen"] = "auto"
     bn_momentum: float = 0.1
     optimizer: Optimizer = Optimizer()
@@ -64,6 +66,11 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def uses_batch_statistics(self, part: Part, block: int) -> bool:
         """Return whether batch norm there normalises by the batch and updates its running statistics."""
         return not self.is_frozen(part, block) if self.norm == "auto" else self.norm == "batch"
+
+    @property
+    def fixed_part(self) -> Frozen:
+        """The frozen part whose output depends on the image alone; `none` if its batch norm uses batch statistics."""
+        return "none" if self.frozen == 0 or self.norm == "batch" else self.frozen
 
     def learning_rate(self, part: Part) -> float:
         """Return the base learning rate of a part, before the schedule's factor."""
@@ -108,6 +115,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     precision: Precision = "fp32"
     layout: Literal["channels-last", "channels-first"] = "channels-last"
     compile: bool = False
+    features: Literal["live", "kept"] = "live"
     dropout: bool = True
     input: Literal["arrays", "stream", "native"] = "arrays"
     workers: int = 0
@@ -145,6 +153,9 @@ class Setting(NamedTuple):
     """Always; if not the default; only if two rows are equal without it; in another column."""
     words: str = ""
     added: bool = False
+    exactness: Literal["", "exact", "rounding", "arithmetic"] = ""
+    """What another value may change in a training that it makes faster: only the order of sums (`exact`), the order of
+    operations (`rounding`), or the numbers (`arithmetic`)."""
     name: str = ""
     type: Any = None
     default: Any = msgspec.NODEFAULT
@@ -187,9 +198,13 @@ SETTINGS = _settings(
     limit=Setting("use that many images of each split", unproved="a subset of the same images", shown="apart"),
     seed=_named("seed of order, augmentation, dropout and new layers", option="seeds", unproved="a replicate"),
     device=_shown("where the network is trained"),
-    precision=_shown("number format of training"),
-    layout=_shown("memory layout of images and features"),
-    compile=Setting("torch.compile, or XLA for Keras on TensorFlow", must_run=True),
+    precision=_shown("number format of training", exactness="arithmetic"),
+    layout=_shown("memory layout of images and features", exactness="rounding"),
+    compile=Setting("torch.compile, or XLA for Keras on TensorFlow", must_run=True, exactness="rounding"),
+    features=Setting(
+        "outputs of a frozen part: computed in each step, or once for each view of an image and kept", several=True,
+        must_run=True, added=True, words="{} features", exactness="exact",
+    ),
     dropout=Setting("dropout and drop-connect at the model's rates, or at rate 0", unproved="P4 proves each rate"),
     input=_shown(
         "pixels ready in memory; streamed by the harness; the framework's own pipeline", unproved=_PIXELS
@@ -240,5 +255,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     files_path: str | None = None
     train_sample: int | None = None
     """Training images evaluated after each epoch; None means `harness.running.evaluate.TRAIN_SAMPLE`."""
+    features_path: str | None = None
+    """Folder of kept features, which later processes read; None keeps them in memory only."""
     evaluation_cores: tuple[int, ...] = ()
     """Cores for evaluation, which is not timed, if the backend can change its number of threads."""

@@ -79,12 +79,11 @@ class _FeedAdapter(DataAdapter):  # type: ignore[misc]
     has_partial_batch = False
     partial_batch_size = None
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, model: Any, feed: Feed) -> None:
         self.num_batches, self.batch_size = feed.steps_per_epoch, feed.batch_size
-        side = (feed.image_size, feed.image_size)
-        shape = (*side, 3) if feed.layout == "nhwc" else (3, *side)
         # Before the first epoch, fit fetches one batch to learn the shapes.
-        blank = np.zeros((feed.batch_size, *shape), np.float32), np.zeros(feed.batch_size, np.int64)
+        kind = keras.config.floatx() if feed.kept else "float32"
+        blank = np.zeros((feed.batch_size, *model.input_shape[1:]), kind), np.zeros(feed.batch_size, np.int64)
         self.ready: Iterator[tuple[Any, Any]] = iter([blank])
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
@@ -119,5 +118,5 @@ def fit(model: Any, epochs: int, feed: Feed, clock: Clock, batches: Batches, not
         return outcome
 
     model.train_function = tick_after_step
-    adapter = _FeedAdapter(feed)
+    adapter = _FeedAdapter(model, feed)
     model.fit(adapter, epochs=epochs, verbose=0, callbacks=_Epochs(model, adapter, clock, batches))

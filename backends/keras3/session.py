@@ -26,7 +26,7 @@ from harness.contract import Effective, Layer, Model, Tensor
 from harness.data.feed import Feed
 from harness.errors import Refused
 from harness.schedule import factors
-from harness.spec import Case, Part, Stage
+from harness.spec import Case, Frozen, Part, Stage
 
 NATIVE_FILE = "model.keras"
 _POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp64": "float64"}
@@ -63,6 +63,8 @@ class KerasSession:
         # Never compiled with a stage, because that would discard its traced function.
         self._predictor = fitting.TracedModel(network.backbone.input, head.logits)
         self._predictor.jit_compile = self.jit
+        self._network, self._logits = network, head.logits
+        self._divided: dict[Frozen, tuple[fitting.TracedModel, fitting.TracedModel, fitting.TracedModel]] = {}
         self.optimizer: Any = None
         self.blocks = network.blocks()
         self.table = (*network.table, *head.table)
@@ -78,19 +80,26 @@ class KerasSession:
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
         """Compile the stage and fit all epochs of the feed in one call."""
-        self.compile_stage(stage, factors(stage.schedule, stage.epochs, feed.steps_per_epoch))
+        model = self._parts_at(feed.kept.part)[1] if feed.kept else self.model
+        self.compile_stage(stage, factors(stage.schedule, stage.epochs, feed.steps_per_epoch), model)
         batches = _native(feed) if feed.input == "native" else partial(_fed, feed)
-        fitting.fit(self.model, stage.epochs, feed, clock, batches, self._engine.note)
+        fitting.fit(model, stage.epochs, feed, clock, batches, self._engine.note)
 
-    def compile_stage(self, stage: Stage, factors: NDArray[np.float64]) -> None:
-        """Freeze, then compile the loss and a new optimizer; `factors` are the factors on the rates, one per step."""
+    def compile_stage(
+        self, stage: Stage, factors: NDArray[np.float64], model: fitting.TracedModel | None = None
+    ) -> None:
+        """Freeze, then compile the loss and a new optimizer; `factors` are the factors on the rates, one per step.
+
+        `model` is the part of the network that is trained; by default all of it.
+        """
+        model = model or self.model
         self.freeze(stage)
         rates = {path: stage.learning_rate(self.parts[path]) for path, v in self._variables.items() if v.trainable}
         make = optimizers.idiomatic if self.case.idiom else optimizers.matched
         self.optimizer = make(stage.optimizer, stage.weight_decay, factors, rates)
-        self.model.compile(self.optimizer, _loss(stage.label_smoothing), jit_compile=self.jit)
+        model.compile(self.optimizer, _loss(stage.label_smoothing), jit_compile=self.jit)
         # If TensorFlow created these variables while it traces the first step, it would trace the step again.
-        self.optimizer.build(self.model.trainable_variables)
+        self.optimizer.build(model.trainable_variables)
 
     def freeze(self, stage: Stage) -> None:
         """Set every layer to the mode that the stage declares."""
@@ -109,8 +118,31 @@ class KerasSession:
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return logits from a compiled function that is traced once, because n is the same in every call."""
-        wide = self.case.precision == "fp64"
-        return np.asarray(self._predictor.predict_on_batch(images), dtype=np.float64 if wide else np.float32)
+        return self._widened(self._predictor.predict_on_batch(images))
+
+    def features(self, images: NDArray[np.float32], part: Frozen) -> NDArray[Any]:
+        return self._widened(self._parts_at(part)[0].predict_on_batch(images))
+
+    def predict_kept(self, features: NDArray[Any], part: Frozen) -> NDArray[np.float32]:
+        return self._widened(self._parts_at(part)[2].predict_on_batch(features))
+
+    def _widened(self, values: Any) -> NDArray[Any]:
+        return np.asarray(values, dtype=np.float64 if self.case.precision == "fp64" else np.float32)
+
+    def _parts_at(self, part: Frozen) -> tuple[fitting.TracedModel, fitting.TracedModel, fitting.TracedModel]:
+        """Return the network before the end of a part, the rest for training, and the rest for `predict_kept`."""
+        if part not in self._divided:
+            backbone = self._network.backbone
+            cut = backbone.output if part == "backbone" else self._network.output_of(int(part))
+            models = (
+                fitting.TracedModel(backbone.input, cut),
+                fitting.TracedModel(cut, self._logits),
+                fitting.TracedModel(cut, self._logits),  # compiling a stage would discard its traced function
+            )
+            for model in models:
+                model.jit_compile = self.jit
+            self._divided[part] = models
+        return self._divided[part]
 
     def state(self) -> Iterator[Tensor]:
         for row in self.table:
@@ -145,7 +177,8 @@ class KerasSession:
         self._engine.sync()
 
     def compile_events(self) -> int:
-        return self._engine.compile_events(self.model.traces + self._predictor.traces)
+        apart = sum(model.traces for models in self._divided.values() for model in models)
+        return self._engine.compile_events(self.model.traces + self._predictor.traces + apart)
 
     def device_memory(self) -> int | None:
         return self._engine.device_memory()
@@ -201,7 +234,7 @@ def _array(variable: Any, layout: maps.Layout) -> NDArray[Any]:
 
 def _fed(feed: Feed, epoch: int) -> Iterator[tuple[Any, Any]]:
     ready = feed.epoch(epoch)
-    return ((batch.images, batch.labels) for batch in ready)
+    return ((batch.inputs, batch.labels) for batch in ready)
 
 
 def _native(feed: Feed) -> fitting.Batches:

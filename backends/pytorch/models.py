@@ -17,9 +17,10 @@ A plugin file adds a user's network in the same way:
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -37,12 +38,16 @@ class Parts:
     Every tensor of the backbone is in one of `blocks`, groups of modules in the order of computation; `frozen = k`
     freezes the first k. `pretrained_head` is between features and new head; it is loaded from the checkpoint and
     trained as part of the head. Tensor names within backbone and `pretrained_head` are the canonical ones.
+
+    `steps` compute the same as the backbone, one after the other: a step for each block, then one for the rest. Without
+    them, features can be kept only of the whole backbone.
     """
 
     backbone: nn.Module
     features: int
     blocks: tuple[tuple[nn.Module, ...], ...]
     pretrained_head: nn.Module | None = None
+    steps: tuple[Callable[[Any], Any], ...] = ()
 
 
 def resnet_parts(network: nn.Module) -> Parts:
@@ -51,9 +56,17 @@ def resnet_parts(network: nn.Module) -> Parts:
 
     features = network.fc.in_features
     network.fc = nn.Identity()
-    stem = (network.conv1, network.bn1)
-    layers = ((layer,) for layer in (network.layer1, network.layer2, network.layer3, network.layer4))
-    return Parts(backbone=network, features=features, blocks=(stem, *layers))
+    layers = (network.layer1, network.layer2, network.layer3, network.layer4)
+    return Parts(
+        backbone=network,
+        features=features,
+        blocks=((network.conv1, network.bn1), *((layer,) for layer in layers)),
+        steps=(
+            nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool),
+            *layers,
+            nn.Sequential(network.avgpool, nn.Flatten(1)),
+        ),
+    )
 
 
 def alexnet_parts(network: nn.Module) -> Parts:
@@ -62,9 +75,18 @@ def alexnet_parts(network: nn.Module) -> Parts:
 
     pretrained = nn.Sequential(OrderedDict(classifier=network.classifier[:6]))
     network.classifier = nn.Identity()
-    blocks = tuple((layer,) for layer in network.features if isinstance(layer, nn.Conv2d))
-    features = pretrained.classifier[4].out_features
-    return Parts(backbone=network, features=features, blocks=blocks, pretrained_head=pretrained)
+    starts = [place for place, layer in enumerate(network.features) if isinstance(layer, nn.Conv2d)]
+    ends = [*starts[1:], len(network.features)]
+    return Parts(
+        backbone=network,
+        features=pretrained.classifier[4].out_features,
+        blocks=tuple((network.features[start],) for start in starts),
+        pretrained_head=pretrained,
+        steps=(
+            *(network.features[start:end] for start, end in zip(starts, ends, strict=True)),
+            nn.Sequential(network.avgpool, nn.Flatten(1)),
+        ),
+    )
 
 
 def efficientnet_parts(network: nn.Module) -> Parts:
@@ -74,7 +96,23 @@ def efficientnet_parts(network: nn.Module) -> Parts:
     features = network._fc.in_features
     network._fc, network._dropout = nn.Identity(), nn.Identity()
     stem, last = (network._conv_stem, network._bn0), (network._conv_head, network._bn1)
-    return Parts(backbone=network, features=features, blocks=(stem, *((block,) for block in network._blocks), last))
+    return Parts(
+        backbone=network,
+        features=features,
+        blocks=(stem, *((block,) for block in network._blocks), last),
+        steps=(
+            nn.Sequential(*stem, network._swish),
+            *(partial(_efficientnet_block, network, number) for number in range(len(network._blocks))),
+            nn.Sequential(*last, network._swish),
+            nn.Sequential(network._avg_pooling, nn.Flatten(1)),
+        ),
+    )
+
+
+def _efficientnet_block(network: Any, number: int, inputs: Any) -> Any:
+    # As in EfficientNet.extract_features: the rate grows with the number of the block.
+    rate = network._global_params.drop_connect_rate
+    return network._blocks[number](inputs, drop_connect_rate=rate * number / len(network._blocks) if rate else rate)
 
 
 def mobilenet_parts(network: nn.Module) -> Parts:
@@ -82,7 +120,12 @@ def mobilenet_parts(network: nn.Module) -> Parts:
     from torch import nn
 
     network.classifier = nn.Identity()
-    return Parts(backbone=network, features=network.last_channel, blocks=tuple((block,) for block in network.features))
+    return Parts(
+        backbone=network,
+        features=network.last_channel,
+        blocks=tuple((block,) for block in network.features),
+        steps=(*network.features, nn.Sequential(nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten(1))),
+    )
 
 
 def _resnet(name: str, image_size: int) -> Parts:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -13,9 +15,9 @@ from torchvision.ops import StochasticDepth
 
 from backends.pytorch.models import Parts
 from harness.contract import Role
-from harness.errors import Refused
+from harness.errors import Declined, Refused
 from harness.running.initial_weights import MLP_DROPOUT, MLP_WIDTHS
-from harness.spec import Part
+from harness.spec import Frozen, Part
 
 DROPPING = (_DropoutNd, StochasticDepth)
 """Modules that drop values in training, with the rate `p`."""
@@ -70,6 +72,20 @@ class TorchNetwork:
         """The entry of the running mean of each batch-norm layer."""
         return [entry for entry in self.entries if entry.role == "norm_mean"]
 
+    def divided(self, part: Frozen) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+        """Return two functions that compute the network up to the end of a part, and from there to the logits."""
+        backbone, *others = self.module
+        if part == "backbone":
+            return backbone, nn.Sequential(*others)
+        if not self.parts.steps:
+            raise Declined(
+                f"{self.name} does not say how its blocks are computed one by one (`steps` of its parts), so features "
+                "of its first blocks cannot be kept; use --features live"
+            )
+        return partial(_in_turn, self.parts.steps[: int(part)]), partial(
+            _in_turn, (*self.parts.steps[int(part) :], *others)
+        )
+
     def _entries(self) -> list[NamedTensor]:
         found = []
         for section, root in self.module.named_children():
@@ -84,6 +100,12 @@ class TorchNetwork:
                 block = self.blocks[owner] if part == "backbone" else -1
                 found.append(NamedTensor(name, tensor, owner, part, block, role))
         return found
+
+
+def _in_turn(steps: Iterable[Callable[[Any], Any]], inputs: Any) -> Any:
+    for step in steps:
+        inputs = step(inputs)
+    return inputs
 
 
 _STATISTICS: dict[str, Role] = {

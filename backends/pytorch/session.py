@@ -24,11 +24,12 @@ from harness.contract import Effective, Layer, Model, Tensor
 from harness.data.feed import Batch, Feed
 from harness.errors import Refused
 from harness.schedule import factors
-from harness.spec import Case, Stage
+from harness.spec import Case, Frozen, Stage
 
 NATIVE_FILE = "model.pt"
 _PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
 Pair = tuple[torch.Tensor, torch.Tensor]
+Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 class TorchSession:
@@ -54,9 +55,7 @@ class TorchSession:
                 drop_nothing(self.network.module)
             torch.manual_seed(case.seed)  # after the build, so that dropout does not depend on its random numbers
         self.head_features = parts.features
-        self._forward: Callable[[torch.Tensor], torch.Tensor] = self.network.module
-        if case.compile:
-            self._forward = torch.compile(self.network.module, dynamic=False)
+        self.forward = self._compiled(self.network.module)
         self.optimizer: torch.optim.Optimizer | None = None
         self._ran: torch.dtype | None = None
 
@@ -65,15 +64,16 @@ class TorchSession:
         optimizer = self.begin(stage)
         factor = iter(factors(stage.schedule, stage.epochs, feed.steps_per_epoch).tolist())
         epochs = self._epochs(feed)
+        forward = self._compiled(self.network.divided(feed.kept.part)[1]) if feed.kept else self.forward
         with self.arithmetic():
             for _ in range(stage.epochs):
+                batches = next(epochs)  # may compute features, in inference mode
                 recipe.set_modes(self.network, stage)
-                batches = next(epochs)
                 clock.epoch_begin()
                 for images, labels in batches:
                     recipe.set_rates(optimizer, next(factor))
                     optimizer.zero_grad(set_to_none=True)
-                    loss = self.loss(images, labels, stage.label_smoothing)
+                    loss = self.loss(forward, images, labels, stage.label_smoothing)
                     loss.backward()
                     optimizer.step()
                     clock.tick(loss.detach())
@@ -86,22 +86,28 @@ class TorchSession:
         self.optimizer = recipe.make_optimizer(self.network, stage)
         return self.optimizer
 
-    def loss(self, images: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+    def loss(self, forward: Forward, inputs: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
         """Run the forward pass of a training step; return the mean loss of the batch, on the device."""
         with self.autocast():
-            logits = self._forward(images)
+            logits = forward(inputs)
             self._ran = logits.dtype
             return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return logits in inference mode; the next epoch of `train` sets its own modes."""
-        if self.network.module.training:
-            self.network.module.eval()
-        with self.arithmetic(), torch.inference_mode(), self.autocast():
-            logits = self.network.module(self.place(images))
+        logits = self._infer(self.network.module, self.place(images))
         self._ran = logits.dtype
-        found: NDArray[np.float32] = logits.to(self.dtype).cpu().numpy()
-        return found
+        return _copy(logits.to(self.dtype))
+
+    def features(self, images: NDArray[np.float32], part: Frozen) -> NDArray[Any]:
+        """Return features as [n, c] or [n, c, h, w]; in bf16 they are exact in float32."""
+        first, _ = self.network.divided(part)
+        return _copy(self._infer(first, self.place(images)).to(self.dtype))
+
+    def predict_kept(self, features: NDArray[Any], part: Frozen) -> NDArray[np.float32]:
+        _, rest = self.network.divided(part)
+        logits = self._infer(rest, self._move(self._in_layout(torch.from_numpy(features)), self.dtype))
+        return _copy(logits.to(self.dtype))
 
     def state(self) -> Iterator[Tensor]:
         """Yield copies, one at a time."""
@@ -217,6 +223,18 @@ class TorchSession:
         autocast: AbstractContextManager[Any] = torch.autocast(self.device.type, dtype=torch.bfloat16)
         return autocast
 
+    def _infer(self, function: Forward, inputs: torch.Tensor) -> torch.Tensor:
+        if self.network.module.training:
+            self.network.module.eval()
+        with self.arithmetic(), torch.inference_mode(), self.autocast():
+            return function(inputs)
+
+    def _compiled(self, function: Forward) -> Forward:
+        if not self.case.compile:
+            return function
+        compiled: Forward = torch.compile(function, dynamic=False)
+        return compiled
+
     def _epochs(self, feed: Feed) -> Iterator[Iterator[Pair]]:
         # Yields an iterator per epoch; its batches are on the device.
         loader = native.pipeline(feed, pin=self.device.type == "cuda") if feed.input == "native" else None
@@ -225,16 +243,21 @@ class TorchSession:
                 found = native.epoch(loader, feed)
                 pairs = ((images.contiguous(memory_format=self.memory_format), labels) for images, labels in found)
             else:
-                pairs = (self._host(batch) for batch in feed.epoch(epoch))
+                pairs = (self._host(batch, kept=feed.kept is not None) for batch in feed.epoch(epoch))
             # Ready batches are pinned before the window opens, streamed batches when they arrive.
             ready = iter(list(pairs)) if feed.input == "arrays" else pairs
             yield ((self._move(images, self.dtype), self._move(labels)) for images, labels in ready)
 
-    def _host(self, batch: Batch) -> Pair:
-        images, labels = torch.from_numpy(batch.images), torch.from_numpy(batch.labels)
+    def _host(self, batch: Batch, *, kept: bool) -> Pair:
+        inputs, labels = torch.from_numpy(batch.inputs), torch.from_numpy(batch.labels)
+        if kept:
+            inputs = self._in_layout(inputs)
         if self.device.type == "cuda":
-            images, labels = images.pin_memory(), labels.pin_memory()
-        return self._channels_second(images), labels
+            inputs, labels = inputs.pin_memory(), labels.pin_memory()
+        return inputs if kept else self._channels_second(inputs), labels
+
+    def _in_layout(self, features: torch.Tensor) -> torch.Tensor:
+        return features.contiguous(memory_format=self.memory_format) if features.dim() == 4 else features
 
     def _channels_second(self, images: torch.Tensor) -> torch.Tensor:
         return images.permute(0, 3, 1, 2) if self.batch_layout == "nhwc" else images

@@ -22,7 +22,7 @@ from backends.reference.layers import (
 )
 from harness.contract import BUFFERS
 from harness.running.initial_weights import HEAD_LAYERS, MLP_DROPOUT, MLP_WIDTHS
-from harness.spec import Stage
+from harness.spec import Frozen, Stage
 
 TINY_WIDTHS = (8, 16, 32)
 Tape = list[tuple[Operation, Any]]
@@ -60,11 +60,30 @@ class ReferenceNetwork:
             if isinstance(layer, ReferenceDropout):
                 layer.rate = 0.0
 
-    def forward(self, x: Array, training: bool = False) -> tuple[Array, Tape]:
-        """Return logits [n, classes] and, in training, the values for `backward`, without the frozen layers."""
+    def entrance(self, part: Frozen) -> int:
+        """Return the position of the first layer after a part: the first layer with tensors outside it."""
+        for position, layer in enumerate(self.layers):
+            block = layer.variables[0].block if layer.variables else None
+            if block is not None and (block < 0 or (part != "backbone" and block >= int(part))):
+                return position
+        raise ValueError(f"no layer comes after {part}")
+
+    def features(self, x: Array, part: Frozen) -> Array:
+        """Return the outputs of a part, in inference mode."""
+        self.done["inferences"] += 1
+        for layer in self.layers[: self.entrance(part)]:
+            x, _ = layer.forward(x, training=False)
+        return x
+
+    def forward(self, x: Array, training: bool = False, after: Frozen = "none") -> tuple[Array, Tape]:
+        """Return logits [n, classes] and, in training, the values for `backward`, without the frozen layers.
+
+        `x` are images, or the features of the part `after`.
+        """
         tape: Tape = []
         self.done.update({"forwards": 1, "samples": len(x)} if training else {"inferences": 1})
-        for position, layer in enumerate(self.layers):
+        first = 0 if after == "none" else self.entrance(after)
+        for position, layer in enumerate(self.layers[first:], first):
             x, saved = layer.forward(x, training)
             if training and position >= self.trained_from:
                 tape.append((layer, saved))

@@ -21,7 +21,7 @@ from harness.contract import BUFFERS, Effective, Layer, Model, Tensor
 from harness.data.feed import Batch, Feed
 from harness.running.observer import Work
 from harness.schedule import factors
-from harness.spec import Case, Stage
+from harness.spec import Case, Frozen, Stage
 
 NATIVE_FILE = "model.npz"
 
@@ -42,9 +42,11 @@ class ReferenceSession:
         self.dtype = np.dtype(dtype)
         self.case = case
         self.updates: Updates | None = None
+        self._after: Frozen = "none"
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
         self.begin(stage)
+        self._after = feed.kept.part if feed.kept else "none"
         factor = iter(factors(stage.schedule, stage.epochs, feed.steps_per_epoch).tolist())
         for epoch in range(stage.epochs):
             batches = feed.epoch(epoch)
@@ -61,7 +63,8 @@ class ReferenceSession:
 
     def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
         """Make one optimizer step and return the loss; `factor` is the schedule's factor on the learning rates."""
-        logits, tape = self.network.forward(batch.images.astype(self.dtype, copy=False), training=True)
+        inputs = batch.inputs.astype(self.dtype, copy=False)
+        logits, tape = self.network.forward(inputs, training=True, after=self._after)
         loss, gradient = cross_entropy(logits, batch.labels, stage.label_smoothing)
         self.network.backward(gradient, tape)
         self.update(factor)
@@ -79,6 +82,13 @@ class ReferenceSession:
 
     def predict(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         logits, _ = self.network.forward(images.astype(self.dtype, copy=False))
+        return logits
+
+    def features(self, images: NDArray[np.float32], part: Frozen) -> NDArray[Any]:
+        return self.network.features(images.astype(self.dtype, copy=False), part)
+
+    def predict_kept(self, features: NDArray[Any], part: Frozen) -> NDArray[np.float32]:
+        logits, _ = self.network.forward(features, after=part)
         return logits
 
     def state(self) -> Iterator[Tensor]:

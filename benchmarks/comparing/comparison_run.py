@@ -24,7 +24,7 @@ from benchmarks.comparing.sides import SideCases, SideSpec
 from benchmarks.running.progress import RunProgress
 from harness.errors import Declined
 from harness.process.machine import describe_machine, environment
-from harness.running.disturbance import disturbed
+from harness.running.sensors import disturbed
 from results.certificates.certificate import read_certificates
 from results.storage.comparison import LOOKS, Comparison, Finding, Purpose
 from results.storage.rows import Order, Pair

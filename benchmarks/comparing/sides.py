@@ -106,7 +106,12 @@ def read_setting(text: str) -> tuple[SideName, dict[str, Any]]:
     """Read the side and the field of `Selection` that `SIDE.SETTING=VALUE` sets. Raises `Refused`."""
     path, _, value = text.partition("=")
     name, _, written = path.partition(".")
-    side, field, hints = _side(name, text, "--set", value), written.replace("-", "_"), get_type_hints(Selection)
+    return _side(name, text, "--set", value), read_value(text, written, value)
+
+
+def read_value(text: str, written: str, value: str) -> dict[str, Any]:
+    """Return the field of `Selection` for a setting, with its value; `text` is for messages. Raises `Refused`."""
+    field, hints = written.replace("-", "_"), get_type_hints(Selection)
     if field in FIXED:
         option = f"--{field.replace('_', '-')}"
         raise Refused(f"--set {text}: {written} must be the same on both sides; write {option} {value}")
@@ -119,7 +124,7 @@ def read_setting(text: str) -> tuple[SideName, dict[str, Any]]:
     except msgspec.ValidationError as error:
         choices = f"; write one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else ""
         raise Refused(f"--set {text}: {value} is not a value of {written} ({error}){choices}") from error
-    return side, {field: (read,) if several else read}
+    return {field: (read,) if several else read}
 
 
 def _side(name: str, text: str, option: str, value: str) -> SideName:

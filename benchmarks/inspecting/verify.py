@@ -37,10 +37,9 @@ def verify(folder: Path, table: Sequence[Mapping[str, Any]] = ()) -> Iterator[st
     lines = dict.fromkeys(line for file in files for line in file.read_bytes().split(b"\n")[:-1])
     found = [_row(line) for line in lines if not line.endswith(b"#cut")]
     rows = [row for row in found if row.get("row") in kinds and row["schema"] <= SCHEMA]
-    newer = sum(row.get("row") in (*kinds, "end") and row["schema"] > SCHEMA for row in found)
     if damaged := found.count({}):
         yield f"{damaged} lines cannot be read, so their figures cannot be checked"
-    if newer:
+    if newer := sum(row.get("row") in (*kinds, "end") and row["schema"] > SCHEMA for row in found):
         yield f"{newer} rows have a schema newer than {SCHEMA}; verify them with the version that wrote them"
     of_kind = {kind: [row for row in rows if row["row"] == kind] for kind in kinds}
     for run in of_kind["run"]:
@@ -61,8 +60,7 @@ def verify(folder: Path, table: Sequence[Mapping[str, Any]] = ()) -> Iterator[st
 
 def _row(line: bytes) -> Raw:
     with suppress(ValueError):
-        row = json.loads(line)
-        return row if isinstance(row, dict) else {"row": "foreign"}
+        return row if isinstance(row := json.loads(line), dict) else {"row": "foreign"}
     return {}
 
 
@@ -116,16 +114,18 @@ def _cells(cells: Mapping[str, Any], rows: Sequence[Raw]) -> Iterator[str]:
 
 
 def _figures(record: Raw, target: float | None) -> dict[str, float]:
-    images = seconds = compiling = 0.0
+    images = seconds = compiling = computing = 0.0
     trained: list[float] = []
     for stage in record["stages"]:
         of = {window["kind"]: window for window in stage["windows"]}
         images, seconds = images + of["throughput"]["images"], seconds + of["throughput"]["seconds"]
         beyond = max(0.0, of["first"]["seconds"] - of["throughput"]["seconds"] / of["throughput"]["steps"])
-        own = [epoch["seconds"] - beyond * (not n) for n, epoch in enumerate(stage["epochs"])]
-        compiling, trained = compiling + beyond, trained + own
-        count = of.get("latency", {"steps": 0})["steps"]  # the last window of a stage
-        latency = sorted(us / 1e3 for us in stage["step_us"][len(stage["step_us"]) - count :])
+        kept = stage.get("features") or {"seconds": 0.0, "views": 1, "views_of_epoch": [0] * len(stage["epochs"])}
+        computed = [kept["seconds"] * views / kept["views"] for views in kept["views_of_epoch"]]
+        own = [epoch["seconds"] + computed[n] - beyond * (not n) for n, epoch in enumerate(stage["epochs"])]
+        compiling, computing, trained = compiling + beyond, computing + sum(computed), trained + own
+        timed = len(stage["step_us"]) - of.get("latency", {"steps": 0})["steps"]  # the last window of a stage
+        latency = sorted(us / 1e3 for us in stage["step_us"][timed:])
     epochs, memory = [epoch for stage in record["stages"] for epoch in stage["epochs"]], record["memory"]
     peak, quality = memory.get("device_peak"), record.get("test") or record["val"]
     there = [s for s, e in zip(np.cumsum(trained), epochs, strict=True) if target and e["val_accuracy"] >= target]
@@ -134,7 +134,7 @@ def _figures(record: Raw, target: float | None) -> dict[str, float]:
         "latency_p95_ms": latency[math.ceil(0.95 * len(latency)) - 1] if latency else math.nan,
         "latency_max_ms": latency[-1] if latency else math.nan, "total_s": record["total_s"],
         "first_step_s": sum(w["seconds"] for w in record["stages"][0]["windows"] if w["kind"] == "first"),
-        "compile_s": compiling, "epoch_s": median(own), "train_s": sum(trained),
+        "compile_s": compiling, "features_s": computing, "epoch_s": median(own), "train_s": sum(trained),
         "time_to_accuracy_s": float(there[0]) if there else math.inf if target else math.nan,
         "accuracy": quality["accuracy"], "loss": quality["loss"], "val_accuracy": record["val"]["accuracy"],
         "peak_memory_mb": (memory["process_peak"] if peak is None else peak) / 1e6,

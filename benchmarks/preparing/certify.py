@@ -1,11 +1,11 @@
-"""Make a certificate: run both backends, each precision in its own process, and compare their answers."""
+"""Make a certificate: run both arms, each precision in its own process, and compare their answers."""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from harness.errors import Declined
 from harness.process.ask import ask
 from harness.process.launch import Event
 from harness.spec import Job, Precision, Scenario
-from results.certificates.certificate import Arm, Certificate, essence, packages, proved_settings, seal
+from results.certificates.certificate import PROVED, Arm, Certificate, essence, packages, proved_settings, seal
 from results.certificates.evidence import ArmEvidence, EvidencePair, open_answers
 from results.certificates.proof import prove
 
@@ -54,10 +54,28 @@ class Request(NamedTuple):
         return tuple(selected.case.scenario for selected in self.arms[0])
 
     @property
-    def label(self) -> str:
-        """The model and both backends, for messages."""
+    def accelerated(self) -> dict[str, Any]:
+        """The settings in which the arms differ, if both have the same backend."""
         one, other = (cases[0].case for cases in self.arms)
-        return f"{one.model} in {one.backend_name} and {other.backend_name}"
+        if one.backend_name != other.backend_name:
+            return {}
+        return {name: getattr(other, name) for name in PROVED if getattr(one, name) != getattr(other, name)}
+
+    @property
+    def label(self) -> str:
+        """The model and both arms, for messages."""
+        one, other = (cases[0].case for cases in self.arms)
+        second = written(self.accelerated) or other.backend_name
+        return f"{one.model} in {one.backend_name} and {second}"
+
+
+def written(settings: Mapping[str, Any]) -> str:
+    """Write settings as in `--set`.
+
+    >>> written({"features": "kept", "compile": True})
+    'features=kept, compile=true'
+    """
+    return ", ".join(f"{name}={str(value).lower()}" for name, value in settings.items())
 
 
 class PreparedRequest(NamedTuple):
@@ -85,7 +103,7 @@ def certify(
     with tempfile.TemporaryDirectory(prefix="finetune-bench-") as scratch, ThreadPoolExecutor(2) as pool:
         # The second arm starts first: it usually compiles, which takes longest.
         futures = [
-            pool.submit(_ask, request, jobs, precision, Path(scratch) / f"{precision}-{number}", on_event)
+            pool.submit(_ask, request, number, jobs, precision, Path(scratch) / f"{precision}-{number}", on_event)
             for number, jobs in reversed(tuple(enumerate(prepared.arms)))
             for precision in ("fp64", prepared.arms[0][0].case.precision)
         ]
@@ -101,6 +119,7 @@ def certify(
         Certificate(
             model=case.model,
             **proved_settings(case),
+            accelerated=request.accelerated,
             checkpoint=pretrained.checkpoint if request.with_checkpoint else None,
             checkpoint_sha256=pretrained.checkpoint_sha256 if request.with_checkpoint else None,
             dataset_sha256=case.dataset_sha256,
@@ -146,10 +165,16 @@ def _job(selected: SelectedCase, preparation: Preparation) -> Job:
 
 
 def _ask(
-    request: Request, jobs: Sequence[Job], precision: Precision, folder: Path, on_event: Callable[[Event], None]
+    request: Request,
+    number: int,
+    jobs: Sequence[Job],
+    precision: Precision,
+    folder: Path,
+    on_event: Callable[[Event], None],
 ) -> ArmEvidence:
     case = jobs[0].case
-    arm = f"{case.backend_name} in {precision}"
+    settings = f" with {written(request.accelerated)}" if number and request.accelerated else ""
+    arm = f"{case.backend_name}{settings} in {precision}"
     in_precision = [replace(job, case=replace(job.case, precision=precision)) for job in jobs]
     answers = ask(
         rehearse,

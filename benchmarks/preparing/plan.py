@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.selection import SelectedCase
 from benchmarks.datasets import named
+from benchmarks.datasets.cache import cache_folder
 from benchmarks.datasets.named import Inventory, PreparedData
 from benchmarks.preparing.checkpoints import FoundCheckpoint, find_checkpoint
 from harness.data.dataset import DatasetMeta
@@ -58,6 +59,8 @@ class Preparation:
             data = self.dataset(case.dataset, case.image_size, selected.validation_split, selected.splits)
             case = replace(case, dataset=data.meta.name, dataset_sha256=data.meta.sha256)
             self._notes |= dict.fromkeys([data.sentence(), *(f"{data.meta.name}: {note}" for note in data.meta.notes)])
+            if reason := without_features(case):
+                raise Declined(reason)
             _refuse_short(case, data.meta)
             refuse_single_values(case, self._catalogue.plugins)
             found = self._checkpoint_if_needed(selected)
@@ -74,6 +77,7 @@ class Preparation:
             plugins=self._catalogue.plugins,
             strict=strict,
             train_sample=train_sample,
+            features_path=str(cache_folder() / "features"),
             evaluation_cores=tuple(usable_cores()),
         )
         return PlannedCase(case, job)
@@ -139,6 +143,17 @@ def steps_of(stage: Stage, train_images: int) -> int:
     4
     """
     return stage.epochs * (train_images // stage.batch_size)
+
+
+def without_features(case: Case) -> str | None:
+    """Return why a case cannot keep features, or None if it can or does not."""
+    if case.features == "live":
+        return None
+    if all(stage.fixed_part == "none" for stage in case.scenario.stages):
+        return f"no stage of {case.scenario.name} keeps a part of the network fixed; use --features live"
+    if case.input != "arrays":
+        return f"features are kept of images that are ready in memory, not with --input {case.input}"
+    return None
 
 
 def _refuse_short(case: Case, meta: DatasetMeta) -> None:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from harness.errors import printable
 from harness.process.launch import Event
 from harness.running.record import Record
+from results.storage.windows import pays_from
 from results.tables.figures import measure
 
 
@@ -164,4 +165,16 @@ def _outcome(record: Record) -> str:
     figures = measure(record)
     speed = f"{figures['throughput']:.0f} images/s, " if math.isfinite(figures["throughput"]) else ""
     times = f"{figures['train_s']:.1f} s of training, {record.total_s:.0f} s in all"
-    return f"accuracy {record.test.accuracy:.1%}, {speed}{times}"
+    return f"accuracy {record.test.accuracy:.1%}, {speed}{times}{_features(record)}"
+
+
+def _features(record: Record) -> str:
+    """Return how many features were computed, how long that took, and from which epoch on it saves time."""
+    text = ""
+    for stage in record.stages:
+        if stage.features is not None:
+            kept, epoch = stage.features, pays_from(stage)
+            pays = f"saves time from epoch {epoch}" if epoch else "saves no time in this run, because no view repeats"
+            known = f", {kept.reused} from earlier runs" if kept.reused else ""
+            text += f"; kept features of {kept.views} views in {kept.seconds:.1f} s{known}: {pays}"
+    return text

@@ -81,7 +81,7 @@ def _hidden_forward() -> Iterator[None]:
 
     class Metering(SimulatedSession):
         def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
-            self.network.forward(batch.images, training=True)
+            self.network.forward(batch.inputs, training=True)
             self.machine.spend(HIDDEN_NS)
             return super().step(batch, stage, factor)
 

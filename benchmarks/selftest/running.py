@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from benchmarks.selftest import fixtures
 from benchmarks.selftest.experiments import SEEDS, Experiment, ExperimentRunner, ExperimentSetting
@@ -110,14 +111,17 @@ def without_sin(runner: ExperimentRunner, seed: int, experiments: Sequence[int])
     messages: list[str] = []
     for number in experiments:
         draw = np.random.default_rng([seed, number])
+        scenario = fixtures.SCENARIOS[number % len(fixtures.SCENARIOS)]
         setting = ExperimentSetting(
-            scenario=fixtures.SCENARIOS[number % len(fixtures.SCENARIOS)],
+            scenario=scenario,
             input="stream" if draw.random() < 0.3 else "arrays",
             head="mlp" if draw.random() < 0.3 else "linear",
             asynchronous=bool(draw.random() < 0.5),
             certified=number < len(fixtures.SCENARIOS),
             seed=SEEDS * (number + 1),
         )
+        if setting.input == "arrays" and any(stage.fixed_part != "none" for stage in scenario.stages):
+            setting = replace(setting, features="kept" if draw.random() < 0.3 else "live")
         messages += map(str, runner.judge(Experiment(setting)))
     return Clean(runs=len(experiments) * (SEEDS + 1), messages=tuple(messages))
 

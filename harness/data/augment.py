@@ -33,11 +33,13 @@ def compose(augmentations: tuple[Augmentation, ...]) -> Augment:
     Raises `Refused` for an unknown name or parameter, or a parameter out of its range.
     """
     steps = [_KINDS[a.name].make(complete(a).parameters) for a in augmentations if _known(a)]
+    views = next((int(complete(a).parameters["count"]) for a in augmentations if a.name == "views"), None)
     if all(_KINDS[a.name].draws == 0 for a in augmentations):
         return lambda image, seed, epoch, sample, size: centre_crop(image, size)
     total = _DRAWS * len(steps)
 
     def apply(image: NDArray[np.uint8], seed: int, epoch: int, sample: int, size: int) -> NDArray[np.uint8]:
+        epoch = epoch if views is None else epoch % views
         # The second word of the key is 0 for the order of an epoch (see Feed.order), so the streams never meet.
         raw = np.random.Philox(key=(seed, epoch + 1), counter=(0, 0, 0, sample)).random_raw(total)
         uniforms: Uniforms = np.ldexp(raw >> np.uint64(11), -53)
@@ -197,6 +199,12 @@ _KINDS = {
     "rotation": _Kind(_rotation, {"degrees": _Limit(10.0, 0.0, 180.0)}, "rotated by up to `degrees` either way"),
     "shear": _Kind(_shear, {"degrees": _Limit(10.0, 0.0, 80.0)}, "sheared sideways by up to `degrees` either way"),
     "centre-crop": _Kind(lambda _: lambda image, uniforms, size: centre_crop(image, size), {}, "the centre", draws=0),
+    "views": _Kind(
+        lambda _: lambda image, uniforms, size: image,
+        {"count": _Limit(4, 1, 1000)},
+        "another recipe: only `count` different views of each image, in turn, so that kept features are soon complete",
+        draws=0,
+    ),
 }
 
 AUGMENTATIONS = {name: kind.about for name, kind in _KINDS.items()}

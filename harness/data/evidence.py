@@ -41,7 +41,8 @@ class FeedEvidence:
             self.colours = (*wide.mean(axis=axes).tolist(), *wide.std(axis=axes).tolist())
         if whole:
             self._pictured = True
-            self._pixels.update(images.data)
+            last = images if layout == "nhwc" else np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+            self._pixels.update(last.data)
 
     @property
     def order_sha256(self) -> str:

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from harness.data.augment import centre_crop, compose
 from harness.data.checkpoint import Normalisation
 from harness.data.dataset import Split
 from harness.data.evidence import FeedEvidence
+from harness.data.kept_features import KeptFeatures
 from harness.errors import Declined, Refused
 from harness.spec import Augmentation, Case
 
@@ -27,10 +28,13 @@ QUEUE_BATCHES = 4
 
 
 class Batch(NamedTuple):
-    """Sample ids [n], normalised float32 images in the session's layout, labels [n]."""
+    """Sample ids [n], inputs of the network, labels [n].
+
+    Inputs are normalised float32 images in the session's layout, or the kept features of its fixed part [n, ...].
+    """
 
     ids: NDArray[np.int64]
-    images: NDArray[np.float32]
+    inputs: NDArray[Any]
     labels: NDArray[np.int64]
 
 
@@ -50,6 +54,7 @@ class Feed:
         layout: Literal["nhwc", "nchw"],
         input: Literal["arrays", "stream", "native"] = "arrays",
         workers: int = 0,
+        kept: KeptFeatures | None = None,
         now: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         if batch_size > len(split.labels):
@@ -57,15 +62,19 @@ class Feed:
                 f"a batch of {batch_size} is larger than the training set of {len(split.labels)} images; "
                 f"use --batch-size {len(split.labels)} or less"
             )
+        if input == "native" and any(augmentation.name == "views" for augmentation in augmentations):
+            raise Declined("a framework's own pipeline draws a new view in every epoch; use views with another --input")
         self.split, self.batch_size, self.epochs, self.seed = split, batch_size, epochs, seed
         self.image_size, self.normalisation, self.augmentations = image_size, normalisation, augmentations
-        self.layout, self.input, self.workers = layout, input, workers
+        self.layout, self.input, self.workers, self.kept = layout, input, workers, kept
         self.steps_per_epoch = len(split.labels) // batch_size
         self._augment, self._now = compose(augmentations), now
         self.waited_ns = self.first_wait_ns = 0
         self.prepared_ns = 0
+        self.example: tuple[NDArray[Any], NDArray[np.uint8]] | None = None
+        """Kept features of one batch of the last epoch as delivered, and its images; the seed chooses the batch."""
         self.delivered = FeedEvidence(split)
-        ready = self.steps_per_epoch * batch_size * image_size * image_size * 3 * 4
+        ready = self.steps_per_epoch * batch_size * image_size * image_size * 3 * (1 if kept else 4)
         if input == "arrays" and ready > READY_BYTES:
             raise Declined(f"the ready batches of an epoch need {ready >> 20} MB, more than 512; use --input stream")
 
@@ -79,11 +88,16 @@ class Feed:
         if self.input == "stream":
             return self._stream(epoch, chunks)
         start = self._now()
-        batches = [self._batch(epoch, chunk) for chunk in chunks]
+        batches = list(self._kept(self.kept, epoch, chunks)) if self.kept else [self._batch(epoch, c) for c in chunks]
         self.prepared_ns += self._now() - start
         for batch in batches:
             self._note(batch)
         return iter(batches)
+
+    def crops(self, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the augmented images [n, size, size, 3] of an epoch at these positions within the split."""
+        ids = self.split.ids[positions]
+        return np.stack([self._augment(self.split.images[i], self.seed, epoch, int(i), self.image_size) for i in ids])
 
     def _stream(self, epoch: int, chunks: NDArray[np.int64]) -> Iterator[Batch]:
         with ThreadPoolExecutor(max_workers=max(1, self.workers)) as pool:
@@ -106,12 +120,24 @@ class Feed:
 
     def _note(self, batch: Batch, *, whole: bool = True) -> None:
         self.delivered.note(batch.ids, batch.labels)
-        self.delivered.picture(batch.images, self.layout, whole=whole)
+        if self.kept is None:
+            self.delivered.picture(batch.inputs, self.layout, whole=whole)
 
     def _batch(self, epoch: int, positions: NDArray[np.int64]) -> Batch:
-        ids = self.split.ids[positions]
-        crops = np.stack([self._augment(self.split.images[i], self.seed, epoch, int(i), self.image_size) for i in ids])
-        return Batch(ids, normalise(crops, self.normalisation, self.layout), self.split.labels[positions])
+        inputs = normalise(self.crops(epoch, positions), self.normalisation, self.layout)
+        return Batch(self.split.ids[positions], inputs, self.split.labels[positions])
+
+    def _kept(self, kept: KeptFeatures, epoch: int, chunks: NDArray[np.int64]) -> Iterator[Batch]:
+        # Features are computed for the whole epoch at once, so that only its last batch is padded.
+        before = kept.computed_ns
+        features = kept.of(self.crops(epoch, chunks.reshape(-1)))
+        self.prepared_ns -= kept.computed_ns - before
+        chosen = self.seed % self.steps_per_epoch if epoch == self.epochs - 1 else None
+        shaped = features.reshape(*chunks.shape, *features.shape[1:])
+        for number, (positions, inputs) in enumerate(zip(chunks, shaped, strict=True)):
+            if number == chosen:
+                self.example = inputs, self.crops(epoch, positions)
+            yield Batch(self.split.ids[positions], inputs, self.split.labels[positions])
 
 
 def evaluation_batches(

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.clock import REAL_TIME, Clock, TimeSource
 from harness.pairing.side_record import Turn
-from harness.running.disturbance import Disturbance
+from harness.running.sensors import Disturbance
 from harness.spec import Stage
 
 Orders = Callable[[], dict[str, Any]]

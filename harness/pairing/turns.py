@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from harness.clock import REAL_TIME, TimeSource
 from harness.data.checkpoint import tensors_digest
 from harness.data.feed import Feed, stage_seed
+from harness.errors import Declined
 from harness.pairing.side_record import SideRecord
 from harness.pairing.turn_clock import Orders, Stopped, TurnClock
 from harness.process import machine
@@ -30,6 +31,11 @@ def take_turns(
     Reports `ready` after the first step and the warm-up, and `turn` after each turn; waits for an order before each
     turn. Raises as `harness.running.run.run_case` does.
     """
+    if job.case.features == "kept":
+        raise Declined(
+            "kept features are computed between epochs, which turns do not time; use `run --features live,kept` "
+            "and compare the training times"
+        )
     opened = open_case(job)
     case, session, train = job.case, opened.session, opened.dataset.splits["train"]
     planned = case.scenario.stages[stage]

@@ -14,10 +14,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contract import Session
+from harness.contract import Dividing, Session
+from harness.data.augment import centre_crop
 from harness.data.checkpoint import Normalisation
 from harness.data.dataset import Dataset, Split
 from harness.data.feed import evaluation_batches
+from harness.data.kept_features import KeptFeatures
 from harness.running.record import Quality
 
 BATCH_SIZE = 32
@@ -27,6 +29,8 @@ TRAIN_SAMPLE = 64
 
 class Evaluator:
     """The evaluation of one session on the splits of one dataset; logits are cached until the weights change.
+
+    While the backbone is fixed, `kept` computes its features of each split once; the logits stay the same.
 
     It uses `train_sample` images of the training split, spread evenly; None for all. Each pass runs in the context
     `untimed`, which may change, for example, the number of threads, because evaluation is not timed.
@@ -42,7 +46,7 @@ class Evaluator:
         batch_size: int = BATCH_SIZE,
         untimed: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._session, self._splits, self._batch_size = session, dict(dataset.splits), batch_size
+        self._session, self._splits, self.batch_size = session, dict(dataset.splits), batch_size
         if train_sample is not None:
             train = dataset.splits["train"]
             chosen = np.linspace(0, len(train.ids) - 1, min(train_sample, len(train.ids))).round().astype(np.int64)
@@ -50,6 +54,7 @@ class Evaluator:
         self._image_size, self.normalisation, self._untimed = image_size, normalisation, untimed
         self._same = {"test": "val"} if dataset.meta.test_is_val else {}
         self._known: dict[str, NDArray[np.float32]] = {}
+        self.kept: KeptFeatures | None = None
 
     def split(self, name: str) -> Split:
         """Return the images that are evaluated under this name."""
@@ -58,7 +63,7 @@ class Evaluator:
     def images(self, split: str) -> NDArray[np.float32]:
         """Return the first batch of a split as the session gets it."""
         chosen, layout = self._splits[split], self._session.batch_layout
-        batches = evaluation_batches(chosen, self._batch_size, self._image_size, self.normalisation, layout)
+        batches = evaluation_batches(chosen, self.batch_size, self._image_size, self.normalisation, layout)
         return next(images for images, _ in batches)
 
     @property
@@ -76,10 +81,24 @@ class Evaluator:
         if name not in self._known:
             chosen = self._splits[name]
             with self._untimed():
-                self._known[name] = split_logits(
-                    self._session, chosen, self._image_size, self.normalisation, self._batch_size
+                self._known[name] = (
+                    self._of_features(self.kept, chosen)
+                    if self.kept
+                    else split_logits(self._session, chosen, self._image_size, self.normalisation, self.batch_size)
                 )
         return self._known[name]
+
+    def _of_features(self, kept: KeptFeatures, split: Split) -> NDArray[np.float32]:
+        session, size = self._session, self.batch_size
+        if not isinstance(session, Dividing):
+            raise TypeError(f"{type(session).__name__} cannot compute logits from features")
+        features = kept.of(centre_crop(split.images[split.ids], self._image_size))
+        found = []
+        for start in range(0, len(features), size):
+            batch = features[start : start + size]
+            padded = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
+            found.append(session.predict_kept(padded, kept.part)[: len(batch)])
+        return np.concatenate(found)
 
     def quality(self, split: str) -> Quality:
         """Return loss and accuracy of a split."""

@@ -12,7 +12,7 @@ from harness.contract import Effective
 from harness.running.initial_weights import LoadReport
 from harness.running.numerics import Numerics
 from harness.running.observer import StageObservations
-from harness.spec import Case
+from harness.spec import Case, Frozen
 
 Status = Literal["ok", "skipped", "failed", "timeout", "oom", "killed", "interrupted"]
 STATUSES: tuple[Status, ...] = ("ok", "skipped", "failed", "timeout", "oom", "killed", "interrupted")
@@ -26,6 +26,21 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
     train_accuracy: float
     val_loss: float
     val_accuracy: float
+
+
+class FeaturesRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The kept features of a stage: of which part of the network, the number of views, and their cost.
+
+    `seconds` is the time to compute all views on this machine, `reused` the number of views that an earlier process
+    had computed. `views_of_epoch` counts the views that each epoch used first.
+    """
+
+    part: Frozen
+    views: int
+    reused: int
+    seconds: float
+    size_bytes: int
+    views_of_epoch: tuple[int, ...]
 
 
 class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +70,10 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
     seen: StageObservations | None = None
     train_sample: int | None = None
     """Number of training images behind `train_loss` and `train_accuracy` of the epochs; None for all."""
+    features: FeaturesRecord | None = None
+    """What the stage trained from, if not from images."""
+    features_difference: float | None = None
+    """Difference between logits from kept features and from images, relative to the largest logit; None without."""
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,13 +15,13 @@ from harness.data.checkpoint import tensors_digest
 from harness.process import machine
 from harness.rules import require
 from harness.running import checks
-from harness.running.disturbance import Disturbance
 from harness.running.evaluate import TRAIN_SAMPLE, Evaluator, on_cores
+from harness.running.features import FeatureKeeping
 from harness.running.numerics import Examined
 from harness.running.opening import open_case
 from harness.running.record import Record
 from harness.running.saved_model import keep_model
-from harness.running.sensors import Wall
+from harness.running.sensors import Disturbance, Wall
 from harness.running.stage import Report, StageRun
 from harness.spec import Job, key, version
 
@@ -46,9 +46,11 @@ def run_case(job: Job, folder: str, started: float, report: Report, source: Time
 
     sample = TRAIN_SAMPLE if job.train_sample is None else job.train_sample
     evaluator = Evaluator(session, dataset, case.image_size, opened.found.normalisation, sample, untimed=untimed)
+    versions = machine.versions(backend.PACKAGES)
+    keeping = FeatureKeeping(session, case, opened.found.normalisation, job.features_path, versions, source.now)
     stages, private_peak = [], 0
     for number in range(len(case.scenario.stages)):
-        stage = StageRun(session, case, number, dataset, evaluator, source)
+        stage = StageRun(session, case, number, dataset, evaluator, source, keeping)
         stages.append(stage.run(wall, report))
         private_peak = max(private_peak, stage.private_peak)
     sensors = disturbance.read()
@@ -89,7 +91,7 @@ def run_case(job: Job, folder: str, started: float, report: Report, source: Time
         numerics=numerics,
         subnormals=subnormals,
         empty_step_us=empty_step_us(source),
-        versions=machine.versions(backend.PACKAGES),
+        versions=versions,
         notes=dataset.meta.notes,
         artefacts=artefacts,
     )

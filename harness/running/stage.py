@@ -14,9 +14,11 @@ from harness.clock import REAL_TIME, Clock, NotFinite, TimeSource
 from harness.contract import BUFFERS, Session
 from harness.data.dataset import Dataset
 from harness.data.feed import Feed, stage_seed
+from harness.data.kept_features import KeptFeatures
 from harness.running.evaluate import Evaluator
+from harness.running.features import FeatureKeeping, features_difference
 from harness.running.observer import StageObserver
-from harness.running.record import Epoch, Quality, StageRecord
+from harness.running.record import Epoch, FeaturesRecord, Quality, StageRecord
 from harness.running.sensors import Wall, private_memory
 from harness.spec import Case, Stage
 
@@ -43,12 +45,15 @@ class StageRun:
         dataset: Dataset,
         evaluator: Evaluator,
         source: TimeSource = REAL_TIME,
+        keeping: FeatureKeeping | None = None,
     ) -> None:
         self._session, self._case, self._evaluator, self._source = session, case, evaluator, source
         self._number, self._stage = number, case.scenario.stages[number]
         self._qualities: list[tuple[Quality, Quality]] = []
         self._best: _Best | None = None
         self.private_peak = 0
+        keeping = keeping or FeatureKeeping(session, case, evaluator.normalisation, now=source.now)
+        evaluator.kept = keeping.for_evaluation(self._stage, evaluator.batch_size)
         self.feed = Feed(
             dataset.splits["train"],
             batch_size=self._stage.batch_size,
@@ -60,6 +65,7 @@ class StageRun:
             layout=session.batch_layout,
             input=case.input,
             workers=case.workers,
+            kept=keeping.for_training(self._stage),
             now=source.now,
         )
         self._observer = StageObserver(session, self._stage, self.feed)
@@ -91,8 +97,12 @@ class StageRun:
             kept = self._best.epoch
             session.load(self._best.arrays)
             self._evaluator.weights_moved(self._best.logits)
+        difference = features_difference(session, feed, self._evaluator)
+        for features in (feed.kept, self._evaluator.kept):
+            if features is not None:
+                features.save()
         wall.lap("audit")
-        return self._record(clock, verdict, kept)
+        return self._record(clock, verdict, kept, difference)
 
     def _after_epoch(self, epoch: int, clock: Clock, report: Report) -> None:
         self._observer.epoch_ends()
@@ -123,6 +133,7 @@ class StageRun:
             "setup",
             {
                 "prepare": self.feed.prepared_ns / 1e9,
+                **({"features": self.feed.kept.computed_ns / 1e9} if self.feed.kept else {}),
                 "wait": self.feed.waited_ns / 1e9,
                 "first step": first / 1e9,
                 self._session.wall_part: (trained - first - self.feed.waited_ns) / 1e9,
@@ -130,7 +141,7 @@ class StageRun:
             },
         )
 
-    def _record(self, clock: Clock, verdict: audit.Audit, kept: int) -> StageRecord:
+    def _record(self, clock: Clock, verdict: audit.Audit, kept: int, difference: float | None) -> StageRecord:
         stage, tensors = self._stage, list(self._session.state())
         moving = any(t.role == "norm_mean" and stage.uses_batch_statistics(t.part, t.block) for t in tensors)
         return StageRecord(
@@ -159,7 +170,20 @@ class StageRun:
             drained_s=clock.drained_ns / 1e9,
             seen=self._observer.seen(),
             train_sample=len(self._evaluator.split("train").ids),
+            features=None if self.feed.kept is None else _features(self.feed.kept),
+            features_difference=difference,
         )
+
+
+def _features(kept: KeptFeatures) -> FeaturesRecord:
+    return FeaturesRecord(
+        part=kept.part,
+        views=kept.views,
+        reused=kept.reused,
+        seconds=kept.seconds,
+        size_bytes=kept.size_bytes,
+        views_of_epoch=tuple(kept.views_of_epoch),
+    )
 
 
 def _trainable(tensors: list[Any], stage: Stage) -> int:

@@ -1,4 +1,4 @@
-"""The certificate that two backends do the same work with one model: its level and its file."""
+"""The certificate that two backends, or two settings of one, do the same work with a model: its level and its file."""
 
 from __future__ import annotations
 
@@ -77,6 +77,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     """Batch size of each stage of a scenario in the proof; 8 where it is missing."""
     settings: dict[str, str | int | float | bool | None] | msgspec.UnsetType = msgspec.UNSET
     """Settings of a case without a field here; missing ones have their defaults."""
+    accelerated: dict[str, str | int | float | bool | None] = {}
+    """Settings that only the second arm has, in a certificate of a backend against itself."""
     checks: tuple[Check, ...]
     made: str
     seconds: float
@@ -219,7 +221,7 @@ def _digest(certificate: Certificate) -> str:
         name: msgspec.Raw(msgspec.json.encode(getattr(certificate, name), order="deterministic"))
         for name in Certificate.__struct_fields__
         # Older certificates have a digest without these fields.
-        if name not in ("batch_sizes", "settings") or getattr(certificate, name)
+        if name not in ("batch_sizes", "settings", "accelerated") or getattr(certificate, name)
     }
     fields["sha256"] = msgspec.Raw(b'""')
     return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()

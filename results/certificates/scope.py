@@ -110,8 +110,14 @@ def coverage_of(one: Subject, other: Subject, certificates: Iterable[Certificate
 
 
 def _out_of_scope(certificate: Certificate, one: Subject, other: Subject) -> str:
-    scope = one.scope
-    if differing := next(scope.differing(other.scope), None):
+    scope, other_scope = one.scope, other.scope
+    if certificate.accelerated:
+        fast = [subject.scope for subject in (one, other) if _accelerated(subject.scope, certificate)]
+        if len(fast) != 1:
+            return "certificate for other settings"
+        scope = other_scope if fast[0] is scope else scope
+        other_scope = _plain(fast[0], certificate)
+    if differing := next(scope.differing(other_scope), None):
         return f"different {differing}"
     if uncovered := next(_uncovered(certificate, scope), None):
         return f"certificate for another {uncovered}"
@@ -119,6 +125,19 @@ def _out_of_scope(certificate: Certificate, one: Subject, other: Subject) -> str
     if any(not _versions(arm.packages).items() <= installed[arm.backend].items() for arm in certificate.arms):
         return "certificate for other versions"
     return ""
+
+
+def _accelerated(scope: Scope, certificate: Certificate) -> bool:
+    """Return whether a scope has the settings of the accelerated arm."""
+    settings = dict(zip(PROVED, scope.settings, strict=True))
+    return all(settings[name] == value for name, value in certificate.accelerated.items())
+
+
+def _plain(scope: Scope, certificate: Certificate) -> Scope:
+    """Return the scope with the plain arm's value of every accelerated setting."""
+    pairs = zip(PROVED, scope.settings, strict=True)
+    values = (certificate.setting(name) if name in certificate.accelerated else value for name, value in pairs)
+    return scope._replace(settings=tuple(values))
 
 
 def _uncovered(certificate: Certificate, scope: Scope) -> Iterator[str]:

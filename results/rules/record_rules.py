@@ -40,6 +40,19 @@ def kept_state(record: Record) -> Iterator[Finding]:
             yield where, f"the optimizer started with state values up to {done.seen.slots_at_start:.2g}"
 
 
+FEATURES = {"fp32": 1e-4, "bf16": 5e-2, "fp64": 1e-10}
+"""Largest difference between logits from kept features and from images, relative to the largest logit."""
+
+
+@rule("V53", "record")
+def other_features(record: Record) -> Iterator[Finding]:
+    """Kept features are not those that the network computes from the images."""
+    for where, _, done in _stages(record):
+        difference, limit = done.features_difference, FEATURES[record.case.precision]
+        if difference is not None and not difference <= limit:
+            yield where, f"their logits differ by {difference:.2g} of the largest logit, more than {limit:g}"
+
+
 @rule("V29", "record")
 def images_not_judged(record: Record) -> Iterator[Finding]:
     """An image of a split was not evaluated, or was evaluated twice."""
@@ -96,7 +109,8 @@ def without_reason(record: Record) -> Iterator[Finding]:
 
 
 RECORD_RULES = (
-    other_work, kept_state, images_not_judged, samples_not_once, other_precision, other_batch, without_reason
+    other_work, kept_state, other_features, images_not_judged, samples_not_once, other_precision, other_batch,
+    without_reason,
 )  # fmt: skip
 
 

@@ -79,6 +79,7 @@ TRAPS: Mapping[str, str] = {
     "V50": "Nothing was measured, or something is missing, and it looks like success.",
     "V51": "A rate is computed from rounded times or from means of means instead of one division.",
     "V52": "Results of two protocols or of two versions of a case are pooled.",
+    "V53": "Features that were kept belong to other weights, other input scaling or another view of the image.",
 }
 """The description of each trap, by id."""
 

@@ -124,8 +124,9 @@ def _rates(records: Sequence[Record]) -> list[float]:
 
 
 def _trained(record: Record) -> float:
-    """Return the seconds of all epochs without compilation: the first step of a stage beyond its mean step."""
+    """Return the seconds of all epochs and kept features, without what a first step takes beyond a mean step."""
     found = [epoch.seconds for stage in record.stages for epoch in stage.epochs]
+    found += [stage.features.seconds for stage in record.stages if stage.features]
     for stage in record.stages:
         spent = {window.kind: (window.seconds, window.steps) for window in stage.windows}
         seconds, steps = spent.get("throughput", (math.inf, 1))

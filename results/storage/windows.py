@@ -38,6 +38,30 @@ def compile_s(stage: StageRecord) -> float:
 
 
 def training_seconds(stage: StageRecord) -> list[float]:
-    """Return the training seconds per epoch; compilation is subtracted from the first epoch."""
-    seconds = [epoch.seconds for epoch in stage.epochs]
+    """Return the training seconds per epoch, with the computation of the kept features that it used first.
+
+    Compilation is subtracted from the first epoch.
+    """
+    computing = features_seconds(stage)
+    seconds = [epoch.seconds + more for epoch, more in zip(stage.epochs, computing, strict=True)]
     return [seconds[0] - compile_s(stage), *seconds[1:]] if seconds else []
+
+
+def features_seconds(stage: StageRecord) -> list[float]:
+    """Return the seconds per epoch to compute the kept features that it used first."""
+    if stage.features is None:
+        return [0.0] * len(stage.epochs)
+    per_view = stage.features.seconds / stage.features.views
+    return [per_view * views for views in stage.features.views_of_epoch]
+
+
+def pays_from(stage: StageRecord) -> int | None:
+    """Return the epoch, from 1, after which kept features have saved a pass over an image; None if none was saved."""
+    if stage.features is None:
+        return None
+    images, used = len(stage.step_us) // len(stage.epochs) * stage.windows[0].images // stage.windows[0].steps, 0
+    for epoch, views in enumerate(stage.features.views_of_epoch, 1):
+        used += views
+        if used < epoch * images:
+            return epoch
+    return None

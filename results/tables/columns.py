@@ -49,6 +49,7 @@ METRICS = {
         Metric("total_s", "process", "s", False, statistics.median),
         Metric("first_step_s", "first step", "s", False, statistics.median),
         Metric("compile_s", "compiling", "s", False, statistics.median),
+        Metric("features_s", "computing features", "s", False, statistics.median),
         Metric("latency_ms", "step latency, median", "ms", False, statistics.median),
         Metric("latency_p95_ms", "step latency, p95", "ms", False, statistics.median),
         Metric("latency_max_ms", "step latency, largest", "ms", False, statistics.median),

@@ -11,7 +11,7 @@ from harness.clock import MINIMUM_WINDOW_S
 from harness.rules import Rule, ask
 from harness.running.record import Record, StageRecord
 from results.rules import time_rules
-from results.storage.windows import compile_s, seconds_of, steps_of, training_seconds
+from results.storage.windows import compile_s, features_seconds, seconds_of, steps_of, training_seconds
 
 
 class Mark(NamedTuple):
@@ -35,6 +35,7 @@ MARKS = {
     "short window": Mark("throughput", "measured over less than 1 s"),
     **{rule.label: _mark(rule, "throughput", "void: ") for rule in time_rules.TIME_RULES},
     "not steady": _mark(time_rules.not_steady, "throughput"),
+    "kept features": Mark("throughput", "steps from kept features compute only the part that is trained"),
     "best epoch": _mark(time_rules.best_epoch, "accuracy"),
     "best epoch on test": _mark(time_rules.best_epoch_on_test, "accuracy"),
     "validation images": Mark("accuracy", "measured on the validation images, because there is no test split"),
@@ -69,6 +70,7 @@ def measure(record: Record) -> dict[str, Any]:
         "compile_s": sum(map(compile_s, stages)) if stages else math.nan,
         "epoch_s": median(trained[-1]) if trained and trained[-1] else math.nan,
         "train_s": sum(map(sum, trained)) if epochs else math.nan,
+        "features_s": sum(sum(features_seconds(stage)) for stage in stages) if epochs else math.nan,
         "total_s": record.total_s or math.nan,
         "accuracy": quality.accuracy if quality else math.nan,
         "loss": quality.loss if quality else math.nan,
@@ -87,6 +89,7 @@ def marks(record: Record) -> list[str]:
     """Return the codes of the marks of a record, in the order of MARKS."""
     holds = {
         "short window": 0 < seconds_of(record.stages, "throughput") < MINIMUM_WINDOW_S,
+        "kept features": any(stage.features for stage in record.stages),
         "validation images": time_rules.on_validation(record),
         "checkpoint incomplete": record.load is not None and not record.load.complete,
         "native defaults": record.case.idiom,

@@ -9,7 +9,7 @@ from statistics import fmean, median
 from msgspec.structs import replace
 
 from harness.pairing.side_record import SideRecord
-from harness.running.disturbance import starved
+from harness.running.sensors import starved
 from results.storage.comparison import LOOKS, Finding
 from results.storage.rows import Order, Pair
 from results.verdicts.estimate import Decision, decide, detectable, estimate, judge

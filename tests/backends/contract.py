@@ -14,7 +14,7 @@ from PIL import Image
 from benchmarks.choosing.scenarios import RECIPES, SCENARIOS, Recipe
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays
 from benchmarks.inspecting.predict import predict
-from harness.contract import BUFFERS, Probe, Session
+from harness.contract import BUFFERS, Dividing, Probe, Session
 from harness.data.checkpoint import NORMALISATIONS, write_checkpoint
 from harness.data.dataset import open_dataset
 from harness.data.feed import evaluation_batches
@@ -75,6 +75,8 @@ def _problems(
     untrained = replace(case, seed=1, scenario=replace(scenario, start="random"))
     arrays, _ = FoundModel(module, offered, CLASSES).start(session, untrained)
     problems = [*_of_state(session), *_of_predict(session, prepared.folder, size)]
+    if probed:
+        problems += _of_features(session, offered.blocks, prepared.folder, size)
     if probed and hasattr(module, "open_probe"):
         problems += _of_probe(module.open_probe(session), session, size)
     checkpoint = folder / f"{model}.safetensors"
@@ -136,6 +138,21 @@ def _of_predict(session: Session, folder: Path, size: int) -> list[str]:
     if not _same(first, second):
         problems.append("predict gives other logits for the same images")
     problems += [f"predict moved {t.name}" for t in session.state() if not _same(t.array, before[t.name])]
+    return problems
+
+
+def _of_features(session: Session, blocks: int, folder: Path, size: int) -> list[str]:
+    """Whether logits from features are those from images, wherever the network is divided."""
+    if not isinstance(session, Dividing):
+        return []
+    split = open_dataset(folder).splits["val"]
+    images, _ = next(evaluation_batches(split, 8, size, NORMALISATIONS["imagenet"], session.batch_layout))
+    logits = session.predict(images)
+    problems = []
+    for part in ("backbone", 1, blocks - 1):
+        features = session.features(images, part)
+        if len(features) != 8 or not _same(session.predict_kept(features, part), logits):
+            problems.append(f"features {features.shape} of {part} give other logits")
     return problems
 
 

@@ -261,7 +261,7 @@ def _losses(session: Any) -> list[Any]:
             epoch: int, stage: Stage = stage, smoothing: float = smoothing, expected: list[float] = expected
         ) -> None:
             for batch in _feed(session, stage).epoch(epoch):
-                logits = np.concatenate([session.predict(batch.images[i : i + 4]) for i in (0, 4)])
+                logits = np.concatenate([session.predict(batch.inputs[i : i + 4]) for i in (0, 4)])
                 uniform = np.mean([quality(logits, np.full(BATCH, c)).loss for c in range(CLASSES)])
                 right = quality(logits, batch.labels).loss
                 expected.append(float((1 - smoothing) * right + smoothing * uniform))
@@ -385,7 +385,7 @@ def _pipeline(session: Any, folder: Path) -> dict[str, Any]:
         found[key] = feed.delivered.samples_seen
     plain = _feed(session, stage, files, input="native")
     decoded = sorted(float(np.mean(image)) for images, _ in native.Pipeline(plain).epoch(0) for image in images.numpy())
-    arrays = sorted(float(np.mean(i)) for batch in _feed(session, stage).epoch(0) for i in batch.images)
+    arrays = sorted(float(np.mean(i)) for batch in _feed(session, stage).epoch(0) for i in batch.inputs)
     found["decoded_difference"] = float(np.abs(np.array(decoded) - arrays).max())
     return found
 

@@ -146,7 +146,7 @@ def test_the_frozen_part_has_no_gradient_graph_and_is_not_random() -> None:
 
     recipe.fix(session.network, stage, own_momentum=False)
     recipe.set_modes(session.network, stage)
-    batch = torch.from_numpy(next(feed.epoch(0)).images).permute(0, 3, 1, 2)
+    batch = torch.from_numpy(next(feed.epoch(0)).inputs).permute(0, 3, 1, 2)
     session.network.module(batch)
     session.network.module(batch)
     hook.remove()
@@ -195,7 +195,7 @@ def test_training_equals_a_plain_loop_step_by_step() -> None:
     for epoch in range(2):
         for batch in feed.epoch(epoch):
             optimizer.zero_grad()
-            images = torch.from_numpy(batch.images).permute(0, 3, 1, 2)
+            images = torch.from_numpy(batch.inputs).permute(0, 3, 1, 2)
             loss = torch.nn.functional.cross_entropy(network(images), torch.from_numpy(batch.labels))
             loss.backward()
             optimizer.step()

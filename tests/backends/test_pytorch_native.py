@@ -76,7 +76,7 @@ def test_unaugmented_pixels_are_the_harnesss() -> None:
         np.testing.assert_allclose(images.numpy(), wanted[positions.numpy()], atol=2e-6)
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", sorted(set(AUGMENTATIONS) - {"views"}))
 def test_every_augmentation_of_the_harness_has_a_native_one(name: str) -> None:
     feed = make_feed(make_split(), (Augmentation(name=name),))
     for images, _ in collect(feed)[0]:

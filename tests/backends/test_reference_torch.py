@@ -103,7 +103,7 @@ def train_twin(twin: Any, stage: Stage, batches: list[Any]) -> list[float]:
         for group, rate in zip(optimizer.param_groups, base, strict=True):
             group["lr"] = rate * factor
         optimizer.zero_grad()
-        logits = twin(torch.tensor(batch.images.astype(np.float64).transpose(0, 3, 1, 2)))
+        logits = twin(torch.tensor(batch.inputs.astype(np.float64).transpose(0, 3, 1, 2)))
         loss = torch.nn.functional.cross_entropy(
             logits, torch.tensor(batch.labels), label_smoothing=stage.label_smoothing
         )
@@ -184,5 +184,5 @@ def test_three_steps_of_a_stage_give_torchs_losses_gradients_statistics_weights_
         else:
             np.testing.assert_allclose(variable.gradient, gradient, rtol=1e-6, atol=1e-10, err_msg=variable.name)
     with torch.no_grad():
-        logits = twin(torch.tensor(batches[0].images.astype(np.float64).transpose(0, 3, 1, 2))).numpy()
-    np.testing.assert_allclose(session.predict(batches[0].images), logits, rtol=1e-5, atol=1e-6)
+        logits = twin(torch.tensor(batches[0].inputs.astype(np.float64).transpose(0, 3, 1, 2))).numpy()
+    np.testing.assert_allclose(session.predict(batches[0].inputs), logits, rtol=1e-5, atol=1e-6)

@@ -44,7 +44,7 @@ def test_what_the_harness_feeds_is_what_is_evaluated(
     tmp_path: Path, source: Literal["arrays", "stream"], layout: Literal["nhwc", "nchw"]
 ) -> None:
     split = written(tmp_path, EVERY)
-    batches = ((batch.images, batch.labels) for batch in feed(split, source, layout).epoch(0))
+    batches = ((batch.inputs, batch.labels) for batch in feed(split, source, layout).epoch(0))
     found = differences(split, batches, layout)
     assert found == dict.fromkeys(EVERY, 0.0)
 

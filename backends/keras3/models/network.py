@@ -28,6 +28,28 @@ class KerasNetwork(NamedTuple):
             blocks[layer] = block
         return blocks
 
+    def output_of(self, blocks: int) -> Any:
+        """Return the symbolic output of the first `blocks` blocks: the last tensor that all later layers depend on."""
+        of_layer = {row.variable.rpartition("/")[0]: row.block for row in self.table}
+        first = {name for name, block in of_layer.items() if block < blocks}
+        for layer in reversed(self.backbone.layers):
+            before, after = _before(layer.output), _before(self.backbone.output, layer)
+            if first <= before and not first & after and not (of_layer.keys() - first) & before:
+                return layer.output
+        raise ValueError(f"{self.backbone.name} cannot be divided after block {blocks}")
+
+
+def _before(tensor: Any, end: Any = None) -> set[str]:
+    """Return the names of the layers that a symbolic tensor is computed by, back to the layer `end`, without it."""
+    found: set[str] = set()
+    waiting = [tensor]
+    while waiting:
+        operation, node, _ = waiting.pop()._keras_history
+        if operation is not end and operation.name not in found:
+            found.add(operation.name)
+            waiting.extend(operation._inbound_nodes[node].input_tensors)
+    return found
+
 
 def image_shape(size: int) -> tuple[int, int, int]:
     """Return the shape of one image of `size` pixels in Keras' configured layout."""

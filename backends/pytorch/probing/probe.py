@@ -45,7 +45,7 @@ class TorchProbe:
         recipe.set_modes(network, stage)
         with session.arithmetic():
             targets = torch.from_numpy(labels).to(session.device)
-            loss = session.loss(session.place(images), targets, stage.label_smoothing)
+            loss = session.loss(session.forward, session.place(images), targets, stage.label_smoothing)
             loss.backward()
         found = {}
         for entry in self._trained():

@@ -1,8 +1,9 @@
-"""`certify`: prove that two backends do the same work, level by level."""
+"""`certify`: prove that two backends, or two settings of one, do the same work, level by level."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.options import MEASURE, RUN, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.scenarios import SCENARIOS
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
-from benchmarks.preparing.certify import LONG_SIZES, Request, certify, prepare
+from benchmarks.comparing.sides import read_value
+from benchmarks.preparing.certify import LONG_SIZES, Request, certify, prepare, written
+from benchmarks.preparing.plan import without_features
 from benchmarks.running.forecast import say_if_long
 from benchmarks.running.progress import RunProgress
 from benchmarks.running.terminal import aligned
 from harness.certifying.answers import StandInCost
 from harness.errors import Refused, unknown
+from harness.spec import SETTINGS
 from results.certificates.certificate import Certificate, place, read_certificate, read_certificates, write_certificate
 
 CERTIFIED = ("full", "freeze-conv", "two-stage")
@@ -30,23 +34,36 @@ LEVELS = ("P0", "P1", "P2", "P3", "P4")
 
 @click.command(cls=GroupedCommand)
 @click.argument("model", help="model to certify; see `list models`")
-@option("--backends", nargs=2, required=True, group=RUN, help="two backends, such as pytorch keras3-jax")
+@option("--backends", nargs=2, group=RUN, help="two backends, such as pytorch keras3-jax")
+@option("--backend", group=RUN, help="one backend, to prove that the settings of --set change nothing")
+@option("--set", "settings", multiple=True, group=RUN, help="SETTING=VALUE of the second arm, such as features=kept")
 @selection_options(*FIXED)
 @option("--level", type=click.Choice(LEVELS), default="P3", group=MEASURE, help="exit with 1 below this level")
 @option("--long", is_flag=True, group=MEASURE, help="every scenario, and also images of 224 and 75 px")
 @option("--no-cache", is_flag=True, group=MEASURE, help="make the certificate again if it exists")
 @shared("plugin", "quiet", "results")
 def command(
-    model: str, backends: tuple[str, str], level: str, long: bool, no_cache: bool, results: Path, **options: Any
+    model: str,
+    backends: tuple[str, str] | None,
+    backend: str | None,
+    settings: tuple[str, ...],
+    level: str,
+    long: bool,
+    no_cache: bool,
+    results: Path,
+    **options: Any,
 ) -> None:
-    """Prove that two backends do the same work.
+    """Prove that two backends do the same work, or one backend with and without a setting that makes it faster.
 
     It writes a certificate; a table prints a ratio of two backends only with one. Levels: P0, same architecture; P1,
     same outputs; P2, same gradients; P3, same training; P4, same conventions. The last line is the level reached.
-    Without --checkpoint both backends start from random values.
+    Without --checkpoint both sides start from random values.
     """
+    if (backends is None) == (backend is None) or (backend is None) != (not settings):
+        raise Refused("give either two --backends, or one --backend with --set SETTING=VALUE")
     catalogue = read_catalogue(options["plugin"])
-    request = _request(model, backends, long, given(options), catalogue)
+    changed = read_accelerations(settings)
+    request = _request(model, backends or (str(backend),) * 2, long, given(options), changed, catalogue)
     with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
         prepared = prepare(request, catalogue, progress.on_event)
         path = place(results, model, prepared.key)
@@ -60,12 +77,43 @@ def command(
     sys.exit(0 if certificate.level() >= LEVELS.index(level) else 1)
 
 
-def _request(model: str, names: tuple[str, str], long: bool, chosen: dict[str, Any], catalogue: Catalogue) -> Request:
+def read_accelerations(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of `--set SETTING=VALUE[,SETTING=VALUE…]`, as fields of `Selection`. Raises `Refused`."""
+    found: dict[str, Any] = {}
+    for text in ",".join(texts).split(",") if texts else ():
+        name, _, value = text.partition("=")
+        found |= read_value(text, name, value)
+        setting = SETTINGS.get(name)
+        if setting is None or setting.exactness not in ("exact", "rounding"):
+            able = [one.name for one in SETTINGS.values() if one.exactness in ("exact", "rounding")]
+            changes = "changes the numbers" if setting and setting.exactness else "changes the training"
+            raise Refused(f"--set {text}: {name} {changes}, so there is no proof; it can be {', '.join(able)}")
+    return found
+
+
+def _request(
+    model: str,
+    names: tuple[str, str],
+    long: bool,
+    chosen: dict[str, Any],
+    changed: dict[str, Any],
+    catalogue: Catalogue,
+) -> Request:
     if not catalogue.offering(model):
         raise Refused(unknown("model", model, {m for facts in catalogue.backends.values() for m in facts.models}))
     engines = chosen.pop("engine", ())
     scenarios = chosen.pop("scenario", tuple(SCENARIOS) if long else CERTIFIED)
-    one, other = (_cases(model, name, engines, scenarios, chosen, catalogue) for name in names)
+    one, other = (
+        _cases(model, name, engines, scenarios, {**chosen, **more}, catalogue)
+        for name, more in zip(names, ({}, changed), strict=True)
+    )
+    if changed:  # without those scenarios in which the setting cannot be used
+        pairs = [(a, b) for a, b in zip(one, other, strict=True) if without_features(b.case) is None]
+        if not pairs:
+            raise Refused(str(without_features(other[0].case)))
+        one, other = map(list, zip(*pairs, strict=True))
+        if not Request((one, other), (), with_checkpoint=False).accelerated:
+            raise Refused(f"--set: {names[0]} has this value of {', '.join(changed)} anyway; give another one")
     size = one[0].case.image_size
     sizes = (size, *(side for side in LONG_SIZES if side != size)) if long else (size,)
     return Request((one, other), sizes, "checkpoint" in chosen)
@@ -113,7 +161,8 @@ def _cached(path: Path) -> Certificate | None:
 def _print(certificate: Certificate, path: Path) -> None:
     one, other = certificate.arms
     start = certificate.checkpoint or "random values"
-    click.echo(f"{certificate.model}, {one.backend} against {other.backend}, {certificate.precision}, from {start}")
+    second = written(certificate.accelerated) or other.backend
+    click.echo(f"{certificate.model}, {one.backend} against {second}, {certificate.precision}, from {start}")
     rows = []
     for check in certificate.checks:
         where = f" ({check.where})" if check.where else ""

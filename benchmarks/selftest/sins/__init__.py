@@ -1,9 +1,9 @@
-"""All sins, in the order of the project's list."""
+"""All sins, in the order of the project's list, then those of kept features."""
 
 from __future__ import annotations
 
 from benchmarks.selftest.sin import Sin
-from benchmarks.selftest.sins import data, reporting, start, timing, training, work
+from benchmarks.selftest.sins import data, features, reporting, start, timing, training, work
 
 SINS: tuple[Sin, ...] = (
     timing.no_sync,
@@ -40,4 +40,9 @@ SINS: tuple[Sin, ...] = (
     reporting.lost_record,
     reporting.silently_skipped,
     reporting.best_of_three,
+    features.stale,
+    features.other_scaling,
+    features.moving_statistics,
+    features.dropping,
+    features.other_view,
 )

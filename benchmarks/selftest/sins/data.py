@@ -107,10 +107,10 @@ def other_augmentation(place: SinPlace) -> Iterator[None]:
     class Augmenting(OddFeed):
         def odd(self, batch: Batch) -> Batch:
             if place.gross:
-                return batch._replace(images=np.ascontiguousarray(batch.images[:, ::-1]))
-            images = batch.images.copy()
+                return batch._replace(inputs=np.ascontiguousarray(batch.inputs[:, ::-1]))
+            images = batch.inputs.copy()
             images.flat[int(place.draw.integers(images.size))] += np.float32(1 / 255)
-            return batch._replace(images=images)
+            return batch._replace(inputs=images)
 
     with patch.object(harness.running.stage, "Feed", type("", (Augmenting,), _somewhere(place))):
         yield

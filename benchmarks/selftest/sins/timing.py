@@ -122,7 +122,7 @@ def evaluating_inside(place: SinPlace) -> Iterator[None]:
             self.made += 1
             loss = super().step(batch, stage, factor)
             if place.gross or self.made == chosen:
-                self.predict(batch.images)
+                self.predict(batch.inputs)
             return loss
 
     with second_backend(Judging):

@@ -33,7 +33,7 @@ def two_forwards(place: SinPlace) -> Iterator[None]:
         def step(self, batch: Batch, stage: Stage, factor: float) -> Any:
             self.made += 1
             if place.gross or self.made == chosen:
-                self.network.forward(batch.images, training=True)
+                self.network.forward(batch.inputs, training=True)
             return super().step(batch, stage, factor)
 
     with second_backend(Twice):
@@ -69,7 +69,7 @@ def shrunk(place: SinPlace) -> Iterator[None]:
             self.made += 1
             whole = len(batch.ids)
             count = whole // 2 if place.gross else whole - (self.made == chosen)
-            fewer = Batch(batch.ids[:count], batch.images[:count], batch.labels[:count])
+            fewer = Batch(batch.ids[:count], batch.inputs[:count], batch.labels[:count])
             return super().step(fewer, stage, factor)
 
     with second_backend(Shrunk):

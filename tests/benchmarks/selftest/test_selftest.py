@@ -46,7 +46,7 @@ def test_every_sin_is_noticed_by_its_rule_and_gets_through_without_it() -> None:
     result = invoke("selftest", "--quiet")
     assert result.exit_code == 0, result.output
     printed = result.output.splitlines()
-    assert printed[-1] == "34/34"
+    assert printed[-1] == "39/39"
     assert sum(line.startswith("ok ") for line in printed) == len(SINS) + len(NAIVE_FORMULAS)
     assert not [line for line in printed if line.startswith("NO ")]
     assert "100 correct runs: none is reported" in printed
@@ -55,7 +55,8 @@ def test_every_sin_is_noticed_by_its_rule_and_gets_through_without_it() -> None:
 def test_the_sins_are_those_of_the_rules(shared: Path) -> None:
     text = " ".join((shared / "RULES.md").read_text().partition("rule speaks: ")[2].split())
     wanted = [re.sub(r" \(.*\)$", "", sin.strip(" .")) for sin in text.split(" · ")]
-    assert [sin.name for sin in SINS] == wanted
+    assert [sin.name for sin in SINS[: len(wanted)]] == wanted
+    assert {sin.rule for sin in SINS[len(wanted) :]} == {"V53"}
 
 
 def test_no_check_knows_the_sins() -> None:

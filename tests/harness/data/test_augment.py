@@ -105,6 +105,15 @@ def test_unknown_names_and_parameters_are_refused_with_the_nearest() -> None:
         parse_augment("rotation:degrees=nan")
 
 
+def test_views_repeat_after_their_count() -> None:
+    apply = compose(parse_augment("random-resized-crop,flip,views:count=3"))
+    seen = [apply(IMAGE, 5, epoch, 0, 32).tobytes() for epoch in range(9)]
+    assert len(set(seen)) == 3
+    assert seen[:3] == seen[3:6] == seen[6:]
+    free = compose(parse_augment("random-resized-crop,flip"))
+    assert seen[:3] == [free(IMAGE, 5, epoch, 0, 32).tobytes() for epoch in range(3)]
+
+
 def test_an_image_smaller_than_the_image_size_is_refused() -> None:
     with pytest.raises(Refused, match="73x73 are smaller than --image-size 96"):
         compose(())(IMAGE, 0, 0, 0, 96)

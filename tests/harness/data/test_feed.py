@@ -37,7 +37,12 @@ def made_feed(**changes: object) -> Feed:
 
 
 def delivered(feed: Feed, epoch: int = 0) -> list[bytes]:
-    return [batch.ids.tobytes() + batch.images.tobytes() + batch.labels.tobytes() for batch in feed.epoch(epoch)]
+    return [batch.ids.tobytes() + batch.inputs.tobytes() + batch.labels.tobytes() for batch in feed.epoch(epoch)]
+
+
+def test_a_native_pipeline_cannot_repeat_its_views() -> None:
+    with pytest.raises(Declined, match="draws a new view in every epoch"):
+        made_feed(input="native", augmentations=parse_augment("flip,views"))
 
 
 def test_V24_an_epoch_is_a_permutation_without_repeats() -> None:
@@ -87,7 +92,7 @@ def test_labels_and_pixels_belong_to_the_ids() -> None:
     split = made_split()
     for batch in made_feed(split=split, augmentations=()).epoch(1):
         expected = normalise(split.images[batch.ids, 2:34, 2:34], IMAGENET, "nhwc")
-        assert np.array_equal(batch.images, expected)
+        assert np.array_equal(batch.inputs, expected)
         assert np.array_equal(batch.labels, split.labels[batch.ids])
 
 
@@ -103,10 +108,10 @@ def test_a_limited_split_keeps_the_samples_own_numbers() -> None:
 
 def test_both_layouts_hold_the_same_pixels_contiguously() -> None:
     for wide, tall in zip(made_feed().epoch(0), made_feed(layout="nchw").epoch(0), strict=True):
-        assert wide.images.shape == (8, 32, 32, 3)
-        assert tall.images.shape == (8, 3, 32, 32)
-        assert tall.images.flags.c_contiguous
-        assert np.array_equal(wide.images.transpose(0, 3, 1, 2), tall.images)
+        assert wide.inputs.shape == (8, 32, 32, 3)
+        assert tall.inputs.shape == (8, 3, 32, 32)
+        assert tall.inputs.flags.c_contiguous
+        assert np.array_equal(wide.inputs.transpose(0, 3, 1, 2), tall.inputs)
 
 
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])

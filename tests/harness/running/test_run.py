@@ -4,14 +4,17 @@ import multiprocessing
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from backends.reference.session import ReferenceSession
 from benchmarks.choosing.scenarios import RECIPES, SCENARIOS, find_scenario
 from benchmarks.datasets.writing import PreparedDataset
 from harness.clock import NotFinite
+from harness.data.augment import parse_augment
 from harness.data.checkpoint import read_checkpoint
 from harness.errors import Declined, Refused
 from harness.running.evaluate import quality
@@ -19,6 +22,9 @@ from harness.running.initial_weights import head_arrays
 from harness.running.record import Record
 from harness.running.saved_model import read_card
 from harness.spec import Optimizer, Schedule, key, version
+from results.rules.record_rules import breaches
+from results.storage.windows import compile_s
+from results.tables.figures import measure
 from tests.harness.cases import STAGE, run_here, scenario, tiny_arrays, tiny_case, write_tiny
 
 
@@ -347,3 +353,98 @@ def test_every_optimizer_and_schedule_learns(tiny_dataset: PreparedDataset, rule
     found = run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario(stage, start="random"), head="mlp"))
     assert found.stages[0].losses[-1] < found.stages[0].losses[0]
     assert found.stages[0].audit.breaches == ()
+
+
+HEAD_ONLY = replace(STAGE, epochs=3, frozen="backbone")
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+@pytest.mark.parametrize("augment", ["none", "flip", "random-resized-crop"])
+@pytest.mark.parametrize("frozen", ["backbone", 1, 2])
+def test_training_from_kept_features_is_the_same_training(
+    tiny_dataset: PreparedDataset, checkpoint: str, tmp_path: Path, head: str, augment: str, frozen: Any
+) -> None:
+    plain = tiny_case(
+        tiny_dataset,
+        scenario=scenario(replace(HEAD_ONLY, frozen=frozen)),
+        augment=parse_augment(augment),
+        head=head,
+        precision="fp64",
+    )
+    live, kept = (
+        run_here(tiny_dataset, replace(plain, features=features), checkpoint_path=checkpoint)
+        for features in ("live", "kept")
+    )
+    assert breaches(kept) == []
+    assert kept.stages[0].losses == pytest.approx(live.stages[0].losses, rel=1e-10)
+    assert kept.stages[0].order_sha256 == live.stages[0].order_sha256
+    assert kept.stages[0].epochs[-1].val_accuracy == live.stages[0].epochs[-1].val_accuracy
+    assert kept.test.accuracy == live.test.accuracy
+    assert kept.test.loss == pytest.approx(live.test.loss, rel=1e-10)
+    features = kept.stages[0].features
+    assert live.stages[0].features is None
+    assert features.part == frozen
+    assert features.views == sum(features.views_of_epoch)
+    images, most = kept.images["train"], {"none": 1, "flip": 2, "random-resized-crop": 3}[augment]
+    assert images <= features.views <= images * most
+    assert (features.views > images) == (augment != "none")
+
+
+def test_computing_features_is_a_part_of_the_wall_and_of_the_training_time(
+    tiny_dataset: PreparedDataset, checkpoint: str
+) -> None:
+    case = tiny_case(tiny_dataset, scenario=scenario(HEAD_ONLY), features="kept")
+    found = run_here(tiny_dataset, case, checkpoint_path=checkpoint)
+    features = found.stages[0].features
+    assert found.wall_s["features"] == pytest.approx(features.seconds, rel=1e-6)
+    assert sum(found.wall_s.values()) == pytest.approx(found.total_s, rel=1e-9)
+    alone = sum(epoch.seconds for epoch in found.stages[0].epochs)
+    assert measure(found)["train_s"] == pytest.approx(alone + features.seconds - compile_s(found.stages[0]), rel=1e-6)
+
+
+def test_a_second_case_reads_the_features_of_the_first_and_reports_the_same_cost(
+    tiny_dataset: PreparedDataset, checkpoint: str, tmp_path: Path
+) -> None:
+    case = tiny_case(tiny_dataset, scenario=scenario(HEAD_ONLY), features="kept")
+    more = {"checkpoint_path": checkpoint, "features_path": str(tmp_path / "features")}
+    first = run_here(tiny_dataset, case, **more)
+    again = run_here(tiny_dataset, replace(case, head="mlp"), **more)
+    one, other = (record.stages[0].features for record in (first, again))
+    assert (one.reused, other.reused) == (0, other.views)
+    assert other.seconds == pytest.approx(one.seconds)
+    assert again.wall_s["features"] == 0
+
+
+@pytest.mark.parametrize("change", [{"image_size": 12}, {"precision": "fp64"}])
+def test_features_of_another_case_are_not_read(
+    tiny_dataset: PreparedDataset, checkpoint: str, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    case = tiny_case(tiny_dataset, scenario=scenario(HEAD_ONLY), features="kept")
+    more = {"checkpoint_path": checkpoint, "features_path": str(tmp_path / "features")}
+    run_here(tiny_dataset, case, **more)
+    other = run_here(tiny_dataset, replace(case, **change), **more)
+    assert other.stages[0].features.reused == 0
+
+
+@pytest.mark.parametrize(("changes", "passes"), [({}, 1), ({"frozen": "none"}, 3), ({"norm": "batch"}, 3)])
+def test_an_image_is_evaluated_from_its_features_while_the_backbone_is_fixed(
+    tiny_dataset: PreparedDataset, checkpoint: str, changes: dict[str, Any], passes: int
+) -> None:
+    seen: list[int] = []
+    whole, apart = ReferenceSession.predict, ReferenceSession.features
+
+    def predict(self: ReferenceSession, images: Any) -> Any:
+        seen.append(len(images))
+        return whole(self, images)
+
+    def features(self: ReferenceSession, images: Any, part: Any) -> Any:
+        seen.append(len(images))
+        return apart(self, images, part)
+
+    with patch.object(ReferenceSession, "predict", predict), patch.object(ReferenceSession, "features", features):
+        stage = replace(HEAD_ONLY, **changes)
+        found = run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario(stage)), checkpoint_path=checkpoint)
+    evaluated = [found.images["val"], found.stages[0].train_sample]
+    batches = sum(-(-count // 32) for count in evaluated) * passes + -(-found.images["test"] // 32)
+    checks = 1 + (passes == 1)  # of the head, and of the features
+    assert len(seen) == batches + checks

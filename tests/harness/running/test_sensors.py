@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.running.disturbance import Disturbance
-from harness.running.sensors import Wall, peak_memory, private_memory
+from harness.running.sensors import Disturbance, Wall, peak_memory, private_memory
 
 ROOT = Path(__file__).parents[3]
 

@@ -134,3 +134,43 @@ def test_batch_sizes_are_those_of_each_stage() -> None:
     stage = case().scenario.stages[0]
     two = replace(case().scenario, stages=(replace(stage, batch_size=64), stage))
     assert batch_sizes(two) == "64, 16"
+
+
+FAST = {"features": "kept", "layout": "channels-first"}
+
+
+def of_one_backend(**changes: Any) -> Subject:
+    return subject_of_case(case(**changes), INSTALLED["pytorch"], "cpu")
+
+
+def accelerated(**settings: Any) -> Certificate:
+    versions = {"torch": "2.14.1"}
+    return certificate(build(versions=versions), build(versions=versions), accelerated=settings)
+
+
+def test_a_certificate_of_a_backend_against_itself_covers_its_two_settings_in_both_orders() -> None:
+    proof = accelerated(**FAST)
+    plain, fast = of_one_backend(), of_one_backend(**FAST)
+    assert coverage_of(plain, fast, [proof]).certificate == proof
+    assert coverage_of(fast, plain, [proof]).certificate == proof
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({}, {}),
+        (FAST, FAST),
+        ({}, {"features": "kept"}),
+        ({}, {"layout": "channels-first"}),
+        ({}, {**FAST, "compile": True}),
+        ({"layout": "channels-first"}, FAST),
+        ({"precision": "bf16"}, {"precision": "bf16", **FAST}),
+    ],
+)
+def test_it_covers_no_other_pair_of_settings(one: dict[str, Any], other: dict[str, Any]) -> None:
+    found = coverage_of(of_one_backend(**one), of_one_backend(**other), [accelerated(**FAST)])
+    assert (found.certificate, found.fell_short) == (None, False)
+
+
+def test_a_certificate_of_two_backends_does_not_cover_two_settings_of_one() -> None:
+    assert coverage_of(of_one_backend(), of_one_backend(**FAST), [made()]).reason == NONE_MADE

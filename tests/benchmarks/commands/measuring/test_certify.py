@@ -71,3 +71,37 @@ def test_the_checkpoint_counts_also_where_the_first_scenario_starts_from_random_
     assert outcome.exit_code == 0, outcome.output
     (file,) = (tmp_path / "certificates").iterdir()
     assert read_certificate(file).checkpoint_sha256 == read_meta(checkpoint).sha256
+
+
+def test_a_backend_is_certified_against_itself_with_a_setting(tmp_path: Path) -> None:
+    command = ["certify", "tiny-cnn", "--backend", "reference", "--set", "features=kept", "--results", str(tmp_path)]
+    outcome = CliRunner().invoke(main, command)
+    assert outcome.exit_code == 0, outcome.output
+    printed = outcome.stdout.splitlines()
+    assert printed[0] == "tiny-cnn, reference against features=kept, fp32, from random values"
+    assert [line for line in printed if line.startswith("NO")] == []
+    assert printed[-1] == "P4"
+    (file,) = (tmp_path / "certificates").glob("*.json")
+    found = read_certificate(file)
+    assert found.accelerated == {"features": "kept"}
+    assert set(found.scenarios) == {"freeze-conv", "two-stage"}  # full keeps nothing fixed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--backend", "reference"], "or one --backend with --set"),
+        (["--set", "features=kept"], "or one --backend with --set"),
+        (["--backends", "reference", "reference", "--backend", "reference", "--set", "features=kept"], "give either"),
+        (["--backend", "reference", "--set", "features=live"], "reference has this value of features anyway"),
+        (["--backend", "reference", "--set", "precision=bf16"], "precision changes the numbers, so there is no proof"),
+        (["--backend", "reference", "--set", "batch_size=4"], "batch_size changes the training, so there is no proof"),
+        (["--backend", "reference", "--set", "features=dead"], "live, kept"),
+        (["--backend", "reference", "--set", "features=kept", "--scenario", "full"], "no stage of full keeps a part"),
+    ],
+)
+def test_a_setting_that_cannot_be_certified_is_refused(arguments: list[str], said: str, tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(main, ["certify", "tiny-cnn", *arguments, "--results", str(tmp_path)])
+    assert outcome.exit_code == 2
+    assert said in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1

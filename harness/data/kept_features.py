@@ -1,0 +1,155 @@
+"""Outputs of the fixed part of a network, kept by the pixels that they belong to, so that each is computed once.
+
+Fixed means that the output depends on the image alone: no weight and no statistic there moves, and nothing is dropped.
+An image without augmentation has one view, with `flip` two, and with random crops one for each epoch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import Declined, Refused
+from harness.spec import Frozen
+from harness.whole_files import remove, written_whole
+
+LIMIT_BYTES = 2 * 2**30
+"""Largest size of the features in memory, and of the files of all networks in one folder."""
+_SHARD = ".npz"
+
+
+class View(NamedTuple):
+    """The features of one image as the network sees it, and the seconds that their computation took."""
+
+    features: NDArray[Any]
+    seconds: float
+
+
+class KeptFeatures:
+    """The features of images, for one network, batch size and input scaling.
+
+    `compute` maps uint8 images [batch_size, h, w, 3] to features [batch_size, ...] of the first `part` of the network.
+    A last batch is padded, because results may depend on the shape of a batch. With a `folder`, features of earlier
+    processes are read from it, and `save` writes new ones to it. Times are those of the process that computed them, so
+    a figure does not depend on what an earlier process left in the folder.
+    """
+
+    def __init__(
+        self,
+        part: Frozen,
+        batch_size: int,
+        compute: Callable[[NDArray[np.uint8]], NDArray[Any]],
+        folder: Path | None = None,
+        now: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self.part, self.batch_size = part, batch_size
+        self._compute, self._folder, self._now = compute, folder, now
+        self._views = dict(_read(folder)) if folder else {}
+        self._fresh: set[bytes] = set()
+        self._used: set[bytes] = set()
+        self.computed_ns = 0
+        """Time that this process computed features, in ns."""
+        self.views_of_epoch: list[int] = []
+        """Number of views that each call of `of` used for the first time."""
+
+    @property
+    def views(self) -> int:
+        """Number of different views so far."""
+        return len(self._used)
+
+    @property
+    def reused(self) -> int:
+        """Number of these that another process computed."""
+        return len(self._used - self._fresh)
+
+    @property
+    def seconds(self) -> float:
+        """Time to compute all views so far, also those that another process computed."""
+        return sum(self._views[name].seconds for name in self._used)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all views so far."""
+        return sum(self._views[name].features.nbytes for name in self._used)
+
+    def of(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return the features [n, ...] of uint8 images [n, h, w, 3]. Raise `Declined` if they need too much memory."""
+        names = [hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images]
+        missing = {name: place for place, name in enumerate(names) if name not in self._views}
+        places = list(missing.values())
+        for start in range(0, len(places), self.batch_size):
+            self._fill(images, list(missing)[start : start + self.batch_size], places[start : start + self.batch_size])
+        self.views_of_epoch.append(len(set(names) - self._used))
+        self._used.update(names)
+        return np.stack([self._views[name].features for name in names])
+
+    def save(self) -> None:
+        """Write the features that this process computed; remove the oldest files if the folder becomes too large."""
+        if self._folder is None or not self._fresh:
+            return
+        names = sorted(self._fresh)
+        arrays = {
+            "names": np.frombuffer(b"".join(names), np.uint8).reshape(len(names), -1),
+            "features": np.stack([self._views[name].features for name in names]),
+            "seconds": np.array([self._views[name].seconds for name in names]),
+        }
+        self._folder.mkdir(parents=True, exist_ok=True)
+        content = hashlib.sha256(arrays["names"].tobytes()).hexdigest()[:16]
+        with written_whole(self._folder / f"{content}{_SHARD}") as partial, partial.open("xb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        _make_room(self._folder.parent)
+
+    def _fill(self, images: NDArray[np.uint8], names: list[bytes], places: list[int]) -> None:
+        padded = [*places, *places[-1:] * (self.batch_size - len(places))]
+        start = self._now()
+        found = self._compute(images[padded])[: len(places)]
+        spent = self._now() - start
+        self.computed_ns += spent
+        if (needed := found[0].nbytes * (len(self._views) + len(names))) > LIMIT_BYTES:
+            raise Declined(
+                f"the kept features of {len(self._views) + len(names)} views need {needed >> 20} MB, more than "
+                f"{LIMIT_BYTES >> 20}; use --features live, fewer epochs or an augmentation with fewer views, as flip"
+            )
+        for name, features in zip(names, found, strict=True):
+            self._views[name] = View(features.copy(), spent / len(places) / 1e9)
+        self._fresh.update(names)
+
+
+def features_folder(root: str | Path, facts: Mapping[str, Any]) -> Path:
+    """Return the folder for features with these facts about how they are computed; each other fact has another one."""
+    content = msgspec.json.encode(facts, order="deterministic")
+    return Path(root) / hashlib.sha256(content).hexdigest()[:24]
+
+
+def _read(folder: Path) -> Iterator[tuple[bytes, View]]:
+    for path in sorted(folder.glob(f"*{_SHARD}")):
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                names, features, seconds = archive["names"], archive["features"], archive["seconds"]
+        except FileNotFoundError:  # another process made room
+            continue
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise Refused(f"{path} does not hold kept features ({error}); remove it") from error
+        os.utime(folder)
+        yield from ((bytes(name), View(*row)) for name, *row in zip(names, features, seconds.tolist(), strict=True))
+
+
+def _make_room(root: Path) -> None:
+    """Remove the folders that were used longest ago until the rest is within the limit; the newest one stays."""
+    folders = sorted((folder for folder in root.iterdir() if folder.is_dir()), key=lambda one: one.stat().st_mtime)
+    sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in folders]
+    total = sum(sizes)
+    for folder, size in zip(folders[:-1], sizes, strict=False):
+        if total <= LIMIT_BYTES:
+            return
+        remove(folder)
+        total -= size
