@@ -1,0 +1,1 @@
+"""Find the fastest settings that provably train the same."""

@@ -1,0 +1,71 @@
+"""`tune` on the reference backend: the fastest setting is recommended only with a proof."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.choosing.selection import Selection, expand
+from benchmarks.tuning import tune
+from benchmarks.tuning.tune import candidates
+from tests.benchmarks.commanding import invoke, refused
+from tests.harness.cases import write_tiny
+
+SMALL = ("--backend", "reference", "--model", "tiny-cnn", "--epochs", "8")
+
+
+def arguments(folder: Path) -> tuple[str | Path, ...]:
+    checkpoint = write_tiny(folder / "tiny.safetensors")
+    fixed = ("--scenario", "freeze-conv", "--minutes", "2", "--quiet", "--results", folder / "results")
+    return ("tune", *SMALL, "--checkpoint", checkpoint, *fixed)
+
+
+def names(scenario: str, **settings: Any) -> tuple[set[str], dict[str, str]]:
+    wanted = {"backend": ("pytorch",), "model": ("resnet18",), "scenario": (scenario,), **settings}
+    (selected,) = expand(Selection(**wanted), read_catalogue(()))
+    found, not_tried = candidates(selected)
+    return {one.name for one in found}, not_tried
+
+
+def test_every_combination_but_the_plain_one_is_a_candidate() -> None:
+    found, not_tried = names("freeze-conv")
+    assert len(found) == 7
+    assert {"features=kept", "layout=channels-first", "layout=channels-first, compile=true, features=kept"} <= found
+    assert "changes the numbers" in not_tried["other precision"]
+
+
+def test_a_setting_that_the_scenario_cannot_use_is_named_with_the_reason() -> None:
+    found, not_tried = names("full")
+    assert found == {"layout=channels-first", "compile=true", "layout=channels-first, compile=true"}
+    assert not_tried["features=kept"].startswith("no stage of full keeps a part of the network fixed")
+
+
+@pytest.mark.timeout(300)
+def test_kept_features_are_recommended_with_their_certificate_and_command(tmp_path: Path) -> None:
+    result = invoke(*arguments(tmp_path))
+    assert result.exit_code == 0, result.output
+    answer, *lines = result.stdout.splitlines()
+    assert answer.startswith("features=kept trains × ")
+    assert "provably the same (certificate " in answer
+    assert any(line.endswith("--features kept") for line in lines)
+    assert any("not tried: compile=true" in line and "has no compiler" in line for line in lines)
+    (file,) = (tmp_path / "results" / "runs").rglob("*.jsonl")
+    assert file.read_text().count('"comparison":"tune features=kept"') >= 6
+
+
+@pytest.mark.timeout(300)
+def test_what_is_fast_but_not_proved_is_not_recommended(tmp_path: Path) -> None:
+    with patch.object(tune, "certify", side_effect=tune.Declined("planted: it trains something else")):
+        result = invoke(*arguments(tmp_path))
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0] == "Nothing is faster than the plain settings and proved equal to them."
+    assert "not proved equal: planted: it trains something else" in result.stdout
+
+
+def test_more_than_one_case_is_refused(tmp_path: Path) -> None:
+    said = refused("tune", *SMALL, "--scenario", "full", "--scenario", "freeze-conv", "--results", tmp_path)
+    assert "tune takes one case, not 2" in said
