@@ -116,6 +116,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     layout: Literal["channels-last", "channels-first"] = "channels-last"
     compile: bool = False
     features: Literal["live", "kept"] = "live"
+    fused: bool = False
     dropout: bool = True
     input: Literal["arrays", "stream", "native"] = "arrays"
     workers: int = 0
@@ -204,6 +205,9 @@ SETTINGS = _settings(
     features=Setting(
         "outputs of a frozen part: computed in each step, or once for each view of an image and kept", several=True,
         must_run=True, added=True, words="{} features", exactness="exact",
+    ),
+    fused=Setting(
+        "optimizer updates all weights in one kernel", must_run=True, added=True, exactness="rounding"
     ),
     dropout=Setting("dropout and drop-connect at the model's rates, or at rate 0", unproved="P4 proves each rate"),
     input=_shown(

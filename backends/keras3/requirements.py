@@ -29,6 +29,8 @@ def decline(case: Case) -> str | None:
         return f"{name} finds no CUDA device"
     if case.layout == "channels-first" and name == "tensorflow" and device.kind == "cpu":
         return "TensorFlow has no channels-first convolutions on a CPU; use --layout channels-last"
+    if case.fused:
+        return "Keras' optimizers have no choice of kernels; leave out --fused"
     if case.compile and name == "torch":
         return "Keras on torch runs eagerly; use --engine tensorflow or jax to compile"
     if case.input == "native" and name != "tensorflow":

@@ -35,10 +35,10 @@ def set_modes(network: TorchNetwork, stage: Stage) -> None:
         entry.owner.train(stage.uses_batch_statistics(entry.part, entry.block))
 
 
-def make_optimizer(network: TorchNetwork, stage: Stage) -> torch.optim.Optimizer:
+def make_optimizer(network: TorchNetwork, stage: Stage, *, fused: bool = False) -> torch.optim.Optimizer:
     """Create the optimizer over the trainable tensors, with a group for each part, also for one with rate 0.
 
-    Each group keeps its base learning rate as `base_lr`.
+    Each group keeps its base learning rate as `base_lr`. Without `fused`, torch chooses the kernels.
     """
     groups = []
     for part in ("backbone", "head"):
@@ -46,13 +46,14 @@ def make_optimizer(network: TorchNetwork, stage: Stage) -> torch.optim.Optimizer
         if tensors:
             rate = stage.learning_rate(part)
             groups.append({"params": tensors, "lr": rate, "base_lr": rate})
-    rule, decay = stage.optimizer, stage.weight_decay
+    rule, decay, kernel = stage.optimizer, stage.weight_decay, True if fused else None
     if rule.name == "sgd":
-        return torch.optim.SGD(
-            groups, lr=stage.head_lr, momentum=rule.momentum, dampening=0, weight_decay=decay, nesterov=False
-        )
+        constants = {"momentum": rule.momentum, "dampening": 0, "nesterov": False}
+        return torch.optim.SGD(groups, lr=stage.head_lr, weight_decay=decay, fused=kernel, **constants)
     kind = torch.optim.Adam if rule.name == "adam" else torch.optim.AdamW
-    return kind(groups, lr=stage.head_lr, betas=rule.betas, eps=rule.eps, weight_decay=decay, amsgrad=False)
+    return kind(
+        groups, lr=stage.head_lr, betas=rule.betas, eps=rule.eps, weight_decay=decay, amsgrad=False, fused=kernel
+    )
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

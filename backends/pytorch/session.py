@@ -83,7 +83,7 @@ class TorchSession:
     def begin(self, stage: Stage) -> torch.optim.Optimizer:
         """Freeze what the stage declares and create its optimizer."""
         recipe.fix(self.network, stage, own_momentum=self.case.idiom)
-        self.optimizer = recipe.make_optimizer(self.network, stage)
+        self.optimizer = recipe.make_optimizer(self.network, stage, fused=self.case.fused)
         return self.optimizer
 
     def loss(self, forward: Forward, inputs: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
@@ -173,6 +173,8 @@ class TorchSession:
         last = any(k.is_contiguous(memory_format=torch.channels_last) and not k.is_contiguous() for k in kernels)
         with self.arithmetic():
             settings = requirements.settings_read_back()
+        if self.case.fused:
+            settings["fused_optimizer"] = bool(self.optimizer and self.optimizer.param_groups[0]["fused"])
         return Effective(
             device=self.device.type,
             device_name=torch.cuda.get_device_name(self.device) if cuda else f"{platform.machine()} {capability}",

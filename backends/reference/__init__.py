@@ -49,6 +49,7 @@ def decline(case: Case) -> str | None:
         "the reference backend has no bfloat16 arithmetic": case.precision == "bf16",
         "the reference backend keeps its activations channels-last": case.layout != "channels-last",
         "the reference backend has no compiler": case.compile,
+        "the reference backend has no fused optimizer": case.fused,
         "the reference backend has no native input pipeline; use --input arrays or stream": case.input == "native",
         "the reference backend has no native defaults; it follows torch's semantics": case.idiom,
     }

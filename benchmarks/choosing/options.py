@@ -24,7 +24,7 @@ FILE, FOLDER = click.Path(dir_okay=False, path_type=Path), click.Path(file_okay=
 SELECTION = {
     RUN: ("backend", "engine", "model", "scenario", "data", "validation_split", "splits", "checkpoint", "input_scaling",
           "seeds", "limit"),
-    "How to compute": ("device", "precision", "layout", "compile", "features", "input", "workers", "threads"),
+    "How to compute": ("device", "precision", "layout", "compile", "features", "fused", "input", "workers", "threads"),
     MEASURE: ("warmup_steps",),
 }  # fmt: skip
 """The fields of `Selection` below each heading; all others are below "How to train"."""

@@ -2,7 +2,7 @@
 
     python -m benchmarks.studies.peers photos/ --checkpoint resnet18.pth --method frozen --set features=kept
 
-Each round runs both commands once, in a random order, on the same cores. The images are decoded into the cache before
+Each round runs every command once, in a random order, on the same cores. The images are decoded into the cache before
 the first round; kept features are removed before each. The tutorial's script is `docs/peers/torch_tutorial.py`.
 """
 
@@ -31,6 +31,7 @@ from harness.process.machine import usable_cores
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "peers" / "torch_tutorial.py"
 AUGMENT = {"flip": "flip", "crop": "random-resized-crop,flip", "two-crops": "random-resized-crop,flip,views:count=2"}
+TUTORIAL = "tutorial"
 SCENARIO = {"frozen": "freeze-conv", "full": "full"}
 
 
@@ -41,42 +42,48 @@ SCENARIO = {"frozen": "freeze-conv", "full": "full"}
 @click.option("--augment", type=click.Choice(tuple(AUGMENT)), default="flip")
 @click.option("--epochs", type=int, default=25)
 @click.option("--rounds", type=int, default=3)
-@click.option("--set", "settings", multiple=True, help="further options of `run`, such as features=kept")
+@click.option("--set", "variants", multiple=True, default=("features=live",), help="options of one run of the harness")
 def command(
-    data: str, checkpoint: str, method: str, augment: str, epochs: int, rounds: int, settings: tuple[str, ...]
+    data: str, checkpoint: str, method: str, augment: str, epochs: int, rounds: int, variants: tuple[str, ...]
 ) -> None:
-    """Print the seconds of each command and round, the accuracies, and the ratio over rounds with its 95 % interval."""
+    """Print the seconds and accuracy of each command and round, and ratios over rounds with a 95 % interval."""
     draw = random.Random(0)
     with tempfile.TemporaryDirectory(prefix="finetune-bench-") as scratch:
-        ours = _ours(data, checkpoint, method, augment, settings)
-        _timed([*ours, "--epochs", "1", "--seeds", "1", "--results", f"{scratch}/first"])
-        seconds: dict[str, list[float]] = {"tutorial": [], "harness": []}
-        accuracies: dict[str, list[float]] = {"tutorial": [], "harness": []}
+        ours = {variant: _ours(data, checkpoint, method, augment, variant) for variant in variants}
+        _timed([*ours[variants[0]], "--epochs", "1", "--results", f"{scratch}/first"])
+        seconds: dict[str, list[float]] = {TUTORIAL: [], **{variant: [] for variant in variants}}
         for seed in range(rounds):
-            results = Path(scratch) / str(seed)
-            commands = {
-                "tutorial": _tutorial(data, checkpoint, method, augment, epochs, seed),
-                "harness": [*ours, "--epochs", str(epochs), "--results", str(results)],
-            }
-            for name in draw.sample(sorted(commands), 2):
+            for name in draw.sample(sorted(seconds), len(seconds)):
                 shutil.rmtree(cache_folder() / "features", ignore_errors=True)
-                spent, output = _timed(commands[name])
+                results = Path(scratch) / f"{seed} {name}"
+                if name == TUTORIAL:
+                    spent, output = _timed(_tutorial(data, checkpoint, method, augment, epochs, seed))
+                    accuracy = _last(output)
+                else:
+                    options = ["--epochs", str(epochs), "--results", str(results)]
+                    spent, _ = _timed([*ours[name], *options])
+                    accuracy = _stored(results)
                 seconds[name].append(spent)
-                accuracies[name].append(_last(output) if name == "tutorial" else _stored(results))
-                click.echo(f"round {seed + 1}: {name} {spent:.1f} s, accuracy {accuracies[name][-1]:.1%}")
-    ratios = np.log(np.array(seconds["tutorial"]) / np.array(seconds["harness"]))
-    half = float(stats.t.ppf(0.975, rounds - 1) * stats.sem(ratios)) if rounds > 1 else math.nan
-    value = float(ratios.mean())
-    low, high = math.exp(value - half), math.exp(value + half)
-    click.echo(f"tutorial {median(seconds['tutorial']):.1f} s, harness {median(seconds['harness']):.1f} s: ")
-    click.echo(f"the harness ends × {math.exp(value):.2f} sooner (95 % interval {low:.2f}–{high:.2f}, {rounds} rounds)")
+                click.echo(f"round {seed + 1}: {name} {spent:.1f} s, accuracy {accuracy:.1%}")
+    for variant in variants:
+        click.echo(_sentence(seconds[TUTORIAL], seconds[variant], variant))
 
 
-def _ours(data: str, checkpoint: str, method: str, augment: str, settings: tuple[str, ...]) -> list[str]:
+def _sentence(theirs: list[float], ours: list[float], variant: str) -> str:
+    ratios = np.log(np.array(theirs) / np.array(ours))
+    half = float(stats.t.ppf(0.975, len(ratios) - 1) * stats.sem(ratios)) if len(ratios) > 1 else math.nan
+    value, low, high = (math.exp(ratios.mean() + shift) for shift in (0, -half, half))
+    return (
+        f"tutorial {median(theirs):.1f} s, harness with {variant} {median(ours):.1f} s: it ends × {value:.2f} sooner "
+        f"(95 % interval {low:.2f}–{high:.2f}, {len(ratios)} rounds)"
+    )
+
+
+def _ours(data: str, checkpoint: str, method: str, augment: str, variant: str) -> list[str]:
     options = {"data": data, "checkpoint": checkpoint, "scenario": SCENARIO[method], "augment": AUGMENT[augment]}
     options |= {"backend": "pytorch", "model": "resnet18", "image-size": "224", "input-scaling": "imagenet"}
     options |= {"recipe": "tutorial", "batch-size": "16", "threads": str(len(usable_cores()))}
-    options |= dict(text.split("=", 1) for text in settings)
+    options |= dict(text.split("=", 1) for text in variant.split(","))
     texts = [part for name, value in options.items() for part in (f"--{name}", value)]
     return [sys.executable, "-m", "benchmarks", "run", *texts]
 

@@ -48,6 +48,10 @@ class Race:
         self._margin = math.log(1 + margin)
         self._noise = self._pooled()
 
+    def enter(self, name: str) -> None:
+        """Add a setting to the race."""
+        self._samples[name] = []
+
     def next(self) -> str | None:
         """Return the setting to measure next: the one with the fewest samples; None when the leader is certain."""
         active = [name for name in self._samples if name not in self._dropped]

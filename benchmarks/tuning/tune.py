@@ -42,7 +42,7 @@ MEASURING = 0.6
 """The share of the budget for measuring; the rest is for the proof."""
 
 
-class Candidate(NamedTuple):
+class Acceleration(NamedTuple):
     """Settings that may be faster than the plain ones: the changes, and the case with them."""
 
     name: str
@@ -57,7 +57,7 @@ class Tuned(NamedTuple):
     """
 
     standings: list[Standing]
-    best: Candidate | None
+    best: Acceleration | None
     certificate: Certificate | None
     plain_s: float
     pays_from: int | None
@@ -65,8 +65,11 @@ class Tuned(NamedTuple):
     unproved: dict[str, str]
 
 
-def candidates(selected: SelectedCase) -> tuple[list[Candidate], dict[str, str]]:
-    """Return every combination of the exact and rounding settings but the plain one, and what is not tried."""
+def candidates(selected: SelectedCase) -> tuple[list[Acceleration], dict[str, str]]:
+    """Return every combination of the exact and rounding settings but the plain one, and what is not tried.
+
+    Candidates with one change are first.
+    """
     axes = {
         name: list(get_args(setting.type)) or [False, True]
         for name, setting in SETTINGS.items()
@@ -87,12 +90,15 @@ def candidates(selected: SelectedCase) -> tuple[list[Candidate], dict[str, str]]
         if reason := without_features(case):
             not_tried[written({"features": case.features})] = reason
             continue
-        found.append(Candidate(written(changes), changes, selected._replace(case=case)))
-    return found, not_tried
+        found.append(Acceleration(written(changes), changes, selected._replace(case=case)))
+    return sorted(found, key=lambda one: len(one.changes)), not_tried
 
 
 class Tuning:
-    """Tunes one case. `minutes` limit measuring and proof together; every sample is stored."""
+    """Tunes one case. `minutes` limit measuring and proof together; every sample is stored.
+
+    Each change is measured alone first. Only changes that are faster alone are combined.
+    """
 
     def __init__(
         self,
@@ -119,9 +125,15 @@ class Tuning:
         """Race the candidates, then prove the fastest one; if it is not equal, the next one."""
         plain = _job(self._preparation.plan(self._plain))
         by_name = self._runnable()
-        race = Race(list(by_name))
+        alone = [name for name, candidate in by_name.items() if len(candidate.changes) == 1]
+        race = Race(alone)
         self._started = time.monotonic()  # what is prepared once does not count
-        while (name := race.next()) is not None and self._left(MEASURING) > 0:
+        while self._left(MEASURING) > 0:
+            if alone and self._measured(race, alone):
+                self._combine(race, by_name)
+                alone = []
+            if (name := race.next()) is None:
+                break
             self._on_event({"comparing": f"plain and {name}", "pair": self._number + 1, "pairs": len(by_name) * 20})
             try:
                 race.add(name, self._sample(plain, by_name[name]))
@@ -139,10 +151,25 @@ class Tuning:
             unproved=unproved,
         )
 
+    def _measured(self, race: Race, names: Sequence[str]) -> bool:
+        """Return whether each of these settings has a sample or cannot run."""
+        known = {standing.name for standing in race.standings()} | set(self._not_tried)
+        return set(names) <= known
+
+    def _combine(self, race: Race, by_name: dict[str, Acceleration]) -> None:
+        """Enter the combinations of changes that are faster alone."""
+        faster = {standing.name for standing in race.standings() if standing.value < 0}
+        for name, candidate in by_name.items():
+            slow = [text for key, value in candidate.changes.items() if (text := written({key: value})) not in faster]
+            if len(candidate.changes) > 1 and not slow:
+                race.enter(name)
+            elif len(candidate.changes) > 1:
+                self._not_tried.setdefault(name, f"not faster alone: {', '.join(slow)}")
+
     def _left(self, share: float = 1.0) -> float:
         return self._started + share * self._budget_s - time.monotonic()
 
-    def _runnable(self) -> dict[str, Candidate]:
+    def _runnable(self) -> dict[str, Acceleration]:
         found = {}
         for candidate in self._candidates:
             planned = self._preparation.plan(candidate.selected)
@@ -153,7 +180,7 @@ class Tuning:
                 found[candidate.name] = candidate
         return found
 
-    def _sample(self, plain: Job, candidate: Candidate) -> float:
+    def _sample(self, plain: Job, candidate: Acceleration) -> float:
         """Return the log of the candidate's training time over the plain one's, from one pair of fresh processes."""
         self._number += 1
         job = self._jobs[candidate.name]
@@ -211,8 +238,8 @@ class Tuning:
         return min(meta.counts["train"], job.case.limit or meta.counts["train"])
 
     def _proved(
-        self, standings: Sequence[Standing], by_name: dict[str, Candidate], plain: Job
-    ) -> tuple[Candidate | None, Certificate | None, dict[str, str]]:
+        self, standings: Sequence[Standing], by_name: dict[str, Acceleration], plain: Job
+    ) -> tuple[Acceleration | None, Certificate | None, dict[str, str]]:
         """Return the fastest candidate with a certificate, and why faster ones have none."""
         unproved: dict[str, str] = {}
         for standing in standings:
@@ -225,7 +252,7 @@ class Tuning:
             unproved[standing.name] = reason
         return None, None, unproved
 
-    def _certificate(self, candidate: Candidate, plain: Job) -> tuple[Certificate | None, str]:
+    def _certificate(self, candidate: Acceleration, plain: Job) -> tuple[Certificate | None, str]:
         results, case = self._writer.results_dir, self._jobs[candidate.name].case
         known = self._coverage(results, plain.case, case)
         if known.certificate or known.fell_short:
@@ -298,7 +325,7 @@ def lines(tuned: Tuned, command: str) -> Iterator[str]:
         yield f"  not tried: {name} – {reason}"
 
 
-def options(candidate: Candidate) -> str:
+def options(candidate: Acceleration) -> str:
     """Return the options of `run` for the changes of a candidate."""
     texts = []
     for name, value in candidate.changes.items():

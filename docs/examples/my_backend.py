@@ -27,7 +27,7 @@ class Session:
             clock.epoch_end()
 
     def step(self, batch, stage, factor):
-        colour = batch.images.mean((1, 2))
+        colour = batch.inputs.mean((1, 2))
         logits = colour * self.scale @ self.weight.T + self.bias
         shares = np.exp(logits - logits.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)

@@ -92,21 +92,31 @@ class KeptFeatures:
         self._used.update(names)
         return np.stack([self._views[name].features for name in names])
 
-    def save(self) -> None:
-        """Write the features that this process computed; remove the oldest files if the folder becomes too large."""
+    def save(self) -> str:
+        """Write the features that this process computed; return why they cannot be written, or an empty string.
+
+        If the folder becomes too large, the features that were used longest ago are removed.
+        """
         if self._folder is None or not self._fresh:
-            return
+            return ""
+        try:
+            self._write(self._folder)
+        except OSError as error:
+            return f"kept features were not written to {self._folder}: {error.strerror or error}"
+        return ""
+
+    def _write(self, folder: Path) -> None:
         names = sorted(self._fresh)
         arrays = {
             "names": np.frombuffer(b"".join(names), np.uint8).reshape(len(names), -1),
             "features": np.stack([self._views[name].features for name in names]),
             "seconds": np.array([self._views[name].seconds for name in names]),
         }
-        self._folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         content = hashlib.sha256(arrays["names"].tobytes()).hexdigest()[:16]
-        with written_whole(self._folder / f"{content}{_SHARD}") as partial, partial.open("xb") as file:
+        with written_whole(folder / f"{content}{_SHARD}") as partial, partial.open("xb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
-        _make_room(self._folder.parent)
+        _make_room(folder.parent)
 
     def _fill(self, images: NDArray[np.uint8], names: list[bytes], places: list[int]) -> None:
         padded = [*places, *places[-1:] * (self.batch_size - len(places))]

@@ -33,8 +33,8 @@ def take_turns(
     """
     if job.case.features == "kept":
         raise Declined(
-            "kept features are computed between epochs, which turns do not time; use `run --features live,kept` "
-            "and compare the training times"
+            "kept features are computed between epochs, which turns do not time; use `tune`, or `run` with "
+            "--features live --features kept"
         )
     opened = open_case(job)
     case, session, train = job.case, opened.session, opened.dataset.splits["train"]

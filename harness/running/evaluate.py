@@ -92,10 +92,9 @@ class Evaluator:
         session, size = self._session, self.batch_size
         if not isinstance(session, Dividing):
             raise TypeError(f"{type(session).__name__} cannot compute logits from features")
-        features = kept.of(centre_crop(split.images[split.ids], self._image_size))
         found = []
-        for start in range(0, len(features), size):
-            batch = features[start : start + size]
+        for start in range(0, len(split.ids), size):
+            batch = kept.of(centre_crop(split.images[split.ids[start : start + size]], self._image_size))
             padded = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
             found.append(session.predict_kept(padded, kept.part)[: len(batch)])
         return np.concatenate(found)

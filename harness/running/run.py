@@ -48,11 +48,12 @@ def run_case(job: Job, folder: str, started: float, report: Report, source: Time
     evaluator = Evaluator(session, dataset, case.image_size, opened.found.normalisation, sample, untimed=untimed)
     versions = machine.versions(backend.PACKAGES)
     keeping = FeatureKeeping(session, case, opened.found.normalisation, job.features_path, versions, source.now)
-    stages, private_peak = [], 0
+    stages, private_peak, problems = [], 0, list[str]()
     for number in range(len(case.scenario.stages)):
         stage = StageRun(session, case, number, dataset, evaluator, source, keeping)
         stages.append(stage.run(wall, report))
         private_peak = max(private_peak, stage.private_peak)
+        problems += stage.problems
     sensors = disturbance.read()
     test = evaluator.split("test")
     np.savez(Path(folder) / "logits.npz", logits=evaluator.logits("test"), labels=test.labels, ids=test.ids)
@@ -92,7 +93,7 @@ def run_case(job: Job, folder: str, started: float, report: Report, source: Time
         subnormals=subnormals,
         empty_step_us=empty_step_us(source),
         versions=versions,
-        notes=dataset.meta.notes,
+        notes=(*dataset.meta.notes, *dict.fromkeys(problems)),
         artefacts=artefacts,
     )
 

@@ -52,6 +52,8 @@ class StageRun:
         self._qualities: list[tuple[Quality, Quality]] = []
         self._best: _Best | None = None
         self.private_peak = 0
+        self.problems: list[str] = []
+        """Sentences about what went wrong without harm to the figures."""
         keeping = keeping or FeatureKeeping(session, case, evaluator.normalisation, now=source.now)
         evaluator.kept = keeping.for_evaluation(self._stage, evaluator.batch_size)
         self.feed = Feed(
@@ -99,8 +101,8 @@ class StageRun:
             self._evaluator.weights_moved(self._best.logits)
         difference = features_difference(session, feed, self._evaluator)
         for features in (feed.kept, self._evaluator.kept):
-            if features is not None:
-                features.save()
+            if features is not None and (problem := features.save()):
+                self.problems.append(problem)
         wall.lap("audit")
         return self._record(clock, verdict, kept, difference)
 

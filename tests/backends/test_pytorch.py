@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ from harness.contract import Model
 from harness.data.checkpoint import NORMALISATIONS
 from harness.data.dataset import Split
 from harness.data.feed import Feed, normalise
-from harness.errors import Refused
+from harness.errors import Declined, Refused
 from harness.running.initial_weights import head_arrays, random_arrays
 from harness.schedule import factors
 from harness.spec import Case, Optimizer, Scenario, Schedule, Stage
@@ -355,3 +356,27 @@ def test_a_diverging_rate_names_the_step() -> None:
     case = make_case()
     with pytest.raises(NotFinite, match="not finite at step"):
         train(open_session(case), case, make_stage(head_lr=1e30, backbone_lr=1e30, epochs=2))
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adam", "adamw"])
+def test_a_fused_optimizer_trains_like_torchs_choice_and_is_read_back(rule: str) -> None:
+    stage = make_stage(epochs=2, optimizer=Optimizer(name=rule), weight_decay=1e-3)
+    weights = []
+    for fused in (False, True):
+        case = make_case(precision="fp64", fused=fused)
+        session = open_session(case)
+        train(session, case, stage)
+        weights.append({tensor.name: tensor.array for tensor in session.state()})
+        assert session.effective().settings.get("fused_optimizer", False) == fused
+    for name, array in weights[0].items():
+        # Adam divides by the size of a gradient, so rounding of a tiny one is a part of a step, here a millionth of it.
+        np.testing.assert_allclose(weights[1][name], array, rtol=0, atol=1e-6 * stage.head_lr)
+
+
+def test_a_model_that_does_not_say_how_its_blocks_follow_keeps_features_of_its_backbone_only() -> None:
+    session = open_session(make_case())
+    session.network.parts = dataclasses.replace(session.network.parts, steps=())
+    images = np.zeros((2, 32, 32, 3), np.float32)
+    assert session.features(images, "backbone").shape == (2, 512)
+    with pytest.raises(Declined, match="does not say how its blocks are computed one by one"):
+        session.features(images, 2)

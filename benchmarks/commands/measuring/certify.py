@@ -53,7 +53,7 @@ def command(
     results: Path,
     **options: Any,
 ) -> None:
-    """Prove that two backends do the same work, or one backend with and without a setting that makes it faster.
+    """Prove that two backends, or two settings of one, do the same work.
 
     It writes a certificate; a table prints a ratio of two backends only with one. Levels: P0, same architecture; P1,
     same outputs; P2, same gradients; P3, same training; P4, same conventions. The last line is the level reached.

@@ -33,14 +33,16 @@ def names(scenario: str, **settings: Any) -> tuple[set[str], dict[str, str]]:
 
 def test_every_combination_but_the_plain_one_is_a_candidate() -> None:
     found, not_tried = names("freeze-conv")
-    assert len(found) == 7
-    assert {"features=kept", "layout=channels-first", "layout=channels-first, compile=true, features=kept"} <= found
+    assert len(found) == 15
+    assert {"features=kept", "fused=true", "layout=channels-first, compile=true, features=kept, fused=true"} <= found
     assert "changes the numbers" in not_tried["other precision"]
 
 
 def test_a_setting_that_the_scenario_cannot_use_is_named_with_the_reason() -> None:
     found, not_tried = names("full")
-    assert found == {"layout=channels-first", "compile=true", "layout=channels-first, compile=true"}
+    alone = {"layout=channels-first", "compile=true", "fused=true"}
+    assert alone < found
+    assert len(found) == 7
     assert not_tried["features=kept"].startswith("no stage of full keeps a part of the network fixed")
 
 

@@ -79,6 +79,14 @@ def test_two_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     assert network.batches == []
 
 
+def test_a_folder_that_cannot_be_written_is_a_sentence_and_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    features = kept(Network(), tmp_path / "file" / "a")
+    found = features.of(IMAGES)
+    assert len(found) == len(IMAGES)
+    assert features.save().startswith(f"kept features were not written to {tmp_path / 'file' / 'a'}: ")
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half a file"])
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     first = kept(Network(), tmp_path)

@@ -83,7 +83,7 @@ def test_every_command_has_the_same_default() -> None:
         found[name] = _default(importlib.import_module(module).command)
     assert {name for name, default in found.items() if default == RESULTS} == {
         "accept", "bisect", "campaign", "certify", "compare", "export", "gate", "history", "merge", "noise", "report",
-        "run", "table", "verify"}  # fmt: skip
+        "run", "table", "tune", "verify"}  # fmt: skip
     assert {default for default in found.values() if default} == {RESULTS}
 
 
