@@ -109,7 +109,7 @@ def _last(output: str) -> float:
 def _stored(results: Path) -> float:
     (file,) = (results / "runs").rglob("*.jsonl")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    (row,) = (row for row in rows if row.get("type") == "process")
+    (row,) = (row for row in rows if row.get("row") == "process")
     return float(row["record"]["val"]["accuracy"])
 
 
