@@ -40,7 +40,8 @@ class KeptFeatures:
     `compute` maps uint8 images [batch_size, h, w, 3] to features [batch_size, ...] of the first `part` of the network.
     A last batch is padded, because results may depend on the shape of a batch. With a `folder`, features of earlier
     processes are read from it, and `save` writes new ones to it. Times are those of the process that computed them, so
-    a figure does not depend on what an earlier process left in the folder.
+    a figure does not depend on what an earlier process left in the folder. With `warm_up`, the first batch is computed
+    twice, and the first time, in which a framework compiles, is not counted.
     """
 
     def __init__(
@@ -50,7 +51,10 @@ class KeptFeatures:
         compute: Callable[[NDArray[np.uint8]], NDArray[Any]],
         folder: Path | None = None,
         now: Callable[[], int] = time.perf_counter_ns,
+        *,
+        warm_up: bool = False,
     ) -> None:
+        self._cold = warm_up
         self.part, self.batch_size = part, batch_size
         self._compute, self._folder, self._now = compute, folder, now
         self._views = dict(_read(folder)) if folder else {}
@@ -120,6 +124,9 @@ class KeptFeatures:
 
     def _fill(self, images: NDArray[np.uint8], names: list[bytes], places: list[int]) -> None:
         padded = [*places, *places[-1:] * (self.batch_size - len(places))]
+        if self._cold:
+            self._compute(images[padded])
+            self._cold = False
         start = self._now()
         found = self._compute(images[padded])[: len(places)]
         spent = self._now() - start

@@ -42,7 +42,7 @@ class FeatureKeeping:
             return None
         if not isinstance(self._session, Dividing):
             raise Declined(f"{self._case.backend_name} cannot compute the features apart; use --features live")
-        return self._kept(self._session, stage, stage.batch_size, self._root)
+        return self._kept(self._session, stage, stage.batch_size, self._root, warm_up=True)
 
     def for_evaluation(self, stage: Stage, batch_size: int) -> KeptFeatures | None:
         """Return what is evaluated between the epochs of a stage: features where the whole backbone is fixed."""
@@ -50,14 +50,16 @@ class FeatureKeeping:
             return None
         return self._kept(self._session, stage, batch_size, self._root if self._case.features == "kept" else None)
 
-    def _kept(self, session: Dividing, stage: Stage, batch_size: int, root: str | None) -> KeptFeatures:
+    def _kept(
+        self, session: Dividing, stage: Stage, batch_size: int, root: str | None, *, warm_up: bool = False
+    ) -> KeptFeatures:
         part, layout, normalisation = stage.fixed_part, self._session.batch_layout, self._normalisation
 
         def compute(images: NDArray[np.uint8]) -> NDArray[Any]:
             return session.features(normalise(images, normalisation, layout), part)
 
         folder = features_folder(root, self._facts(stage, batch_size)) if root else None
-        return KeptFeatures(part, batch_size, compute, folder, self._now)
+        return KeptFeatures(part, batch_size, compute, folder, self._now, warm_up=warm_up)
 
     def _facts(self, stage: Stage, batch_size: int) -> dict[str, Any]:
         case, effective = self._case, self._session.effective()

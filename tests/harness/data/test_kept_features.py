@@ -47,6 +47,14 @@ def test_a_view_is_computed_once_and_all_batches_have_one_shape() -> None:
     assert (features.views, features.reused, features.views_of_epoch) == (6, 0, [5, 1])
 
 
+def test_the_first_batch_may_be_computed_twice_and_counts_once() -> None:
+    network, ticks = Network(), iter(range(0, 10_000, 1000))
+    features = KeptFeatures("backbone", 4, network, now=lambda: next(ticks), warm_up=True)
+    assert np.array_equal(features.of(IMAGES[:8]), IMAGES[:8].mean(axis=(1, 2), dtype=np.float32))
+    assert len(network.batches) == 3
+    assert features.computed_ns == 2000
+
+
 def test_a_flipped_image_is_another_view() -> None:
     features = kept(Network())
     features.of(IMAGES[:2])
