@@ -162,6 +162,11 @@ class Setting(NamedTuple):
     default: Any = msgspec.NODEFAULT
 
     @property
+    def provable(self) -> bool:
+        """Whether a certificate can prove that another value trains the same."""
+        return self.exactness in ("exact", "rounding")
+
+    @property
     def label(self) -> str:
         """The name for display; for a setting it is the name of its option."""
         return (self.option if self.option and self.role == "setting" else self.name).replace("_", " ")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -30,6 +30,17 @@ from harness.spec import Case, Frozen, Part, Stage
 
 NATIVE_FILE = "model.keras"
 _POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp64": "float64"}
+
+
+class DividedModel(NamedTuple):
+    """The network up to a place, and from there to the logits: once for training and once for `predict_kept`.
+
+    There are two, because compiling a stage discards the traced function of a model.
+    """
+
+    first: fitting.TracedModel
+    trained: fitting.TracedModel
+    predictor: fitting.TracedModel
 
 
 class KerasSession:
@@ -64,7 +75,7 @@ class KerasSession:
         self._predictor = fitting.TracedModel(network.backbone.input, head.logits)
         self._predictor.jit_compile = self.jit
         self._network, self._logits = network, head.logits
-        self._divided: dict[Frozen, tuple[fitting.TracedModel, fitting.TracedModel, fitting.TracedModel]] = {}
+        self._divided: dict[Frozen, DividedModel] = {}
         self.optimizer: Any = None
         self.blocks = network.blocks()
         self.table = (*network.table, *head.table)
@@ -80,7 +91,7 @@ class KerasSession:
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
         """Compile the stage and fit all epochs of the feed in one call."""
-        model = self._parts_at(feed.kept.part)[1] if feed.kept else self.model
+        model = self._divided_at(feed.kept.part).trained if feed.kept else self.model
         self.compile_stage(stage, factors(stage.schedule, stage.epochs, feed.steps_per_epoch), model)
         batches = _native(feed) if feed.input == "native" else partial(_fed, feed)
         fitting.fit(model, stage.epochs, feed, clock, batches, self._engine.note)
@@ -121,27 +132,24 @@ class KerasSession:
         return self._widened(self._predictor.predict_on_batch(images))
 
     def features(self, images: NDArray[np.float32], part: Frozen) -> NDArray[Any]:
-        return self._widened(self._parts_at(part)[0].predict_on_batch(images))
+        return self._widened(self._divided_at(part).first.predict_on_batch(images))
 
     def predict_kept(self, features: NDArray[Any], part: Frozen) -> NDArray[np.float32]:
-        return self._widened(self._parts_at(part)[2].predict_on_batch(features))
+        return self._widened(self._divided_at(part).predictor.predict_on_batch(features))
 
     def _widened(self, values: Any) -> NDArray[Any]:
         return np.asarray(values, dtype=np.float64 if self.case.precision == "fp64" else np.float32)
 
-    def _parts_at(self, part: Frozen) -> tuple[fitting.TracedModel, fitting.TracedModel, fitting.TracedModel]:
-        """Return the network before the end of a part, the rest for training, and the rest for `predict_kept`."""
+    def _divided_at(self, part: Frozen) -> DividedModel:
+        """Return the network divided at the end of a part; each division is built once."""
         if part not in self._divided:
             backbone = self._network.backbone
             cut = backbone.output if part == "backbone" else self._network.output_of(int(part))
-            models = (
-                fitting.TracedModel(backbone.input, cut),
-                fitting.TracedModel(cut, self._logits),
-                fitting.TracedModel(cut, self._logits),  # compiling a stage would discard its traced function
-            )
-            for model in models:
+            ends = ((backbone.input, cut), (cut, self._logits), (cut, self._logits))
+            divided = DividedModel(*(fitting.TracedModel(*pair) for pair in ends))
+            for model in divided:
                 model.jit_compile = self.jit
-            self._divided[part] = models
+            self._divided[part] = divided
         return self._divided[part]
 
     def state(self) -> Iterator[Tensor]:

@@ -209,13 +209,20 @@ def open_comparison_run(
         open_run(results, command=sys.argv[1:], planned=(), machine=machine, environment=environment()) as writer,
     ):
         preparation = ComparisonPreparation(catalogue, read_certificates(results), progress.on_event)
-        try:
+        with finished(writer):
             yield ComparisonRun(preparation, writer, limits, seed, progress, machine.key)
-        except KeyboardInterrupt:
-            writer.finish("interrupted")
-            click.echo(f"finished pairs are stored in {writer.path}", err=True)
-            raise
-        except BaseException:
-            writer.finish("failed")
-            raise
-        writer.finish()
+
+
+@contextmanager
+def finished(writer: RunWriter) -> Iterator[None]:
+    """Write the end of a run of pairs when the block ends: done, interrupted or failed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        writer.finish("interrupted")
+        click.echo(f"finished pairs are stored in {writer.path}", err=True)
+        raise
+    except BaseException:
+        writer.finish("failed")
+        raise
+    writer.finish()

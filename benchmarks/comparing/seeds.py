@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from msgspec.structs import replace
 
 from benchmarks.comparing.prepare import PreparedComparison
-from benchmarks.running.execute import run_job
+from benchmarks.running.execute import run_side
 from harness.errors import Declined
 from harness.process.launch import Event
 from harness.running.record import Record
@@ -57,8 +57,8 @@ class SeedRuns:
         job, place, *_ = self._prepared.sides[0 if side == "A" else 1]
         job = replace(job, case=replace(job.case, seed=seed))
         self._on_event({"comparing": self._prepared.label, "side": side, "seed": seed})
-        record = replace(run_job(job, self._writer, self._timeout_s, self._on_event, place), machine=self._machine)
-        self._writer.append_of_side(record, self._comparison, side)
+        facts = self._comparison, side, self._machine, self._timeout_s, self._on_event
+        record = run_side(job, self._writer, *facts, place)
         if record.status != "ok":
             raise Declined(f"{self._prepared.label}, side {side}, seed {seed}: {record.status} – {record.reason}")
         return record

@@ -23,7 +23,6 @@ from benchmarks.preparing.plan import Preparation
 from harness import PROTOCOL
 from harness.certifying.answers import ArmAnswers
 from harness.certifying.questions import STEPS, TRAINED_AT, rehearse
-from harness.errors import Declined
 from harness.process.ask import ask
 from harness.process.launch import Event
 from harness.spec import Job, Precision, Scenario
@@ -89,7 +88,7 @@ def prepare(request: Request, catalogue: Catalogue, on_event: Callable[[Event], 
     """Prepare data and checkpoint, and return the jobs. Raises `Refused` or `Declined` if a case cannot run."""
     preparation = Preparation(catalogue, on_event)
     shortened = ([_rehearsed(one, request.with_checkpoint) for one in cases] for cases in request.arms)
-    one, other = ([_job(selected, preparation) for selected in cases] for cases in shortened)
+    one, other = ([preparation.plan(selected).required_job() for selected in cases] for cases in shortened)
     installed = [_packages(jobs[0], catalogue) for jobs in (one, other)]
     content = [PROTOCOL, one, other, request.sizes, request.priced, _code(), *installed]
     return PreparedRequest((one, other), _digest(content)[:16])
@@ -155,13 +154,6 @@ def _rehearsed(selected: SelectedCase, with_checkpoint: bool) -> SelectedCase:
         input="arrays", workers=0, seed=0, reuse_head=False,
     )  # fmt: skip
     return selected._replace(case=case, validation_split=None, splits=None)
-
-
-def _job(selected: SelectedCase, preparation: Preparation) -> Job:
-    planned = preparation.plan(selected)
-    if planned.job is None:
-        raise Declined(planned.skip_reason)
-    return planned.job
 
 
 def _ask(

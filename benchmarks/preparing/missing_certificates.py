@@ -60,11 +60,16 @@ def make(
     for request in requests:
         on_event({"certifying": request.label, "scenarios": [scenario.name for scenario in request.scenarios]})
         try:
-            prepared = prepare(request, catalogue, on_event)
-            write_certificate(results, certify(request, prepared, catalogue, on_event), prepared.key)
+            make_one(request, catalogue, results, on_event)
         except (Declined, Refused) as reason:
             problems.append(f"no certificate for {request.label}: {reason}")
     return problems
+
+
+def make_one(request: Request, catalogue: Catalogue, results: Path, on_event: Callable[[Event], None]) -> None:
+    """Make and store a certificate. Raise `Declined` or `Refused` if it cannot be made."""
+    prepared = prepare(request, catalogue, on_event)
+    write_certificate(results, certify(request, prepared, catalogue, on_event), prepared.key)
 
 
 def _requests(twins: Iterable[Twins]) -> list[Request]:

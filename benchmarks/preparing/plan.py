@@ -35,6 +35,12 @@ class PlannedCase(NamedTuple):
     job: Job | None
     skip_reason: str = ""
 
+    def required_job(self) -> Job:
+        """Return the job. Raise `Declined` with the reason if the case is skipped."""
+        if self.job is None:
+            raise Declined(self.skip_reason)
+        return self.job
+
 
 class Preparation:
     """Prepares data and checkpoints, each once, and plans cases. `on_event` gets the progress."""

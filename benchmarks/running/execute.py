@@ -24,6 +24,7 @@ from harness.spec import Case, Job, key, version
 from results.rules.file_rules import FILE_RULES, Files
 from results.rules.record_rules import judged
 from results.storage.folder import Unwritable, make_folder
+from results.storage.rows import SideName
 from results.storage.run_files import RunWriter
 
 
@@ -84,6 +85,22 @@ def run_job(
             record = judged(record, ask(FILE_RULES, record, files))
             return replace(record, logits=writer.put_arrays(arrays), skipped=skipped)
         return _of_failure(case, outcome, writer.results_dir)
+
+
+def run_side(
+    job: Job,
+    writer: RunWriter,
+    comparison: str,
+    side: SideName,
+    machine: str,
+    timeout_s: float,
+    on_event: Callable[[Event], None],
+    place: Place = HERE,
+) -> Record:
+    """Run a job as a side of a comparison, and store its record; `machine` is the key of this machine."""
+    record = replace(run_job(job, writer, timeout_s, on_event, place), machine=machine)
+    writer.append_of_side(record, comparison, side)
+    return record
 
 
 def _of_failure(case: Case, outcome: Outcome, results_dir: Path) -> Record:

@@ -8,7 +8,6 @@ the first round; kept features are removed before each. The tutorial's script is
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import random
@@ -23,11 +22,12 @@ from statistics import median
 
 import click
 import numpy as np
-from scipy import stats
 
+import results
 from benchmarks.datasets.cache import cache_folder
 from harness.errors import Refused
 from harness.process.machine import usable_cores
+from results.statistics import mean
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "peers" / "torch_tutorial.py"
 AUGMENT = {"flip": "flip", "crop": "random-resized-crop,flip", "two-crops": "random-resized-crop,flip,views:count=2"}
@@ -55,14 +55,14 @@ def command(
         for seed in range(rounds):
             for name in draw.sample(sorted(seconds), len(seconds)):
                 shutil.rmtree(cache_folder() / "features", ignore_errors=True)
-                results = Path(scratch) / f"{seed} {name}"
+                folder = Path(scratch) / f"{seed} {name}"
                 if name == TUTORIAL:
                     spent, output = _timed(_tutorial(data, checkpoint, method, augment, epochs, seed))
                     accuracy = _last(output)
                 else:
-                    options = ["--epochs", str(epochs), "--results", str(results)]
+                    options = ["--epochs", str(epochs), "--results", str(folder)]
                     spent, _ = _timed([*ours[name], *options])
-                    accuracy = _stored(results)
+                    accuracy = _stored(folder)
                 seconds[name].append(spent)
                 click.echo(f"round {seed + 1}: {name} {spent:.1f} s, accuracy {accuracy:.1%}")
     for variant in variants:
@@ -70,12 +70,11 @@ def command(
 
 
 def _sentence(theirs: list[float], ours: list[float], variant: str) -> str:
-    ratios = np.log(np.array(theirs) / np.array(ours))
-    half = float(stats.t.ppf(0.975, len(ratios) - 1) * stats.sem(ratios)) if len(ratios) > 1 else math.nan
-    value, low, high = (math.exp(ratios.mean() + shift) for shift in (0, -half, half))
+    ratio = mean(np.log(np.array(theirs) / np.array(ours)))
+    value, low, high = map(math.exp, ratio[:3])
     return (
         f"tutorial {median(theirs):.1f} s, harness with {variant} {median(ours):.1f} s: it ends × {value:.2f} sooner "
-        f"(95 % interval {low:.2f}–{high:.2f}, {len(ratios)} rounds)"
+        f"(95 % interval {low:.2f}–{high:.2f}, {ratio.runs} rounds)"
     )
 
 
@@ -106,11 +105,8 @@ def _last(output: str) -> float:
     return float(re.findall(r"last accuracy ([0-9.]+)", output)[-1])
 
 
-def _stored(results: Path) -> float:
-    (file,) = (results / "runs").rglob("*.jsonl")
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    (row,) = (row for row in rows if row.get("row") == "process")
-    return float(row["record"]["val"]["accuracy"])
+def _stored(results_dir: Path) -> float:
+    return float(results.load(results_dir)["val_accuracy"].item())
 
 
 if __name__ == "__main__":

@@ -15,27 +15,27 @@ from msgspec.structs import replace
 
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.selection import SelectedCase
+from benchmarks.comparing.budget import Limits
+from benchmarks.comparing.comparison_run import IN_TURNS
 from benchmarks.comparing.pairs import Side, failure_of, measure_pair
-from benchmarks.preparing.certify import Request, certify, prepare, written
-from benchmarks.preparing.plan import PlannedCase, Preparation, steps_of, without_features
-from benchmarks.running.execute import run_job
+from benchmarks.preparing.certify import Request, written
+from benchmarks.preparing.missing_certificates import make_one
+from benchmarks.preparing.plan import Preparation, steps_of, without_features
+from benchmarks.running.execute import run_side
 from benchmarks.tuning.race import Race, Standing
 from harness.errors import Declined, Refused
-from harness.pairing.side_record import SideRecord
 from harness.process.environment import HERE
 from harness.process.launch import Event
 from harness.process.machine import Machine
 from harness.running.record import Record
 from harness.spec import SETTINGS, Case, Job, Stage
-from results.certificates.certificate import Certificate, packages, read_certificates, write_certificate
-from results.certificates.scope import coverage_of, subject_of_case
-from results.storage.rows import Order, Pair
+from results.certificates.certificate import Certificate, packages, read_certificates
+from results.certificates.scope import Coverage, coverage_of, subject_of_case
+from results.storage.rows import Pair, SideName
 from results.storage.run_files import RunWriter
 from results.storage.windows import compile_s, pays_from, training_seconds
-from results.verdicts.pair_findings import log_ratio
+from results.verdicts.pair_findings import log_ratio, median_step_us
 
-ORDERS: tuple[Order, Order] = ("ABBA", "BAAB")
-TURN_S = 0.5
 SHORT_EPOCHS = 3
 """Epochs of the plain run beside a run from kept features; the other epochs take the same time."""
 MEASURING = 0.6
@@ -50,15 +50,22 @@ class Acceleration(NamedTuple):
     selected: SelectedCase
 
 
+class ProvedAcceleration(NamedTuple):
+    """The fastest settings that are proved equal, and their certificate."""
+
+    settings: Acceleration
+    standing: Standing
+    certificate: Certificate
+
+
 class Tuned(NamedTuple):
-    """The outcome: standings, the fastest setting that is proved equal with its certificate, and what was not tried.
+    """The outcome: standings, the fastest settings that are proved equal, and what was not tried.
 
     `plain_s` is the training time with the plain settings. `not_tried` and `unproved` have a reason for each setting.
     """
 
     standings: list[Standing]
-    best: Acceleration | None
-    certificate: Certificate | None
+    best: ProvedAcceleration | None
     plain_s: float
     pays_from: int | None
     not_tried: dict[str, str]
@@ -71,9 +78,7 @@ def candidates(selected: SelectedCase) -> tuple[list[Acceleration], dict[str, st
     Candidates with one change are first.
     """
     axes = {
-        name: list(get_args(setting.type)) or [False, True]
-        for name, setting in SETTINGS.items()
-        if setting.exactness in ("exact", "rounding")
+        name: list(get_args(setting.type)) or [False, True] for name, setting in SETTINGS.items() if setting.provable
     }
     found, not_tried = [], {
         f"other {setting.label}": "changes the numbers; `compare` measures its speed and its accuracy over seeds"
@@ -123,7 +128,7 @@ class Tuning:
 
     def run(self) -> Tuned:
         """Race the candidates, then prove the fastest one; if it is not equal, the next one."""
-        plain = _job(self._preparation.plan(self._plain))
+        plain = self._preparation.plan(self._plain).required_job()
         by_name = self._runnable()
         alone = [name for name, candidate in by_name.items() if len(candidate.changes) == 1]
         race = Race(alone)
@@ -140,13 +145,12 @@ class Tuning:
             except Declined as reason:
                 race.drop(name)
                 self._not_tried[name] = str(reason)
-        best, certificate, unproved = self._proved(race.standings(), by_name, plain)
+        best, unproved = self._proved(race.standings(), by_name, plain)
         return Tuned(
             standings=race.standings(),
             best=best,
-            certificate=certificate,
             plain_s=median(self._plain_s) if self._plain_s else math.nan,
-            pays_from=self._pays_from.get(best.name) if best else None,
+            pays_from=self._pays_from.get(best.settings.name) if best else None,
             not_tried=self._not_tried,
             unproved=unproved,
         )
@@ -189,16 +193,16 @@ class Tuning:
         mine = theirs = 0.0
         images = self._train_images(plain)
         for number, stage in enumerate(plain.case.scenario.stages):
-            order = self._draw.choice(ORDERS)
+            order = self._draw.choice(IN_TURNS)
             sides = Side(plain, HERE, number), Side(job, HERE, number)
-            a, b = measure_pair(sides, order, TURN_S, self._timeout_s())
+            a, b = measure_pair(sides, order, Limits().turn_s, self._timeout_s())
             failure = failure_of(a, b)
             name = f"tune {candidate.name}"
             pair = Pair(comparison=name, number=self._number, order=order, a=a, b=b, counts=not failure)
             self._writer.append_pair(pair)
             if failure:
                 raise Declined(failure)
-            step = _step_s(a)
+            step = median_step_us(a) * stage.batch_size / 1e6
             mine += _stage_s(stage, images, step, a.first_step_s)
             theirs += _stage_s(stage, images, step * math.exp(log_ratio(order, a, b)), b.first_step_s)
         self._plain_s.append(mine)
@@ -208,7 +212,7 @@ class Tuning:
         """Return the same from whole runs: kept features are computed between the epochs, which turns do not time."""
         fresh = replace(job, features_path=None)
         short = replace(plain, case=_shortened(plain.case))
-        runs: list[tuple[str, Job]] = [("A", short), ("B", fresh)]
+        runs: list[tuple[SideName, Job]] = [("A", short), ("B", fresh)]
         self._draw.shuffle(runs)
         records = {side: self._run(one, name, side) for side, one in runs}
         mine = sum(
@@ -220,10 +224,9 @@ class Tuning:
         self._pays_from[name] = next((epoch for done in records["B"].stages if (epoch := pays_from(done))), None)
         return math.log(theirs / mine)
 
-    def _run(self, job: Job, name: str, side: Any) -> Record:
-        record = run_job(job, self._writer, self._timeout_s(), self._on_event)
-        record = replace(record, machine=self._machine.key)
-        self._writer.append_of_side(record, f"tune {name}", side)
+    def _run(self, job: Job, name: str, side: SideName) -> Record:
+        facts = self._machine.key, self._timeout_s(), self._on_event
+        record = run_side(job, self._writer, f"tune {name}", side, *facts)
         if record.status != "ok":
             raise Declined(f"{record.status}: {record.reason}")
         return record
@@ -239,7 +242,7 @@ class Tuning:
 
     def _proved(
         self, standings: Sequence[Standing], by_name: dict[str, Acceleration], plain: Job
-    ) -> tuple[Acceleration | None, Certificate | None, dict[str, str]]:
+    ) -> tuple[ProvedAcceleration | None, dict[str, str]]:
         """Return the fastest candidate with a certificate, and why faster ones have none."""
         unproved: dict[str, str] = {}
         for standing in standings:
@@ -248,9 +251,9 @@ class Tuning:
             candidate = by_name[standing.name]
             certificate, reason = self._certificate(candidate, plain)
             if certificate:
-                return candidate, certificate, unproved
+                return ProvedAcceleration(candidate, standing, certificate), unproved
             unproved[standing.name] = reason
-        return None, None, unproved
+        return None, unproved
 
     def _certificate(self, candidate: Acceleration, plain: Job) -> tuple[Certificate | None, str]:
         results, case = self._writer.results_dir, self._jobs[candidate.name].case
@@ -262,33 +265,22 @@ class Tuning:
         start = case.scenario.start == "checkpoint"
         request = Request(([self._plain], [candidate.selected]), (case.image_size,), start, priced=False)
         try:
-            prepared = prepare(request, self._catalogue, self._on_event)
-            write_certificate(results, certify(request, prepared, self._catalogue, self._on_event), prepared.key)
+            make_one(request, self._catalogue, results, self._on_event)
         except (Declined, Refused) as reason:
             return None, str(reason)
         known = self._coverage(results, plain.case, case)
         return known.certificate, known.reason
 
-    def _coverage(self, results: Path, plain: Case, fast: Case) -> Any:
+    def _coverage(self, results: Path, plain: Case, fast: Case) -> Coverage:
         installed = packages(self._catalogue.backends[plain.backend].versions(plain.engine))
         device = self._machine.device_kind(plain.device)
         ours, theirs = (subject_of_case(case, installed, device) for case in (plain, fast))
         return coverage_of(ours, theirs, read_certificates(results).all)
 
 
-def _job(planned: PlannedCase) -> Job:
-    if planned.job is None:
-        raise Declined(planned.skip_reason)
-    return planned.job
-
-
 def _shortened(case: Case) -> Case:
     stages = tuple(replace(stage, epochs=min(stage.epochs, SHORT_EPOCHS)) for stage in case.scenario.stages)
     return replace(case, scenario=replace(case.scenario, stages=stages))
-
-
-def _step_s(side: SideRecord) -> float:
-    return median(step for turn in side.turns for step in turn.step_us) / 1e6
 
 
 def _stage_s(stage: Stage, images: int, step_s: float, first_s: float) -> float:
@@ -302,19 +294,17 @@ def lines(tuned: Tuned, command: str) -> Iterator[str]:
         why = "" if tuned.standings else ": the time limit ended before a setting was measured"
         yield f"Nothing is faster than the plain settings and proved equal to them{why}."
     else:
-        standing = next(one for one in tuned.standings if one.name == tuned.best.name)
+        settings, standing, certificate = tuned.best
         value, low, high = standing.speed_up
-        proof = f"certificate {tuned.certificate.sha256[:8]}" if tuned.certificate else ""
-        scenario = tuned.best.selected.case.scenario.name
-        level = tuned.certificate.level(scenario) if tuned.certificate else -1
+        level = certificate.level(settings.selected.case.scenario.name)
         yield (
-            f"{tuned.best.name} trains × {value:.2f} faster (95 % interval {low:.2f}–{high:.2f}) than the plain "
-            f"settings, and provably the same ({proof}, P{level})."
+            f"{settings.name} trains × {value:.2f} faster (95 % interval {low:.2f}–{high:.2f}) than the plain "
+            f"settings, and provably the same (certificate {certificate.sha256[:8]}, P{level})."
         )
         yield f"  Training takes {tuned.plain_s / value:.1f} s instead of {tuned.plain_s:.1f} s, compiling included."
         if tuned.pays_from:
             yield f"  It saves time from epoch {tuned.pays_from}."
-        yield f"  {command} {options(tuned.best)}"
+        yield f"  {command} {options(settings)}"
     yield ""
     for one in tuned.standings:
         value, low, high = one.speed_up

@@ -147,8 +147,12 @@ def evaluation_batches(
     for start in range(0, len(split.ids), batch_size):
         ids = split.ids[start : start + batch_size]
         crops = centre_crop(split.images[ids], image_size)
-        padded = np.concatenate([crops, np.repeat(crops[-1:], batch_size - len(ids), axis=0)])
-        yield normalise(padded, normalisation, layout), len(ids)
+        yield normalise(filled(crops, batch_size), normalisation, layout), len(ids)
+
+
+def filled(batch: NDArray[Any], size: int) -> NDArray[Any]:
+    """Return a batch of at most `size` with its last entry repeated up to `size`: a session gets one shape only."""
+    return np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
 
 
 def normalise(

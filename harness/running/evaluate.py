@@ -18,7 +18,7 @@ from harness.contract import Dividing, Session
 from harness.data.augment import centre_crop
 from harness.data.checkpoint import Normalisation
 from harness.data.dataset import Dataset, Split
-from harness.data.feed import evaluation_batches
+from harness.data.feed import evaluation_batches, filled
 from harness.data.kept_features import KeptFeatures
 from harness.running.record import Quality
 
@@ -95,8 +95,7 @@ class Evaluator:
         found = []
         for start in range(0, len(split.ids), size):
             batch = kept.of(centre_crop(split.images[split.ids[start : start + size]], self._image_size))
-            padded = np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
-            found.append(session.predict_kept(padded, kept.part)[: len(batch)])
+            found.append(session.predict_kept(filled(batch, size), kept.part)[: len(batch)])
         return np.concatenate(found)
 
     def quality(self, split: str) -> Quality:

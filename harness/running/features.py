@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.contract import Dividing, Session
 from harness.data.checkpoint import Normalisation, tensors_digest
-from harness.data.feed import Feed, normalise
+from harness.data.feed import Feed, filled, normalise
 from harness.data.kept_features import KeptFeatures, features_folder
 from harness.errors import Declined
 from harness.running.evaluate import Evaluator
@@ -92,18 +92,13 @@ def features_difference(session: Session, feed: Feed, evaluator: Evaluator) -> f
     found, size = [], evaluator.batch_size
     if feed.kept is not None and feed.example is not None and isinstance(session, Dividing):
         inputs, images = feed.example
-        live = session.predict(_sized(normalise(images, feed.normalisation, feed.layout), size))
-        found.append(_relative(live, session.predict_kept(_sized(inputs, size), feed.kept.part)))
+        live = session.predict(filled(normalise(images[:size], feed.normalisation, feed.layout), size))
+        found.append(_relative(live, session.predict_kept(filled(inputs[:size], size), feed.kept.part)))
     if evaluator.kept is not None:
         live = session.predict(evaluator.images("val"))
         kept = evaluator.logits("val")[: len(live)]
         found.append(_relative(live[: len(kept)], kept))
     return max(found, default=None)
-
-
-def _sized(batch: NDArray[Any], size: int) -> NDArray[Any]:
-    """Return the first `size` of a batch, or repeat its last one: a session predicts batches of one size only."""
-    return np.concatenate([batch[:size], np.repeat(batch[-1:], max(0, size - len(batch)), axis=0)])
 
 
 def _relative(live: NDArray[Any], kept: NDArray[Any]) -> float:

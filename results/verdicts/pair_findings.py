@@ -40,7 +40,7 @@ def log_ratio(order: Order, a: SideRecord, b: SideRecord) -> float:
     if len(order) == 4 and (len(a.turns) % 2 or len(a.turns) != len(b.turns)):
         raise ValueError(f"{len(a.turns)} turns of A and {len(b.turns)} of B are not whole {order} quads")
     if all(times_steps(side) and not preempted(side) for side in (a, b)):
-        return math.log(_median_step(b) / _median_step(a))
+        return math.log(median_step_us(b) / median_step_us(a))
     ours, theirs = ([math.log(turn.seconds / turn.images) for turn in side.turns] for side in (a, b))
     if len(order) == 2:
         return median(theirs) - median(ours)
@@ -67,8 +67,8 @@ def preempted(side: SideRecord) -> bool:
     return sensors.involuntary_switches > PREEMPTED * sum(turn.steps for turn in side.turns)
 
 
-def _median_step(side: SideRecord) -> float:
-    """Return the median microseconds per image."""
+def median_step_us(side: SideRecord) -> float:
+    """Return the median microseconds per image over all turns of a side."""
     return median(step / (turn.images / turn.steps) for turn in side.turns for step in turn.step_us)
 
 

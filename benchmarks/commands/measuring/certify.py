@@ -84,8 +84,8 @@ def read_accelerations(texts: Sequence[str]) -> dict[str, Any]:
         name, _, value = text.partition("=")
         found |= read_value(text, name, value)
         setting = SETTINGS.get(name)
-        if setting is None or setting.exactness not in ("exact", "rounding"):
-            able = [one.name for one in SETTINGS.values() if one.exactness in ("exact", "rounding")]
+        if setting is None or not setting.provable:
+            able = [one.name for one in SETTINGS.values() if one.provable]
             changes = "changes the numbers" if setting and setting.exactness else "changes the training"
             raise Refused(f"--set {text}: {name} {changes}, so there is no proof; it can be {', '.join(able)}")
     return found

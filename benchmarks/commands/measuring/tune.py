@@ -13,6 +13,7 @@ from rich.console import Console
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.choosing.options import MEASURE, POSITIVE, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.selection import Selection, expand
+from benchmarks.comparing.comparison_run import finished
 from benchmarks.running.progress import RunProgress
 from benchmarks.tuning.tune import Tuning, lines
 from harness.errors import Refused
@@ -27,9 +28,9 @@ from results.storage.run_files import open_run
 def command(minutes: float, results: Path, **options: Any) -> None:
     """Find the fastest settings of a case that provably train the same.
 
-    It measures memory layout, compilation and kept features in every combination against the plain settings: in turns
-    of two live processes, or in whole runs where features are kept. Settings that cannot win are dropped. The fastest
-    one is recommended only with a certificate. Exits with 1 if nothing is faster and proved.
+    It measures memory layout, compilation, the fused optimizer and kept features against the plain settings, each alone
+    and then those together that are faster: in turns of two live processes, or in whole runs where features are kept.
+    The fastest is recommended only with a certificate. Exits with 1 if nothing is faster and proved.
     """
     catalogue = read_catalogue(options["plugin"])
     cases = expand(Selection(**{"scenario": ("full",), **given(options)}), catalogue)
@@ -44,8 +45,8 @@ def command(minutes: float, results: Path, **options: Any) -> None:
         open_run(results, command=sys.argv[1:], planned=(), machine=machine, environment=environment()) as writer,
     ):
         progress.expect(1)
-        tuned = Tuning(cases[0], catalogue, writer, machine, minutes, progress.on_event).run()
-        writer.finish()
+        with finished(writer):
+            tuned = Tuning(cases[0], catalogue, writer, machine, minutes, progress.on_event).run()
     click.echo("\n".join(lines(tuned, _command())))
     sys.exit(0 if tuned.best else 1)
 

@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.choosing.selection import Selection, expand
-from benchmarks.tuning import tune
-from benchmarks.tuning.tune import candidates
+from benchmarks.preparing import missing_certificates
+from benchmarks.tuning.tune import Tuning, candidates
+from harness.errors import Declined
 from tests.benchmarks.commanding import invoke, refused
 from tests.harness.cases import write_tiny
 
@@ -61,7 +62,7 @@ def test_kept_features_are_recommended_with_their_certificate_and_command(tmp_pa
 
 @pytest.mark.timeout(300)
 def test_what_is_fast_but_not_proved_is_not_recommended(tmp_path: Path) -> None:
-    with patch.object(tune, "certify", side_effect=tune.Declined("planted: it trains something else")):
+    with patch.object(missing_certificates, "certify", side_effect=Declined("planted: it trains something else")):
         result = invoke(*arguments(tmp_path))
     assert result.exit_code == 1
     assert result.stdout.splitlines()[0] == "Nothing is faster than the plain settings and proved equal to them."
@@ -71,3 +72,12 @@ def test_what_is_fast_but_not_proved_is_not_recommended(tmp_path: Path) -> None:
 def test_more_than_one_case_is_refused(tmp_path: Path) -> None:
     said = refused("tune", *SMALL, "--scenario", "full", "--scenario", "freeze-conv", "--results", tmp_path)
     assert "tune takes one case, not 2" in said
+
+
+def test_an_interrupted_run_says_so_in_its_last_row(tmp_path: Path) -> None:
+    with patch.object(Tuning, "run", side_effect=KeyboardInterrupt):
+        result = invoke(*arguments(tmp_path))
+    assert result.exit_code == 130
+    assert "finished pairs are stored in" in result.stderr
+    (file,) = (tmp_path / "results" / "runs").rglob("*.jsonl")
+    assert '"status":"interrupted"' in file.read_text().splitlines()[-1]
