@@ -155,7 +155,7 @@ def _read(folder: Path) -> Iterator[tuple[bytes, View]]:
         except FileNotFoundError:  # another process made room
             continue
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise Refused(f"{path} does not hold kept features ({error}); remove it") from error
+            raise Refused(f"{path} does not hold kept features (it is damaged, or another file); remove it") from error
         os.utime(folder)
         yield from ((bytes(name), View(*row)) for name, *row in zip(names, features, seconds.tolist(), strict=True))
 
