@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import numpy as np
 from msgspec.structs import replace
 
 from benchmarks.preparing.plan import PlannedCase
+from benchmarks.running.together import groups, memory_is_free, opened_together, train
 from harness.data.dataset import open_dataset
 from harness.entry import RUN_CASE
 from harness.process.environment import HERE, Place
-from harness.process.launch import Event, Outcome, launch
+from harness.process.launch import Event, Outcome, Worker, launch
 from harness.process.machine import Machine
 from harness.rules import ask
 from harness.running.record import Record, Status
@@ -29,7 +31,7 @@ from results.storage.run_files import RunWriter
 
 
 def execute(
-    plan: Iterable[PlannedCase],
+    plan: Sequence[PlannedCase],
     writer: RunWriter,
     machine: Machine,
     timeout_s: float,
@@ -40,21 +42,39 @@ def execute(
     On Ctrl-C the running case is recorded as `interrupted`, its worker is ended, and KeyboardInterrupt is raised again.
     """
     records = []
-    for planned in plan:
-        on_event({"begin": planned.case.label})
-        if planned.job is None:
-            record = _without_figures(planned.case, "skipped", planned.skip_reason)
-        else:
-            try:
-                record = run_job(planned.job, writer, timeout_s, on_event)
-            except KeyboardInterrupt:
-                writer.append(replace(_without_figures(planned.case, "interrupted", "Ctrl-C"), machine=machine.key))
-                raise
-        record = replace(judged(record), machine=machine.key)
-        writer.append(record)
-        records.append(record)
-        on_event({"end": record})
+    for group in groups(plan, machine):
+        with ExitStack() as stack:
+            workers: dict[int, Worker] = {}
+            for number, planned in enumerate(group):
+                on_event({"begin": planned.case.label})
+                try:
+                    if number == 0 and len(group) > 1 and memory_is_free():
+                        jobs = [one.job for one in group if one.job]
+                        workers = dict(enumerate(stack.enter_context(opened_together(jobs, timeout_s))))
+                    record = _run(planned, workers.get(number), writer, timeout_s, on_event)
+                except KeyboardInterrupt:
+                    ended = _without_figures(planned.case, "interrupted", "Ctrl-C")
+                    writer.append(replace(ended, machine=machine.key))
+                    raise
+                record = replace(judged(record), machine=machine.key)
+                writer.append(record)
+                records.append(record)
+                on_event({"end": record})
     return records
+
+
+def _run(
+    planned: PlannedCase,
+    worker: Worker | None,
+    writer: RunWriter,
+    timeout_s: float,
+    on_event: Callable[[Event], None],
+) -> Record:
+    if planned.job is None:
+        return _without_figures(planned.case, "skipped", planned.skip_reason)
+    if worker is None:
+        return run_job(planned.job, writer, timeout_s, on_event)
+    return _record(planned.job, train(worker, on_event), writer)
 
 
 def run_job(
@@ -62,29 +82,33 @@ def run_job(
 ) -> Record:
     """Run a job in a fresh process and store its logits; return the record without storing it."""
     case = job.case
-    with tempfile.TemporaryDirectory(prefix="finetune-bench-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="finetune-bench-") as folder:
         outcome = launch(
             RUN_CASE,
             {"job": job},
-            folder=folder,
+            folder=Path(folder),
             cores=case.threads,
             engine=case.engine,
             timeout_s=timeout_s,
             on_event=on_event,
             place=place,
         )
-        if outcome.ending == "ok":
-            record = msgspec.json.decode(outcome.value, type=Record)
-            with np.load(folder / "logits.npz", allow_pickle=False) as archive:
-                arrays = dict(archive)
-            files = Files(dataset=open_dataset(job.dataset_path, case.limit), **arrays)
-            meta = files.dataset.meta
-            listed = {"skipped": meta.skipped, "copies": meta.copies}
-            skipped = writer.put_json(listed) if any(listed.values()) else None
-            record = judged(record, ask(FILE_RULES, record, files))
-            return replace(record, logits=writer.put_arrays(arrays), skipped=skipped)
-        return _of_failure(case, outcome, writer.results_dir)
+        return _record(job, outcome, writer)
+
+
+def _record(job: Job, outcome: Outcome, writer: RunWriter) -> Record:
+    """Return the record of an ended worker, and store its logits or its log."""
+    if outcome.ending != "ok":
+        return _of_failure(job.case, outcome, writer.results_dir)
+    record = msgspec.json.decode(outcome.value, type=Record)
+    with np.load(outcome.folder / "logits.npz", allow_pickle=False) as archive:
+        arrays = dict(archive)
+    files = Files(dataset=open_dataset(job.dataset_path, job.case.limit), **arrays)
+    meta = files.dataset.meta
+    listed = {"skipped": meta.skipped, "copies": meta.copies}
+    skipped = writer.put_json(listed) if any(listed.values()) else None
+    record = judged(record, ask(FILE_RULES, record, files))
+    return replace(record, logits=writer.put_arrays(arrays), skipped=skipped)
 
 
 def run_side(

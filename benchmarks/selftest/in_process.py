@@ -48,7 +48,7 @@ def launch_here(source: TimeSource, memory: Memory) -> Callable[..., Outcome]:
 
     def run(arguments: Mapping[str, Any], folder: Path, on_event: Callable[[Event], None]) -> Outcome:
         try:
-            record = run_case(arguments["job"], str(folder), time.time(), on_event, source)
+            record = run_case(arguments["job"], str(folder), time.time(), on_event, source=source)
         except Exception as error:  # noqa: BLE001 - a worker, too, turns every error into a reason
             ending, reason = classify(error)
             return Outcome(ending=msgspec.convert(ending, str), reason=reason, folder=folder)

@@ -8,10 +8,8 @@ from typing import Any
 from harness.clock import REAL_TIME, Clock, TimeSource
 from harness.pairing.side_record import Turn
 from harness.running.sensors import Disturbance
+from harness.running.stage import Orders
 from harness.spec import Stage
-
-Orders = Callable[[], dict[str, Any]]
-"""Waits for the parent's next order: `{"seconds": …, "steps": …}` for a turn, `{"stop": true}` for the end."""
 
 
 class Stopped(Exception):
@@ -24,7 +22,8 @@ class TurnClock(Clock):
     A turn begins with one step that is not timed. Then the device is synchronised and the time starts. It ends at the
     end of a step, after at least the ordered seconds and steps, with another synchronisation. The end of an epoch
     pauses the time. `delay` lengthens each step by this share with a busy loop (`--inject-delay`): of the CPU time per
-    thread if `threads` threads compute the step, of the wall time on an accelerator (`threads` is 0).
+    thread if `threads` threads compute the step, of the wall time on an accelerator (`threads` is 0). `orders` returns
+    `{"seconds": …, "steps": …}` for a turn and `{"stop": true}` for the end.
     """
 
     def __init__(

@@ -12,11 +12,11 @@ from harness.data.checkpoint import tensors_digest
 from harness.data.feed import Feed, stage_seed
 from harness.errors import Declined
 from harness.pairing.side_record import SideRecord
-from harness.pairing.turn_clock import Orders, Stopped, TurnClock
+from harness.pairing.turn_clock import Stopped, TurnClock
 from harness.process import machine
 from harness.running.opening import open_case
 from harness.running.sensors import private_memory
-from harness.running.stage import Report
+from harness.running.stage import Orders, Report
 from harness.spec import Job, Schedule, key, version
 
 ENDLESS = 50_000

@@ -100,7 +100,7 @@ class Worker:
         (folder / "job.json").write_bytes(msgspec.json.encode(job))
         (folder / "result.json").unlink(missing_ok=True)
         self._kills_before = _kills_for_memory()
-        self._started = time.monotonic()
+        self._started = self._limit_from = time.monotonic()
         try:
             with (folder / "log.txt").open("wb") as log, bound_to(count, beside):
                 self._process = subprocess.Popen(
@@ -126,8 +126,10 @@ class Worker:
         return self._process.pid
 
     def join(self) -> None:
-        """Move it to the last cores, which a worker without `beside` uses."""
+        """Move it to the last cores, which a worker without `beside` uses, and start its time limit again."""
         bind_threads(self.pid, self._count)
+        if self._in_time:
+            self._limit_from = time.monotonic()
 
     def send(self, order: Mapping[str, Any]) -> None:
         """Send an order; it is lost if the worker has ended, which `outcome` reports."""
@@ -180,7 +182,7 @@ class Worker:
     _pending = b""
 
     def _left(self) -> float | None:
-        return None if self._timeout_s is None else self._started + self._timeout_s - time.monotonic()
+        return None if self._timeout_s is None else self._limit_from + self._timeout_s - time.monotonic()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

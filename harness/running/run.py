@@ -22,17 +22,23 @@ from harness.running.opening import open_case
 from harness.running.record import Record
 from harness.running.saved_model import keep_model
 from harness.running.sensors import Disturbance, Wall
-from harness.running.stage import Report, StageRun
+from harness.running.stage import Orders, Report, StageRun
 from harness.spec import Job, key, version
 
 
-def run_case(job: Job, folder: str, started: float, report: Report, source: TimeSource = REAL_TIME) -> Record:
+def run_case(
+    job: Job, folder: str, started: float, report: Report, orders: Orders = dict, source: TimeSource = REAL_TIME
+) -> Record:
     """Run the case of a `spec.Job` and return its record; test logits go to `folder`/logits.npz.
 
     Raises `Declined` if this machine cannot run it, `Refused` for wrong input, `NotFinite` if training diverged.
     """
     wall = Wall(started, source)
     opened = open_case(job, wall.lap)
+    if job.wait:
+        report({"opened": job.case.label})
+        orders()
+        wall.skip()
     case, dataset, backend, session = job.case, opened.dataset, opened.found.backend, opened.session
     disturbance = Disturbance(source)
 

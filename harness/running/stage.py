@@ -23,6 +23,8 @@ from harness.running.sensors import Wall, private_memory
 from harness.spec import Case, Stage
 
 Report = Callable[[dict[str, Any]], None]
+Orders = Callable[[], dict[str, Any]]
+"""Waits for the parent's next order and returns it."""
 
 
 class _Best(NamedTuple):

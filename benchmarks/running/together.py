@@ -1,0 +1,84 @@
+"""Workers that open their cases at the same time, each on a core of its own, and then train one after the other.
+
+To import a framework and build a network takes seconds on one core, and these seconds are compared with nothing. A
+worker that waits sleeps, so training is measured with nothing beside it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+from msgspec.structs import replace
+
+from benchmarks.preparing.plan import PlannedCase
+from harness.entry import RUN_CASE
+from harness.process.launch import Event, Outcome, Worker
+from harness.process.machine import Machine, usable_cores
+from harness.spec import Job
+
+TOGETHER = 2
+"""Number of cases that are opened at the same time."""
+MEMORY_FREE = 4 * 2**30
+"""Bytes of free memory below which cases are opened one after the other."""
+
+
+def groups(plan: Sequence[PlannedCase], machine: Machine) -> Iterator[list[PlannedCase]]:
+    """Yield the cases in order, in groups that can be opened together; the group of a case that cannot has one."""
+    group: list[PlannedCase] = []
+    # From the end, so that the first case begins alone if their number is odd, and its row comes sooner.
+    found: list[list[PlannedCase]] = []
+    for planned in reversed(plan):
+        if group and _joins(planned, machine) and _joins(group[0], machine) and len(group) < TOGETHER:
+            group.insert(0, planned)
+        else:
+            group = [planned]
+            found.append(group)
+    yield from reversed(found)
+
+
+def _joins(planned: PlannedCase, machine: Machine) -> bool:
+    # On a GPU, the memory of one process is missing for the other.
+    cpu = machine.device_kind(planned.case.device) == "cpu"
+    return planned.job is not None and cpu and len(usable_cores()) >= TOGETHER
+
+
+def memory_is_free() -> bool:
+    """Return whether there is room for a second process."""
+    return psutil.virtual_memory().available >= MEMORY_FREE
+
+
+@contextmanager
+def opened_together(jobs: Sequence[Job], timeout_s: float) -> Iterator[list[Worker]]:
+    """Start a worker for each job and wait until every case is open or its worker has ended. `train` runs the rest."""
+    with ExitStack() as stack:
+        workers, taken = list[Worker](), 0
+        for job in jobs:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="finetune-bench-")))
+            case = job.case
+            worker = Worker(
+                RUN_CASE,
+                {"job": replace(job, wait=True)},
+                folder=folder,
+                cores=case.threads,
+                engine=case.engine,
+                timeout_s=timeout_s,
+                beside=taken,
+            )
+            workers.append(stack.enter_context(worker))
+            taken += case.threads
+        for worker in workers:
+            any("opened" in event for event in worker.events())
+        yield workers
+
+
+def train(worker: Worker, on_event: Callable[[Event], None]) -> Outcome:
+    """Let a worker of `opened_together` train its case, on the cores of measured workers, and return how it ended."""
+    worker.join()
+    worker.send({})
+    for event in worker.events():
+        on_event(event)
+    return worker.outcome()
