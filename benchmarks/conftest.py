@@ -58,7 +58,7 @@ def _refuse_unknown(config: pytest.Config) -> None:
         raise pytest.UsageError(unknown("backend", name, known))
     facts, engine = known[name], config.getoption("engine")
     if engine is not None and engine not in facts.engines:
-        raise pytest.UsageError(unknown(f"engine of {name}", engine, facts.engines))
+        raise pytest.UsageError(unknown(f"{name} engine", engine, facts.engines))
     for model in config.getoption("model") or ():
         if model not in facts.models:
             raise pytest.UsageError(unknown("model", model, facts.models))

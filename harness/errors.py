@@ -54,9 +54,11 @@ def unknown(kind: str, name: str, known: Iterable[str], most: int | None = None)
     """Return a message with similar names, and all known names or the `most` similar of them.
 
     >>> unknown("model", "resnt18", ["resnet18", "mobilenet"])
-    'no model resnt18; did you mean resnet18? (known: resnet18, mobilenet)'
+    'no model resnt18 (did you mean resnet18?); known: resnet18, mobilenet'
+    >>> unknown("parameter", "size", [])
+    'no parameter size; known: none'
     """
     names = list(known) if most is None else difflib.get_close_matches(name, list(known), most, cutoff=0.0)
     near = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
-    return f"no {kind} {name}{hint} (known: {', '.join(names) or 'none'})"
+    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+    return f"no {kind} {name}{hint}; {'known' if most is None else 'nearest'}: {', '.join(names) or 'none'}"

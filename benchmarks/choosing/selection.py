@@ -159,8 +159,8 @@ def _pairs(selection: Selection, catalogue: Catalogue) -> list[tuple[str, str | 
     offered = sorted({model for backend in backends for model in known[backend].models})
     for model in selection.model:
         if model not in offered:
-            where = f" in {' or '.join(selection.backend)}" if selection.backend else ""
-            raise Refused(unknown("model", model, offered) + where)
+            of = f"{' or '.join(selection.backend)} " if selection.backend else ""
+            raise Refused(unknown(f"{of}model", model, offered))
     engines = sorted({engine for backend in backends for engine in known[backend].engines})
     for engine in selection.engine:
         if engine not in engines:

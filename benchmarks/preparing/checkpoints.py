@@ -51,7 +51,7 @@ def find_checkpoint(
         return _found(named_checkpoint(source, model, catalogue), source)
     path = Path(source)
     if not path.exists():
-        near = "" if "/" in source or "." in source else f"; {unknown('checkpoint', source, ('embedded', *names))}"
+        near = "" if "/" in source or "." in source else f", and {unknown('checkpoint', source, ('embedded', *names))}"
         raise Refused(f"--checkpoint {source}: no such file{near}")
     if is_safetensors(path) and _is_neutral(path):
         meta = read_meta(path)
@@ -72,7 +72,7 @@ def parse_normalisation(text: str) -> Normalisation:
         return NORMALISATIONS[text]
     number = r"\d*\.?\d+"
     if not re.fullmatch(f"{number},{number},{number}/{number},{number},{number}", text):
-        raise Refused(f"{unknown('normalisation', text, NORMALISATIONS)}; or give mean and std as R,G,B/R,G,B")
+        raise Refused(f"{unknown('normalisation', text, NORMALISATIONS)}, or mean and std as R,G,B/R,G,B")
     mean, std = (part.split(",") for part in text.split("/"))
     made = msgspec.convert({"mean": mean, "std": std}, Normalisation, strict=False)
     if 0 in made.std:

@@ -52,9 +52,9 @@ def test_pytest_benchmark_compares_what_was_stored(measured: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (("--backend", "pytorhc"), "no backend pytorhc; did you mean pytorch"),
-        (("--backend", "reference", "--model", "tiny-cn"), "no model tiny-cn; did you mean tiny-cnn"),
-        (("--backend", "keras3", "--engine", "jaxx"), "no engine of keras3 jaxx; did you mean jax"),
+        (("--backend", "pytorhc"), "no backend pytorhc (did you mean pytorch"),
+        (("--backend", "reference", "--model", "tiny-cn"), "no model tiny-cn (did you mean tiny-cnn"),
+        (("--backend", "keras3", "--engine", "jaxx"), "no keras3 engine jaxx (did you mean jax"),
     ],
 )
 def test_an_unknown_name_is_wrong_usage_with_the_nearest(tmp_path: Path, options: tuple[str, ...], line: str) -> None:

@@ -100,7 +100,9 @@ def _request(
     catalogue: Catalogue,
 ) -> Request:
     if not catalogue.offering(model):
-        raise Refused(unknown("model", model, {m for facts in catalogue.backends.values() for m in facts.models}))
+        raise Refused(
+            unknown("model", model, sorted({m for facts in catalogue.backends.values() for m in facts.models}))
+        )
     engines = chosen.pop("engine", ())
     scenarios = chosen.pop("scenario", tuple(SCENARIOS) if long else CERTIFIED)
     one, other = (

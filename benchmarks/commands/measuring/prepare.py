@@ -46,7 +46,9 @@ def _rebuilt(
     model: str, out: Path | None, catalogue: Catalogue, preparation: Preparation, progress: RunProgress
 ) -> str:
     if not catalogue.offering(model):
-        raise Refused(unknown("model", model, {m for facts in catalogue.backends.values() for m in facts.models}))
+        raise Refused(
+            unknown("model", model, sorted({m for facts in catalogue.backends.values() for m in facts.models}))
+        )
     target = out or Path(f"{model}.safetensors")
     rebuild(model, catalogue, preparation.embedded_source, progress.on_event, target)
     return f"{model}: {target}, SHA-256 {read_meta(target).sha256}"

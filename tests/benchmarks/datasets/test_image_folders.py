@@ -91,7 +91,7 @@ def test_a_suite_s_file_has_the_option_too(photos: Path, tmp_path: Path) -> None
     ("splits", "words"),
     [
         ("tain=train", "--splits tain=train: write none, or train=FOLDER,val=FOLDER,test=FOLDER"),
-        ("train=trian", "has no folder trian; did you mean train"),
+        ("train=trian", "has no folder trian (did you mean train"),
         ("val=val", "no train; write train=FOLDER,val=val, or none"),
     ],
 )

@@ -235,7 +235,7 @@ def test_the_option_decides(tmp_path: Path, files: list[str], splits: str, expec
         ("train=a,train=b", "write none, or train=FOLDER"),
         ("train=a,dev=b", "write none, or train=FOLDER"),
         ("test=a", "no train; write train=FOLDER,test=a, or none"),
-        ("train=fold", "has no folder fold; did you mean fold2 or fold1"),
+        ("train=fold", r"has no folder fold \(did you mean fold2 or fold1\?\); nearest: "),
         ("train=../elsewhere", "has no folder ../elsewhere"),
         ("train=fold1,test=fold1", "fold1 is also in another split"),
         ("train=fold1,test=fold1/cats", "fold1/cats is also in another split"),

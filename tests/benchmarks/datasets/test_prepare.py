@@ -174,7 +174,7 @@ def test_prepare_says_where_the_data_are_and_how_many_images_each_class_has(tmp_
     assert answer.meta.name == "data"
     assert answer.files == str(source)
     assert open_dataset(answer.folder).meta == answer.meta
-    with pytest.raises(Refused, match=r"no folder and no dataset hymenoptra; did you mean hymenoptera\?"):
+    with pytest.raises(Refused, match=r"no folder and no dataset hymenoptra \(did you mean hymenoptera\?\); known: "):
         prepare(data="hymenoptra", cache=str(tmp_path / "cache"))
 
 

@@ -95,7 +95,7 @@ def test_unknown_names_and_parameters_are_refused_with_the_nearest() -> None:
         parse_augment("random-resize-crop")
     with pytest.raises(Refused, match="did you mean scale"):
         parse_augment("random-resized-crop:scal=0.5")
-    with pytest.raises(Refused, match=r"no parameter size; \(known: none\)"):
+    with pytest.raises(Refused, match="no parameter size; known: none"):
         parse_augment("centre-crop:size=3")
     with pytest.raises(Refused, match="probability=2 is not between 0 and 1"):
         compose((Augmentation(name="flip", parameters={"probability": 2.0}),))

@@ -89,7 +89,7 @@ def test_the_command_lists_every_rule_and_explains_one() -> None:
 
 
 def test_an_unknown_rule_is_refused_with_the_nearest_names() -> None:
-    assert "no rule V99; did you mean V" in refused("rules", "V99")
+    assert "no rule V99 (did you mean V" in refused("rules", "V99")
 
 
 def test_a_breach_carries_its_rule_and_is_read_back_from_a_stored_reason() -> None:
