@@ -17,6 +17,7 @@ from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.selection import SelectedCase
 from benchmarks.datasets import named
 from benchmarks.datasets.cache import cache_folder
+from benchmarks.datasets.layout.splits import listed
 from benchmarks.datasets.named import Inventory, PreparedData
 from benchmarks.preparing.checkpoints import FoundCheckpoint, find_checkpoint
 from harness.data.dataset import DatasetMeta
@@ -164,14 +165,16 @@ def without_features(case: Case) -> str | None:
 
 def _refuse_short(case: Case, meta: DatasetMeta) -> None:
     images = min(meta.counts["train"], case.limit or meta.counts["train"])
+    skipped = f", {len(meta.skipped)} file{'s' * (len(meta.skipped) > 1)} skipped" if meta.skipped else ""
+    read = f"data: {images} training images of the classes {listed(meta.classes)}{skipped}"
     for number, stage in enumerate(case.scenario.stages, 1):
         where = f"{case.scenario.name}, stage {number} on {meta.name}"
         if stage.batch_size > images:
-            raise Refused(f"{where}: a batch of {stage.batch_size} is larger than the training set of {images} images")
+            raise Refused(f"{where}: a batch of {stage.batch_size} is larger than the training set; {read}")
         if (steps := steps_of(stage, images)) < case.warmup_steps + 2:
             raise Refused(
                 f"{where}: {steps} steps are too few: the first step and {case.warmup_steps} warm-up steps do not "
-                "count; use more --epochs, a smaller --batch-size or fewer --warmup-steps"
+                f"count; use more --epochs, a smaller --batch-size or fewer --warmup-steps; {read}"
             )
 
 

@@ -73,7 +73,10 @@ def test_an_unknown_option_is_refused_with_the_nearest(tmp_path: Path) -> None:
         (("--epochs", "0"), "--epochs 0: must be at least 1"),
         (("--epochs", "many"), "'many' is not a valid integer"),
         (("--batch-size", "0"), "--batch-size 0: must be at least 1"),
-        (("--batch-size", "64"), "a batch of 64 is larger than the training set of 48 images"),
+        (
+            ("--batch-size", "64"),
+            "a batch of 64 is larger than the training set; data: 48 training images of the classes blue, green, red",
+        ),
         (
             ("--batch-size", "16"),
             "stage 1 on three colours: 3 steps are too few: the first step and 3 warm-up steps do not count",

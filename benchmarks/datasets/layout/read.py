@@ -1,7 +1,8 @@
 """Find the splits and classes of a folder.
 
 Split folders contain the same class folders; class folders contain images. Ambiguous folders are refused; then
-`--splits` decides: `train=FOLDER,val=FOLDER,test=FOLDER`, or `none` if all folders are classes.
+`--splits` decides: `train=FOLDER,val=FOLDER,test=FOLDER`, or `none` if all folders are classes. A split's folder may be
+inside that of train, such as `train=.,test=test`; train is then everything beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 from benchmarks.datasets.layout.naming import SPLITS, TRAIN, VAL, container, loose_roles, plain_roles
 from benchmarks.datasets.layout.scan import Parts, Tree, shown
-from benchmarks.datasets.layout.splits import class_folders, find_splits, inner, listed, text
+from benchmarks.datasets.layout.splits import class_folders, find_splits, inner, listed, option, text
 from harness.errors import Refused, unknown
 
 NONE = "none"
@@ -52,8 +53,13 @@ def read_layout(folder: Path, tree: Tree, wanted: str | None = None) -> Layout:
     else:
         notes += _class_like_a_split(tree, top)
         splits = {TRAIN: class_folders(tree, top)}
+    decides = option(places) if places else f"--splits {NONE}"
     for classes in splits.values():
         _refuse_splits_as_classes(folder, tree, classes)
+        _refuse_mixed(folder, tree, classes, decides)
+    if not places:
+        _refuse_loose(folder, tree, top)
+    notes += _groups_note(tree, splits[TRAIN])
     return Layout(splits, notes)
 
 
@@ -65,20 +71,27 @@ def _named(folder: Path, tree: Tree, wanted: str) -> dict[str, Parts]:
         raise Refused(f"--splits {wanted}: write none, or train=FOLDER,val=FOLDER,test=FOLDER (val and test optional)")
     if TRAIN not in named:
         raise Refused(f"--splits {wanted}: no train; write train=FOLDER,{wanted}, or none")
-    known = {text(parts): parts for parts in tree.below(()) if parts}
+    known = {text(parts): parts for parts in tree.below(())}
     found: dict[str, Parts] = {}
     for split in (split for split in SPLITS if split in named):
         name = named[split]
         if name not in known:
-            raise Refused(f"--splits {wanted}: {shown(folder)} has {unknown('folder', name, known, _NEAREST)}")
-        if any(_within(known[name], one) or _within(one, known[name]) for one in found.values()):
+            raise Refused(
+                f"--splits {wanted}: {shown(folder)} has {unknown('folder', name, list(known)[1:], _NEAREST)}"
+            )
+        if any(_overlap(tree, known[name], one) for one in found.values()):
             raise Refused(f"--splits {wanted}: {name} is also in another split; give separate folders")
         found[split] = known[name]
     return found
 
 
-def _within(one: Parts, other: Parts) -> bool:
-    return one[: len(other)] == other
+def _overlap(tree: Tree, one: Parts, other: Parts) -> bool:
+    """Return whether two splits share images: one is in the other, and not a folder of classes beside its classes."""
+    above, below = sorted((one, other), key=len)
+    if below[: len(above)] != above:
+        return False
+    classes = class_folders(tree, inner(tree, below)).keys()
+    return len(below) != len(above) + 1 or not classes & class_folders(tree, above).keys()
 
 
 def _unwrapped(tree: Tree, *, through_splits: bool) -> Parts:
@@ -115,6 +128,50 @@ def _refuse_splits_as_classes(folder: Path, tree: Tree, classes: Mapping[str, Pa
                 )
 
 
+def _refuse_mixed(folder: Path, tree: Tree, classes: Mapping[str, Parts], decides: str) -> None:
+    """Raise `Refused` if a folder can be a class or a group of classes beside the others."""
+    groups = _groups(tree, classes)
+    plain = [name for name, place in classes.items() if tree.images(place) and name not in groups]
+    for name, place in classes.items():
+        inside = tree.filled(place)
+        if plain and name in groups:
+            why = (
+                f"contains the folders {listed(inside)}, but {listed(plain)} ha{'ve' if len(plain) > 1 else 's'} images"
+            )
+        elif twins := [child for child in inside if shown(child) in classes and shown(child) != name]:
+            why = f"contains {listed(twins)}, and another class has this name"
+        else:
+            continue
+        raise Refused(
+            f"{shown(folder)}: {text(place)} {why}; use {decides} if {name} is one class, or move its folders up "
+            "beside it if they are classes"
+        )
+
+
+def _groups(tree: Tree, classes: Mapping[str, Parts]) -> dict[str, list[str]]:
+    """Return the folders in each class whose images are in several folders."""
+    inside = {name: tree.filled(place) for name, place in classes.items() if tree.holds_folders(place)}
+    return {name: folders for name, folders in inside.items() if len(folders) > 1}
+
+
+def _groups_note(tree: Tree, classes: Mapping[str, Parts]) -> list[str]:
+    groups = _groups(tree, classes)
+    if not groups:
+        return []
+    inside = listed(dict.fromkeys(name for folders in groups.values() for name in folders))
+    return [f"{listed(groups)} are the classes; the images in their folders ({inside}) are used together"]
+
+
+def _refuse_loose(folder: Path, tree: Tree, top: Parts) -> None:
+    """Raise `Refused` if at least as many images are beside the folders as in them."""
+    if len(tree.filled(top)) > 1 and not tree.holds_folders(top):
+        loose = tree.images(top) - sum(tree.images((*top, name)) for name in tree.folders(top))
+        raise Refused(
+            f"{shown(folder / Path(*top))}: {loose} images are outside its folders and {tree.images(top) - loose} in "
+            f"them; sort them into class folders, or leave them out with --splits {NONE}"
+        )
+
+
 def _split_like(names: list[str]) -> Collection[str]:
     """Return the names of different splits: at least two without other words, or all names (`trainA`, `testA` …)."""
     plain, loose = plain_roles(names), loose_roles(names)
@@ -138,4 +195,9 @@ def _class_like_a_split(tree: Tree, top: Parts) -> list[str]:
 
 
 def _split_classes(tree: Tree, places: Mapping[str, Parts]) -> dict[str, dict[str, Parts]]:
-    return {split: class_folders(tree, inner(tree, place)) for split, place in places.items()}
+    found = {split: class_folders(tree, inner(tree, place)) for split, place in places.items()}
+    others = set(places.values())
+    return {
+        split: {name: place for name, place in classes.items() if place not in others}
+        for split, classes in found.items()
+    }

@@ -42,10 +42,7 @@ class _Folders:
             return {}
         found = {role: name for role in SPLITS for name in reversed(roles) if roles[name] == role}
         if TRAIN not in found:
-            raise Refused(
-                f"{self._shown} has {listed(roles)} but no folder train; give it with --splits train=FOLDER,…, or use "
-                f"--splits none if {listed(self._names)} are the classes"
-            )
+            raise Refused(self._without_train(found))
         for name in [name for name in roles if name not in found.values()]:
             both = f"{shown(found[roles[name]])} and {shown(name)}"
             raise Refused(f"{self._shown} has {both}; keep one of them, or choose with {self._option(found)}")
@@ -100,8 +97,37 @@ class _Folders:
                 "or --splits none"
             )
 
+    def _without_train(self, found: dict[str, str]) -> str:
+        """Return the message for splits without train: it has loose images, or its classes are beside the splits."""
+        none = f"--splits none if {listed(self._names)} are the classes"
+        evaluated = listed(sorted(found.values()))
+        train = next((name for name, role in plain_roles(self._names).items() if role == TRAIN), None)
+        if train is not None and self._tree.filled((*self._top, train)):
+            return (
+                f"{self._shown}: {shown(train)} has as many images outside its class folders as in them; sort them "
+                f"into class folders, leave them out with {self._option({TRAIN: train, **found})}, or use {none}"
+            )
+        if train is not None and self._tree.images((*self._top, train)):
+            return (
+                f"{self._shown}: {shown(train)} contains images but no class folders, so their classes are unknown; "
+                f"sort them into class folders, or use {none}"
+            )
+        beside = {name for name in self._tree.filled(self._top) if name not in found.values()}
+        if beside and all(self._inside[name] <= {shown(other) for other in beside} for name in found.values()):
+            places = {TRAIN: self._top, **{role: (*self._top, name) for role, name in found.items()}}
+            return (
+                f"{self._shown}: {evaluated} can hold images of the classes {listed(sorted(beside))} to "
+                f"evaluate, with the folders beside to train on, or be classes; use {option(places)} or --splits none"
+            )
+        return f"{self._shown} has {evaluated} but no folder train; give it with --splits train=FOLDER,…, or use {none}"
+
     def _option(self, found: Mapping[str, str]) -> str:
-        return f"--splits {shlex.quote(','.join(f'{s}={text((*self._top, name))}' for s, name in found.items()))}"
+        return option({split: (*self._top, name) for split, name in found.items()})
+
+
+def option(places: Mapping[str, Parts]) -> str:
+    """Return the option `--splits` that names these folders."""
+    return f"--splits {shlex.quote(','.join(f'{split}={text(place)}' for split, place in places.items()))}"
 
 
 def inner(tree: Tree, split: Parts) -> Parts:
@@ -109,7 +135,7 @@ def inner(tree: Tree, split: Parts) -> Parts:
     place = split
     while True:
         only = tree.wrapped(place)
-        if only is None or not (only.lower() == place[-1].lower() or container(only)):
+        if only is None or not ((place and only.lower() == place[-1].lower()) or container(only)):
             return place
         place = (*place, only)
 
@@ -125,8 +151,8 @@ def class_folders(tree: Tree, place: Parts) -> dict[str, Parts]:
 
 
 def text(parts: Parts) -> str:
-    """Return parts as one path for messages."""
-    return shown("/".join(parts))
+    """Return parts as one path for messages; `.` is the data folder."""
+    return shown("/".join(parts)) or "."
 
 
 def listed(names: Iterable[str]) -> str:

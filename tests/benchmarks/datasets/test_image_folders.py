@@ -103,3 +103,13 @@ def test_an_option_that_names_no_folder_is_refused(photos: Path, tmp_path: Path,
 def test_the_option_is_refused_for_data_that_is_no_folder(tmp_path: Path) -> None:
     case = (*SMALL, "--scenario", "scratch", "--results", tmp_path / "results")
     assert "embedded is not an image folder; leave out --splits" in refused("run", *case, "--splits", "none")
+
+
+def test_a_refusal_for_too_few_images_names_the_classes_and_counts_what_is_skipped(
+    photos: Path, tmp_path: Path
+) -> None:
+    for file in photos.glob("train/*/*.png"):
+        if int(file.stem) >= 12:
+            file.rename(file.with_suffix(".jfif"))
+    line = refused("run", *SMALL, "--scenario", "scratch", "--data", photos, "--results", tmp_path / "results")
+    assert line.endswith("; data: 12 training images of the classes blue, green, red, 36 files skipped")

@@ -123,13 +123,19 @@ def test_splits_are_found_inside_wrapping_folders_and_beside_others(
         (["good/", "TEST/"], "good TEST", "TEST is a class"),
         (["valid/", "invalid/"], "valid invalid", "valid is a class"),
         (["zip/bus/", "zip/train/"], "zip/bus zip/train", "train is a class"),
-        (["bus/city/", "bus/coach/", "train/"], "bus train", "train is a class"),
         (["freight train/", "model train/"], "freight train|model train", ""),
         (["pregnancy test/", "litmus test/", "contest/"], "pregnancy test|litmus test|contest", ""),
         (["trains/", "buses/"], "trains buses", ""),
         (["0/", "1/", "2/"], "0 1 2", ""),
         (["cats/images/", "dogs/images/"], "cats dogs", ""),
-        (["cats/tabby/", "cats/siam/", "dogs/pug/", "dogs/collie/"], "cats dogs", ""),
+        (
+            ["cats/tabby/", "cats/siam/", "dogs/pug/", "dogs/collie/"],
+            "cats dogs",
+            "cats, dogs are the classes; the images in their folders (siam, tabby, collie, pug) are used together",
+        ),
+        (["cats/cats/", "dogs/", "owls/export/"], "cats dogs owls", ""),
+        (["cats/", "cats/cats/", "dogs/"], "cats dogs", ""),
+        (["cats/", "dogs/", "loose.jpg", "banner.png"], "cats dogs", ""),
         (
             ["flower_photos/rose/", "flower_photos/tulip/", "LICENSE.txt"],
             "flower_photos/rose flower_photos/tulip",
@@ -186,6 +192,37 @@ BOTH_WAYS = [
     ),
     (split_folders("val", "test"), "has test, val but no folder train; give it with --splits train=FOLDER"),
     (split_folders("learn", "test"), "has test but no folder train"),
+    (
+        ["cats/", "dogs/", "more/birds/", "more/owls/"],
+        "more contains the folders birds, owls, but cats, dogs have images; use --splits none if more is one class, "
+        "or move its folders up beside it if they are classes",
+    ),
+    (["bus/city/", "bus/coach/", "train/"], "bus contains the folders city, coach, but train has images"),
+    (["cats/", "dogs/", "animals/cats/", "animals/dogs/"], "animals contains the folders cats, dogs"),
+    (["zip/cats/", "zip/dogs/", "zip/extra/cats/", "zip/extra/dogs/"], "zip/extra contains .* use --splits none"),
+    (["cats/", "cats/dogs/0.jpg", "dogs/"], "cats contains dogs, and another class has this name; use --splits none"),
+    (
+        [f"{split}/{kind}" for split in ("train", "val") for kind in ("pets/cats/", "pets/dogs/", "cars/")],
+        "train/pets contains the folders cats, dogs, but cars .*; use --splits train=train,val=val if pets is one",
+    ),
+    (
+        ["cats/", "dogs/", "test/cats/", "test/dogs/"],
+        "test can hold images of the classes cats, dogs to evaluate, .*use --splits train=.,test=test or --splits none",
+    ),
+    (["x/cats/", "x/dogs/", "x/val/cats/", "x/val/dogs/"], "use --splits train=x,val=x/val or --splits none"),
+    (
+        ["cats/", "dogs/", "Test/cats/", "Test/dogs/", "valid/cats/", "valid/dogs/"],
+        "Test, valid can hold images of the classes cats, dogs to .*use --splits train=.,val=valid,test=Test or",
+    ),
+    (
+        [*split_folders("train", "val"), "train/", "train/more1.jpg", "train/more2.jpg", "train/more3.jpg"],
+        "train has as many images outside its class folders as in them; .* with --splits train=train,val=val, or use",
+    ),
+    (["train/", *split_folders("val")], "train contains images but no class folders, so their classes are unknown"),
+    (
+        ["cats/0.jpg", "dogs/0.jpg", "a.jpg", "b.jpg"],
+        "2 images are outside its folders and 2 in them; .*leave them out with --splits none",
+    ),
     (["train/a/", "train/b/", "test/a/", "test/c/"], "different classes .*or name the folders to use with --splits"),
 ]
 
@@ -219,6 +256,22 @@ def test_what_can_be_read_both_ways_is_refused_with_the_option_that_decides(
             "test=x/valid,train=x/a,b/",
             {"train": {"x/a,b/cats", "x/a,b/dogs"}, "test": {"x/valid/cats", "x/valid/dogs"}},
         ),
+        (
+            ["cats/", "dogs/", "x.jpg", *split_folders("test")],
+            "train=.,test=test",
+            {"train": {"cats", "dogs"}, "test": {"test/cats", "test/dogs"}},
+        ),
+        (
+            ["x/cats/", "x/dogs/", *split_folders("x/test", "x/val")],
+            "train=x,val=x/val,test=x/test",
+            {
+                "train": {"x/cats", "x/dogs"},
+                "val": {"x/val/cats", "x/val/dogs"},
+                "test": {"x/test/cats", "x/test/dogs"},
+            },
+        ),
+        (["cats/", "dogs/", "more/birds/", "more/owls/"], "none", {"train": {"cats", "dogs", "more"}}),
+        (["cats/0.jpg", "dogs/0.jpg", "a.jpg", "b.jpg"], "none", {"train": {"cats", "dogs"}}),
         (split_folders("train/seg", "test"), "train=train/seg", {"train": {"train/seg/cats", "train/seg/dogs"}}),
     ],
 )  # fmt: skip
