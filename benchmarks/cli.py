@@ -14,7 +14,7 @@ import click
 
 from benchmarks import commands
 from benchmarks.running.terminal import use_stand_ins
-from harness.errors import Declined, Refused, printable, unknown
+from harness.errors import Declined, Refused, not_utf8, printable, unknown
 
 
 class Commands(click.Group):
@@ -24,6 +24,12 @@ class Commands(click.Group):
         """Run the program; its output, the help included, is converted to the terminal's encoding."""
         use_stand_ins()
         return super().main(*arguments, **options)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse bytes that are not UTF-8 in arguments and the working folder, because records are UTF-8."""
+        if wrong := next((text for text in (*args, _working_folder()) if not_utf8(text)), None):
+            ctx.fail(f"{printable(wrong)} is not valid UTF-8; rename the file or folder")
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the modules in the folders of `benchmarks.commands`."""
@@ -54,6 +60,13 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
+
+
+def _working_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:  # deleted while this program started in it
+        return ""
 
 
 def command_modules() -> dict[str, str]:

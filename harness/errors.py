@@ -42,12 +42,22 @@ def one_line(text: str, longest: int = LONGEST) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text on one line, with control characters as escapes: file names may contain line breaks.
+    """Return text on one line, with escapes for control characters and for bytes that are not UTF-8 in file names.
 
-    >>> printable("two\\nlines")
-    'two\\\\nlines'
+    >>> printable("two\\nlines"), printable("caf\\udce9")
+    ('two\\\\nlines', 'caf\\\\xe9')
     """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    byte = ord(character) - 0xDC00  # Python's file names have bytes that are not UTF-8 as U+DC80 to U+DCFF
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else ascii(character)[1:-1]
+
+
+def not_utf8(text: str) -> bool:
+    """Return whether a text, such as a path, has bytes that are not UTF-8, which JSON cannot hold."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def unknown(kind: str, name: str, known: Iterable[str], most: int | None = None) -> str:

@@ -63,7 +63,7 @@ def _block(title: str, tiles: list[NDArray[np.uint8]], names: list[str], columns
         left = _GAP + place % columns * (size + _GAP)
         top = _LINE + _GAP + place // columns * (size + _LINE + _GAP)
         block.paste(Image.fromarray(np.ascontiguousarray(pixels)), (left, top))
-        text = printable(name).encode("latin-1", "backslashreplace").decode("latin-1")  # Pillow's font has no others
+        text = printable(name).encode("ascii", "backslashreplace").decode()  # Pillow's font has no others
         while len(text) > 1 and draw.textlength(text, font=font) > size:
             text = text[:-2] + "~"
         draw.text((left, top + size + 2), text, fill="black", font=font)

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from benchmarks.datasets.layout.scan import shown
 from harness.data.checkpoint import read_checkpoint
 from harness.data.dataset import Split
 from harness.data.decode import Unreadable, decode
@@ -44,7 +45,7 @@ def predict(model_dir: str, images: list[str], native: bool, plugins: list[str])
         except Unreadable as error:
             problems[file] = str(error)
     readable = [file for file in files if file not in problems]
-    answers = {file: Prediction(image=str(file), problem=problem) for file, problem in problems.items()}
+    answers = {file: Prediction(image=shown(file), problem=problem) for file, problem in problems.items()}
     if readable:
         stack = np.stack(pixels)
         ids = np.arange(len(stack))
@@ -60,7 +61,7 @@ def _prediction(
     shares = np.exp(logits - logits.max())
     best = int(logits.argmax())
     confidence = float(shares[best] / shares.sum())
-    return Prediction(image=str(file), label=classes[best], confidence=confidence, logits=tuple(map(float, logits)))
+    return Prediction(image=shown(file), label=classes[best], confidence=confidence, logits=tuple(map(float, logits)))
 
 
 def _files(images: list[str]) -> Iterator[Path]:

@@ -89,6 +89,10 @@ class Worker:
         place: Place = HERE,
         beside: int = 0,
     ) -> None:
+        try:
+            encoded = msgspec.Raw(msgspec.json.encode(arguments))
+        except UnicodeEncodeError as error:
+            raise Refused(f"{error.object} is not valid UTF-8; rename the file or folder") from error
         folder.mkdir(parents=True, exist_ok=True)
         self._count = count = cores or len(usable_cores())
         self._folder, self._timeout_s, self._in_time = folder, timeout_s, True
@@ -96,7 +100,7 @@ class Worker:
         receive, self._orders = os.pipe()
         pipes = {"events": send, "orders": receive}
         origin = {"parent": os.getpid(), "root": str(place.root), "started": time.time()}
-        job = {"call": call, "arguments": arguments, **pipes, **origin}
+        job = {"call": call, "arguments": encoded, **pipes, **origin}
         (folder / "job.json").write_bytes(msgspec.json.encode(job))
         (folder / "result.json").unlink(missing_ok=True)
         self._kills_before = _kills_for_memory()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -99,6 +100,8 @@ def open_case(job: Job, lap: Callable[[str], object] = lambda part: None) -> Ope
     """Open the case of a job; `lap` is called with the name of each part when it is done."""
     case = job.case
     dataset = open_dataset(job.dataset_path, case.limit, job.files_path)
+    if case.input == "native":
+        _decline_escaped_names(dataset)
     checkpoint = read_checkpoint(job.checkpoint_path) if job.checkpoint_path else None
     lap("open files")
     found = find_model_for(case, job.plugins, dataset.meta.classes, checkpoint)
@@ -110,3 +113,14 @@ def open_case(job: Job, lap: Callable[[str], object] = lambda part: None) -> Ope
     require(checks.not_loaded(session, start))
     lap("load")
     return OpenedCase(dataset, found, session, start, load, framework_bytes)
+
+
+def _decline_escaped_names(dataset: Dataset) -> None:
+    # A prepared dataset lists its files as text, in which bytes that are not UTF-8 are escapes.
+    files = dataset.splits["train"].files or ()
+    lost = [file for file in files if "\\x" in file and not Path(file).exists()]
+    if lost:
+        raise Declined(
+            f"{len(lost)} of {len(files)} training images have names that are not valid UTF-8, such as {lost[0]}; "
+            "rename them, or use --input stream"
+        )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from benchmarks.datasets.layout.naming import SPLITS, TRAIN, VAL, container, loose_roles, plain_roles
 from benchmarks.datasets.layout.scan import Parts, Tree, shown
-from benchmarks.datasets.layout.splits import class_folders, find_splits, inner, listed, option, text
+from benchmarks.datasets.layout.splits import class_folders, class_name, find_splits, inner, listed, option, text
 from harness.errors import Refused, unknown
 
 NONE = "none"
@@ -66,7 +66,7 @@ def read_layout(folder: Path, tree: Tree, wanted: str | None = None) -> Layout:
 def _named(folder: Path, tree: Tree, wanted: str) -> dict[str, Parts]:
     """Return the folders that `--splits` names."""
     pairs = [part.partition("=") for part in re.split(r",(?=\w+=)", wanted)]
-    named = {split: name.strip("/") for split, _, name in pairs}
+    named = {split: class_name(name.strip("/")) for split, _, name in pairs}
     if len(named) < len(pairs) or not named.keys() <= set(SPLITS) or not all(named.values()):
         raise Refused(f"--splits {wanted}: write none, or train=FOLDER,val=FOLDER,test=FOLDER (val and test optional)")
     if TRAIN not in named:
@@ -138,7 +138,7 @@ def _refuse_mixed(folder: Path, tree: Tree, classes: Mapping[str, Parts], decide
             why = (
                 f"contains the folders {listed(inside)}, but {listed(plain)} ha{'ve' if len(plain) > 1 else 's'} images"
             )
-        elif twins := [child for child in inside if shown(child) in classes and shown(child) != name]:
+        elif twins := [child for child in inside if name != class_name(child) in classes]:
             why = f"contains {listed(twins)}, and another class has this name"
         else:
             continue

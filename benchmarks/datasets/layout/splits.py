@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchmarks.datasets.layout.naming import SPLITS, TEST, TRAIN, container, loose_roles, plain_roles
 from benchmarks.datasets.layout.scan import Parts, Tree, shown
-from harness.errors import Refused
+from harness.errors import Refused, printable
 
 _NAMED = 6
 """The largest number of names that a message lists."""
@@ -113,7 +114,7 @@ class _Folders:
                 f"sort them into class folders, or use {none}"
             )
         beside = {name for name in self._tree.filled(self._top) if name not in found.values()}
-        if beside and all(self._inside[name] <= {shown(other) for other in beside} for name in found.values()):
+        if beside and all(self._inside[name] <= set(map(class_name, beside)) for name in found.values()):
             places = {TRAIN: self._top, **{role: (*self._top, name) for role, name in found.items()}}
             return (
                 f"{self._shown}: {evaluated} can hold images of the classes {listed(sorted(beside))} to "
@@ -141,21 +142,35 @@ def inner(tree: Tree, split: Parts) -> Parts:
 
 
 def class_folders(tree: Tree, place: Parts) -> dict[str, Parts]:
-    """Return the class folders in a folder, by their shown names."""
+    """Return the class folders in a folder, by class name. Raises `Refused` for names that look the same."""
     found: dict[str, Parts] = {}
+    seen: dict[str, str] = {}
     for name in tree.folders(place):
-        if shown(name) in found:
-            raise Refused(f"two folders have the shown name {shown(name)!r}; rename one of them")
-        found[shown(name)] = (*place, name)
+        other = seen.setdefault(" ".join(class_name(name).split()), name)
+        if other != name:
+            raise Refused(
+                f"two folders have the same name except for spaces or the form of Unicode, {_exactly(other)} and "
+                f"{_exactly(name)}; rename one of them"
+            )
+        found[class_name(name)] = (*place, name)
     return found
+
+
+def class_name(folder: str) -> str:
+    """Return the name of a folder as valid text in composed Unicode (NFC), because macOS writes the other form."""
+    return unicodedata.normalize("NFC", shown(folder))
+
+
+def _exactly(name: str) -> str:
+    return ascii(printable(name))
 
 
 def text(parts: Parts) -> str:
     """Return parts as one path for messages; `.` is the data folder."""
-    return shown("/".join(parts)) or "."
+    return class_name("/".join(parts)) or "."
 
 
 def listed(names: Iterable[str]) -> str:
     """Return the first names, and the number of the others."""
-    every = [shown(name) for name in names]
+    every = [name if name == name.strip() else repr(name) for name in map(class_name, names)]
     return ", ".join(every[:_NAMED]) + (f" and {len(every) - _NAMED} more" if len(every) > _NAMED else "")
