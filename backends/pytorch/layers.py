@@ -27,7 +27,7 @@ def trace(module: nn.Module, image: torch.Tensor) -> list[Layer]:
     handles = [
         layer.register_forward_hook(_record(canonical(name), found, counter.get_total_flops))
         for name, layer in module.named_modules()
-        if _is_listed(layer)
+        if is_listed(layer)
     ]
     try:
         module.eval()
@@ -41,7 +41,8 @@ def trace(module: nn.Module, image: torch.Tensor) -> list[Layer]:
     return found
 
 
-def _is_listed(layer: nn.Module) -> bool:
+def is_listed(layer: nn.Module) -> bool:
+    """Return whether a module is a layer: it has parameters of its own, or no children and some arithmetic."""
     holds = any(True for _ in layer.parameters(recurse=False))
     leaf = not any(True for _ in layer.children())
     return holds or (leaf and not isinstance(layer, _NO_ARITHMETIC))

@@ -12,10 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from backends.reference.layer_work import layer_work
 from backends.reference.layers import Variable
 from backends.reference.network import ReferenceNetwork, cross_entropy, new_head
 from backends.reference.optimizers import Updates
 from backends.reference.weights import read_npz, write_npz
+from harness.ceiling.measure import LayerWork
 from harness.clock import Clock
 from harness.contract import BUFFERS, Effective, Layer, Model, Tensor
 from harness.data.feed import Batch, Feed
@@ -141,6 +143,10 @@ class ReferenceSession:
             macs = math.prod(spatial) * sum(v.array.size for v in layer.variables if v.role == "weight")
             found.append(Layer(layer.name, type(layer).__name__, (features, *spatial), parameters, macs))
         return found
+
+    def layer_work(self, batch_size: int) -> Iterator[LayerWork]:
+        size = self.case.image_size
+        return layer_work(self.network, np.zeros((batch_size, size, size, 3), self.dtype))
 
     def save_native(self, folder: str) -> str:
         write_npz({v.name: v.array for v in self.network.variables}, Path(folder) / NATIVE_FILE)
