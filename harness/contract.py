@@ -77,6 +77,7 @@ class Session(Protocol):
 
     Two methods are optional. `observed(stage)` returns an `Observed` of the stage just trained, for the audit. `work()`
     returns a `Work` with the counts so far, which show that a step is one forward, backward and update (V07).
+    `ceiling.measure.Layered` is a further optional part.
     """
 
     batch_layout: Literal["nhwc", "nchw"]

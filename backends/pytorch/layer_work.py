@@ -205,9 +205,8 @@ def _passes(call: _Call, inputs: torch.Tensor, weight: torch.Tensor, gradient: t
     }
 
 
-def _in_turn(functions: list[Callable[[], object]]) -> None:
-    for function in functions:
-        function()
+def _in_turn(functions: list[Callable[[], object]]) -> list[object]:
+    return [function() for function in functions]
 
 
 def _other(module: nn.Module, shape: tuple[int, ...], setting: Setting) -> Passes:

@@ -42,7 +42,7 @@ class LayerTimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepCost(NamedTuple):
-    """One image in a training step: FLOPs, their seconds at the ceiling, and seconds of other layers by kind."""
+    """One image in a training step: FLOPs, their seconds at the ceiling, and those of other trained layers by kind."""
 
     flops: int
     seconds: float
@@ -64,6 +64,7 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
     device_name: str
     precision: Precision
     threads: int
+    idiom: bool
     batch_size: int
     layers: tuple[LayerTimes, ...]
     versions: dict[str, str]
@@ -81,7 +82,7 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
             if layer.macs:
                 flops += 2 * layer.macs * len(passes)
                 seconds += spent
-            else:
+            elif "weight gradient" in passes:
                 other[layer.kind] += spent  # type: ignore[assignment]
         return StepCost(flops, seconds, dict(other))
 

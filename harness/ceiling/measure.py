@@ -78,6 +78,7 @@ def measure_ceiling(
         device_name=effective.device_name,
         precision=case.precision,
         threads=case.threads,
+        idiom=case.idiom,
         batch_size=batch_size,
         layers=tuple(_times(work, known[work.alike]) for work in layers),
         versions=machine.versions(found.backend.PACKAGES),

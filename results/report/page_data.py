@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from harness.running.record import Record
 from results.certificates.certificate import Certificates, read_certificates
+from results.storage.folder import results_folder
 from results.storage.rows import RunRow, record_at, scan
 from results.tables.columns import PROCESS_TYPES, Row, key_of
 from results.tables.load import NothingMeasured, load, row_files
@@ -76,7 +77,7 @@ class Material(NamedTuple):
 
 def gather(path: Path) -> Material:
     """Read a results folder, or the file of one run. Raises `Refused` if there is no such path."""
-    results_dir = _results_dir(path)
+    results_dir = results_folder(path)
     proofs = read_certificates(results_dir)
     try:
         frame = load(path)
@@ -91,12 +92,6 @@ def gather(path: Path) -> Material:
         return Material(results_dir, frame, rows, None, (), _runs(path), proofs, warnings, tuple(compared))
     sheet, shown = compose(rows, proofs, Style(explain=True)), _shown(frame, rows)
     return Material(results_dir, frame, rows, sheet, shown, _runs(path), proofs, sheet.warnings, tuple(compared))
-
-
-def _results_dir(path: Path) -> Path:
-    if path.is_dir():
-        return path
-    return next((parent.parent for parent in path.resolve().parents if parent.name == "runs"), path.parent)
 
 
 def _runs(path: Path) -> tuple[StoredRun, ...]:

@@ -14,6 +14,13 @@ COMMITTED = "baselines"
 IGNORED = f"# Made by finetune-bench: git ignores results; commit accepted changes.\n/*\n!/{COMMITTED}/\n"
 
 
+def results_folder(path: Path) -> Path:
+    """Return the results folder of a path: the one that holds a run or a folder of runs, or else the folder itself."""
+    within = (path, *path.resolve().parents)
+    folder = path if path.is_dir() else path.parent
+    return next((place.parent for place in within if place.name == "runs"), folder)
+
+
 class Unwritable(Refused):
     """The results folder is not writable. The message names folder, cause and remedy; complete rows are kept."""
 

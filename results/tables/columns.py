@@ -44,6 +44,7 @@ METRICS = {
     metric.name: metric
     for metric in (
         Metric("throughput", "throughput", "images/s", True, statistics.median),
+        Metric("mfu", "MFU, share of the measured ceiling", "%", True, statistics.median, scale=100),
         Metric("epoch_s", "epoch", "s", False, statistics.median),
         Metric("train_s", "training", "s", False, statistics.median),
         Metric("total_s", "process", "s", False, statistics.median),
@@ -114,6 +115,13 @@ COLUMNS = (
     Column("target", "float64", "figure", "validation accuracy of time_to_accuracy_s", "fraction", "case"),
     Column("reached", "Int64", "figure", "number of processes that reached the target", of="case"),
     Column("test_images", "Int64", "figure", "number of images that accuracy and loss are measured on"),
+    Column(
+        "trained_images",
+        "string",
+        "figure",
+        "images of the throughput windows by stage and its frozen part, as JSON",
+        of="process",
+    ),
     Column("window_s", "float64", "figure", "length of the throughput window", "s", "process"),
     Column("process_memory_mb", "float64", "figure", "peak memory of the process", "MB", "process"),
     Column("device_memory_mb", "float64", "figure", "peak memory on the GPU", "MB", "process"),

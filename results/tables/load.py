@@ -16,11 +16,14 @@ import pandas as pd
 from harness.errors import Declined, Refused
 from harness.rules import Breach
 from harness.spec import SETTINGS, Case
+from results.ceilings.stored import read_ceilings
+from results.ceilings.utilisation import mfu, trained_images
 from results.certificates.certificate import essence, packages
 from results.certificates.scope import batch_sizes
 from results.rules.folder_rules import missing_cases, unread_lines
 from results.rules.pair_rules import traits
 from results.rules.record_rules import judged
+from results.storage.folder import results_folder
 from results.storage.rows import EndRow, Fault, PairRow, ProcessRow, RunRow, scan
 from results.tables.columns import PROCESS_TYPES
 from results.tables.figures import measure
@@ -59,6 +62,7 @@ def load(path: str | Path) -> pd.DataFrame:
         found = ONLY_COMPARISONS if reading.compared else "no record"
         raise NothingMeasured("; ".join([f"{path} holds {found}", *map(str, warnings)]))
     frame = pd.concat(reading.frames, ignore_index=True)
+    frame["mfu"] = mfu(frame, read_ceilings(results_folder(path)))
     frame.attrs.update(unread=dict(reading.unread), missing=reading.missing(), warnings=warnings)
     return frame
 
@@ -181,6 +185,7 @@ def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:
         "versions": record.versions,
         "packages": packages(record.versions),
         "traits": traits(record),
+        "trained_images": trained_images(record),
         "step_us": np.concatenate(steps) if steps else np.zeros(0, dtype=np.int64),
         "logits": record.logits,
         "comparison": row.comparison or None,

@@ -22,6 +22,13 @@ MARKED = "~"
 """Prefix of a figure that has a footnote."""
 
 
+MFU_LEGEND = "MFU: FLOPs of the model's training step × images/s, divided by the FLOPs/s of the machine's ceiling"
+NO_CEILING = (
+    "MFU is left out without a ceiling of the machine for model, image size, precision, threads and batch size; "
+    "`python -m benchmarks doctor --ceiling` measures it"
+)
+
+
 class Style(NamedTuple):
     """How much is shown: `wide` adds columns, `explain` adds the ids of rules."""
 
@@ -112,13 +119,16 @@ def _by_model(lines: Iterable[ComparedRow]) -> dict[str, list[ComparedRow]]:
 
 def _block(rows: Sequence[tuple[Row, Ratio | Breach | str | None]], extra: Sequence[str], style: Style) -> Block:
     target = next((row["target"] for row, _ in rows if not pd.isna(row["target"])), None)
+    titles = _titles(target, style)
+    if all(pd.isna(row["mfu"]) for row, _ in rows):
+        titles.pop("mfu", None)
     columns = [Heading("method", False), *(Heading(label(name), False) for name in extra)]
-    columns += [Heading("framework", False), *(Heading(title) for title in _titles(target, style).values())]
+    columns += [Heading("framework", False), *(Heading(title) for title in titles.values())]
     compared = any(ratio is not None for _, ratio in rows)
     groups: dict[str, list[tuple[str, ...]]] = {}
     for row, ratio in rows:
         cells = [plain(row["scenario"]), *(setting(row, name) for name in extra), plain(row["backend_name"])]
-        cells += [_cell(row, name, style) for name in _titles(target, style)]
+        cells += [_cell(row, name, style) for name in titles]
         cells += [_ratio(ratio, style)] if compared else []
         groups.setdefault(plain(row["model"]), []).append(tuple(cells))
     columns += [Heading("ratio of images/s", False)] if compared else []
@@ -134,8 +144,8 @@ def _titles(target: float | None, style: Style) -> dict[str, str]:
         }  # fmt: skip
     return {
         "accuracy": "accuracy\n%", "accuracy_mde": "resolution\npoints", "seeds": "seeds", "throughput": "images/s",
-        "epoch_s": "epoch\ns", "train_s": "train\ns", "compile_s": "compile\ns", "total_s": "total\ns", **reach,
-        "latency_ms": "step\nms", "latency_p95_ms": "step p95\nms", "peak_memory_mb": "MB", "runs": "runs",
+        "mfu": "MFU\n%", "epoch_s": "epoch\ns", "train_s": "train\ns", "compile_s": "compile\ns", "total_s": "total\ns",
+        **reach, "latency_ms": "step\nms", "latency_p95_ms": "step p95\nms", "peak_memory_mb": "MB", "runs": "runs",
     }  # fmt: skip
 
 
@@ -147,7 +157,8 @@ def _cell(row: Row, name: str, style: Style) -> str:
     text = figure(row, name, brief=not (style.wide and name in ("throughput", "train_s", "total_s")))
     if name == "time_to_accuracy_s":
         text = f"{text} ({row['reached']}/{row['runs']})"
-    return f"{MARKED}{text}" if any(MARKS[code].metric == name for code in row["marks"]) else text
+    marked = "throughput" if name == "mfu" else name
+    return f"{MARKED}{text}" if any(MARKS[code].metric == marked for code in row["marks"]) else text
 
 
 def _ratio(ratio: Ratio | Breach | str | None, style: Style) -> str:
@@ -197,6 +208,11 @@ def legend(
         count = f"{images[0]} test images" if len(images) == 1 else "the test images"
         yield f"resolution: smallest difference of accuracies that {count} can show"
         yield "epoch s, step ms: median of the last stage"
+        if good["mfu"].notna().any():
+            yield MFU_LEGEND
+        if (good["mfu"].isna() & good["throughput"].notna()).any():
+            yield NO_CEILING
+        yield from table.attrs.get("shortfalls", ())
     yield from _ratios(lines, shipped)
     yield from table.attrs.get("leads", ())
     for dataset, rows in good.groupby("dataset", sort=False):

@@ -94,7 +94,7 @@ def _figure(name: str, values: NDArray[np.float64], seeds: NDArray[np.int64]) ->
     by_seed = metric.replicate == "seed"
     figure = metric.summary(pd.Series(values).groupby(seeds).median().to_numpy() if by_seed else values)
     low, high = figure.low, figure.high
-    if metric.unit == "%":
+    if by_seed and metric.unit == "%":
         low, high = np.clip([low, high], 0.0, 1.0)
     return {name: figure.value, f"{name}_low": low, f"{name}_high": high}
 

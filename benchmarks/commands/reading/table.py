@@ -12,6 +12,7 @@ import click
 from benchmarks.choosing.options import FOLDER, OUTPUT, GroupedCommand, option, results_or_run_option, shared
 from results.certificates.certificate import read_certificates
 from results.exports.comparison_formats import save
+from results.storage.folder import results_folder
 from results.tables.render import FORMATS, Format, render
 from results.tables.sheet import DEFAULT, Style
 from results.tables.side_by_side import unproved
@@ -32,8 +33,7 @@ def command(results: Path, certificates: Path | None, wide: bool, explain: bool,
 
     --results also takes the file of one run.
     """
-    folder = certificates or (results if results.is_dir() else _results_folder(results))
-    sys.exit(print_table(results, folder, style=Style(wide, explain), **options))
+    sys.exit(print_table(results, certificates or results_folder(results), style=Style(wide, explain), **options))
 
 
 def print_table(
@@ -52,6 +52,8 @@ def print_table(
     (V50), or with `require_certificate` if two backends have no certificate.
     """
     from results import load, table
+    from results.ceilings.stored import read_ceilings
+    from results.ceilings.utilisation import shortfalls
     from results.rules.table_rules import unfollowed
     from results.tables.load import ONLY_COMPARISONS, NothingMeasured
     from results.tables.time_to_accuracy import sentences
@@ -64,6 +66,7 @@ def print_table(
     if rows.empty:
         raise NothingMeasured(f"{path} has {ONLY_COMPARISONS}")
     rows.attrs["leads"] = list(sentences(frame))
+    rows.attrs["shortfalls"] = list(shortfalls(frame, read_ceilings(results_folder(path))))
     lost = unfollowed(rows, frame)
     rows.attrs["warnings"] = [*rows.attrs["warnings"], *lost]
     content = render(rows, format_, certificates=proofs, style=style, width=width, colour=terminal)
@@ -81,8 +84,3 @@ def print_table(
     # The attribute "missing" covers rows that were cut off. Rows of another program do not matter.
     unread = any(rows.attrs["unread"].get(fault) for fault in ("unreadable", "future"))
     return 3 if missing or unread or rows.attrs["missing"] else 0
-
-
-def _results_folder(file: Path) -> Path:
-    """Return the folder of results that holds the file of a run."""
-    return next((parent.parent for parent in file.resolve().parents if parent.name == "runs"), file.parent)

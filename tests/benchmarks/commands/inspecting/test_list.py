@@ -6,7 +6,6 @@ import pytest
 
 from benchmarks.choosing.scenarios import SCENARIOS
 from benchmarks.commands.inspecting.list import KINDS
-from harness.process.machine import describe_machine
 from tests.benchmarks.commanding import EXAMPLES, invoke
 
 
@@ -34,13 +33,3 @@ def test_what_plugins_bring_is_listed_beside_the_rest() -> None:
     assert re.search("^  two-blocks +reference$", text, re.MULTILINE)
     assert re.search("^  head-then-all +the head alone at 0.1, then everything at 0.01$", text, re.MULTILINE)
     assert "light " in text
-
-
-def test_the_doctor_names_machine_threads_backends_and_load() -> None:
-    result = invoke("doctor")
-    assert result.exit_code == 0
-    rows = [re.split(" {2,}", line, maxsplit=2) for line in result.stdout.splitlines()]
-    found = {what: verdict for verdict, what, _ in rows}
-    assert {"machine", "GPU", "threads", "pytorch", "keras3", "reference", "load", "disk", "system"} <= found.keys()
-    assert set(found.values()) <= {"ok", "note", "warning"}
-    assert describe_machine().key in result.stdout

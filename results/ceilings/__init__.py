@@ -1,0 +1,1 @@
+"""Stored ceilings, and the share of them that a training reaches."""
