@@ -40,7 +40,11 @@ def described(case: Case, found: Ceiling | str) -> tuple[str, str]:
         return name, f"no ceiling: {found}"
     peak, layer = found.peak
     what = f"{name}, {found.image_size} px, {found.precision}, batch {found.batch_size}, threads {found.threads}"
-    return what, f"{found.flops_per_second / 1e9:.1f} GFLOP/s; fastest layer {peak / 1e9:.1f} GFLOP/s ({layer})"
+    rate = f"{found.flops_per_second / 1e9:.1f} GFLOP/s; fastest layer {peak / 1e9:.1f} GFLOP/s ({layer})"
+    if found.disturbed:
+        share = found.cpu_over_wall / found.threads
+        rate += f"; too low, because threads ran only {share:.0%} of the time; measure again on an idle machine"
+    return what, rate
 
 
 def _networks(selected: Iterable[SelectedCase]) -> Iterator[tuple[Case, int]]:

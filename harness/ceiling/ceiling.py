@@ -67,6 +67,8 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
     idiom: bool
     batch_size: int
     layers: tuple[LayerTimes, ...]
+    cpu_over_wall: float
+    """CPU seconds per wall second of the measurement; on a CPU, much less than `threads` if other programs ran."""
     versions: dict[str, str]
     made: str
 
@@ -85,6 +87,11 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
             elif "weight gradient" in passes:
                 other[layer.kind] += spent  # type: ignore[assignment]
         return StepCost(flops, seconds, dict(other))
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether threads on a CPU lacked a core for more than a tenth of the time, so that the ceiling is too low."""
+        return self.device == "cpu" and self.cpu_over_wall < 0.9 * self.threads
 
     @property
     def flops_per_second(self) -> float:

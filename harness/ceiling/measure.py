@@ -59,6 +59,7 @@ def measure_ceiling(
     if not isinstance(session, Layered):
         raise Declined(f"{case.backend_name} cannot compute the layers of a network one by one, so it has no ceiling")
     known: dict[str, dict[Pass, float]] = {}
+    started, cpu = source.now(), source.cpu()
     for _ in range(ROUNDS):
         layers = list[LayerWork]()
         timed = set[str]()
@@ -67,6 +68,7 @@ def measure_ceiling(
                 timed.add(work.alike)
                 known[work.alike] = shortest(work, known.get(work.alike, {}), session.sync, source.now)
             layers.append(work._replace(layouts={}))
+    cpu_over_wall = (source.cpu() - cpu) / (source.now() - started)
     effective = session.effective()
     return Ceiling(
         machine=machine_key,
@@ -81,6 +83,7 @@ def measure_ceiling(
         idiom=case.idiom,
         batch_size=batch_size,
         layers=tuple(_times(work, known[work.alike]) for work in layers),
+        cpu_over_wall=cpu_over_wall,
         versions=machine.versions(found.backend.PACKAGES),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
     )

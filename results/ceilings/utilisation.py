@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,10 +19,13 @@ import pandas as pd
 from harness.ceiling.ceiling import Ceiling, StepCost
 from harness.running.record import Record
 from harness.spec import Frozen
+from results.storage.rows import record_at
 
 SAME = ("machine", "model", "image_size", "head", "device", "precision", "threads", "idiom")
 """Columns in which a process and its ceiling are equal, beside the batch size. A ceiling is valid for every backend."""
 REST = "layers slower than alone, sums, loss, optimizer, frozen layers without products, framework"
+WITHOUT_CORE = "threads waiting for a core or for each other"
+TOO_LOW = "together more than the whole time, so the ceiling is too low; measure it again on an idle machine"
 ENOUGH = 0.6
 """Where MFU is lower, the parts of the remaining time are named."""
 
@@ -61,12 +65,21 @@ def shortfalls(frame: pd.DataFrame, ceilings: Sequence[Ceiling]) -> Iterator[str
     fastest = _fastest(ceilings)
     good = frame[(frame["status"] == "ok") & frame["arm"].isna() & frame["mfu"].notna()]
     for _, group in good.groupby(["machine", "environment", "version"], sort=False, dropna=False):
-        row = {str(name): value for name, value in group.loc[group["mfu"].idxmax()].items()}
+        row = group.sort_values("mfu").to_dict("records")[-1]
         if row["mfu"] < ENOUGH and (costs := _costs(row, fastest)):
-            shares = _shares(row, costs)
+            record = record_at(Path(row["file"]), row["offset"])
+            shares = {**_shares(row, costs), WITHOUT_CORE: _without_core(record)}
+            left = 1 - sum(shares.values())
             named = "; ".join(f"{name} {share:.0%}" for name, share in shares.items() if share >= 0.005)
             where = f"{row['scenario']}, {row['model']} with {row['backend_name']}"
-            yield f"MFU of {where}: {named}; the rest {1 - sum(shares.values()):.0%} ({REST})"
+            yield f"MFU of {where}: {named}; " + (f"the rest {left:.0%} ({REST})" if left >= 0 else TOO_LOW)
+
+
+def _without_core(record: Record) -> float:
+    """Return the share of the training in which threads of a CPU case did not run; 0 if it was not observed."""
+    if record.sensors is None or record.effective is None or record.effective.device != "cpu":
+        return 0.0
+    return max(0.0, 1 - record.sensors.cpu_over_wall / record.case.threads)
 
 
 class _Cost(NamedTuple):

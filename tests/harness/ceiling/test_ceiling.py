@@ -30,7 +30,7 @@ def make_ceiling(**fields: Any) -> Ceiling:
     known: dict[str, Any] = {
         "machine": "m1", "backend": "pytorch", "model": "resnet18", "image_size": 64, "head": "linear", "device": "cpu",
         "device_name": "Testor 1", "precision": "fp32", "threads": 1, "idiom": False, "batch_size": BATCH,
-        "versions": {}, "made": "2026-01-01",
+        "cpu_over_wall": 1.0, "versions": {}, "made": "2026-01-01",
         "layers": (
             times("first", 0, 5, 0, 1.0, 100.0, 3.0),
             times("norm", 0, 0, 1, 20.0, 30.0, kind="Norm"),
@@ -62,6 +62,13 @@ def test_frozen_layers_pay_no_backward_pass_and_kept_ones_nothing(
 def test_layers_without_arithmetic_have_seconds_and_no_flops_while_they_are_trained() -> None:
     assert make_ceiling().step().other_seconds == {"Norm": pytest.approx(50 / BATCH)}
     assert make_ceiling().step(1).other_seconds == {}
+
+
+def test_a_ceiling_is_disturbed_if_threads_of_a_cpu_lacked_a_core() -> None:
+    assert make_ceiling(cpu_over_wall=0.8).disturbed
+    assert not make_ceiling(cpu_over_wall=0.95).disturbed
+    assert make_ceiling(cpu_over_wall=1.5, threads=2).disturbed
+    assert not make_ceiling(cpu_over_wall=0.2, device="cuda").disturbed
 
 
 def test_the_ceiling_is_the_sum_of_flops_over_the_sum_of_times_and_the_peak_one_layer() -> None:

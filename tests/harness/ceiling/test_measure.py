@@ -91,12 +91,13 @@ def test_the_reference_measures_every_layer_and_equal_layers_once() -> None:
         asked.append(None)
         return len(asked) * 10 * MS
 
-    ceiling = measure_ceiling(tiny(), 8, "m1", [], TimeSource(now=now))
+    ceiling = measure_ceiling(tiny(), 8, "m1", [], TimeSource(now=now, cpu=lambda: len(asked) * 5 * MS))
     assert [layer.macs for layer in ceiling.layers if layer.macs] == [55_296, 73_728, 73_728, 64]
     assert [layer.gradient_until for layer in ceiling.layers if layer.macs] == [0, 1, 2, 3]
     assert {seconds for layer in ceiling.layers for seconds in layer.seconds.values()} == {0.01}
     passes = sum(len(layer.seconds) for layer in ceiling.layers)
-    assert len(asked) == 2 * TRIES * ROUNDS * passes
+    assert len(asked) == 2 + 2 * TRIES * ROUNDS * passes
+    assert ceiling.cpu_over_wall == pytest.approx(0.5, rel=0.1)
     assert (ceiling.machine, ceiling.batch_size, ceiling.threads) == ("m1", 8, 1)
 
 

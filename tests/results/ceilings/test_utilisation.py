@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 import results
 from harness.errors import Refused
-from harness.running.record import FeaturesRecord, Record
+from harness.running.record import FeaturesRecord, Record, Sensors
 from results.ceilings.stored import read_ceilings, write_ceiling
-from results.ceilings.utilisation import shortfalls
+from results.ceilings.utilisation import TOO_LOW, WITHOUT_CORE, shortfalls
 from results.storage.merge import merge
 from results.tables.render import render
 from results.tables.sheet import NO_CEILING, Style
@@ -114,6 +114,24 @@ def test_where_mfu_is_low_every_part_of_the_time_is_named_and_the_shares_are_who
         f"Norm {norm:.0%}; convolutions and products 10%; the rest {1 - norm - 0.1:.0%} "
         "(layers slower than alone, sums, loss, optimizer, frozen layers without products, framework)"
     )
+
+
+def test_threads_without_a_core_are_a_part_of_their_own(tmp_path: Path) -> None:
+    ceiling = make_ceiling()
+    write_ceiling(tmp_path, ceiling)
+    sensors = Sensors(cpu_over_wall=0.7, involuntary_switches=0, voluntary_switches=0)
+    store(tmp_path, replace(record(ceiling.step().seconds), sensors=sensors))
+    (sentence,) = shortfalls(results.load(tmp_path), read_ceilings(tmp_path))
+    assert f"; {WITHOUT_CORE} 30%; the rest 50%" in sentence
+
+
+def test_parts_that_are_more_than_the_whole_time_show_a_ceiling_that_is_too_low(tmp_path: Path) -> None:
+    ceiling = make_ceiling()
+    write_ceiling(tmp_path, ceiling)
+    sensors = Sensors(cpu_over_wall=0.1, involuntary_switches=0, voluntary_switches=0)
+    store(tmp_path, replace(record(ceiling.step().seconds), sensors=sensors))
+    (sentence,) = shortfalls(results.load(tmp_path), read_ceilings(tmp_path))
+    assert sentence.endswith(TOO_LOW)
 
 
 def test_where_mfu_is_high_nothing_is_named(tmp_path: Path) -> None:
