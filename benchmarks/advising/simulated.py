@@ -1,0 +1,187 @@
+"""Made-up problems with known learning curves, and how well `advise` does on them beside a grid and random search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from benchmarks.advising.interval import Score, score
+from benchmarks.advising.policy import PROBE, SAFETY, Advising, Arm, Trial
+from harness.errors import Declined
+
+METHODS = ("full", "freeze-conv", "small-lr-conv", "two-stage")
+PASSES = {"full": 3.0, "freeze-conv": 1.5, "small-lr-conv": 3.0, "two-stage": 4.0, PROBE: 0.1}
+"""Cost of an epoch of each method, relative to a forward pass over the training images."""
+LENGTHS = (0.25, 0.5, 1.0)
+EPOCHS = 25
+ALIKE = 0.6
+"""Correlation of two networks' margins on the same image."""
+
+
+class Problem(NamedTuple):
+    """A made-up problem: the final accuracy and the speed of learning of each arm, costs, and numbers of images."""
+
+    networks: tuple[str, ...]
+    final: dict[tuple[str, str], float]
+    start: float
+    rate: dict[tuple[str, str], float]
+    epoch_s: dict[str, float]
+    start_s: float
+    seed_sd: float
+    train: int
+    validation: int
+    test: int
+    budget_s: float
+
+    def accuracy(self, arm: Arm) -> float:
+        """Return the expected accuracy of an arm at its length: an exponential curve from chance to its final value."""
+        pair, epochs = arm[:2], EPOCHS * LENGTHS[arm.rung]
+        return self.final[pair] - (self.final[pair] - self.start) * math.exp(-epochs / self.rate[pair])
+
+    def cost(self, arm: Arm) -> float:
+        """Return the seconds of a run."""
+        return self.start_s + self.epoch_s[arm.network] * PASSES[arm.method] * EPOCHS * LENGTHS[arm.rung]
+
+    def arms(self) -> list[Arm]:
+        """Return every arm at full length."""
+        return [Arm(n, m, len(LENGTHS) - 1) for n in self.networks for m in (PROBE, *METHODS)]
+
+
+def problem(seed: int) -> Problem:
+    """Return a problem: one to six networks, 80 to 2 000 training images, a budget for 2 to 40 runs."""
+    draw = np.random.default_rng([seed, 1])
+    networks = tuple(f"network {n}" for n in range(1, int(draw.integers(1, 7)) + 1))
+    classes = int(draw.choice([2, 3, 5, 10, 20]))
+    train = int(np.exp(draw.uniform(np.log(80), np.log(2_000))))
+    level, spread, gain = draw.uniform(0.2, 3.0), draw.uniform(0.1, 0.8), draw.uniform(0.05, 0.4)
+    final, rate = {}, {}
+    for network in networks:
+        quality = level + draw.normal(0, spread)
+        for method in (PROBE, *METHODS):
+            logit = quality + (draw.normal(-0.1, 0.15) if method == PROBE else draw.normal(0, gain))
+            final[network, method] = 1 / classes + (1 - 1 / classes) / (1 + math.exp(-logit))
+            rate[network, method] = float(draw.uniform(0.5, 3.0) if method == PROBE else draw.uniform(1.0, 8.0))
+    epoch_s = {network: float(np.exp(draw.uniform(np.log(0.2), np.log(4.0)))) for network in networks}
+    mean_s = 6.0 + 2.5 * EPOCHS * float(np.mean(list(epoch_s.values())))
+    return Problem(
+        networks, final, 1 / classes, rate, epoch_s, 6.0, float(draw.uniform(0.003, 0.02)), train,
+        max(8, round(0.2 * train)), max(20, round(train * draw.uniform(0.2, 1.0))),
+        mean_s * float(np.exp(draw.uniform(np.log(2), np.log(40)))),
+    )  # fmt: skip
+
+
+class SimulatedField:
+    """A `Field` on a problem. All arms see the same images; a seed moves the accuracy of a run."""
+
+    networks: tuple[str, ...]
+    methods = METHODS
+    rungs = len(LENGTHS)
+
+    def __init__(self, made: Problem, seed: int) -> None:
+        self._problem, self._draw = made, np.random.default_rng([seed, 2])
+        self.networks, self.total, self.spent = made.networks, made.budget_s, 0.0
+        self._train = self._draw.normal(size=made.train)
+        self._test = self._draw.normal(size=made.test)
+        self._folds = [self._draw.permutation(made.train)[: made.validation] for _ in range(10)]
+        self.tests: dict[Arm, list[float]] = {}
+
+    def left(self) -> float:
+        """Return the seconds that are left."""
+        return self.total - self.spent
+
+    def guess(self, arm: Arm) -> float:
+        """Return a cost that is wrong by the same factor for all arms."""
+        return 0.5 * self._problem.cost(arm)
+
+    def run(self, arm: Arm, replicate: int) -> Trial:
+        """Draw which validation and test images are right; keep the test accuracy for `exam`."""
+        share = self._problem.accuracy(arm) + self._draw.normal(0, self._problem.seed_sd)
+        right = self._right(self._train[self._folds[replicate]], share)
+        self.tests.setdefault(arm, []).append(float(self._right(self._test, share).mean()))
+        cost = self._problem.cost(arm) * math.exp(self._draw.normal(0, 0.1))
+        self.spent += cost
+        if self.spent > self.total * 1.1:
+            raise Declined("the budget is over")
+        accuracy = float(right.mean())
+        return Trial(accuracy, 1 - accuracy, cost, cost)
+
+    def images(self, replicates: int) -> int:
+        """Return the expected number of different validation images in several folds."""
+        made = self._problem
+        return max(1, round(made.train * (1 - (1 - made.validation / made.train) ** replicates)))
+
+    def _right(self, difficulty: NDArray[np.float64], share: float) -> NDArray[np.bool_]:
+        own = self._draw.normal(size=len(difficulty))
+        margin = math.sqrt(ALIKE) * difficulty + math.sqrt(1 - ALIKE) * own
+        return margin < stats.norm.ppf(min(max(share, 1e-6), 1 - 1e-6))
+
+
+class Played(NamedTuple):
+    """What a way of choosing did on a problem: the regret, whether it is within the resolution, its interval."""
+
+    regret: float
+    near: bool
+    holds: bool
+    validation_holds: bool
+    used: float
+
+
+def advised(made: Problem, seed: int) -> Played:
+    """Choose with the policy of `advise`."""
+    field = SimulatedField(made, seed)
+    leader = Advising(field).choose().leader
+    return _judged(made, field, None if leader is None else (leader.arm, leader.accuracy, leader.runs))
+
+
+def in_order(made: Problem, seed: int) -> Played:
+    """Run the grid network by network at full length, and choose the highest validation accuracy."""
+    return _searched(made, seed, made.arms())
+
+
+def at_random(made: Problem, seed: int) -> Played:
+    """Run the same cases in random order."""
+    order = np.random.default_rng([seed, 3]).permutation(len(made.arms()))
+    return _searched(made, seed, [made.arms()[index] for index in order])
+
+
+WAYS: dict[str, Callable[[Problem, int], Played]] = {
+    "advise": advised,
+    "grid in order": in_order,
+    "random search": at_random,
+}
+
+
+def _searched(made: Problem, seed: int, arms: Sequence[Arm]) -> Played:
+    field, best = SimulatedField(made, seed), None
+    for arm in arms:
+        if made.cost(arm) * SAFETY <= field.left():
+            trial = field.run(arm, 0)
+            if best is None or trial.accuracy > best[1]:
+                best = arm, trial.accuracy, 1
+    return _judged(made, field, best)
+
+
+def _judged(made: Problem, field: SimulatedField, chosen: tuple[Arm, float, int] | None) -> Played:
+    oracle = max((made.accuracy(arm) for arm in made.arms() if made.cost(arm) <= made.budget_s), default=made.start)
+    if chosen is None:
+        return Played(oracle - made.start, False, False, False, field.spent / field.total)
+    arm, accuracy, runs = chosen
+    truth = made.accuracy(arm)
+    of_test = score(field.tests[arm], made.test)
+    of_validation = score([accuracy], field.images(runs))
+    return Played(
+        max(0.0, oracle - truth),
+        oracle - truth <= of_test.resolution,
+        _holds(of_test, truth),
+        _holds(of_validation, truth),
+        field.spent / field.total,
+    )
+
+
+def _holds(found: Score, truth: float) -> bool:
+    return found.low <= truth <= found.high
