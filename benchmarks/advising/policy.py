@@ -94,7 +94,7 @@ class Choice(NamedTuple):
 
     @property
     def leader(self) -> Standing | None:
-        """The arm with the highest accuracy, cautiously estimated."""
+        """The arm with the highest accuracy."""
         return self.standings[0] if self.standings else None
 
     @property
@@ -226,21 +226,17 @@ class Advising:
         return -fmean(trial.accuracy for trial in trials), fmean(trial.loss for trial in trials)
 
     def _standings(self, arms: Sequence[Arm]) -> Iterator[Standing]:
-        """Yield the leader, then the others by accuracy. The leader has the highest accuracy minus standard error."""
-        if not arms:
-            return
+        """Yield the arms by accuracy, then by loss; the first one leads."""
         ordered = sorted(arms, key=self._rank)
-        leader = min(ordered, key=lambda arm: (self._rank(arm)[0] + self._error(arm), self._rank(arm)[1]))
-        for arm in (leader, *(arm for arm in ordered if arm is not leader)):
-            gap = self._rank(arm)[0] - self._rank(leader)[0]
-            trials = self._trials[arm]
+        for arm in ordered:
+            trials, gap = self._trials[arm], self._rank(arm)[0] - self._rank(ordered[0])[0]
             yield Standing(
                 arm,
                 -self._rank(arm)[0],
                 self._error(arm),
                 fmean(trial.training_s for trial in trials),
                 len(trials),
-                arm is not leader and gap > APART * self._error_between(arm, leader),
+                gap > APART * self._error_between(arm, ordered[0]),
             )
 
     def _error(self, arm: Arm) -> float:

@@ -22,8 +22,8 @@ RUN, MEASURE, OUTPUT = "What to run", "How to measure", "Results and output"
 POSITIVE = click.FloatRange(min=0, min_open=True)
 FILE, FOLDER = click.Path(dir_okay=False, path_type=Path), click.Path(file_okay=False, path_type=Path)
 SELECTION = {
-    RUN: ("backend", "engine", "model", "scenario", "data", "validation_split", "splits", "checkpoint", "input_scaling",
-          "seeds", "limit"),
+    RUN: ("backend", "engine", "model", "scenario", "data", "validation_split", "validation_seed",
+          "test_split", "splits", "checkpoint", "input_scaling", "seeds", "limit"),
     "How to compute": ("device", "precision", "layout", "compile", "features", "fused", "input", "workers", "threads"),
     MEASURE: ("warmup_steps",),
 }  # fmt: skip

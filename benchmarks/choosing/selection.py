@@ -42,6 +42,8 @@ class _Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     scenario: Annotated[Names, _help("see `list scenarios`, or a TOML file; default: as in the default suite")] = FIVE
     data: Annotated[Names, _help("image folder, or a name of `list datasets`")] = ("embedded",)
     validation_split: Annotated[float | None, _help("share of training images to validate on, if no val folder")] = None
+    validation_seed: Annotated[int, _help("seed that chooses these validation images")] = 0
+    test_split: Annotated[float | None, _help("share of training images to test on, if no test folder")] = None
     splits: Annotated[str | None, _help("train=FOLDER,val=FOLDER,test=FOLDER; none: all folders are classes")] = None
     checkpoint: Annotated[Names, _help("file, imagenet, embedded, or MODEL=SOURCE; default: depends on the data")] = ()
     input_scaling: Annotated[
@@ -87,6 +89,15 @@ LEAST = {"epochs": 1, "batch_size": 1, "threads": 1, "seeds": 1, "limit": 1, "wa
 """The smallest valid value of a field."""
 
 
+class Division(NamedTuple):
+    """How an image folder is divided: options of `run` by the names that `datasets.named.prepare` gives them."""
+
+    splits: str | None = None
+    validation_split: float | None = None
+    seed: int = 0
+    test_split: float | None = None
+
+
 class SelectedCase(NamedTuple):
     """One case of a selection, before its data and checkpoint are prepared: `case` has no digests yet.
 
@@ -96,8 +107,7 @@ class SelectedCase(NamedTuple):
     case: Case
     checkpoint: str
     input_scaling: str | None
-    validation_split: float | None
-    splits: str | None
+    division: Division
 
 
 def expand(selection: Selection, catalogue: Catalogue) -> list[SelectedCase]:
@@ -106,7 +116,8 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[SelectedCase]:
     _refuse_nonsense(selection)
     checkpoints = _by_model(selection.checkpoint)
     names, scenarios = with_files(selection.scenario, catalogue.scenarios)
-    reading = selection.input_scaling, selection.validation_split, selection.splits
+    shares = selection.validation_split, selection.validation_seed, selection.test_split
+    reading = selection.input_scaling, Division(selection.splits, *shares)
     cases = []
     batches: tuple[int | None, ...] = selection.batch_size or (None,)
     for data, (backend, engine, model), name, batch in itertools.product(selection.data, pairs, names, batches):
@@ -181,8 +192,10 @@ def _refuse_nonsense(selection: Selection) -> None:
         for one in value if isinstance(value, tuple) else (value,):
             if one is not None and one < low:
                 raise Refused(f"--{field.replace('_', '-')} {one}: must be at least {low}")
-    if selection.validation_split is not None and not 0 < selection.validation_split < 1:
-        raise Refused(f"--validation-split {selection.validation_split}: must be between 0 and 1")
+    for field in ("validation_split", "test_split"):
+        share = getattr(selection, field)
+        if share is not None and not 0 < share < 1:
+            raise Refused(f"--{field.replace('_', '-')} {share}: must be between 0 and 1")
 
 
 def _by_model(checkpoints: Sequence[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from results.storage.rows import SideName
 NAMES: tuple[SideName, SideName] = ("A", "B")
 HERE = "here"
 REVISION, FOLDER = "rev:", "dir:"
-FIXED = ("data", "seeds", "validation_split", "splits", "recipe")
+FIXED = ("data", "seeds", "validation_split", "validation_seed", "test_split", "splits", "recipe")
 """Settings that must be the same on both sides, because other data or another recipe changes the task."""
 EXAMPLES = {"--set": "B.precision=bf16", "--python": "B=venv/bin/python", "--inject-delay": "B=5%"}
 """An example value for each option of a side."""

@@ -48,27 +48,40 @@ class Listing(NamedTuple):
 
 
 def list_folder(
-    folder: Path, validation_split: float | None = None, seed: int = 0, named_splits: str | None = None
+    folder: Path,
+    validation_split: float | None = None,
+    seed: int = 0,
+    named_splits: str | None = None,
+    test_split: float | None = None,
 ) -> Listing:
     """Find the images, classes and splits of a folder, and digest every file.
 
     Without `val`, the share `validation_split` of each class's training images (default 0.2) is used, chosen by the
-    seed. `named_splits` is the value of `--splits`. Raises `Refused` for a folder that does not exist, is ambiguous,
+    seed. With `test_split`, this share of them is taken first and is the test set; `seed` does not change it.
+    `named_splits` is the value of `--splits`. Raises `Refused` for a folder that does not exist, is ambiguous,
     has fewer than two classes, a class without images, different classes in two splits, or an image in two splits.
     """
-    if validation_split is not None and not 0 < validation_split < 1:
-        raise Refused(f"--validation-split {validation_split:g} is not between 0 and 1")
+    for name, given in (("validation", validation_split), ("test", test_split)):
+        if given is not None and not 0 < given < 1:
+            raise Refused(f"--{name}-split {given:g} is not between 0 and 1")
     found = _sorted(folder, named_splits)
     if "val" in found.layout.splits and validation_split is not None:
         raise Refused(f"{shown(folder)} has the folder {found.place('val')}; leave out --validation-split")
+    if "val" in found.layout.splits and seed:
+        raise Refused(f"{shown(folder)} has the folder {found.place('val')}; leave out --validation-seed")
+    if "test" in found.layout.splits and test_split is not None:
+        raise Refused(f"{shown(folder)} has the folder {found.place('test')}; leave out --test-split")
     classes = _agreed(folder, found)
     splits = _digested(classes, found)
     copies = _same(splits)
     _refuse_shared(folder, copies)
     notes = list(found.layout.notes)
+    if test_split is not None:
+        splits["train"], splits["test"] = _divide(splits["train"], classes, test_split, "test", "test")
+        notes.append(f"test images: {test_split:g} of each class of the training images, always the same")
     if "val" not in splits:
         share = DEFAULT_VALIDATION_SPLIT if validation_split is None else validation_split
-        splits["train"], splits["val"] = _divide(splits["train"], classes, share, seed)
+        splits["train"], splits["val"] = _divide(splits["train"], classes, share, "val", seed)
         notes.append(f"validation images: {share:g} of each class of the training images, chosen by seed {seed}")
     notes += _copy_note(classes, copies, divided="val" not in found.layout.splits)
     jpeg = sum(file.path.suffix.lower() == ".jpeg" for files in splits.values() for file in files)
@@ -196,9 +209,10 @@ def _refuse_shared(folder: Path, copies: list[list[tuple[str, ImageFile]]]) -> N
 
 
 def _divide(
-    files: list[ImageFile], classes: Sequence[str], share: float, seed: int
+    files: list[ImageFile], classes: Sequence[str], share: float, into: str, seed: int | str
 ) -> tuple[list[ImageFile], list[ImageFile]]:
-    """Divide the files into training and validation; all copies of a file stay in training."""
+    """Divide the files into training and the split `into`; all copies of a file stay in training."""
+    purpose = {"val": "validation", "test": "testing"}[into]
     copies = Counter(file.sha256 for file in files)
     chosen: set[Path] = set()
     for label, name in enumerate(classes):
@@ -207,8 +221,8 @@ def _divide(
         wanted = max(1, round(len(of_class) * share))
         if wanted > len(single) or wanted >= len(of_class):
             raise Refused(
-                f"class {name!r} has too few images ({len(of_class)}) to use {share:g} of them for validation; "
-                "add some, or sort the images into train/CLASS and val/CLASS"
+                f"class {name!r} has too few images ({len(of_class)}) to use {share:g} of them for {purpose}; "
+                f"add some, or sort the images into train/CLASS and {into}/CLASS"
             )
         key = int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:16], "little")
         order = np.random.Generator(np.random.Philox(key=key)).permutation(len(single))

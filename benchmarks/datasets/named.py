@@ -89,6 +89,7 @@ def prepare(
     validation_split: float | None = None,
     splits: str | None = None,
     seed: int = 0,
+    test_split: float | None = None,
     cache: str | None = None,
     plugin: str | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
@@ -96,14 +97,15 @@ def prepare(
     """Prepare the data of `--data`: a name or a folder.
 
     `splits` is the value of `--splits`. `plugin` is the file or module that has the function `data`. `seed` chooses the
-    validation images if the data has none. The default image size is 224 for folders, and that of the arrays otherwise.
+    validation images if the data has none, and `test_split` is the share of training images to test on. The default image size is 224 for folders, and that of the arrays otherwise.
     Raises `Refused` for bad input and `Declined` if a download is impossible.
     """
     if plugin is not None or data in DATASETS:
         if validation_split is not None:
             raise Refused(f"dataset {data} has validation images; leave out --validation-split")
-        if splits is not None:
-            raise Refused(f"dataset {data} is not an image folder; leave out --splits")
+        given = {"splits": splits, "test-split": test_split, "validation-seed": seed or None}
+        for name in (name for name, value in given.items() if value is not None):
+            raise Refused(f"dataset {data} is not an image folder; leave out --{name}")
     if plugin is not None:
         classes, made_splits = dataset(plugin, data)
         arrays = ArraySet(tuple(classes), made_splits, f"plugin {Path(plugin).name}")
@@ -127,6 +129,7 @@ def prepare(
             validation_split=validation_split,
             named_splits=splits,
             seed=seed,
+            test_split=test_split,
             cache=cache,
             origin=origin,
             progress=_every_hundredth(data, report) if report else None,

@@ -34,6 +34,7 @@ def prepare_folder(
     validation_split: float | None = None,
     named_splits: str | None = None,
     seed: int = 0,
+    test_split: float | None = None,
     cache: str | Path | None = None,
     origin: str = "",
     progress: Progress | None = None,
@@ -43,7 +44,7 @@ def prepare_folder(
     Files that cannot be decoded are skipped, counted and listed with the reason. Raises `Refused` as `list_folder`
     does, and if more than half of a class is unreadable.
     """
-    listing = list_folder(source, validation_split, seed, named_splits)
+    listing = list_folder(source, validation_split, seed, named_splits, test_split)
     side = round(image_size * 8 / 7)
     files = [(split, f.name, f.label, f.size, f.sha256) for split in listing.splits for f in listing.splits[split]]
     key = recipe_key(

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from benchmarks.choosing.catalogue import Catalogue
-from benchmarks.choosing.selection import SelectedCase
+from benchmarks.choosing.selection import Division, SelectedCase
 from benchmarks.datasets import named
 from benchmarks.datasets.cache import cache_folder
 from benchmarks.datasets.layout.splits import listed
@@ -63,7 +63,7 @@ class Preparation:
         """Return the job of a case, or the reason why it is skipped. Raises `Refused` for bad input."""
         case = selected.case
         try:
-            data = self.dataset(case.dataset, case.image_size, selected.validation_split, selected.splits)
+            data = self.dataset(case.dataset, case.image_size, selected.division)
             case = replace(case, dataset=data.meta.name, dataset_sha256=data.meta.sha256)
             self._notes |= dict.fromkeys([data.sentence(), *(f"{data.meta.name}: {note}" for note in data.meta.notes)])
             if reason := without_features(case):
@@ -93,14 +93,12 @@ class Preparation:
         """Return lines about the datasets of the planned cases: classes with their images, splits, skipped files."""
         return list(self._notes)
 
-    def dataset(
-        self, data: str, image_size: int, validation_split: float | None = None, splits: str | None = None
-    ) -> PreparedData:
+    def dataset(self, data: str, image_size: int, division: Division = Division()) -> PreparedData:
         """Return a dataset; prepare it if it is not in the cache. Raises `Declined` or `Refused`."""
-        key = (data, image_size, validation_split, splits)
+        key = (data, image_size, division)
         if key not in self._datasets:
             try:
-                self._datasets[key] = self._prepare(data, image_size, validation_split, splits)
+                self._datasets[key] = self._prepare(data, image_size, division)
             except Declined as reason:
                 self._datasets[key] = reason
         return _or_raise(self._datasets[key])
@@ -109,9 +107,9 @@ class Preparation:
         """Return the unused files of an image folder that is refused."""
         return ask(named.inventory, {"data": data, "splits": splits}, Inventory)
 
-    def _prepare(self, data: str, image_size: int, validation_split: float | None, splits: str | None) -> PreparedData:
+    def _prepare(self, data: str, image_size: int, division: Division) -> PreparedData:
         self._on_event({"preparing": data})
-        arguments = {"data": data, "image_size": image_size, "validation_split": validation_split, "splits": splits}
+        arguments = {"data": data, "image_size": image_size, **division._asdict()}
         arguments["plugin"] = self._catalogue.datasets.get(data)
         return ask(named.prepare, arguments, PreparedData, about=data)
 

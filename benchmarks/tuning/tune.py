@@ -235,9 +235,7 @@ class Tuning:
         return max(60.0, self._left())
 
     def _train_images(self, job: Job) -> int:
-        meta = self._preparation.dataset(
-            self._plain.case.dataset, job.case.image_size, self._plain.validation_split, self._plain.splits
-        ).meta
+        meta = self._preparation.dataset(self._plain.case.dataset, job.case.image_size, self._plain.division).meta
         return min(meta.counts["train"], job.case.limit or meta.counts["train"])
 
     def _proved(

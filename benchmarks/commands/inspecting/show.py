@@ -84,10 +84,10 @@ def _show_data(what: str, out: Path | None, chosen: dict[str, Any], catalogue: C
     selected = expand(Selection(**{**chosen, "data": (what,)}), catalogue)[0]
     preparation = Preparation(catalogue, lambda event: None)
     try:
-        data = preparation.dataset(what, selected.case.image_size, selected.validation_split, selected.splits)
+        data = preparation.dataset(what, selected.case.image_size, selected.division)
     except Refused:
         if Path(what).expanduser().is_dir() and what not in (*described(), *catalogue.datasets):
-            _list_files(*preparation.inventory(what, selected.splits), "in two splits")
+            _list_files(*preparation.inventory(what, selected.division.splits), "in two splits")
         raise
     if out is not None:
         ask(contact_sheet, {"dataset": data.folder, "path": str(out.resolve()), "case": selected.case}, NoneType)
