@@ -22,8 +22,6 @@ LEAST = 2
 """The number of runs of a leader without rivals."""
 PROBING, REPEATING = 0.25, 3
 """Probes are repeated until this share of the budget is used, at most this often."""
-SAFETY = 1.15
-"""A run begins only if this multiple of its expected cost is left."""
 APART = 1.96
 """Standard errors of a difference from which two arms are told apart (95 %)."""
 SEED_SD = 0.015
@@ -51,12 +49,16 @@ class Trial(NamedTuple):
 
 
 class Field(Protocol):
-    """What the policy can run. `total` is the budget, in seconds or in runs; `rungs` is the number of lengths."""
+    """What the policy can run. `total` is the budget, in seconds or in runs; `rungs` is the number of lengths.
+
+    A run begins only if `safety` times its expected cost is left.
+    """
 
     networks: tuple[str, ...]
     methods: tuple[str, ...]
     rungs: int
     total: float
+    safety: float
 
     def left(self) -> float:
         """Return what is left of the budget."""
@@ -133,7 +135,9 @@ class Advising:
         standings = list(self._standings(known))
         for one in standings:
             if one.behind:
-                self._not_tried[one.arm.network] = "its linear probe is worse by more than the validation images resolve"
+                self._not_tried[one.arm.network] = (
+                    "its linear probe is worse by more than the validation images resolve"
+                )
         return [one.arm.network for one in standings if not one.behind]
 
     def _race(self, arms: list[Arm]) -> None:
@@ -158,7 +162,7 @@ class Advising:
         best = min(known, key=self._rank, default=None)
         if best is None or arm.rung == self._top or best.rung == self._top:
             return 0.0
-        cost = self._expected(best._replace(rung=self._top)) * SAFETY
+        cost = self._expected(best._replace(rung=self._top)) * self._field.safety
         return cost if cost < self._field.left() else 0.0
 
     def _repeat(self, arms: Callable[[], list[Arm]], part: str, *, least: int, most: int, keep: float = 0.0) -> None:
@@ -195,16 +199,14 @@ class Advising:
         return True
 
     def _fits(self, arm: Arm, keep: float) -> bool:
-        return self._expected(arm) * SAFETY <= self._field.left() - keep
+        return self._expected(arm) * self._field.safety <= self._field.left() - keep
 
     def _expected(self, arm: Arm) -> float:
         """Return the guess, corrected by the nearest measured runs: same arm or method, same network, any."""
         if self._trials.get(arm):
             return max(trial.cost for trial in self._trials[arm][-2:])
         ratios = [
-            (other, trial.cost / self._field.guess(other))
-            for other, trials in self._trials.items()
-            for trial in trials
+            (other, trial.cost / self._field.guess(other)) for other, trials in self._trials.items() for trial in trials
         ]
         kinds = (
             [ratio for other, ratio in ratios if other[:2] == arm[:2]],

@@ -84,8 +84,8 @@ else:
     Selection = _with_settings()
 
 
-LEAST = {"epochs": 1, "batch_size": 1, "threads": 1, "seeds": 1, "limit": 1, "warmup_steps": 0, "workers": 0,
-         "image_size": 8}  # fmt: skip
+LEAST = {"epochs": 1, "batch_size": 1, "threads": 1, "seeds": 1, "validation_seed": 0, "limit": 1, "warmup_steps": 0,
+         "workers": 0, "image_size": 8}  # fmt: skip
 """The smallest valid value of a field."""
 
 
@@ -96,6 +96,10 @@ class Division(NamedTuple):
     validation_split: float | None = None
     seed: int = 0
     test_split: float | None = None
+
+
+WHOLE = Division()
+"""No option that divides the data."""
 
 
 class SelectedCase(NamedTuple):

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.datasets.layout.naming import plain_roles
 from benchmarks.datasets.layout.read import Layout, read_layout
 from benchmarks.datasets.layout.scan import ENDINGS, NO_CLASS, UNUSED, ScannedFile, scan, shown, unreadable
-from benchmarks.datasets.layout.splits import listed
+from benchmarks.datasets.layout.splits import listed, text
 from benchmarks.datasets.skipping import Skipped, kinds
 from harness.errors import Refused
 
@@ -89,6 +89,13 @@ def list_folder(
     if "test" not in splits:
         notes.append("no test images: accuracy is that of the validation images")
     return Listing(classes, splits, found.skipped, notes, [tuple(file.name for _, file in same) for same in copies])
+
+
+def split_folders(folder: Path, named_splits: str | None = None) -> dict[str, str]:
+    """Return the folder of each split as `--splits` names it; empty if all folders are classes."""
+    layout = read_layout(folder, scan(folder), named_splits)
+    places = {split: next(iter(classes.values()), ())[:-1] for split, classes in layout.splits.items()}
+    return {split: text(place) for split, place in places.items() if place}
 
 
 def inventory(folder: Path, named_splits: str | None = None) -> tuple[list[Skipped], list[tuple[str, ...]]]:

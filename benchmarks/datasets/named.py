@@ -13,6 +13,7 @@ from benchmarks.datasets import embedded
 from benchmarks.datasets.archive import Archive, fetch
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays, prepare_made
 from benchmarks.datasets.folder import inventory as folder_inventory
+from benchmarks.datasets.folder import split_folders as folders_of
 from benchmarks.datasets.layout.scan import shown
 from benchmarks.datasets.prepare import Progress, prepare_folder
 from benchmarks.datasets.writing import PreparedDataset
@@ -97,7 +98,8 @@ def prepare(
     """Prepare the data of `--data`: a name or a folder.
 
     `splits` is the value of `--splits`. `plugin` is the file or module that has the function `data`. `seed` chooses the
-    validation images if the data has none, and `test_split` is the share of training images to test on. The default image size is 224 for folders, and that of the arrays otherwise.
+    validation images if the data has none, and `test_split` is the share of training images to test on. The default
+    image size is 224 for folders, and that of the arrays otherwise.
     Raises `Refused` for bad input and `Declined` if a download is impossible.
     """
     if plugin is not None or data in DATASETS:
@@ -135,6 +137,14 @@ def prepare(
             progress=_every_hundredth(data, report) if report else None,
         )
     )
+
+
+def split_folders(*, data: str, splits: str | None = None) -> dict[str, str] | None:
+    """Return the folder of each split of `--data`, empty if all folders are classes; None for data without files."""
+    if data in ARCHIVES:
+        return folders_of(fetch(data, ARCHIVES[data], None).folder, splits)
+    folder = Path(data).expanduser()
+    return folders_of(folder, splits) if data not in DATASETS and folder.is_dir() else None
 
 
 def inventory(*, data: str, splits: str | None = None) -> Inventory:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 import backends
 import harness
 from benchmarks.choosing.catalogue import Catalogue
-from benchmarks.choosing.selection import Division, SelectedCase
+from benchmarks.choosing.selection import WHOLE, SelectedCase
 from benchmarks.preparing.plan import Preparation
 from harness import PROTOCOL
 from harness.certifying.answers import ArmAnswers
@@ -153,7 +153,7 @@ def _rehearsed(selected: SelectedCase, with_checkpoint: bool) -> SelectedCase:
         selected.case, scenario=scenario, dataset=DATA, image_size=TRAINED_AT, dropout=False, limit=None,
         input="arrays", workers=0, seed=0, reuse_head=False,
     )  # fmt: skip
-    return selected._replace(case=case, division=Division())
+    return selected._replace(case=case, division=WHOLE)
 
 
 def _ask(

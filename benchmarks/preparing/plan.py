@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from benchmarks.choosing.catalogue import Catalogue
-from benchmarks.choosing.selection import Division, SelectedCase
+from benchmarks.choosing.selection import WHOLE, Division, SelectedCase
 from benchmarks.datasets import named
 from benchmarks.datasets.cache import cache_folder
 from benchmarks.datasets.layout.splits import listed
@@ -93,7 +93,7 @@ class Preparation:
         """Return lines about the datasets of the planned cases: classes with their images, splits, skipped files."""
         return list(self._notes)
 
-    def dataset(self, data: str, image_size: int, division: Division = Division()) -> PreparedData:
+    def dataset(self, data: str, image_size: int, division: Division = WHOLE) -> PreparedData:
         """Return a dataset; prepare it if it is not in the cache. Raises `Declined` or `Refused`."""
         key = (data, image_size, division)
         if key not in self._datasets:

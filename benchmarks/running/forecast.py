@@ -92,7 +92,8 @@ def _guess(case: Case, catalogue: Catalogue) -> float:
     seconds = START_S.get(case.backend, 1.0)
     for stage in case.scenario.stages:
         passes = (1 if stage.frozen == "backbone" else 3) * train + evaluated
-        seconds += stage.epochs * passes * gmacs / (GMACS_PER_CORE_S * case.threads)
+        once = case.features == "kept" and stage.frozen == "backbone" and not case.augment  # one view of each image
+        seconds += (1 if once else stage.epochs) * passes * gmacs / (GMACS_PER_CORE_S * case.threads)
     return seconds
 
 

@@ -99,7 +99,7 @@ class RunProgress:
         self._print(f"{label}{_outcome(record)}{_checkpoint(record)}")
 
     def _count(self, case: int) -> str:
-        return f"[{case}/{self._total}]"
+        return f"[{case}/{self._total}]" if self._total else f"[{case}]"
 
     def _announce(self, text: str, detail: str = "") -> None:
         """Show a step on the live line; without one, print it once."""

@@ -1,0 +1,152 @@
+"""The text of `advise`: the answer first, then its evidence, what was not tried, and the command of the full run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from benchmarks.advising.interval import Score
+from benchmarks.advising.policy import Choice, Standing
+from harness.errors import printable
+from results.tables.columns import METRICS
+
+ORDER = ("probes", "race", "repeats")
+
+
+class TwinScore(NamedTuple):
+    """The chosen case in another framework that a certificate covers."""
+
+    network: str
+    accuracy: float
+    train_s: float
+    certificate: str
+
+
+class Images(NamedTuple):
+    """The data: its name, numbers of images, and the share of the largest class in the test images.
+
+    `held_out` says whether the test images are apart from the validation images.
+    """
+
+    name: str
+    validation: int
+    test: int
+    largest: str
+    share: float
+    held_out: bool
+    small_batch: int | None = None
+
+
+class Advice(NamedTuple):
+    """Everything that the text says. `names` describes each arm's method and length; `spent_s` is the whole time.
+
+    `before_s` is the time of the preparation, None if runs are counted.
+    """
+
+    images: Images
+    choice: Choice
+    score: Score | None
+    seeds: int
+    names: Mapping[object, str]
+    twins: tuple[TwinScore, ...]
+    several_backends: bool
+    before_s: float | None
+    spent_s: float
+    limit: str
+    runs: int
+    command: str
+
+
+def lines(advice: Advice) -> Iterator[str]:
+    """Yield the answer, its evidence, the standings, what was not tried, the budget, and the command."""
+    yield from map(printable, _answer(advice))
+    yield ""
+    yield from map(printable, _standings(advice))
+    for name, reason in advice.choice.not_tried.items():
+        yield printable(f"  not tried: {name} – {reason}")
+    yield _budget(advice)
+    if advice.command:
+        yield ""
+        yield "The full run:"
+        yield f"  {advice.command}"
+
+
+def _answer(advice: Advice) -> Iterator[str]:
+    leader, score, images = advice.choice.leader, advice.score, advice.images
+    if leader is None or score is None:
+        yield f"On {images.name}, it cannot be told which case is best: nothing was measured within {advice.limit}."
+        return
+    kind = "test images that did not choose it" if images.held_out else "validation images, which chose it"
+    interval = f"95 % interval {percent(score.low)}–{percent(score.high)}"
+    yield (
+        f"On {images.name}, the best accuracy within {advice.limit} was {advice.names[leader.arm]}: "
+        f"{percent(score.accuracy)} % ({interval}) on {images.test} {kind}, "
+        f"after {METRICS['train_s'].write(leader.training_s)} s of training ({_count(advice.seeds, 'seed')})."
+    )
+    yield from _rivals(advice, leader)
+    yield f"The resolution of {images.test} test images is ± {percent(score.resolution)} points."
+    yield (
+        "The interval is Wilson's for these images, widened by the spread over seeds"
+        f"{'' if images.held_out else '; the score is optimistic, because the data has no images apart'}."
+    )
+    if score.low <= images.share:
+        yield (
+            f"It cannot be told from always answering {images.largest!r}, which is right for "
+            f"{percent(images.share)} % of these images."
+        )
+    for twin in advice.twins:
+        yield (
+            f"With {twin.network.rpartition(' with ')[2]} the same case reached {percent(twin.accuracy)} % after "
+            f"{METRICS['train_s'].write(twin.train_s)} s (certificate {twin.certificate})."
+        )
+    if advice.several_backends:
+        yield (
+            "Networks of several frameworks took part without a certificate: their accuracies are compared, "
+            "their times are not."
+        )
+    if images.small_batch:
+        yield f"The batch size is {images.small_batch}, because there are few training images."
+
+
+def _rivals(advice: Advice, leader: Standing) -> Iterator[str]:
+    rivals, images = advice.choice.rivals, f"{advice.images.validation} validation images"
+    if len(advice.choice.standings) == 1:
+        yield "It is the only case that was measured."
+    elif not rivals:
+        yield f"On {images}, every other case is worse by more than they resolve, at the length that it reached."
+    else:
+        first = min(rivals, key=lambda one: one.training_s)
+        faster = (
+            f"; the fastest of these to train is {advice.names[first.arm]}"
+            if first.training_s < leader.training_s
+            else ""
+        )
+        yield f"On {images} it cannot be told from {_count(len(rivals), 'other case')}{faster}."
+
+
+def _standings(advice: Advice) -> Iterator[str]:
+    leader = advice.choice.leader
+    for one in advice.choice.standings:
+        state = "chosen" if one is leader else "worse" if one.behind else "cannot be told from it"
+        yield (
+            f"  {advice.names[one.arm]}: {percent(one.accuracy)} % of validation images, "
+            f"{METRICS['train_s'].write(one.training_s)} s, {_count(one.runs, 'run')}, {state}"
+        )
+
+
+def _budget(advice: Advice) -> str:
+    unit = "" if advice.before_s is None else " s"
+    parts = [] if advice.before_s is None else [f"preparation {advice.before_s:.0f} s"]
+    parts += [f"{name} {advice.choice.spent[name]:.0f}{unit}" for name in ORDER if name in advice.choice.spent]
+    return (
+        f"Spent: {_count(advice.runs, 'run')} in {advice.spent_s:.0f} s of at most {advice.limit} ({', '.join(parts)})."
+    )
+
+
+def percent(share: float) -> str:
+    """Return a fraction as per cent with one digit, as tables show accuracy."""
+    return METRICS["accuracy"].write(share)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,0 +1,129 @@
+"""`advise` from the options to the advice: prepare, divide, choose, and describe."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+from msgspec.structs import replace
+
+from benchmarks.advising.advice import Advice, Images, TwinScore
+from benchmarks.advising.field import Budget, MachineField, Setup
+from benchmarks.advising.held_out import HeldOut, held_out
+from benchmarks.advising.interval import Score, score
+from benchmarks.advising.policy import PROBE, Advising, Arm, Choice
+from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.choosing.scenarios import with_files
+from benchmarks.choosing.selection import Selection, expand
+from benchmarks.datasets.named import PreparedData
+from benchmarks.preparing.plan import Preparation
+from harness.errors import Declined
+from results.tables.figures import measure
+
+SEEDS = 5
+"""The number of seeds of the full run in the printed command."""
+
+
+def with_methods(options: Mapping[str, Any], catalogue: Catalogue) -> tuple[dict[str, Any], Catalogue]:
+    """Return the options and the catalogue with the scenarios of TOML files by name."""
+    if "scenario" not in options:
+        return dict(options), catalogue
+    names, scenarios = with_files(options["scenario"], catalogue.scenarios)
+    return {**options, "scenario": names}, replace(catalogue, scenarios=scenarios)
+
+
+def divided(options: Mapping[str, Any], catalogue: Catalogue, preparation: Preparation) -> tuple[HeldOut, PreparedData]:
+    """Divide and prepare the data. Raises `Refused` and `Declined` as preparing does."""
+    (data,) = options["data"]
+    division = held_out(data, options, catalogue)
+    first = expand(Selection(**{**options, **division.options}), catalogue)[0]
+    return division, preparation.dataset(data, first.case.image_size, first.division)
+
+
+def advise(setup: Setup, budget: Budget) -> Advice:
+    """Spend the budget and return the advice."""
+    field = MachineField(setup, budget)
+    before_s = time.monotonic() - budget.started if budget.steps is None else None
+    choice = Advising(field).choose()
+    twins = _twins(field, choice)
+    leader = choice.leader
+    return Advice(
+        images=_images(setup.data, field),
+        choice=choice,
+        score=None if leader is None else _score(field, leader.arm),
+        seeds=0 if leader is None else len(field.records[leader.arm]),
+        names={one.arm: described(field, one.arm) for one in choice.standings},
+        twins=twins,
+        several_backends=len({name.rpartition(" with ")[2] for name in field.networks}) > 1,
+        before_s=before_s,
+        spent_s=time.monotonic() - budget.started,
+        limit=f"{budget.seconds / 60:g} min" if budget.steps is None else f"{budget.steps} runs",
+        runs=sum(map(len, field.records.values())),
+        command="" if leader is None else command(field, leader.arm, setup.catalogue),
+    )
+
+
+def described(field: MachineField, arm: Arm) -> str:
+    """Return the method, network and length of an arm in words."""
+    if arm.method == PROBE:
+        return f"freeze-conv of {arm.network} from kept features, without augmentation"
+    epochs = field.arm_options(arm).get("epochs")
+    short = arm.rung < field.rungs - 1
+    return f"{arm.method} of {arm.network}{f', stopped after {epochs} epochs' if short else ''}"
+
+
+def command(field: MachineField, arm: Arm, catalogue: Catalogue) -> str:
+    """Return the `run` command of an arm, with several seeds."""
+    case = field.selected(arm, 0).case
+    chosen = {"backend": (case.backend,), "model": (case.model,), **({"engine": (case.engine,)} if case.engine else {})}
+    words: list[str] = []
+    for name, value in {**field.options, **chosen, **field.arm_options(arm), "seeds": SEEDS}.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag.removeprefix('--')}")
+        else:
+            for one in value if isinstance(value, tuple) else (value,):
+                words += [flag, str(one)]
+    words += [word for path in catalogue.plugins for word in ("--plugin", path)]
+    return f"python -m benchmarks run {shlex.join(words)}"
+
+
+def _score(field: MachineField, arm: Arm) -> Score:
+    tests = [record.test for record in field.records[arm] if record.test is not None]
+    return score([test.accuracy for test in tests], tests[0].images)
+
+
+def _twins(field: MachineField, choice: Choice) -> tuple[TwinScore, ...]:
+    """Run the chosen case once in each framework that a certificate covers, as far as the budget allows."""
+    found = []
+    for arm, proof in field.twins_of(choice.leader.arm) if choice.leader else ():
+        if field.guess(arm) * field.safety > field.left():
+            choice.not_tried[f"{arm.network} {arm.method}"] = "no time was left"
+            continue
+        try:
+            field.run(arm, 0)
+        except Declined as reason:
+            choice.not_tried[f"{arm.network} {arm.method}"] = str(reason)
+            continue
+        figures = [measure(record) for record in field.records[arm]]
+        accuracy, train_s = (fmean(one[name] for one in figures) for name in ("accuracy", "train_s"))
+        found.append(TwinScore(arm.network, accuracy, train_s, proof.sha256[:8]))
+    return tuple(found)
+
+
+def _images(data: PreparedData, field: MachineField) -> Images:
+    meta = data.meta
+    counts = data.images["val" if meta.test_is_val else "test"]
+    batch = field.options.get("batch_size")
+    return Images(
+        name=meta.name,
+        validation=field.images(1),
+        test=sum(counts),
+        largest=meta.classes[counts.index(max(counts))],
+        share=max(counts) / sum(counts),
+        held_out=not meta.test_is_val,
+        small_batch=batch[0] if batch and "batch_size" not in field.given else None,
+    )

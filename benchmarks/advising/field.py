@@ -1,0 +1,246 @@
+"""The real field of `advise`: every run is a case in a fresh process, and a record in the store."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from benchmarks.advising.held_out import HeldOut
+from benchmarks.advising.policy import PROBE, Arm, Trial
+from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.choosing.scenarios import RECIPES
+from benchmarks.choosing.selection import SelectedCase, Selection, expand
+from benchmarks.datasets.named import PreparedData
+from benchmarks.preparing.plan import Preparation
+from benchmarks.running.execute import execute
+from benchmarks.running.forecast import expected_s
+from harness.errors import Declined, Refused
+from harness.process.launch import Event
+from harness.process.machine import Machine
+from harness.running.record import Record
+from results.certificates.certificate import Certificate, packages, read_certificates
+from results.certificates.scope import coverage_of, subject_of_case
+from results.storage.run_files import RunWriter
+from results.tables.figures import measure
+
+METHODS = ("full", "freeze-conv", "small-lr-conv", "two-stage")
+"""The scenarios that race unless the user names others."""
+FOLDED = 2_000
+"""The largest number of training images that are divided anew for each replicate: more give enough validation images,
+and each division is decoded again."""
+SMALL_TRAIN, STEPS = 64, 4
+"""Below so many training images the batch size is chosen to give at least this many steps per epoch."""
+SAFETY = 1.15
+"""A run begins only if this multiple of its expected seconds is left."""
+OVER = 0.05
+"""A process is ended when it exceeds the budget by this share."""
+
+
+class Network(NamedTuple):
+    """A model in a backend."""
+
+    backend: str
+    engine: str | None
+    model: str
+
+    @property
+    def name(self) -> str:
+        """The name in the text."""
+        return f"{self.model} with {self.backend if self.engine is None else f'{self.backend}-{self.engine}'}"
+
+
+class Budget(NamedTuple):
+    """Seconds since `started` (`time.monotonic`), or a number of runs if `steps` is given."""
+
+    started: float
+    seconds: float
+    steps: int | None = None
+
+
+class Setup(NamedTuple):
+    """What a field needs: the tools, the user's options, and the data with its division."""
+
+    catalogue: Catalogue
+    preparation: Preparation
+    writer: RunWriter
+    machine: Machine
+    on_event: Callable[[Event], None]
+    options: Mapping[str, Any]
+    division: HeldOut
+    data: PreparedData
+
+
+class MachineField:
+    """A `Field` on this machine. `records` has the runs of each arm in order."""
+
+    def __init__(self, setup: Setup, budget: Budget) -> None:
+        self._setup, self._budget, self.given = setup, budget, setup.options
+        self.total = budget.seconds if budget.steps is None else float(budget.steps)
+        self.options = {**setup.options, **setup.division.options, **small_batch(setup.options, self.train_images)}
+        self.methods = tuple(setup.options.get("scenario", METHODS))
+        self._networks = {one.name: one for one in networks(self.options, self.methods, setup.catalogue)}
+        self.safety = SAFETY if budget.steps is None else 1.0
+        self._lengths = lengths(self.options)
+        self.rungs = len(self._lengths)
+        self.twins = self._certified_twins()
+        self.networks = tuple(name for name in self._networks if name not in self.twins)
+        self.records: dict[Arm, list[Record]] = defaultdict(list)
+        self._ran = 0
+        self._guesses = self._forecast() if budget.steps is None else {}
+
+    @property
+    def train_images(self) -> int:
+        """The number of training images."""
+        return self._count("train")
+
+    def left(self) -> float:
+        """Return the seconds, or the runs, that are left."""
+        if self._budget.steps is not None:
+            return self.total - self._ran
+        return self._budget.started + self.total - time.monotonic()
+
+    def guess(self, arm: Arm) -> float:
+        """Return the seconds that similar cases took on this machine, or an estimate; 1 if runs are counted."""
+        return self._guesses.get(arm, 1.0)
+
+    def run(self, arm: Arm, replicate: int) -> Trial:
+        """Run the case and store its record. Raise `Declined` if it is skipped, refused or fails."""
+        began = time.monotonic()
+        timeout_s = 3600.0 if self._budget.steps is not None else max(1.0, self.left() + OVER * self.total)
+        try:
+            planned = self._setup.preparation.plan(self.selected(arm, replicate))
+        except Refused as reason:
+            raise Declined(str(reason)) from reason
+        planned.required_job()
+        self._ran += 1
+        tools = self._setup.writer, self._setup.machine, timeout_s, self._setup.on_event
+        (record,) = execute([planned], *tools)
+        if record.status != "ok" or record.val is None:
+            raise Declined(f"{record.status}: {record.reason}")
+        self.records[arm].append(record)
+        cost = 1.0 if self._budget.steps is not None else time.monotonic() - began
+        return Trial(record.val.accuracy, record.val.loss, cost, float(measure(record)["train_s"]))
+
+    def images(self, replicates: int) -> int:
+        """Return the number of different validation images, as expected of random divisions."""
+        validation = self._count("val")
+        if not self._folds:
+            return validation
+        pool = self.train_images + validation
+        return round(pool * (1 - (1 - validation / pool) ** replicates))
+
+    def selected(self, arm: Arm, replicate: int) -> SelectedCase:
+        """Return the case of an arm with the seed and the validation images of a replicate."""
+        network = self._networks[arm.network]
+        changes = {**self.arm_options(arm), **_of(network)}
+        if self._folds and replicate:
+            changes["validation_seed"] = self.options.get("validation_seed", 0) + replicate
+        (one,) = expand(Selection(**{**self.options, **changes}), self._setup.catalogue)
+        return one._replace(case=replace(one.case, seed=replicate))
+
+    def arm_options(self, arm: Arm) -> dict[str, Any]:
+        """Return the options of `run` for the method and length of an arm."""
+        if arm.method == PROBE:
+            return {"scenario": ("freeze-conv",), "features": ("kept",), "augment": ("none",)}
+        epochs = self._lengths[arm.rung]
+        if epochs is None:
+            return {"scenario": (arm.method,)}
+        if arm.rung < self.rungs - 1:
+            epochs = max(epochs, self._least_epochs(arm.method))
+        return {"scenario": (arm.method,), "epochs": epochs}
+
+    def twins_of(self, arm: Arm) -> list[tuple[Arm, Certificate]]:
+        """Return the same case in the backends that a certificate covers."""
+        return [
+            (arm._replace(network=name), proof) for name, (first, proof) in self.twins.items() if first == arm.network
+        ]
+
+    def _least_epochs(self, method: str) -> int:
+        """Return the epochs after which every stage has steps that count: the first ones only warm up."""
+        case = expand(Selection(**{**self.options, "scenario": (method,)}), self._setup.catalogue)[0].case
+        steps = (self.train_images // stage.batch_size for stage in case.scenario.stages)
+        return max(math.ceil((case.warmup_steps + 2) / max(1, count)) for count in steps)
+
+    @property
+    def _folds(self) -> bool:
+        return self._setup.division.folds and self.train_images <= FOLDED
+
+    def _count(self, split: str) -> int:
+        count = self._setup.data.meta.counts[split]
+        return min(count, self._setup.options.get("limit") or count)
+
+    def _forecast(self) -> dict[Arm, float]:
+        probes = [Arm(name, PROBE, self.rungs - 1) for name in self._networks]
+        races = [Arm(n, method, rung) for n in self._networks for method in self.methods for rung in range(self.rungs)]
+        arms = [*probes, *races]
+        cases = [self.selected(arm, 0).case for arm in arms]
+        seconds = expected_s(cases, self._setup.writer.results_dir, self._setup.catalogue)
+        return dict(zip(arms, seconds, strict=True))
+
+    def _certified_twins(self) -> dict[str, tuple[str, Certificate]]:
+        """Return the networks that are another backend's, with a certificate for every method."""
+        proofs, found = read_certificates(self._setup.writer.results_dir).all, dict[str, tuple[str, Certificate]]()
+        firsts: dict[str, str] = {}
+        for name, network in self._networks.items():
+            first = firsts.setdefault(network.model, name)
+            if first != name and proofs and (proof := self._covered(first, name, proofs)):
+                found[name] = first, proof
+        return found
+
+    def _covered(self, one: str, other: str, proofs: Sequence[Certificate]) -> Certificate | None:
+        proof = None
+        for method in self.methods:
+            subjects = [self._subject(Arm(name, method, self.rungs - 1)) for name in (one, other)]
+            if None in subjects or (proof := coverage_of(subjects[0], subjects[1], proofs).certificate) is None:
+                return None
+        return proof
+
+    def _subject(self, arm: Arm) -> Any:
+        try:
+            case = self._setup.preparation.plan(self.selected(arm, 0)).required_job().case
+        except (Declined, Refused):
+            return None
+        installed = packages(self._setup.catalogue.backends[case.backend].versions(case.engine))
+        return subject_of_case(case, installed, self._setup.machine.device_kind(case.device))
+
+
+def networks(options: Mapping[str, Any], methods: Sequence[str], catalogue: Catalogue) -> list[Network]:
+    """Return the networks that the options name. Raises `Refused` if another option has several values."""
+    cases = expand(Selection(**{**options, "scenario": tuple(methods)}), catalogue)
+    found = list(dict.fromkeys(Network(one.case.backend, one.case.engine, one.case.model) for one in cases))
+    if len(found) * len(methods) < len(cases):
+        raise Refused("advise chooses backend, model and scenario; give one value of each other option")
+    return found
+
+
+def lengths(options: Mapping[str, Any]) -> list[int | None]:
+    """Return the epochs of each rung: a quarter, a half, and the full length (None: as in the recipe).
+
+    >>> lengths({"epochs": 8}), lengths({"epochs": 1}), lengths({"data": ("embedded",)})
+    ([2, 4, 8], [1], [2, 4, None])
+    """
+    recipe = options.get("recipe") or ("embedded" if options["data"] == ("embedded",) else "tutorial")
+    full = options.get("epochs") or RECIPES[recipe].stage.epochs
+    shorter = {max(1, round(full / 4)), max(1, round(full / 2))} - {full}
+    return [*sorted(shorter), options.get("epochs")]
+
+
+def small_batch(options: Mapping[str, Any], train_images: int) -> dict[str, Any]:
+    """Return a batch size for a small training set, which every method can use; nothing if the user gave one.
+
+    >>> small_batch({}, 12), small_batch({}, 63), small_batch({}, 244)
+    ({'batch_size': (2,)}, {'batch_size': (8,)}, {})
+    """
+    if train_images >= SMALL_TRAIN or "batch_size" in options:
+        return {}
+    return {"batch_size": (max(2, 2 ** int(math.log2(max(2, train_images / STEPS)))),)}
+
+
+def _of(network: Network) -> dict[str, Any]:
+    engine = {"engine": (network.engine,)} if network.engine else {}
+    return {"backend": (network.backend,), "model": (network.model,), **engine}
