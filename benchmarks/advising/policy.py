@@ -24,6 +24,8 @@ PROBING, REPEATING = 0.25, 3
 """Probes are repeated until this share of the budget is used, at most this often."""
 APART = 1.96
 """Standard errors of a difference from which two arms are told apart (95 %)."""
+PROMISING = 1.3
+"""Standard errors by which a probe may be worse than the best one, so that its network is fine-tuned."""
 SEED_SD = 0.015
 """The assumed standard deviation of accuracy between seeds."""
 ALIKE = 0.5
@@ -74,14 +76,18 @@ class Field(Protocol):
 
 
 class Standing(NamedTuple):
-    """An arm with its runs: mean validation accuracy and its standard error, and whether it trails the leader."""
+    """An arm with its runs: mean validation accuracy, and its distance from the leader in standard errors."""
 
     arm: Arm
     accuracy: float
-    error: float
     training_s: float
     runs: int
-    behind: bool
+    distance: float
+
+    @property
+    def behind(self) -> bool:
+        """Whether the leader is better with 95 % confidence."""
+        return self.distance > APART
 
 
 class Choice(NamedTuple):
@@ -131,14 +137,12 @@ class Advising:
         if not known:
             return [arm.network for arm in probes if self._not_tried.get(name_of(arm)) != NO_TIME]
         kept = self._field.total * (1 - PROBING)
-        self._repeat(lambda: known, "probes", least=1, most=REPEATING, keep=kept)
+        self._repeat(lambda: known, "probes", least=1, most=REPEATING, apart=PROMISING, keep=kept)
         standings = list(self._standings(known))
         for one in standings:
-            if one.behind:
-                self._not_tried[one.arm.network] = (
-                    "its linear probe is worse by more than the validation images resolve"
-                )
-        return [one.arm.network for one in standings if not one.behind]
+            if one.distance > PROMISING:
+                self._not_tried[f"fine-tuning of {one.arm.network}"] = "its linear probe is worse"
+        return [one.arm.network for one in standings if one.distance <= PROMISING]
 
     def _race(self, arms: list[Arm]) -> None:
         """Run the arms at a short length, continue with the better half, until the full length.
@@ -160,19 +164,28 @@ class Advising:
         """Return the cost of the best short run at full length, which must remain possible; 0 if it already is not."""
         known = [other for other in self._trials if self._trials[other] and other.method != PROBE]
         best = min(known, key=self._rank, default=None)
-        if best is None or arm.rung == self._top or best.rung == self._top:
+        if best is None or self._top in (arm.rung, best.rung):
             return 0.0
         cost = self._expected(best._replace(rung=self._top)) * self._field.safety
         return cost if cost < self._field.left() else 0.0
 
-    def _repeat(self, arms: Callable[[], list[Arm]], part: str, *, least: int, most: int, keep: float = 0.0) -> None:
+    def _repeat(
+        self,
+        arms: Callable[[], list[Arm]],
+        part: str,
+        *,
+        least: int,
+        most: int,
+        apart: float = APART,
+        keep: float = 0.0,
+    ) -> None:
         """Repeat the leader and its rivals in turn until they are told apart, have `most` runs, or nothing more fits.
 
         A leader without rivals gets `least` runs.
         """
         unable: set[Arm] = set()
         while True:
-            close = [one for one in self._standings(arms()) if not one.behind]
+            close = [one for one in self._standings(arms()) if one.distance <= apart]
             enough = most if len(close) > 1 else least
             waiting = [one.arm for one in close if one.runs < enough and one.arm not in unable]
             fitting = [arm for arm in waiting if self._fits(arm, keep)]
@@ -235,15 +248,10 @@ class Advising:
             yield Standing(
                 arm,
                 -self._rank(arm)[0],
-                self._error(arm),
                 fmean(trial.training_s for trial in trials),
                 len(trials),
-                gap > APART * self._error_between(arm, ordered[0]),
+                gap / self._error_between(arm, ordered[0]),
             )
-
-    def _error(self, arm: Arm) -> float:
-        runs = len(self._trials[arm])
-        return math.sqrt(self._image_variance(arm, runs) + SEED_SD**2 / runs)
 
     def _error_between(self, one: Arm, other: Arm) -> float:
         """Return the standard error of a difference: both arms see the same images, with seeds of their own."""
