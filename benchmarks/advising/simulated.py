@@ -123,13 +123,19 @@ class SimulatedField:
 
 
 class Played(NamedTuple):
-    """What a way of choosing did on a problem: the regret, whether it is within the resolution, its interval."""
+    """How a way of choosing did on a problem, against the best case that fits into the budget.
+
+    `regret` is the difference of expected accuracies, `near` whether it is within the resolution of the test images,
+    `holds` whether the interval holds the expected accuracy, `validation_holds` whether the one that would be made of
+    the validation images does. `used` is the share of the budget; without a choice, regret is measured from chance.
+    """
 
     regret: float
     near: bool
     holds: bool
     validation_holds: bool
     used: float
+    chose: bool
 
 
 def advised(made: Problem, seed: int) -> Played:
@@ -170,7 +176,7 @@ def _searched(made: Problem, seed: int, arms: Sequence[Arm]) -> Played:
 def _judged(made: Problem, field: SimulatedField, chosen: tuple[Arm, float, int] | None) -> Played:
     oracle = max((made.accuracy(arm) for arm in made.arms() if made.cost(arm) <= made.budget_s), default=made.start)
     if chosen is None:
-        return Played(oracle - made.start, False, False, False, field.spent / field.total)
+        return Played(oracle - made.start, False, False, False, field.spent / field.total, chose=False)
     arm, accuracy, runs = chosen
     truth = made.accuracy(arm)
     of_test = score(field.tests[arm], made.test)
@@ -181,6 +187,7 @@ def _judged(made: Problem, field: SimulatedField, chosen: tuple[Arm, float, int]
         _holds(of_test, truth),
         _holds(of_validation, truth),
         field.spent / field.total,
+        chose=True,
     )
 
 

@@ -214,13 +214,13 @@ def open_comparison_run(
 
 
 @contextmanager
-def finished(writer: RunWriter) -> Iterator[None]:
-    """Write the end of a run of pairs when the block ends: done, interrupted or failed."""
+def finished(writer: RunWriter, what: str = "pairs") -> Iterator[None]:
+    """Write the end of a run of pairs, or of `what`, when the block ends: done, interrupted or failed."""
     try:
         yield
     except KeyboardInterrupt:
         writer.finish("interrupted")
-        click.echo(f"finished pairs are stored in {writer.path}", err=True)
+        click.echo(f"finished {what} are stored in {writer.path}", err=True)
         raise
     except BaseException:
         writer.finish("failed")

@@ -44,7 +44,7 @@ def command(data: str, minutes: float, steps: int | None, results: Path, **optio
         progress.say([prepared.sentence(), *prepared.meta.notes])
         with open_run(results, command=sys.argv[1:], planned=(), machine=machine, environment=environment()) as writer:
             tools = catalogue, preparation, writer, machine, progress.on_event
-            with finished(writer):
+            with finished(writer, "cases"):
                 advice = advise(Setup(*tools, wanted, division, prepared), Budget(started, minutes * 60, steps))
     click.echo("\n".join(lines(advice)))
     sys.exit(0 if advice.choice.leader else 3)
