@@ -62,8 +62,7 @@ def lines(advice: Advice) -> Iterator[str]:
     yield from map(printable, _answer(advice))
     yield ""
     yield from map(printable, _standings(advice))
-    for name, reason in advice.choice.not_tried.items():
-        yield printable(f"  not tried: {name} – {reason}")
+    yield from map(printable, _not_tried(advice.choice.not_tried))
     yield _budget(advice)
     if advice.command:
         yield ""
@@ -96,7 +95,7 @@ def _answer(advice: Advice) -> Iterator[str]:
         )
     for twin in advice.twins:
         yield (
-            f"With {twin.network.rpartition(' with ')[2]} the same case reached {percent(twin.accuracy)} % after "
+            f"With {backend_of(twin.network)} the same case reached {percent(twin.accuracy)} % after "
             f"{METRICS['train_s'].write(twin.train_s)} s (certificate {twin.certificate})."
         )
     if advice.several_backends:
@@ -134,6 +133,13 @@ def _standings(advice: Advice) -> Iterator[str]:
         )
 
 
+def _not_tried(reasons: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line per reason with all that it kept from being tried."""
+    for reason in dict.fromkeys(reasons.values()):
+        names = [name for name, why in reasons.items() if why == reason]
+        yield f"  not tried, because {reason}: {', '.join(names)}"
+
+
 def _budget(advice: Advice) -> str:
     unit = "" if advice.before_s is None else " s"
     parts = [] if advice.before_s is None else [f"preparation {advice.before_s:.0f} s"]
@@ -141,6 +147,15 @@ def _budget(advice: Advice) -> str:
     return (
         f"Spent: {_count(advice.runs, 'run')} in {advice.spent_s:.0f} s of at most {advice.limit} ({', '.join(parts)})."
     )
+
+
+def backend_of(network: str) -> str:
+    """Return the backend of a network's name.
+
+    >>> backend_of("resnet18 with keras3-jax")
+    'keras3-jax'
+    """
+    return network.rpartition(" with ")[2]
 
 
 def percent(share: float) -> str:

@@ -10,11 +10,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from benchmarks.advising.advice import Advice, Images, TwinScore
+from benchmarks.advising.advice import Advice, Images, TwinScore, backend_of
 from benchmarks.advising.field import Budget, MachineField, Setup
 from benchmarks.advising.held_out import HeldOut, held_out
 from benchmarks.advising.interval import Score, score
-from benchmarks.advising.policy import PROBE, Advising, Arm, Choice
+from benchmarks.advising.policy import NO_TIME, PROBE, Advising, Arm, Choice, name_of
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.scenarios import with_files
 from benchmarks.choosing.selection import Selection, expand
@@ -57,7 +57,7 @@ def advise(setup: Setup, budget: Budget) -> Advice:
         seeds=0 if leader is None else len(field.records[leader.arm]),
         names={one.arm: described(field, one.arm) for one in choice.standings},
         twins=twins,
-        several_backends=len({name.rpartition(" with ")[2] for name in field.networks}) > 1,
+        several_backends=len({backend_of(one.arm.network) for one in choice.standings}) > 1,
         before_s=before_s,
         spent_s=time.monotonic() - budget.started,
         limit=f"{budget.seconds / 60:g} min" if budget.steps is None else f"{budget.steps} runs",
@@ -101,12 +101,12 @@ def _twins(field: MachineField, choice: Choice) -> tuple[TwinScore, ...]:
     found = []
     for arm, proof in field.twins_of(choice.leader.arm) if choice.leader else ():
         if field.guess(arm) * field.safety > field.left():
-            choice.not_tried[f"{arm.network} {arm.method}"] = "no time was left"
+            choice.not_tried[name_of(arm)] = NO_TIME
             continue
         try:
             field.run(arm, 0)
         except Declined as reason:
-            choice.not_tried[f"{arm.network} {arm.method}"] = str(reason)
+            choice.not_tried[name_of(arm)] = str(reason)
             continue
         figures = [measure(record) for record in field.records[arm]]
         accuracy, train_s = (fmean(one[name] for one in figures) for name in ("accuracy", "train_s"))

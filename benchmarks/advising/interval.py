@@ -33,13 +33,13 @@ def score(accuracies: Sequence[float], images: int) -> Score:
     pooled with an assumed one, because there are few.
 
     >>> [round(value, 3) for value in score([0.9, 0.92], 153)]
-    [0.91, 0.85, 0.949, 0.046]
+    [0.91, 0.849, 0.95, 0.046]
     """
     accuracy, runs = fmean(accuracies), len(accuracies)
     bounds = stats.binomtest(round(accuracy * images), images).proportion_ci(CONFIDENCE, method="wilson")
     squares = SEED_WEIGHT * SEED_SD**2 + float(np.square(np.asarray(accuracies) - accuracy).sum())
     degrees = SEED_WEIGHT + runs - 1
-    seeds = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * math.sqrt(squares / degrees / runs)
+    seeds = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(squares / degrees / runs)
     return Score(
         accuracy,
         max(0.0, accuracy - math.hypot(accuracy - bounds.low, seeds)),

@@ -126,7 +126,9 @@ class Advising:
         promising = self._probe()
         self._race([Arm(network, method, 0) for network in promising for method in self._field.methods])
         self._repeat(self._finalists, "repeats", least=LEAST, most=REPLICATES)
-        return Choice(tuple(self._standings(self._finalists())), dict(self._not_tried), dict(self._spent))
+        measured = {name_of(arm) for arm in self._finalists()}
+        not_tried = {name: reason for name, reason in self._not_tried.items() if name not in measured}
+        return Choice(tuple(self._standings(self._finalists())), not_tried, dict(self._spent))
 
     def _probe(self) -> list[str]:
         """Probe every network and return the promising ones, the best first; without probes, all of them."""
@@ -269,6 +271,6 @@ def name_of(arm: Arm) -> str:
     """Return the name of an arm without its length.
 
     >>> name_of(Arm("resnet18", "full", 0))
-    'resnet18 full'
+    'full of resnet18'
     """
-    return f"{arm.network} {arm.method}"
+    return f"{arm.method} of {arm.network}"

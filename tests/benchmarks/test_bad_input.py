@@ -91,6 +91,10 @@ def test_an_unknown_option_is_refused_with_the_nearest(tmp_path: Path) -> None:
         (("--workers", "-1"), "--workers -1: must be at least 0"),
         (("--validation-split", "1.5"), "--validation-split 1.5: must be between 0 and 1"),
         (("--validation-split", "0.2"), "has the folder val; leave out --validation-split"),
+        (("--test-split", "1"), "--test-split 1.0: must be between 0 and 1"),
+        (("--test-split", "0.2"), "has the folder test; leave out --test-split"),
+        (("--validation-seed", "-1"), "--validation-seed -1: must be at least 0"),
+        (("--validation-seed", "1"), "has the folder val; leave out --validation-seed"),
         (("--timeout", "0"), "--timeout"),
     ],
 )

@@ -89,7 +89,7 @@ def test_equal_cases_are_not_told_apart_and_the_race_ends() -> None:
 def test_where_everything_is_declined_there_is_no_leader_but_the_reasons() -> None:
     choice = Advising(Fixed({("a", PROBE): 0.0, ("a", "full"): 0.0}, 50)).choose()
     assert choice.leader is None
-    assert choice.not_tried == {"a probe": "needs a file", "a full": "needs a file"}
+    assert choice.not_tried == {"probe of a": "needs a file", "full of a": "needs a file"}
 
 
 def test_a_network_whose_features_cannot_be_kept_still_races() -> None:

@@ -254,6 +254,28 @@ def test_a_missing_folder_and_an_impossible_share_are_refused(tmp_path: Path) ->
         list_folder(made(tmp_path / "e", {"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1}), 0.2)
 
 
+def test_a_share_of_the_images_is_the_test_set_whatever_validates(tmp_path: Path) -> None:
+    folder = made(tmp_path, FLAT)
+    one, other = (list_folder(folder, seed=seed, test_split=0.25) for seed in (0, 1))
+    assert counts(one) == {"train": [12, 6], "test": [5, 2], "val": [3, 2]}
+    assert not one.test_is_val
+    assert one.splits["test"] == other.splits["test"]
+    assert one.splits["val"] != other.splits["val"]
+    assert "test images: 0.25 of each class of the training images, always the same" in one.notes
+
+
+def test_options_that_divide_what_is_divided_are_refused(tmp_path: Path) -> None:
+    folder = made(tmp_path, {"train/a": 9, "train/b": 9, "val/a": 1, "val/b": 1, "test/a": 1, "test/b": 1})
+    with pytest.raises(Refused, match="leave out --test-split"):
+        list_folder(folder, test_split=0.2)
+    with pytest.raises(Refused, match="leave out --validation-seed"):
+        list_folder(folder, seed=1)
+    with pytest.raises(Refused, match="--test-split 2 is not between 0 and 1"):
+        list_folder(folder, test_split=2.0)
+    with pytest.raises(Refused, match=r"too few images \(1\) to use 0.5 of them for testing"):
+        list_folder(made(tmp_path / "two", {"a": 1, "b": 4}), test_split=0.5)
+
+
 @pytest.mark.parametrize("closed", ["a/0.png", "a", "."])
 def test_what_may_not_be_read_is_refused(closed: str) -> None:
     with tempfile.TemporaryDirectory() as place, as_nobody(Path(place)):
