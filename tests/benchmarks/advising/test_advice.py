@@ -14,12 +14,21 @@ IMAGES = Images("photos", 49, 153, "bees", 83 / 153, held_out=True)
 
 
 def text(*standings: Standing, accuracy: float = 0.92, **facts: Any) -> str:
+    not_tried = {"full of o": "it needs o.pth", "probe of o": "it needs o.pth"}
     chosen: dict[str, Any] = {
-        "images": IMAGES, "choice": Choice(standings, {"full of o": "it needs o.pth", "probe of o": "it needs o.pth"}, {"probes": 60.4, "race": 300.0}),
-        "score": score([accuracy], 153) if standings else None, "seeds": 1, "names": NAMES, "twins": (),
-        "several_backends": False, "before_s": 12.0, "spent_s": 580.0, "limit": "10 min", "runs": 9,
+        "images": IMAGES,
+        "choice": Choice(standings, not_tried, {"probes": 60.4, "race": 300.0}),
+        "score": score([accuracy], 153) if standings else None,
+        "seeds": 1,
+        "names": NAMES,
+        "twins": (),
+        "several_backends": False,
+        "before_s": 12.0,
+        "spent_s": 580.0,
+        "limit": "10 min",
+        "runs": 9,
         "command": "run it",
-    }  # fmt: skip
+    }
     return "\n".join(lines(Advice(**{**chosen, **facts})))
 
 
