@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from benchmarks.advising.interval import Score
@@ -38,15 +38,17 @@ class Images(NamedTuple):
 
 
 class Advice(NamedTuple):
-    """Everything that the text says. `names` describes each arm's method and length; `spent_s` is the whole time.
+    """Everything that the text says.
 
-    `before_s` is the time of the preparation, None if runs are counted.
+    `others` are the test accuracies of the cases not chosen. `names` describes each arm's method and length. `before_s`
+    is the time of the preparation, None if runs are counted; `spent_s` is the whole time.
     """
 
     images: Images
     choice: Choice
     score: Score | None
     seeds: int
+    others: Sequence[float]
     names: Mapping[object, str]
     twins: tuple[TwinScore, ...]
     several_backends: bool
@@ -83,7 +85,8 @@ def _answer(advice: Advice) -> Iterator[str]:
         f"after {METRICS['train_s'].write(leader.training_s)} s of training ({_count(advice.seeds, 'seed')})."
     )
     yield from _rivals(advice, leader)
-    yield f"The resolution of {images.test} test images is ± {percent(score.resolution)} points."
+    resolution = f"± {percent(score.resolution)} points{_within(advice, score)}"
+    yield f"The resolution of {images.test} test images is {resolution}."
     yield (
         "The interval is Wilson's for these images, widened by the spread over seeds"
         f"{'' if images.held_out else '; the score is optimistic, because the data has no images apart'}."
@@ -108,7 +111,7 @@ def _answer(advice: Advice) -> Iterator[str]:
 
 
 def _rivals(advice: Advice, leader: Standing) -> Iterator[str]:
-    rivals, images = advice.choice.rivals, f"{advice.images.validation} validation images"
+    rivals, images = advice.choice.rivals, f"the validation images ({advice.images.validation} in each run)"
     if len(advice.choice.standings) == 1:
         yield "It is the only case that was measured."
     elif not rivals:
@@ -121,6 +124,17 @@ def _rivals(advice: Advice, leader: Standing) -> Iterator[str]:
             else ""
         )
         yield f"On {images} it cannot be told from {_count(len(rivals), 'other case')}{faster}."
+
+
+def _within(advice: Advice, score: Score) -> str:
+    """Return how many other cases have a test accuracy within the resolution, and how many are better by more."""
+    others = list(advice.others)
+    if not others:
+        return ""
+    within = sum(abs(other - score.accuracy) <= score.resolution for other in others)
+    better = sum(other - score.accuracy > score.resolution for other in others)
+    more = f", {better} better by more" if better else ""
+    return f"; {within} of {_count(len(others), 'other measured case')} within it{more}"
 
 
 def _standings(advice: Advice) -> Iterator[str]:

@@ -55,6 +55,7 @@ def advise(setup: Setup, budget: Budget) -> Advice:
         choice=choice,
         score=None if leader is None else _score(field, leader.arm),
         seeds=0 if leader is None else len(field.records[leader.arm]),
+        others=[_score(field, one.arm).accuracy for one in choice.standings[1:]],
         names={one.arm: described(field, one.arm) for one in choice.standings},
         twins=twins,
         several_backends=len({backend_of(one.arm.network) for one in choice.standings}) > 1,
@@ -121,7 +122,7 @@ def _images(data: PreparedData, field: MachineField) -> Images:
     return Images(
         name=meta.name,
         validation=field.images(1),
-        test=sum(counts),
+        test=min(sum(counts), field.given.get("limit") or sum(counts)),
         largest=meta.classes[counts.index(max(counts))],
         share=max(counts) / sum(counts),
         held_out=not meta.test_is_val,

@@ -20,6 +20,7 @@ def text(*standings: Standing, accuracy: float = 0.92, **facts: Any) -> str:
         "choice": Choice(standings, not_tried, {"probes": 60.4, "race": 300.0}),
         "score": score([accuracy], 153) if standings else None,
         "seeds": 1,
+        "others": [],
         "names": NAMES,
         "twins": (),
         "several_backends": False,
@@ -66,6 +67,14 @@ def test_an_accuracy_that_the_largest_class_reaches_is_said() -> None:
         standing(BEST, 0), accuracy=0.6
     )
     assert "always answering" not in text(standing(BEST, 0))
+
+
+def test_cases_within_the_resolution_of_the_test_images_are_counted() -> None:
+    said = text(standing(BEST, 0), others=[0.9, 0.95, 0.99, 0.5])
+    assert (
+        "The resolution of 153 test images is ± 4.3 points; 2 of 4 other measured cases within it, 1 better by more"
+        in said
+    )
 
 
 def test_what_was_not_tried_and_the_budget_are_listed() -> None:
