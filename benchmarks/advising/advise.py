@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping
-from statistics import fmean
 from typing import Any
 
 from msgspec.structs import replace
@@ -21,7 +20,6 @@ from benchmarks.choosing.selection import Selection, expand
 from benchmarks.datasets.named import PreparedData
 from benchmarks.preparing.plan import Preparation
 from harness.errors import Declined
-from results.tables.figures import measure
 
 SEEDS = 5
 """The number of seeds of the full run in the printed command."""
@@ -101,17 +99,18 @@ def _twins(field: MachineField, choice: Choice) -> tuple[TwinScore, ...]:
     """Run the chosen case once in each framework that a certificate covers, as far as the budget allows."""
     found = []
     for arm, proof in field.twins_of(choice.leader.arm) if choice.leader else ():
-        if field.guess(arm) * field.safety > field.left():
-            choice.not_tried[name_of(arm)] = NO_TIME
-            continue
         try:
-            field.run(arm, 0)
+            if proof is None:
+                raise Declined("no certificate covers the chosen case")
+            if field.guess(arm) * field.safety > field.left():
+                raise Declined(NO_TIME)
+            trial = field.run(arm, 0)
         except Declined as reason:
             choice.not_tried[name_of(arm)] = str(reason)
             continue
-        figures = [measure(record) for record in field.records[arm]]
-        accuracy, train_s = (fmean(one[name] for one in figures) for name in ("accuracy", "train_s"))
-        found.append(TwinScore(arm.network, accuracy, train_s, proof.sha256[:8]))
+        level = proof.level(field.arm_options(arm)["scenario"][0])
+        accuracy = _score(field, arm).accuracy
+        found.append(TwinScore(arm.network, accuracy, trial.training_s, f"{proof.sha256[:8]}, P{level}"))
     return tuple(found)
 
 

@@ -24,7 +24,7 @@ from harness.process.launch import Event
 from harness.process.machine import Machine
 from harness.running.record import Record
 from results.certificates.certificate import Certificate, packages, read_certificates
-from results.certificates.scope import coverage_of, subject_of_case
+from results.certificates.scope import Subject, coverage_of, subject_of_case
 from results.storage.run_files import RunWriter
 from results.tables.figures import measure
 
@@ -87,6 +87,7 @@ class MachineField:
         self.safety = SAFETY if budget.steps is None else 1.0
         self._lengths = lengths(self.options)
         self.rungs = len(self._lengths)
+        self._proofs = read_certificates(setup.writer.results_dir).all
         self.twins = self._certified_twins()
         self.networks = tuple(name for name in self._networks if name not in self.twins)
         self.records: dict[Arm, list[Record]] = defaultdict(list)
@@ -154,11 +155,10 @@ class MachineField:
             epochs = max(epochs, self._least_epochs(arm.method))
         return {"scenario": (arm.method,), "epochs": epochs}
 
-    def twins_of(self, arm: Arm) -> list[tuple[Arm, Certificate]]:
-        """Return the same case in the backends that a certificate covers."""
-        return [
-            (arm._replace(network=name), proof) for name, (first, proof) in self.twins.items() if first == arm.network
-        ]
+    def twins_of(self, arm: Arm) -> list[tuple[Arm, Certificate | None]]:
+        """Return the same case in the backends that were left for the end, each with the certificate that covers it."""
+        others = [arm._replace(network=name) for name, first in self.twins.items() if first == arm.network]
+        return [(other, self._proof(arm, other)) for other in others]
 
     def _least_epochs(self, method: str) -> int:
         """Return the epochs after which every stage has steps that count: the first ones only warm up."""
@@ -182,25 +182,22 @@ class MachineField:
         seconds = expected_s(cases, self._setup.writer.results_dir, self._setup.catalogue)
         return dict(zip(arms, seconds, strict=True))
 
-    def _certified_twins(self) -> dict[str, tuple[str, Certificate]]:
-        """Return the networks that are another backend's, with a certificate for every method."""
-        proofs, found = read_certificates(self._setup.writer.results_dir).all, dict[str, tuple[str, Certificate]]()
+    def _certified_twins(self) -> dict[str, str]:
+        """Return the networks with a certificate for every method beside an earlier backend, and that network."""
+        found: dict[str, str] = {}
         firsts: dict[str, str] = {}
         for name, network in self._networks.items():
             first = firsts.setdefault(network.model, name)
-            if first != name and proofs and (proof := self._covered(first, name, proofs)):
-                found[name] = first, proof
+            pairs = ([Arm(one, method, self.rungs - 1) for one in (first, name)] for method in self.methods)
+            if first != name and self._proofs and all(self._proof(*pair) for pair in pairs):
+                found[name] = first
         return found
 
-    def _covered(self, one: str, other: str, proofs: Sequence[Certificate]) -> Certificate | None:
-        proof = None
-        for method in self.methods:
-            subjects = [self._subject(Arm(name, method, self.rungs - 1)) for name in (one, other)]
-            if None in subjects or (proof := coverage_of(subjects[0], subjects[1], proofs).certificate) is None:
-                return None
-        return proof
+    def _proof(self, one: Arm, other: Arm) -> Certificate | None:
+        ours, theirs = self._subject(one), self._subject(other)
+        return coverage_of(ours, theirs, self._proofs).certificate if ours and theirs else None
 
-    def _subject(self, arm: Arm) -> Any:
+    def _subject(self, arm: Arm) -> Subject | None:
         try:
             case = self._setup.preparation.plan(self.selected(arm, 0)).required_job().case
         except (Declined, Refused):

@@ -17,7 +17,7 @@ from rich.progress import track
 from benchmarks.advising.simulated import WAYS, Played, problem
 from benchmarks.running.terminal import aligned, use_stand_ins
 
-HEADING = ("way", "mean regret", "nine in ten below", "within the resolution", "interval of test images holds",
+HEADING: tuple[str, ...] = ("way", "mean regret", "nine in ten below", "within the resolution", "interval of test images holds",
            "interval of validation images holds", "longest", "chosen")  # fmt: skip
 
 

@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.advising.advise import divided
+from benchmarks.advising.field import Budget, MachineField, Setup
 from benchmarks.advising.held_out import TEST_SPLIT, HeldOut, held_out
+from benchmarks.advising.policy import PROBE, Arm
 from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.preparing.plan import Preparation
+from harness.process.machine import describe_machine, environment
+from results.storage.run_files import open_run
 from tests.benchmarks.commanding import endings, invoke, records, refused
 
 QUICK = ("--backend", "reference", "--model", "tiny-cnn", "--image-size", "32", "--epochs", "4", "--quiet")
@@ -134,3 +140,21 @@ def test_test_images_are_kept_out_of_the_choice(
 
 def test_generated_data_is_left_as_it_is() -> None:
     assert held_out("embedded", {}, read_catalogue(())) == HeldOut({}, folds=False)
+
+
+def test_a_framework_that_a_certificate_covers_is_left_for_the_end(tmp_path: Path) -> None:
+    catalogue = read_catalogue(())
+    preparation = Preparation(catalogue, lambda event: None)
+    options = {"data": ("embedded",), "model": ("mobilenet-v2-0.35",)}
+    division, data = divided(options, catalogue, preparation)
+    machine = describe_machine()
+    with open_run(tmp_path, command=(), planned=(), machine=machine, environment=environment()) as writer:
+        setup = Setup(catalogue, preparation, writer, machine, lambda event: None, options, division, data)
+        field = MachineField(setup, Budget(0.0, 600.0, steps=5))
+    (network,) = field.networks
+    assert field.twins == {"mobilenet-v2-0.35 with keras3-tensorflow": network}
+    ((twin, proof),) = field.twins_of(Arm(network, "full", 1))
+    assert proof is not None
+    assert field.selected(twin, 0).case.backend == "keras3"
+    ((_, unproved),) = field.twins_of(Arm(network, PROBE, 2))
+    assert unproved is None
