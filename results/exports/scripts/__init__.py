@@ -1,0 +1,1 @@
+"""A stored case as one readable training script of its framework, which needs nothing of this project."""
