@@ -14,6 +14,8 @@ from harness.spec import Augmentation, Case, Stage
 
 WIDTH = 88
 """Columns of a script, as formatters use them by default."""
+DEFAULTS = {"backbone_lr": "=0.0", "weight_decay": "=0.0", "frozen": "=()", "keep_best": "=False"}
+"""The default of a field of a stage that is an argument."""
 
 
 class Described(NamedTuple):
@@ -32,11 +34,6 @@ class Described(NamedTuple):
     def stages(self) -> tuple[Stage, ...]:
         """The stages in order."""
         return self.case.scenario.stages
-
-    @property
-    def several(self) -> bool:
-        """Whether the script has more than one stage."""
-        return len(self.stages) > 1
 
     @property
     def freezes(self) -> bool:
@@ -81,6 +78,17 @@ class Described(NamedTuple):
                 "weight_decay": self.decays, "frozen": self.freezes, "keep_best": self.keeps_best}  # fmt: skip
         return [field for field, needed in used.items() if needed]
 
+    @property
+    def rates(self) -> list[str]:
+        """The fields of a stage that only the optimizer uses."""
+        return [field for field in self.fields if field in ("head_lr", "backbone_lr", "weight_decay")]
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether the learning rates change during a stage."""
+        schedule = self.stages[0].schedule
+        return schedule.name != "constant" or schedule.warmup_steps > 0
+
 
 def refuse_unsupported(case: Case) -> None:
     """Raise `Declined` with the setting that no script reproduces."""
@@ -102,7 +110,7 @@ def refuse_unsupported(case: Case) -> None:
 
 
 def docstring(described: Described, command: str, needs: str, notes: Sequence[str] = ()) -> str:
-    """Return the docstring of a script; `command` runs it, `needs` are the packages, `notes` are paragraphs."""
+    """Return the docstring of a script; `command` runs it, `needs` are the packages, `notes` are sentences."""
     case, record = described.case, described.record
     quality = record.test or record.val
     split = "validation" if record.test is None else "test"
@@ -111,9 +119,9 @@ def docstring(described: Described, command: str, needs: str, notes: Sequence[st
         f"FOLDER holds train/CLASS and val/CLASS with images, and test/CLASS if there are test images. It needs {needs}. "
         f"The settings are those of the run {case.label}{measured}."
     )
-    paragraphs = [_wrapped(text) for text in (about, *notes)]
+    about = " ".join([about, *notes])
     title = _wrapped(f'"""Fine-tune {case.model}: {case.scenario.explanation or case.scenario.name}.')
-    return "\n\n".join([title, f"    {command}", *paragraphs]) + '\n"""\n'
+    return "\n\n".join([title, f"    {command}", _wrapped(about)]) + '\n"""\n'
 
 
 def _wrapped(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from harness.errors import Declined
 from harness.spec import Augmentation, Frozen
 from results.exports.scripts.settings import (
+    DEFAULTS,
     Described,
     complete_augmentations,
     call,
@@ -204,7 +205,8 @@ _LOADED = """\
 
 def _optimizer(described: Described, model: TorchModel) -> str:
     rule, frozen = described.stages[0].optimizer, described.name("frozen")
-    own = [f"{field}{_DEFAULTS.get(field, '')}" for field in described.arguments("frozen", *_rates(described))]
+    arguments = described.arguments("frozen", *described.rates)
+    own = [field if field == "frozen" else f"{field}{DEFAULTS.get(field, '')}" for field in arguments]
     about = "Return an optimizer with a learning rate for each part of the network."
     body = "    model.requires_grad_(True)\n" if described.varies("frozen") else ""
     if described.freezes:
@@ -228,27 +230,12 @@ def _optimizer(described: Described, model: TorchModel) -> str:
     )
 
 
-_DEFAULTS = {"backbone_lr": "=0.0", "weight_decay": "=0.0", "frozen": "=()", "keep_best": "=False"}
-"""The default of a field of a stage that is an argument."""
-
-
-def _rates(described: Described) -> list[str]:
-    """Return the fields of a stage that only the optimizer uses."""
-    return [field for field in described.fields if field in ("head_lr", "backbone_lr", "weight_decay")]
-
-
 _BACKBONE = {
     True: "    backbone = [p for p in model.{backbone}.parameters() if p.requires_grad]\n",
     False: "    named = model.named_parameters()\n"
     '    backbone = [p for n, p in named if p.requires_grad and not n.startswith("{classifier}.")]\n',
 }
 """The trainable parameters of the backbone, by whether it is one module."""
-
-
-def scheduled(described: Described) -> bool:
-    """Return whether the learning rates change during a stage."""
-    schedule = described.stages[0].schedule
-    return schedule.name != "constant" or schedule.warmup_steps > 0
 
 
 def _plain_steps(described: Described) -> bool:
@@ -274,7 +261,7 @@ _RATES = {
 
 
 def _schedule(described: Described) -> str:
-    if not scheduled(described) or _plain_steps(described):
+    if not described.scheduled or _plain_steps(described):
         return ""
     schedule = described.stages[0].schedule
     about, body, arguments = _RATES[schedule.name]
@@ -292,7 +279,7 @@ def _schedule(described: Described) -> str:
 def _epoch(described: Described) -> str:
     smoothing = ["label_smoothing=LABEL_SMOOTHING"] if described.stages[0].label_smoothing else []
     loss = call(8, "loss = nn.functional.cross_entropy(", ["logits", "labels.to(device)", *smoothing], ")")
-    step = "        scheduler.step()\n" if scheduled(described) else ""
+    step = "        scheduler.step()\n" if described.scheduled else ""
     norm = described.stages[0].norm
     modes = ""
     if described.freezes:
@@ -302,13 +289,13 @@ def _epoch(described: Described) -> str:
         statistics = "the batch everywhere" if norm == "batch" else "its running statistics"
         modes += f"    for module in model.modules():  # batch norm uses {statistics}\n"
         modes += f"        if isinstance(module, nn.BatchNorm2d):\n            module.train({norm == 'batch'})\n"
-    arguments = ["model", "batches", "optimizer", *(["scheduler"] if step else [])]
+    arguments = ["model", "loader", "optimizer", *(["scheduler"] if step else [])]
     arguments += described.arguments("frozen") if described.freezes else []
     return (
         f"{call(0, 'def train_one_epoch(', arguments, '):')}"
         '    """Train on every batch once; return the loss of each."""\n'
         f"    device = next(model.parameters()).device\n    model.train()\n{modes}    losses = []\n"
-        "    for images, labels in batches:\n        logits = model(images.to(device))\n"
+        "    for images, labels in loader:\n        logits = model(images.to(device))\n"
         f"{loss}        optimizer.zero_grad()\n        loss.backward()\n        optimizer.step()\n"
         f"{step}        losses.append(loss.detach())\n"
         "    return [loss.item() for loss in losses]\n"
@@ -317,31 +304,31 @@ def _epoch(described: Described) -> str:
 
 _EVALUATE = """
 @torch.inference_mode()
-def evaluate(model, batches):
+def evaluate(model, loader):
     \"\"\"Return the share of images that are classified correctly.\"\"\"
     device = next(model.parameters()).device
     model.eval()
-    hits = [model(x.to(device)).argmax(1) == y.to(device) for x, y in batches]
+    hits = [model(x.to(device)).argmax(1) == y.to(device) for x, y in loader]
     return torch.cat(hits).double().mean().item()
 """
 
 
 def _train(described: Described) -> str:
     epochs, best = described.name("epochs"), described.keeps_best
-    frozen, rates = described.arguments("frozen"), ["**rates"] if described.arguments(*_rates(described)) else []
+    frozen, rates = described.arguments("frozen"), ["**rates"] if described.arguments(*described.rates) else []
     body = call(4, "optimizer = make_optimizer(", ["model", *frozen, *rates], ")")
     if _plain_steps(described):
-        decay = ["optimizer", "DECAY_EPOCHS * len(batches)", "DECAY_FACTOR"]
+        decay = ["optimizer", "DECAY_EPOCHS * len(loader)", "DECAY_FACTOR"]
         body += call(4, "scheduler = torch.optim.lr_scheduler.StepLR(", decay, ")")
-    elif scheduled(described):
+    elif described.scheduled:
         _, _, arguments = _RATES[described.stages[0].schedule.name]
-        known = {"steps": f"{epochs} * len(batches)", "steps_per_epoch": "len(batches)"}
+        known = {"steps": f"{epochs} * len(loader)", "steps_per_epoch": "len(loader)"}
         body += "".join(f"    {name} = {known[name]}\n" for name in arguments)
         factor = f"lambda step: rate_factor({', '.join(['step', *arguments])})" if arguments else "rate_factor"
         body += call(4, "scheduler = torch.optim.lr_scheduler.LambdaLR(", ["optimizer", factor], ")")
     body += "    best_accuracy, best_state = -1.0, None\n" if best else ""
     body += f"    for epoch in range(1, {epochs} + 1):\n"
-    into = ["model", "batches", "optimizer", *(["scheduler"] if scheduled(described) else [])]
+    into = ["model", "loader", "optimizer", *(["scheduler"] if described.scheduled else [])]
     body += call(8, "losses = train_one_epoch(", [*into, *frozen], ")")
     body += "        loss, accuracy = sum(losses) / len(losses), evaluate(model, val)\n"
     body += '        print(f"epoch {epoch}: loss {loss:.4f}, validation accuracy {accuracy:.4f}")\n'
@@ -352,8 +339,8 @@ def _train(described: Described) -> str:
         body += "            best_state = copy.deepcopy(model.state_dict())\n"
         last = "    if keep_best:\n        model.load_state_dict(best_state)\n"
         body += last if described.varies("keep_best") else "    model.load_state_dict(best_state)\n"
-    arguments = [f"{field}{_DEFAULTS.get(field, '')}" for field in described.arguments("epochs", "frozen", "keep_best")]
-    head = call(0, "def train(", ["model", "batches", "val", *arguments, *rates], "):")
+    arguments = [f"{field}{DEFAULTS.get(field, '')}" for field in described.arguments("epochs", "frozen", "keep_best")]
+    head = call(0, "def train(", ["model", "loader", "val", *arguments, *rates], "):")
     return f'{head}    """{about}"""\n{body}'
 
 
@@ -368,9 +355,9 @@ def _main(described: Described, model: TorchModel) -> str:
         if stage.frozen == "backbone":
             values.pop("backbone_lr", None)
         own = literal(values.pop("batch_size", None)) if "batch_size" in values else "BATCH_SIZE"
-        training += f'    batches = make_loader(options.data / "train", {own}, training=True)\n'
+        training += f'    loader = make_loader(options.data / "train", {own}, training=True)\n'
         arguments = [f"{field}={literal(value)}" for field, value in values.items() if value]
-        training += call(4, "train(", ["model", "batches", "val", *arguments], ")")
+        training += call(4, "train(", ["model", "loader", "val", *arguments], ")")
     return f"""
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
