@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -17,7 +18,9 @@ from results.tables.columns import METRICS
 if TYPE_CHECKING:
     import pandas as pd
 
-Target = Literal["tensorboard", "mlflow", "markdown", "csv", "parquet", "pytest-benchmark", "badge"]
+    from harness.running.record import Record
+
+Target = Literal["tensorboard", "mlflow", "markdown", "csv", "parquet", "pytest-benchmark", "badge", "script"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 SERVER = "MLFLOW_TRACKING_URI"
 
@@ -31,28 +34,35 @@ class Wish(NamedTuple):
     label: str | None
     target_accuracy: float | None
     experiment: str
+    checkpoint: str | None
+    input_scaling: str | None
 
 
 @click.command(cls=GroupedCommand)
+@click.argument("case", required=False, help="only this case: BACKEND/MODEL/SCENARIO, or with /seedN")
 @option("--to", "target", type=click.Choice(TARGETS), required=True, group=OUTPUT, help="output format")
 @option("--where", multiple=True, metavar="NAME=VALUE", group="What to read", help="only records with this value")
 @option("--metric", type=click.Choice(tuple(METRICS)), group=OUTPUT, help="metric of a badge")
 @option("--label", group=OUTPUT, help="left text of a badge")
 @option("--experiment", default="finetune-bench", group=OUTPUT, help="MLflow experiment")
+@option("--checkpoint", group="What to read", help="file of initial weights of a script, if the run's was a file")
+@option("--input-scaling", group="What to read", help="input scaling of a bare file, as for `run`")
 @shared("target-accuracy")
 @option("--out", group=OUTPUT, help="file, folder (tensorboard) or server address (mlflow); default: the terminal")
 @results_or_run_option
-def command(target: Target, where: tuple[str, ...], **wishes: Any) -> None:
+def command(case: str | None, target: Target, where: tuple[str, ...], **wishes: Any) -> None:
     """Write results in the format of another program.
 
     --results also takes the file of one run. Formats: tensorboard: event files, one run per process. mlflow: one run
     per process on a server. markdown: a summary for a pull request. csv, parquet: one row per process.
     pytest-benchmark: its JSON. badge: an SVG image of one figure, or JSON for shields.io if --out ends in .json.
+    script: the training of one case, by default of the answer, as a Python file that needs only its framework; --out
+    also writes the initial weights beside it.
     """
     from results import load
 
     wish = Wish(**wishes)
-    frame = _chosen(load(wish.results), where)
+    frame = _chosen(load(wish.results), (*(_conditions(case) if case else ()), *where))
     try:
         code = _export(frame, target, wish)
     except ModuleNotFoundError as error:
@@ -64,6 +74,14 @@ def command(target: Target, where: tuple[str, ...], **wishes: Any) -> None:
         click.echo(f"! {warning}", err=True)
     unread = any(frame.attrs["unread"].get(fault) for fault in ("unreadable", "future"))
     sys.exit(code or (3 if unread or frame.attrs["missing"] else 0))
+
+
+def _conditions(case: str) -> Iterator[str]:
+    parts = case.split("/")
+    if not 3 <= len(parts) <= 4 or (len(parts) == 4 and not parts[3].startswith("seed")):
+        raise Refused(f"{case} is not BACKEND/MODEL/SCENARIO or BACKEND/MODEL/SCENARIO/seedN")
+    for name, value in zip(("backend_name", "model", "scenario", "seed"), parts, strict=False):
+        yield f"{name}={value.removeprefix('seed') if name == 'seed' else value}"
 
 
 def _chosen(frame: pd.DataFrame, where: tuple[str, ...]) -> pd.DataFrame:
@@ -91,6 +109,8 @@ def _export(frame: pd.DataFrame, target: Target, wish: Wish) -> int:
         return _event_files(frame, wish)
     if target == "mlflow":
         return _runs(frame, wish)
+    if target == "script":
+        return _script(frame, wish)
     if target in ("markdown", "badge"):
         return _from_table(frame, target, wish)
     if target == "pytest-benchmark":
@@ -152,11 +172,50 @@ def _badge(rows: pd.DataFrame, wish: Wish) -> bytes:
     if rows.empty:
         raise Refused("a badge shows one case, but the records are sides of comparisons; measure a case with `run`")
     if len(rows) > 1:
-        names = ("backend", "engine", "model", "scenario", "dataset", "status", "machine", "environment", "version")
-        differing = [f"{name} ({_some(rows[name])})" for name in names if len(rows[name].unique()) > 1]
-        raise Refused(f"a badge shows one case, not {len(rows)}; choose with --where: {'; '.join(differing)}")
+        raise Refused(f"a badge shows one case, not {len(rows)}; choose with --where: {_differing(rows)}")
     shown = badge(rows.iloc[0].to_dict(), wish.metric, wish.label)
     return as_endpoint(shown) if str(wish.out).endswith(".json") else as_svg(shown).encode()
+
+
+def _differing(rows: pd.DataFrame) -> str:
+    names = ("backend", "engine", "model", "scenario", "dataset", "status", "machine", "environment", "version")
+    return "; ".join(f"{name} ({_some(rows[name])})" for name in names if len(rows[name].unique()) > 1)
+
+
+def _script(frame: pd.DataFrame, wish: Wish) -> int:
+    from benchmarks.preparing.script_weights import checkpoint_of, scaling_of, write_weights
+    from results.exports.scripts.case_script import case_script, weights_name
+    from results.exports.scripts.settings import Described
+
+    record = _winner(frame, wish)
+    name = weights_name(record.case)
+    found = checkpoint_of(record.case, wish.checkpoint, wish.input_scaling)
+    file = Path(wish.out) if wish.out else Path("script.py")
+    text = case_script(Described(record, scaling_of(found), name, file.name))
+    if wish.out and name and found:
+        write_weights(record.case, found, file.with_name(name))
+        click.echo(f"weights written to {file.with_name(name)}", err=True)
+    return _deliver(text.encode(), wish.out, text=True)
+
+
+def _winner(frame: pd.DataFrame, wish: Wish) -> Record:
+    """Return the first finished record of the only case, or of the answer if there are several cases."""
+    from results import table
+    from results.storage.rows import record_at
+    from results.tables.answer import answers
+
+    rows = table(frame, wish.target_accuracy)
+    rows = rows[rows["status"] == "ok"]
+    if rows.empty:
+        raise Refused("a script trains one finished case, but no record is one; measure a case with `run`")
+    chosen = rows.iloc[0].to_dict()
+    if len(rows) > 1:
+        found = answers(rows, read_certificates(wish.results).all).found
+        if len(found) != 1:
+            raise Refused(f"a script trains one case, not {len(rows)}; name it, or use --where: {_differing(rows)}")
+        chosen = found[0].chosen
+    of_case = frame[(frame["version"] == chosen["version"]) & (frame["status"] == "ok")].sort_values("seed")
+    return record_at(Path(of_case["file"].iloc[0]), int(of_case["offset"].iloc[0]))
 
 
 def _deliver(content: bytes, out: str | None, *, text: bool = False) -> int:

@@ -36,7 +36,7 @@ def script(described: Described) -> str:
     engine = f"KERAS_BACKEND={case.engine} " if case.engine else ""
     notes = [] if described.whole_backbone_frozen and case.scenario.stages[0].norm != "batch" else [_BIASED]
     start = (
-        docstring(described, f"{engine}python script.py --data FOLDER{weights}", "keras and Pillow", notes),
+        docstring(described, f"{engine}python {described.file} --data FOLDER{weights}", "keras and Pillow", notes),
         _imports(described),
         _constants(described),
     )
@@ -112,8 +112,13 @@ def _last_layer(blocks: int) -> str:
 
 def _images(described: Described) -> str:
     changes = "".join(_CHANGES[one.name].format(**_numbers(one)) for one in complete_augmentations(described.case))
+    changes = textwrap.indent(changes, " " * 12)
+    flip = ", ".join(one.name for one in complete_augmentations(described.case)) == "flip"
+    start = "        if self.training and" if flip else "        if self.training:\n"
+    if flip:  # the only change: one condition
+        changes = changes.replace("            if", "", 1).replace("                image", "            image", 1)
     return Template(_FOLDER).substitute(
-        change=f"        if self.training:\n{textwrap.indent(changes, ' ' * 12)}" if changes else "",
+        change=f"{start}{changes}" if changes else "",
         crop=_CROP if side(described.case) != described.case.image_size else "",
     )
 
@@ -219,9 +224,9 @@ _UNIFORM = """\
     draws = [keras.initializers.RandomUniform(-bound, bound) for _ in range(2)]
     head = keras.layers.Dense(classes, None, True, *draws, name="head")
 """
-_GLOROT = '''\
+_GLOROT = """\
     head = keras.layers.Dense(classes, name="head")  # Glorot uniform, bias 0
-'''
+"""
 
 
 def _rule(described: Described) -> str:
@@ -297,7 +302,9 @@ class Cosine(keras.optimizers.schedules.LearningRateSchedule):
 
 def _optimizer(described: Described) -> str:
     stage, own = described.stages[0], described.arguments(*described.rates)
-    kind, settings = ("TorchSGD", ["MOMENTUM"]) if stage.optimizer.name == "sgd" else ("TorchAdam", ["BETA_1", "BETA_2"])
+    kind, settings = (
+        ("TorchSGD", ["MOMENTUM"]) if stage.optimizer.name == "sgd" else ("TorchAdam", ["BETA_1", "BETA_2"])
+    )
     settings += ["decay=weight_decay"] if described.varies("weight_decay") else []
     names = ["head_lr"] if described.whole_backbone_frozen else ["head_lr", "backbone_lr"]
     rates, steps, body = [described.name(name) for name in names], [], ""

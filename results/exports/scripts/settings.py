@@ -19,11 +19,15 @@ DEFAULTS = {"backbone_lr": "=0.0", "weight_decay": "=0.0", "frozen": "=()", "kee
 
 
 class Described(NamedTuple):
-    """A case to write a script for. `weights` is the name of the file of its backbone; empty for random values."""
+    """A case to write a script for.
+
+    `weights` is the name of the file of its backbone, empty for random values; `file` is the name of the script.
+    """
 
     record: Record
     normalisation: Normalisation
     weights: str
+    file: str = "script.py"
 
     @property
     def case(self) -> Case:
@@ -167,15 +171,14 @@ def call(indent: int, head: str, arguments: Sequence[str], tail: str) -> str:
 
 
 def literal(value: object) -> str:
-    """Return a value as formatters write it.
+    """Return a value as formatters write it, small numbers with 15 digits at most.
 
     >>> literal((0.5, 0.25)), literal(["conv1"]), literal(0.0001)
     ('(0.5, 0.25)', '["conv1"]', '1e-4')
     """
     if isinstance(value, float) and 0 < abs(value) < 0.001:
-        digits, _, power = f"{value:.16e}".partition("e")
-        short = f"{float(digits):.6g}e{int(power)}"
-        return short if float(short) == value else repr(value)
+        digits, _, power = f"{value:.14e}".partition("e")
+        return f"{float(digits):.15g}e{int(power)}"
     if isinstance(value, (list, tuple)):
         inside = ", ".join(map(literal, value))
         return f"[{inside}]" if isinstance(value, list) else f"({inside})"

@@ -83,7 +83,7 @@ def script(described: Described) -> str:
     needs = "torch and torchvision"
     needs = needs if model.package == "torchvision" else f"torch, torchvision and {model.package}"
     start = (
-        docstring(described, f"python script.py --data FOLDER{weights}", needs),
+        docstring(described, f"python {described.file} --data FOLDER{weights}", needs),
         _imports(described, model),
         _constants(described, model),
     )
