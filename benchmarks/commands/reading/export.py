@@ -13,7 +13,7 @@ import click
 from benchmarks.choosing.options import OUTPUT, GroupedCommand, option, results_or_run_option, shared
 from harness.errors import Declined, Refused, unknown
 from results.certificates.certificate import read_certificates
-from results.tables.columns import METRICS
+from results.tables.columns import METRICS, Row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,7 +208,7 @@ def _winner(frame: pd.DataFrame, wish: Wish) -> Record:
     rows = rows[rows["status"] == "ok"]
     if rows.empty:
         raise Refused("a script trains one finished case, but no record is one; measure a case with `run`")
-    chosen = rows.iloc[0].to_dict()
+    chosen: Row = rows.iloc[0].to_dict()
     if len(rows) > 1:
         found = answers(rows, read_certificates(wish.results).all).found
         if len(found) != 1:

@@ -7,13 +7,14 @@ from harness.spec import Case
 from results.exports.scripts import keras_script, torch_script
 from results.exports.scripts.settings import Described, refuse_unsupported
 
-_WRITERS = {"pytorch": torch_script, "keras3": keras_script}
+_SCRIPTS = {"pytorch": torch_script.script, "keras3": keras_script.script}
+_ENDINGS = {"pytorch": torch_script.ENDING, "keras3": keras_script.ENDING}
 
 
 def case_script(described: Described) -> str:
     """Return the script, Python code with a final newline. Raise `Declined` for a case that it cannot reproduce."""
     refuse_unsupported(described.case)
-    return _writer(described.case).script(described)
+    return _SCRIPTS[described.case.backend](described)
 
 
 def weights_name(case: Case) -> str:
@@ -21,11 +22,6 @@ def weights_name(case: Case) -> str:
 
     Raises `Declined` for a backend without scripts.
     """
-    ending = _writer(case).ENDING
-    return f"{case.model}{ending}" if case.scenario.start == "checkpoint" else ""
-
-
-def _writer(case: Case):  # type: ignore[no-untyped-def]
-    if case.backend not in _WRITERS:
-        raise Declined(f"--to script: no script for the backend {case.backend}, only for {', '.join(_WRITERS)}")
-    return _WRITERS[case.backend]
+    if case.backend not in _SCRIPTS:
+        raise Declined(f"--to script: no script for the backend {case.backend}, only for {', '.join(_SCRIPTS)}")
+    return f"{case.model}{_ENDINGS[case.backend]}" if case.scenario.start == "checkpoint" else ""

@@ -87,16 +87,16 @@ def _imports(described: Described) -> str:
 def _constants(described: Described) -> str:
     stage = described.stages[0]
     rule, schedule = stage.optimizer, stage.schedule
-    facts: list[tuple[str, object]] = [("MOMENTUM", rule.momentum)]
+    facts: list[tuple[str, list[object]]] = [("MOMENTUM", [rule.momentum])]
     if rule.name != "sgd":
-        facts = [("BETA_1, BETA_2, EPSILON", (*rule.betas, rule.eps))]
+        facts = [("BETA_1, BETA_2, EPSILON", [*rule.betas, rule.eps])]
     if schedule.name == "step":
-        facts.append(("DECAY_EPOCHS, DECAY_FACTOR", (schedule.every_epochs, schedule.factor)))
-    facts += [("WARMUP_STEPS", schedule.warmup_steps)] if schedule.warmup_steps else []
+        facts.append(("DECAY_EPOCHS, DECAY_FACTOR", [schedule.every_epochs, schedule.factor]))
+    facts += [("WARMUP_STEPS", [schedule.warmup_steps])] if schedule.warmup_steps else []
     if not described.whole_backbone_frozen or stage.norm == "batch":
-        facts.append(("BN_MOMENTUM", round(1 - stage.bn_momentum, 12)))
+        facts.append(("BN_MOMENTUM", [round(1 - stage.bn_momentum, 12)]))
     if _frozen_blocks(described):
-        facts.append(("LAST_FROZEN", _last_layer(_frozen_blocks(described))))
+        facts.append(("LAST_FROZEN", [_last_layer(_frozen_blocks(described))]))
     return constants(described, *facts)
 
 

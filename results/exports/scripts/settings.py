@@ -120,8 +120,8 @@ def docstring(described: Described, command: str, needs: str, notes: Sequence[st
     split = "validation" if record.test is None else "test"
     measured = f", whose accuracy was {quality.accuracy:.1%} on {quality.images} {split} images" if quality else ""
     about = (
-        f"FOLDER holds train/CLASS and val/CLASS with images, and test/CLASS if there are test images. It needs {needs}. "
-        f"The settings are those of the run {case.label}{measured}."
+        f"FOLDER holds train/CLASS and val/CLASS with images, and test/CLASS if there are test images. It "
+        f"needs {needs}. The settings are those of the run {case.label}{measured}."
     )
     about = " ".join([about, *notes])
     title = _wrapped(f'"""Fine-tune {case.model}: {case.scenario.explanation or case.scenario.name}.')
@@ -132,22 +132,22 @@ def _wrapped(text: str) -> str:
     return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def constants(described: Described, *facts: tuple[str, object]) -> str:
-    """Return assignments: images, the fields that all stages share, and facts, which have one or more names each."""
+def constants(described: Described, *facts: tuple[str, list[object]]) -> str:
+    """Return assignments: images, the fields that all stages share, and facts, each with its names and their values."""
     case, shared = described.case, [field for field in described.fields if not described.varies(field)]
-    rates = [field for field in ("head_lr", "backbone_lr") if field in shared]
-    pairs = [("epochs", "batch_size"), rates, ("weight_decay",)]
-    known = [[field for field in pair if field in shared] for pair in pairs]
-    ours = [(", ".join(map(str.upper, pair)), [described.values(field)[0] for field in pair]) for pair in known if pair]
-    images = ("IMAGE_SIZE, RESIZE", [case.image_size, side(case)])
-    scaling = ("MEAN, STD", [described.normalisation.mean, described.normalisation.std])
-    lines = [images, scaling, *((names, values[0] if len(values) == 1 else values) for names, values in ours), *facts]
-    return "".join(f"{names} = {_assigned(names, value)}\n" for names, value in lines)
-
-
-def _assigned(names: str, value: object) -> str:
-    several = "," in names and isinstance(value, (list, tuple))
-    return ", ".join(map(literal, value)) if several else literal(value)
+    groups = [("epochs", "batch_size"), ("head_lr", "backbone_lr"), ("weight_decay",)]
+    known = [[field for field in group if field in shared] for group in groups]
+    lines: list[tuple[str, list[object]]] = [
+        ("IMAGE_SIZE, RESIZE", [case.image_size, side(case)]),
+        ("MEAN, STD", [described.normalisation.mean, described.normalisation.std]),
+        *(
+            (", ".join(map(str.upper, group)), [described.values(field)[0] for field in group])
+            for group in known
+            if group
+        ),
+        *facts,
+    ]
+    return "".join(f"{names} = {', '.join(map(literal, values))}\n" for names, values in lines)
 
 
 def side(case: Case) -> int:

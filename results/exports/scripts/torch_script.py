@@ -10,8 +10,8 @@ from harness.spec import Augmentation, Frozen
 from results.exports.scripts.settings import (
     DEFAULTS,
     Described,
-    complete_augmentations,
     call,
+    complete_augmentations,
     constants,
     docstring,
     joined,
@@ -115,16 +115,16 @@ def _imports(described: Described, model: TorchModel) -> str:
 def _constants(described: Described, model: TorchModel) -> str:
     stage = described.stages[0]
     rule, schedule = stage.optimizer, stage.schedule
-    facts: list[tuple[str, object]] = [("MOMENTUM", rule.momentum)]
+    facts: list[tuple[str, list[object]]] = [("MOMENTUM", [rule.momentum])]
     if rule.name != "sgd":
-        facts = [("BETAS, EPSILON", (rule.betas, rule.eps))]
+        facts = [("BETAS, EPSILON", [rule.betas, rule.eps])]
     if schedule.name == "step":
-        facts.append(("DECAY_EPOCHS, DECAY_FACTOR", (schedule.every_epochs, schedule.factor)))
-    facts += [("WARMUP_STEPS", schedule.warmup_steps)] if schedule.warmup_steps else []
-    facts.append(("BN_MOMENTUM", stage.bn_momentum))
-    facts += [("LABEL_SMOOTHING", stage.label_smoothing)] if stage.label_smoothing else []
+        facts.append(("DECAY_EPOCHS, DECAY_FACTOR", [schedule.every_epochs, schedule.factor]))
+    facts += [("WARMUP_STEPS", [schedule.warmup_steps])] if schedule.warmup_steps else []
+    facts.append(("BN_MOMENTUM", [stage.bn_momentum]))
+    facts += [("LABEL_SMOOTHING", [stage.label_smoothing])] if stage.label_smoothing else []
     frozen = described.freezes and not described.varies("frozen")
-    facts += [("FROZEN", model.frozen(stage.frozen))] if frozen else []
+    facts += [("FROZEN", [model.frozen(stage.frozen)])] if frozen else []
     return constants(described, *facts)
 
 
@@ -339,8 +339,8 @@ def _train(described: Described) -> str:
         body += "            best_state = copy.deepcopy(model.state_dict())\n"
         last = "    if keep_best:\n        model.load_state_dict(best_state)\n"
         body += last if described.varies("keep_best") else "    model.load_state_dict(best_state)\n"
-    arguments = [f"{field}{DEFAULTS.get(field, '')}" for field in described.arguments("epochs", "frozen", "keep_best")]
-    head = call(0, "def train(", ["model", "loader", "val", *arguments, *rates], "):")
+    own = [f"{field}{DEFAULTS.get(field, '')}" for field in described.arguments("epochs", "frozen", "keep_best")]
+    head = call(0, "def train(", ["model", "loader", "val", *own, *rates], "):")
     return f'{head}    """{about}"""\n{body}'
 
 
