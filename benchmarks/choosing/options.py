@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from benchmarks.choosing.selection import Selection
+from benchmarks.choosing.sharding import SHARE
 from harness.spec import SETTINGS
 from results.storage.folder import RESULTS
 
@@ -29,6 +30,12 @@ SELECTION = {
 }  # fmt: skip
 """The fields of `Selection` below each heading; all others are below "How to train"."""
 SHARED: Mapping[str, Mapping[str, Any]] = {
+    "shard": {
+        "group": RUN,
+        "type": SHARE,
+        "metavar": "K/N",
+        "help": "part K of N of the plan; `merge` unites the parts",
+    },
     "plugin": {"group": RUN, "multiple": True, "type": click.Path(), "help": "Python file with models or datasets"},
     "target-accuracy": {"type": click.FloatRange(0, 1), "help": "show the time to this validation accuracy"},
     "wide": {"is_flag": True, "help": "show every column of the table"},

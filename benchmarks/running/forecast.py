@@ -23,7 +23,10 @@ GMACS_PER_CORE_S = 15.0
 LONG_S = 600.0
 """Commands print their expected time if it is longer."""
 RECORD_BYTES = 60_000
-EMBEDDED_TRAIN, EMBEDDED_EVALUATED = 96, 176
+EMBEDDED = (96, 176)
+"""Training images of the embedded task, and images that are evaluated after each epoch."""
+PHOTOS = (250, 400)
+"""The same for a small set of photos."""
 EMBEDDED_IMAGES = 736
 
 
@@ -60,6 +63,15 @@ def expected_s(cases: Sequence[Case], results: Path, catalogue: Catalogue) -> li
     return [statistics.median(seconds) if seconds else _guess(case, catalogue) for case, seconds in found]
 
 
+def nominal_s(case: Case, catalogue: Catalogue) -> float:
+    """Return the seconds of a case on one slow core, from the case and its model alone.
+
+    The value is the same on every machine: it depends on no record, no processor and no file. Every image folder
+    counts as `PHOTOS`, and products are used where a power could be rounded differently.
+    """
+    return _seconds(case, catalogue, EMBEDDED if case.dataset == "embedded" else PHOTOS, 1)
+
+
 def say_if_long(least_s: float, most_s: float, remedy: str) -> None:
     """Print the expected time on stderr if it is over ten minutes, and how to make it shorter."""
     if most_s <= LONG_S:
@@ -85,22 +97,26 @@ def _likeness(case: Case) -> tuple[object, ...]:
 
 
 def _guess(case: Case, catalogue: Catalogue) -> float:
-    gmacs = catalogue.backends[case.backend].models[case.model].gmacs * (case.image_size / 224) ** 2
-    train, evaluated = _images(case.dataset)
+    return _seconds(case, catalogue, _images(case.dataset), case.threads)
+
+
+def _seconds(case: Case, catalogue: Catalogue, images: tuple[int, int], threads: int) -> float:
+    gmacs = catalogue.backends[case.backend].models[case.model].gmacs * case.image_size * case.image_size / (224 * 224)
+    train, evaluated = images
     if case.limit:
         train, evaluated = min(train, case.limit), min(evaluated, 3 * case.limit)
     seconds = START_S.get(case.backend, 1.0)
     for stage in case.scenario.stages:
         passes = (1 if stage.frozen == "backbone" else 3) * train + evaluated
         once = case.features == "kept" and stage.frozen == "backbone" and not case.augment  # one view of each image
-        seconds += (1 if once else stage.epochs) * passes * gmacs / (GMACS_PER_CORE_S * case.threads)
+        seconds += (1 if once else stage.epochs) * passes * gmacs / (GMACS_PER_CORE_S * threads)
     return seconds
 
 
 def _images(dataset: str) -> tuple[int, int]:
     folder = Path(dataset).expanduser()
     if not folder.is_dir():
-        return EMBEDDED_TRAIN, EMBEDDED_EVALUATED
+        return EMBEDDED
     root = folder / "train" if (folder / "train").is_dir() else folder
     count = sum(len(files) for _, _, files in os.walk(root))
     return count, round(1.6 * count)

@@ -27,8 +27,41 @@ Fault = Literal["cut", "unreadable", "foreign", "future"]
 RunStatus = Literal["done", "failed", "interrupted"]
 
 
+Unit = Literal["cases", "comparisons", "scenarios"]
+"""The things that a plan splits: cases of `run`, comparisons of `compare` and `noise`, scenarios of `certify`."""
+
+
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
+    """Part `number` (from 1) of a plan that several machines run. `labels` are those of every part, in order.
+
+    `plan` is a digest of the whole plan; two files belong together only if theirs are equal.
+    """
+
+    number: int
+    plan: str
+    unit: Unit = "cases"
+    labels: tuple[tuple[str, ...], ...]
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The labels of this part."""
+        return self.labels[self.number - 1]
+
+    @property
+    def name(self) -> str:
+        """The part as in `--shard`.
+
+        >>> Shard(number=1, plan="", labels=(("a", "b"), ("c",))).name
+        '1/2'
+        """
+        return f"{self.number}/{len(self.labels)}"
+
+
 class RunRow(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="row"):
-    """The first row of a file. `planned` are case keys in order; `machine` and `environment` name JSON objects."""
+    """The first row of a file. `planned` are case keys in order; `machine` and `environment` name JSON objects.
+
+    `shard` is set if the run is a part of a plan; `planned` then has the order of `shard.own`.
+    """
 
     schema: int
     run: str
@@ -38,6 +71,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="ro
     machine: str
     environment: str
     planned: tuple[str, ...] = ()
+    shard: Shard | None = None
 
 
 class ProcessRow(msgspec.Struct, frozen=True, kw_only=True, tag="process", tag_field="row"):

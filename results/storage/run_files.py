@@ -139,10 +139,12 @@ def open_run(
     machine: Machine,
     environment: Mapping[str, Any],
     resume: Unfinished | None = None,
+    shard: rows.Shard | None = None,
 ) -> RunWriter:
     """Start a run, or continue the one that `unfinished` found.
 
-    `planned` are the keys of the cases to run. Raises `Unwritable`; `Refused` if the run to resume is still running.
+    `planned` are the keys of the cases to run, only those of `shard` if the plan is split. Raises `Unwritable`;
+    `Refused` if the run to resume is still running.
     """
     folder = Path(results_dir)
     environment_sha256 = objects.put_json(folder, environment)
@@ -160,21 +162,30 @@ def open_run(
         machine=objects.put_json(folder, machine),
         environment=environment_sha256,
         planned=tuple(planned),
+        shard=shard,
     )
     writer = RunWriter(folder, path, str(ulid), environment_sha256)
     writer._write(first)
     return writer
 
 
-def unfinished(results_dir: str | Path, machine: Machine | None = None) -> Unfinished | None:
+def run_files(results_dir: str | Path) -> list[Path]:
+    """Return the files of all runs in a results folder, in order."""
+    return sorted((Path(results_dir) / "runs").rglob("*.jsonl"))
+
+
+def unfinished(
+    results_dir: str | Path, machine: Machine | None = None, shard: rows.Shard | None = None
+) -> Unfinished | None:
     """Find the latest run without an end or with the status `interrupted` that no process is writing.
 
-    `machine` excludes the runs of other machines.
+    `machine` excludes the runs of other machines. Only a run of this shard counts; without one, only a whole run.
     """
     runs = Path(results_dir) / "runs"
     files = (runs if machine is None else runs / machine.key).rglob("*.jsonl")
     for path in sorted(files, key=lambda file: file.name, reverse=True):
-        if (found := _open_end(path)) is not None and not being_written(path):
+        found = _open_end(path)
+        if found is not None and found.row.shard == shard and not being_written(path):
             return found
     return None
 

@@ -20,11 +20,12 @@ from results.ceilings.stored import read_ceilings
 from results.ceilings.utilisation import mfu, trained_images
 from results.certificates.certificate import essence, packages
 from results.certificates.scope import batch_sizes
-from results.rules.folder_rules import missing_cases, unread_lines
+from results.rules.folder_rules import missing_cases, missing_shards, unread_lines
 from results.rules.pair_rules import traits
 from results.rules.record_rules import judged
 from results.storage.folder import results_folder
 from results.storage.rows import EndRow, Fault, PairRow, ProcessRow, RunRow, scan
+from results.storage.shards import gaps
 from results.tables.columns import PROCESS_TYPES
 from results.tables.figures import measure
 from results.tables.identity import setting_of, stages_of
@@ -44,9 +45,10 @@ def load(path: str | Path) -> pd.DataFrame:
     """Read a results folder, a folder of runs or one run's file: a row per process, in the order of writing.
 
     The columns are those of `results.tables.columns`. `attrs["unread"]` counts unreadable lines by fault,
-    `attrs["missing"]` the missing planned cases by run, and `attrs["warnings"]` has a breach for each. A row in two
-    files of one run (after a merge) counts once. A record that breaks a rule gets the status `failed`. Raises `Refused`
-    for a path that does not exist, `NothingMeasured` if it holds no record.
+    `attrs["missing"]` the missing planned cases by run, or by shard without a run if `path` is a folder, and
+    `attrs["warnings"]` has a breach for each. A row in two files of one run (after a merge) counts once. A record that
+    breaks a rule gets the status `failed`. Raises `Refused` for a path that does not exist, `NothingMeasured` if it
+    holds no record.
     """
     path = Path(path)
     if not path.exists():
@@ -57,13 +59,15 @@ def load(path: str | Path) -> pd.DataFrame:
     for _, group in groupby(files, key=lambda file: file.parent):
         siblings = list(group)
         reading.add(siblings, alone=all(several[file.name] == 1 for file in siblings))
-    warnings = reading.warnings()
+    lost = [gap for gap in gaps(files) if not gap.begun] if path.is_dir() and reading.split else []
+    warnings = [*missing_shards(lost), *reading.warnings()]
     if not sum(map(len, reading.frames)):
         found = ONLY_COMPARISONS if reading.compared else "no record"
         raise NothingMeasured("; ".join([f"{path} holds {found}", *map(str, warnings)]))
     frame = pd.concat(reading.frames, ignore_index=True)
     frame["mfu"] = mfu(frame, read_ceilings(results_folder(path)))
-    frame.attrs.update(unread=dict(reading.unread), missing=reading.missing(), warnings=warnings)
+    missing = {**reading.missing(), **{f"shard {gap.shard.name} of {gap.shard.plan}": len(gap.missing) for gap in lost}}
+    frame.attrs.update(unread=dict(reading.unread), missing=missing, warnings=warnings)
     return frame
 
 
@@ -144,6 +148,11 @@ class _Reading:
                 facts.unread[line.fault] = facts.unread.get(line.fault, 0) + 1
         frame = pd.concat([*frames, _typed(rows)], ignore_index=True) if frames else _typed(rows)
         return frame, facts
+
+    @property
+    def split(self) -> bool:
+        """Whether a run is a part of a plan."""
+        return any(plan.shard is not None for plan in self._plans.values())
 
     def missing(self) -> dict[str, int]:
         """Count the planned cases without a record, by run."""

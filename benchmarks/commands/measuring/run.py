@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from rich.console import Console
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.options import MEASURE, OUTPUT, RUN, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.selection import SelectedCase, Selection, expand, in_turns
+from benchmarks.choosing.sharding import Share, case_items, part_of
 from benchmarks.choosing.suites import SUITES, find_suite
 from benchmarks.preparing.missing_certificates import lacking, make
 from benchmarks.preparing.plan import PlannedCase, Preparation
 from benchmarks.running.execute import execute, exit_code
-from benchmarks.running.forecast import expected_s, forecast, say_if_long
+from benchmarks.running.forecast import expected_s, forecast, nominal_s, say_if_long
 from benchmarks.running.own_process import start_program
 from benchmarks.running.progress import RunProgress
 from harness.errors import Refused
@@ -28,7 +29,9 @@ from harness.running.evaluate import TRAIN_SAMPLE
 from harness.running.record import Record
 from harness.spec import SETTINGS, key
 from results.certificates.certificate import read_certificates
-from results.storage.run_files import open_run, unfinished
+from results.storage.rows import Shard
+from results.storage.run_files import open_run, run_files, unfinished
+from results.storage.shards import is_complete
 
 CHOOSING = ("backend", "engine", "model", "scenario", "data")
 """Options that choose cases; without one of them and without --suite, the default suite runs."""
@@ -43,8 +46,8 @@ REPORTED = 40_000_000
 @option("--suite", group=RUN, help=f"{', '.join(SUITES)}, or a TOML file; `default` unless other options name cases")
 @selection_options()
 @option("--strict", is_flag=True, group=RUN, help="fail a case whose checkpoint does not fit completely")
-@option("--resume", is_flag=True, group=RUN, help="continue the last unfinished run")
-@shared("plugin")
+@option("--resume", is_flag=True, group=RUN, help="continue the last unfinished run; a shard also begins")
+@shared("shard", "plugin")
 @option("--timeout", type=click.FloatRange(0, min_open=True), default=1800.0, group=MEASURE, help="seconds per case")
 @option(
     "--certify",
@@ -71,14 +74,32 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
     """
     selections, catalogue = _selections(suite, options)
     cases = in_turns([selected for selection in selections for selected in expand(selection, catalogue)])
+    cases, shard = _part(cases, selections, catalogue, options["shard"])
     if options["dry_run"]:
         kept = options["save_model"] is not None
         click.echo(forecast([selected.case for selected in cases], results, catalogue, kept=kept))
         return
-    file, records = _run(cases, catalogue, results, options)
+    if shard is not None and options["resume"] and is_complete(run_files(results), shard):
+        click.echo(f"shard {shard.name} is complete in {results}; there is nothing to run", err=True)
+        return
+    file, records = _run(cases, catalogue, results, options, shard)
+    if shard is not None and not cases:  # more parts than cases; the empty file says that nothing is missing
+        return
     with _report(results, file) if options["report"] else nullcontext():
         unproved = _print_table(file, results, options)
     sys.exit(exit_code(records, any(options[name] for name in NAMED_BY_HAND)) or unproved)
+
+
+def _part(
+    cases: list[SelectedCase], selections: Sequence[Selection], catalogue: Catalogue, share: Share | None
+) -> tuple[list[SelectedCase], Shard | None]:
+    if share is None:
+        return cases, None
+    seconds = ((selected, nominal_s(selected.case, catalogue)) for selected in cases)
+    items = case_items(seconds, threads=any(selection.threads for selection in selections))
+    own, shard = part_of(share, items, "cases")
+    click.echo(f"shard {shard.name}: {len(own)} of {len(items)} cases", err=True)
+    return own, shard
 
 
 def _selections(suite: str | None, options: dict[str, Any]) -> tuple[list[Selection], Catalogue]:
@@ -91,11 +112,11 @@ def _selections(suite: str | None, options: dict[str, Any]) -> tuple[list[Select
 
 
 def _run(
-    cases: list[SelectedCase], catalogue: Catalogue, results: Path, options: dict[str, Any]
+    cases: list[SelectedCase], catalogue: Catalogue, results: Path, options: dict[str, Any], shard: Shard | None
 ) -> tuple[Path, list[Record]]:
     machine = describe_machine()
-    earlier = unfinished(results, machine) if options["resume"] else None
-    if options["resume"] and earlier is None:
+    earlier = unfinished(results, machine, shard) if options["resume"] else None
+    if options["resume"] and earlier is None and shard is None:
         raise Refused(f"--resume: {results} has no unfinished run of this machine; run it without --resume")
     with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
         preparation = Preparation(catalogue, progress.on_event)
@@ -114,7 +135,13 @@ def _run(
                 click.echo(f"! {problem}", err=True)
         keys = [key(planned.case) for planned in plan]
         with open_run(
-            results, command=sys.argv[1:], planned=keys, machine=machine, environment=environment(), resume=earlier
+            results,
+            command=sys.argv[1:],
+            planned=keys,
+            machine=machine,
+            environment=environment(),
+            resume=earlier,
+            shard=shard,
         ) as writer:
             progress.expect(len(plan))
             try:
@@ -150,7 +177,7 @@ def _print_table(file: Path, results: Path, options: dict[str, Any]) -> int:
 @contextmanager
 def _report(results: Path, file: Path) -> Iterator[None]:
     """Make the report while the block runs, and print its path afterwards; a failure does not change the exit code."""
-    small = sum(one.stat().st_size for one in (results / "runs").rglob("*.jsonl")) <= REPORTED
+    small = sum(one.stat().st_size for one in run_files(results)) <= REPORTED
     what, note = (results, "") if small else (file, f" of this run only, because {results} is too large for one page")
     with start_program("report", "--results", str(what), "--out", str(results / "report.html")) as process:
         yield
