@@ -58,6 +58,15 @@ class Item(NamedTuple, Generic[T]):
     together: Hashable
 
 
+def take(share: Share | None, items: Sequence[Item[T]], unit: Unit) -> tuple[list[T], Shard | None]:
+    """Return the items of one part and say their number on stderr; without a share, return all items."""
+    if share is None:
+        return [item.value for item in items], None
+    own, shard = part_of(share, items, unit)
+    click.echo(f"shard {shard.name}: {len(own)} of {len(items)} {unit}", err=True)
+    return own, shard
+
+
 def part_of(share: Share, items: Sequence[Item[T]], unit: Unit) -> tuple[list[T], Shard]:
     """Return the items of one part, in their order, and what its run file says about the plan."""
     parts = [[items[place] for place in places] for places in split(items, share.parts)]

@@ -27,7 +27,7 @@ from harness.process.machine import describe_machine, environment
 from harness.running.sensors import disturbed
 from results.certificates.certificate import read_certificates
 from results.storage.comparison import LOOKS, Comparison, Finding, Purpose
-from results.storage.rows import Order, Pair
+from results.storage.rows import Order, Pair, Shard
 from results.storage.run_files import RunWriter, open_run
 from results.verdicts.conclusion import adjusted, conclude
 from results.verdicts.pair_findings import memory_findings, throughput_finding
@@ -60,7 +60,9 @@ class ComparisonRun:
         order_seed: int,
         progress: RunProgress,
         machine: str,
+        elsewhere: int = 0,
     ) -> None:
+        self._elsewhere = elsewhere
         self._preparation, self._writer, self._limits = preparation, writer, limits
         self._order_seed, self._progress, self._machine = order_seed, progress, machine
         self._started = time.monotonic()
@@ -82,7 +84,8 @@ class ComparisonRun:
                 comparisons.append(self._measure_one(one, purpose))
             except Declined as error:
                 failed.append(str(error))
-        together = adjusted(comparisons) if len(comparisons) > 1 else comparisons
+        several = len(comparisons) + self._elsewhere > 1
+        together = adjusted(comparisons, self._elsewhere) if several else comparisons
         self.store_again(one for one, before in zip(together, comparisons, strict=True) if one != before)
         return ComparisonResults(together, failed)
 
@@ -199,18 +202,30 @@ class ComparisonRun:
 
 @contextmanager
 def open_comparison_run(
-    results: Path, limits: Limits, catalogue: Catalogue, *, order_seed: int | None, quiet: bool = False
+    results: Path,
+    limits: Limits,
+    catalogue: Catalogue,
+    *,
+    order_seed: int | None,
+    quiet: bool = False,
+    shard: Shard | None = None,
 ) -> Iterator[ComparisonRun]:
-    """Open a run's file for comparisons. After an interrupt the stored pairs remain, and the run is unfinished."""
+    """Open a run's file for comparisons, or for those of one shard.
+
+    After an interrupt the stored pairs remain, and the run is unfinished.
+    """
     machine = describe_machine()
     seed = secrets.randbelow(2**31) if order_seed is None else order_seed
     with (
         RunProgress(Console(stderr=True), quiet=quiet) as progress,
-        open_run(results, command=sys.argv[1:], planned=(), machine=machine, environment=environment()) as writer,
+        open_run(
+            results, command=sys.argv[1:], planned=(), machine=machine, environment=environment(), shard=shard
+        ) as writer,
     ):
         preparation = ComparisonPreparation(catalogue, read_certificates(results), progress.on_event)
         with finished(writer):
-            yield ComparisonRun(preparation, writer, limits, seed, progress, machine.key)
+            elsewhere = sum(map(len, shard.labels)) - len(shard.own) if shard else 0
+            yield ComparisonRun(preparation, writer, limits, seed, progress, machine.key, elsewhere)
 
 
 @contextmanager

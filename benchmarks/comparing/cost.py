@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.choosing.sharding import Item, identity
 from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.pairs import ROUNDS
-from benchmarks.comparing.sides import SideCases
-from benchmarks.running.forecast import START_S, expected_s
+from benchmarks.comparing.prepare import label_of
+from benchmarks.comparing.sides import SideCases, SideSpec
+from benchmarks.running.forecast import START_S, expected_s, nominal_s
 from benchmarks.running.terminal import aligned
 from harness.process.machine import usable_cores
 from results.storage.comparison import LOOKS
@@ -57,6 +59,31 @@ def total(cases: Sequence[SideCases], limits: Limits, results: Path, catalogue: 
     each = costs(cases, limits, results, catalogue)
     budget_s = float("inf") if limits.budget_s is None else limits.budget_s
     return ExpectedCost(min(budget_s, sum(one.least_s for one in each)), min(budget_s, sum(one.most_s for one in each)))
+
+
+def comparison_items(
+    specs: Sequence[SideSpec], cases: Sequence[SideCases], limits: Limits, catalogue: Catalogue
+) -> list[Item[SideCases]]:
+    """Return the items of a plan of comparisons, with seconds that are the same on every machine.
+
+    Interpreters are not a part of the plan, because machines may have them in different places.
+    """
+    texts = [(spec.text, spec.delay) for spec in specs]
+    return [
+        Item(
+            value=sides,
+            label=label_of(sides[0].case, sides[1].case),
+            seconds=_nominal_s(sides, limits, catalogue),
+            identity=(texts, *(identity(selected, threads=False) for selected in sides)),
+            together=place,
+        )
+        for place, sides in enumerate(cases)
+    ]
+
+
+def _nominal_s(sides: SideCases, limits: Limits, catalogue: Catalogue) -> float:
+    pair_s = sum(START_S.get(selected.case.backend, 1.0) for selected in sides) + 4 * ROUNDS * limits.turn_s
+    return limits.pairs * pair_s + limits.seeds * sum(nominal_s(selected.case, catalogue) for selected in sides)
 
 
 def pair_seconds(sides: SideCases, limits: Limits) -> float:

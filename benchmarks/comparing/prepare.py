@@ -70,10 +70,8 @@ class ComparisonPreparation:
             )
             for spec, side, installation in zip(specs, sides, found, strict=True)
         ]
-        backends = a.backend_name if same else f"{a.backend_name}|{b.backend_name}"
-        label = f"{backends}/{a.model}/{a.scenario.name}"
         differs = (*_between_cases(a, b), *_between_sides(facts, found))
-        return PreparedComparison(label, (sides[0], sides[1]), (facts[0], facts[1]), differs)
+        return PreparedComparison(label_of(a, b), (sides[0], sides[1]), (facts[0], facts[1]), differs)
 
     def _installation(self, spec: SideSpec, backend: str) -> Installation:
         key = (spec.revision, spec.folder, spec.python, backend)
@@ -81,6 +79,12 @@ class ComparisonPreparation:
             needed = self._catalogue.backends[backend].packages
             self._installations[key] = find_installation(spec, needed, self._on_event)
         return self._installations[key]
+
+
+def label_of(a: Case, b: Case) -> str:
+    """Return the name of a comparison, from the cases of its two sides."""
+    backends = "|".join(dict.fromkeys((a.backend_name, b.backend_name)))
+    return f"{backends}/{a.model}/{a.scenario.name}"
 
 
 def _stage(case: Case, stage: int | None) -> int:

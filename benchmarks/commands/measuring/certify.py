@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.options import MEASURE, RUN, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.scenarios import SCENARIOS
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
+from benchmarks.choosing.sharding import Item, Share, identity, take
+from benchmarks.comparing.prepare import label_of
 from benchmarks.comparing.sides import read_value
 from benchmarks.preparing.certify import LONG_SIZES, Request, certify, prepare, written
 from benchmarks.preparing.plan import without_features
@@ -22,8 +25,11 @@ from benchmarks.running.progress import RunProgress
 from benchmarks.running.terminal import aligned
 from harness.certifying.answers import StandInCost
 from harness.errors import Refused, unknown
+from harness.process.machine import describe_machine, environment
 from harness.spec import SETTINGS
 from results.certificates.certificate import Certificate, place, read_certificate, read_certificates, write_certificate
+from results.storage.rows import Shard
+from results.storage.run_files import open_run
 
 CERTIFIED = ("full", "freeze-conv", "two-stage")
 """The default scenarios of a certificate."""
@@ -41,7 +47,7 @@ LEVELS = ("P0", "P1", "P2", "P3", "P4")
 @option("--level", type=click.Choice(LEVELS), default="P3", group=MEASURE, help="exit with 1 below this level")
 @option("--long", is_flag=True, group=MEASURE, help="every scenario, and also images of 224 and 75 px")
 @option("--no-cache", is_flag=True, group=MEASURE, help="make the certificate again if it exists")
-@shared("plugin", "quiet", "results")
+@shared("shard", "plugin", "quiet", "results")
 def command(
     model: str,
     backends: tuple[str, str] | None,
@@ -63,8 +69,12 @@ def command(
         raise Refused("give either two --backends, or one --backend with --set SETTING=VALUE")
     catalogue = read_catalogue(options["plugin"])
     changed = read_accelerations(settings)
-    request = _request(model, backends or (str(backend),) * 2, long, given(options), changed, catalogue)
-    with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
+    whole = _request(model, backends or (str(backend),) * 2, long, given(options), changed, catalogue)
+    request, shard = _part(whole, options["shard"])
+    if request is None:  # more parts than scenarios
+        with _stored(results, shard):
+            return
+    with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress, _stored(results, shard):
         prepared = prepare(request, catalogue, progress.on_event)
         path = place(results, model, prepared.key)
         certificate = None if no_cache else _cached(path)
@@ -75,6 +85,35 @@ def command(
             write_certificate(results, certificate, prepared.key)
     _print(certificate, path)
     sys.exit(0 if certificate.level() >= LEVELS.index(level) else 1)
+
+
+def _part(whole: Request, share: Share | None) -> tuple[Request | None, Shard | None]:
+    """Return the request for one part of the scenarios, or None if this part has none."""
+    items = [
+        Item(
+            value=(one, other),
+            label=label_of(one.case, other.case),
+            seconds=float(len(one.case.scenario.stages)),
+            identity=(whole.sizes, identity(one, threads=False), identity(other, threads=False)),
+            together=place,
+        )
+        for place, (one, other) in enumerate(zip(*whole.arms, strict=True))
+    ]
+    pairs, shard = take(share, items, "scenarios")
+    arms = [one for one, _ in pairs], [other for _, other in pairs]
+    return whole._replace(arms=arms) if pairs else None, shard
+
+
+@contextmanager
+def _stored(results: Path, shard: Shard | None) -> Iterator[None]:
+    """Store a run without rows that ends when the block ends: it says that this part of the plan is done."""
+    if shard is None:
+        yield
+        return
+    facts = {"machine": describe_machine(), "environment": environment(), "shard": shard}
+    with open_run(results, command=sys.argv[1:], planned=(), **facts) as writer:
+        yield
+        writer.finish()
 
 
 def read_accelerations(texts: Sequence[str]) -> dict[str, Any]:

@@ -10,9 +10,10 @@ import click
 
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.choosing.options import MEASURE, OUTPUT, GroupedCommand, given, option, selection_options, shared
+from benchmarks.choosing.sharding import take
 from benchmarks.comparing.budget import SHORTER, comparison_options, read_limits
 from benchmarks.comparing.comparison_run import ComparisonResults, open_comparison_run
-from benchmarks.comparing.cost import cost, total
+from benchmarks.comparing.cost import comparison_items, cost, total
 from benchmarks.comparing.installations import require_sources
 from benchmarks.comparing.sides import expand_sides, read_sides, sides_differ
 from benchmarks.running.forecast import say_if_long
@@ -34,7 +35,7 @@ NO_SIDES = (
 )
 @option("--stage", type=click.IntRange(min=1), group=MEASURE, help="stage whose steps are timed; default: the last")
 @option("--order-seed", type=int, group=MEASURE, help="seed of the order of turns; default: a random one")
-@shared("plugin")
+@shared("shard", "plugin")
 @option("--dry-run", is_flag=True, group=OUTPUT, help="only print the cases and the expected time")
 @option("--format", "format_", type=click.Choice(FORMATS), default="text", group=OUTPUT, help="output format")
 @shared("out", "quiet", "results")
@@ -58,11 +59,12 @@ def command(sides: tuple[str, ...], format_: str, out: Path | None, results: Pat
     if not sides and not sides_differ(specs, cases):
         raise Refused(NO_SIDES)
     require_sources(specs)
+    cases, shard = take(options["shard"], comparison_items(specs, cases, limits, catalogue), "comparisons")
     if options["dry_run"]:
         click.echo(cost(cases, limits, results, catalogue))
         return
-    opened = open_comparison_run(results, limits, catalogue, order_seed=options["order_seed"], quiet=options["quiet"])
-    with opened as run:
+    facts = {"order_seed": options["order_seed"], "quiet": options["quiet"], "shard": shard}
+    with open_comparison_run(results, limits, catalogue, **facts) as run:
         prepared = run.prepare(specs, cases, options["stage"])
         if not options["quiet"]:
             say_if_long(*total(cases, limits, results, catalogue), SHORTER)

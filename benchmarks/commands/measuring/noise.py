@@ -9,9 +9,10 @@ import click
 
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.choosing.options import GroupedCommand, given, selection_options, shared
+from benchmarks.choosing.sharding import take
 from benchmarks.comparing.budget import SHORTER, comparison_options, read_limits
 from benchmarks.comparing.comparison_run import open_comparison_run
-from benchmarks.comparing.cost import total
+from benchmarks.comparing.cost import comparison_items, total
 from benchmarks.comparing.sides import expand_sides, read_sides
 from benchmarks.running.forecast import say_if_long
 from harness.errors import Declined
@@ -23,7 +24,7 @@ from results.verdicts.noise import resolution, sentences
 @click.command(cls=GroupedCommand)
 @selection_options("seeds")
 @comparison_options("turn", "budget", "timeout")
-@shared("quiet", "plugin", "results")
+@shared("shard", "quiet", "plugin", "results")
 def command(results: Path, **options: Any) -> None:
     """Measure the smallest change that this machine can detect.
 
@@ -34,7 +35,9 @@ def command(results: Path, **options: Any) -> None:
     specs = read_sides((), (), (), (), catalogue)
     cases = expand_sides(specs, given(options), catalogue)
     limits = read_limits(options, seeds=0, every_pair=True, confirm=False)
-    with open_comparison_run(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as run:
+    cases, shard = take(options["shard"], comparison_items(specs, cases, limits, catalogue), "comparisons")
+    facts = {"order_seed": None, "quiet": options["quiet"], "shard": shard}
+    with open_comparison_run(results, limits, catalogue, **facts) as run:
         prepared = run.prepare(specs, cases, None)
         if not options["quiet"]:
             say_if_long(*total(cases, limits, results, catalogue), SHORTER)

@@ -15,7 +15,7 @@ from rich.console import Console
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.options import MEASURE, OUTPUT, RUN, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.selection import SelectedCase, Selection, expand, in_turns
-from benchmarks.choosing.sharding import Share, case_items, part_of
+from benchmarks.choosing.sharding import Share, case_items, take
 from benchmarks.choosing.suites import SUITES, find_suite
 from benchmarks.preparing.missing_certificates import lacking, make
 from benchmarks.preparing.plan import PlannedCase, Preparation
@@ -93,13 +93,11 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
 def _part(
     cases: list[SelectedCase], selections: Sequence[Selection], catalogue: Catalogue, share: Share | None
 ) -> tuple[list[SelectedCase], Shard | None]:
-    if share is None:
+    if share is None:  # a whole run may hold a case twice
         return cases, None
     seconds = ((selected, nominal_s(selected.case, catalogue)) for selected in cases)
     items = case_items(seconds, threads=any(selection.threads for selection in selections))
-    own, shard = part_of(share, items, "cases")
-    click.echo(f"shard {shard.name}: {len(own)} of {len(items)} cases", err=True)
-    return own, shard
+    return take(share, items, "cases")
 
 
 def _selections(suite: str | None, options: dict[str, Any]) -> tuple[list[Selection], Catalogue]:
