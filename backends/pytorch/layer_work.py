@@ -26,7 +26,7 @@ _ONE_LAYOUT = {"rows": torch.contiguous_format}
 Passes = Mapping[Pass, Callable[[], object]]
 
 
-class Setting(NamedTuple):
+class TensorKind(NamedTuple):
     """How a session computes: device, type of its arithmetic, type of its parameters, and its autocast context."""
 
     device: torch.device
@@ -35,7 +35,7 @@ class Setting(NamedTuple):
     autocast: Callable[[], AbstractContextManager[Any]]
 
 
-def layer_work(network: TorchNetwork, image: torch.Tensor, batch_size: int, setting: Setting) -> Iterator[LayerWork]:
+def layer_work(network: TorchNetwork, image: torch.Tensor, batch_size: int, kind: TensorKind) -> Iterator[LayerWork]:
     """Yield the layers of a network for batches of images like `image` [1, 3, h, w].
 
     Convolutions and matrix products are timed with both memory layouts, all other layers as they are in training.
@@ -55,12 +55,12 @@ def layer_work(network: TorchNetwork, image: torch.Tensor, batch_size: int, sett
         block = network.blocks.get(seen.module, block) if of_backbone else -1
         if seen.calls:
             layouts = {
-                name: partial(_arithmetic, seen.calls, batch_size, form, setting)
+                name: partial(_arithmetic, seen.calls, batch_size, form, kind)
                 for name, form in (_LAYOUTS if any(call.options for call in seen.calls) else _ONE_LAYOUT).items()
             }
         elif seen.shape:
             shapes = f"{seen.module} {tuple(seen.shape)}"
-            layouts = {"as trained": partial(_other, seen.module, (batch_size, *seen.shape[1:]), setting)}
+            layouts = {"as trained": partial(_other, seen.module, (batch_size, *seen.shape[1:]), kind)}
         else:
             continue
         yield LayerWork(
@@ -177,9 +177,9 @@ def _run(module: nn.Module, image: torch.Tensor, seen: Callable[[str, nn.Module,
             layer.training = training
 
 
-def _arithmetic(calls: tuple[_Call, ...], batch_size: int, form: torch.memory_format, setting: Setting) -> Passes:
+def _arithmetic(calls: tuple[_Call, ...], batch_size: int, form: torch.memory_format, kind: TensorKind) -> Passes:
     def drawn(shape: tuple[int, ...]) -> torch.Tensor:
-        tensor = torch.randn(shape, device=setting.device, dtype=setting.dtype)
+        tensor = torch.randn(shape, device=kind.device, dtype=kind.dtype)
         return tensor.contiguous(memory_format=form) if len(shape) == 4 else tensor
 
     each = []
@@ -209,19 +209,19 @@ def _in_turn(functions: list[Callable[[], object]]) -> list[object]:
     return [function() for function in functions]
 
 
-def _other(module: nn.Module, shape: tuple[int, ...], setting: Setting) -> Passes:
+def _other(module: nn.Module, shape: tuple[int, ...], kind: TensorKind) -> Passes:
     layer = copy.deepcopy(module).train()
-    inputs = torch.randn(shape, device=setting.device, dtype=setting.dtype)
+    inputs = torch.randn(shape, device=kind.device, dtype=kind.dtype)
     if len(shape) == 4:
-        inputs = inputs.contiguous(memory_format=setting.memory_format)
+        inputs = inputs.contiguous(memory_format=kind.memory_format)
     inputs.requires_grad_()
 
     def forward() -> torch.Tensor:
-        with torch.no_grad(), setting.autocast():
+        with torch.no_grad(), kind.autocast():
             outputs: torch.Tensor = layer(inputs)
             return outputs
 
-    with setting.autocast():
+    with kind.autocast():
         output = layer(inputs.clone())  # a copy, because a layer may work in place
     gradient = torch.ones_like(output)
     wanted = [inputs, *(parameter for parameter in layer.parameters() if parameter.requires_grad)]

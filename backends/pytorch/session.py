@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from backends.pytorch import layers, native, randomness, recipe, requirements
-from backends.pytorch.layer_work import Setting, layer_work
+from backends.pytorch.layer_work import TensorKind, layer_work
 from backends.pytorch.network import TorchNetwork, drop_nothing, new_head
 from backends.pytorch.weights.convert import read_state, write_state
 from harness.auditing.audit import Observed
@@ -192,9 +192,9 @@ class TorchSession:
 
     def layer_work(self, batch_size: int) -> Iterator[LayerWork]:
         dtype = torch.bfloat16 if self.case.precision == "bf16" else self.dtype
-        setting = Setting(self.device, dtype, self.memory_format, self.autocast)
+        kind = TensorKind(self.device, dtype, self.memory_format, self.autocast)
         with self.arithmetic():
-            yield from layer_work(self.network, self.black_image(), batch_size, setting)
+            yield from layer_work(self.network, self.black_image(), batch_size, kind)
 
     def save_native(self, folder: str) -> str:
         """Write a state dict under canonical names, head included, without code."""
