@@ -28,12 +28,12 @@ def test_a_measured_ceiling_gives_the_runs_of_its_network_an_mfu(tmp_path: Path)
     assert ceiling.machine == describe_machine().key
     rate = f"{ceiling.flops_per_second / 1e9:.1f} GFLOP/s"
     assert f"tiny-cnn, reference, 32 px, fp32, batch 8, threads {ceiling.threads}: {rate}" in measured.stdout
-    done = invoke("run", *SMALL, "--scenario", "full", "--epochs", "4", "--results", tmp_path)
+    done = invoke("run", *SMALL, "--scenario", "scratch", "--epochs", "4", "--results", tmp_path)
     assert done.exit_code == 0, done.output
     shown = invoke("table", "--wide", "--results", tmp_path).stdout
     assert "MFU" in shown
     assert "doctor --ceiling" not in shown
-    assert re.search(r"MFU of full, tiny-cnn with reference: .*convolutions and products \d+%", shown)
+    assert re.search(r"MFU of scratch, tiny-cnn with reference: .*convolutions and products \d+%", shown)
 
 
 def test_a_network_that_cannot_be_measured_is_named_with_the_reason(tmp_path: Path) -> None:
