@@ -11,7 +11,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,7 +34,7 @@ from results.exports.scripts.case_script import case_script, weights_name
 from results.exports.scripts.settings import Described
 
 MODEL = "mobilenet-v2-0.35"
-COUNTS = {"train": 96, "val": 40, "test": 80}
+COUNTS = {"train": 96, "val": 16, "test": 32}
 NETWORK = SHIPPED / f"{MODEL}.safetensors"
 
 
@@ -44,10 +44,10 @@ def shortened(scenario: Scenario) -> Scenario:
     return replace(scenario, stages=tuple(stages))
 
 
-def trained(backend: str, folder: Path) -> Iterator[dict[str, Any]]:
+def trained(backend: str, folder: Path, scenarios: Sequence[str] = FIVE) -> Iterator[dict[str, Any]]:
     arrays = {split: (images[: COUNTS[split]], labels[: COUNTS[split]]) for split, (images, labels) in target().items()}
     data = prepare_arrays("embedded", ArraySet(tuple(c.name for c in TARGET), arrays, "a test"), cache=folder / "cache")
-    for name in FIVE:
+    for name in scenarios:
         case = Case(
             backend=backend, model=MODEL, scenario=shortened(SCENARIOS[name](RECIPES["embedded"])), precision="fp64",
             dataset=data.meta.name, dataset_sha256=data.meta.sha256, image_size=64, dropout=False,
@@ -62,7 +62,12 @@ def trained(backend: str, folder: Path) -> Iterator[dict[str, Any]]:
         described = Described(replace(record, case=replace(case, precision="fp32")), scaling, weights_name(case))
         script = folder / f"{name}.py"
         script.write_text(case_script(described))
-        words = ["--data", str(folder), "--out", str(folder / name / ("model.pth" if backend == "pytorch" else "m.keras"))]
+        words = [
+            "--data",
+            str(folder),
+            "--out",
+            str(folder / name / ("model.pth" if backend == "pytorch" else "m.keras")),
+        ]
         if not random:
             export_backbone(case, str(NETWORK), str(folder / weights_name(case)))
             words += ["--weights", str(folder / weights_name(case))]
@@ -212,6 +217,5 @@ def said(main: Callable[[], None], words: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    found = list(trained(sys.argv[1], Path(sys.argv[2])))
-    print(json.dumps(found))
-
+    words = sys.argv[1:]
+    print(json.dumps(list(trained(words[0], Path(words[1]), words[2:] or FIVE))))
