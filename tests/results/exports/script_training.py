@@ -218,4 +218,4 @@ def said(main: Callable[[], None], words: list[str]) -> str:
 
 if __name__ == "__main__":
     words = sys.argv[1:]
-    print(json.dumps(list(trained(words[0], Path(words[1]), words[2:] or FIVE))))
+    sys.stdout.write(json.dumps(list(trained(words[0], Path(words[1]), words[2:] or FIVE))))

@@ -13,6 +13,9 @@ from msgspec.structs import replace
 
 import results
 from benchmarks.commands.reading.export import TARGETS
+from benchmarks.preparing.embedded_networks import SHIPPED
+from harness.data.checkpoint import read_meta
+from harness.process.ask import ask
 from tests.benchmarks.commanding import ROOT, invoke, refused
 from tests.benchmarks.conftest import Finished
 from tests.results.exports.sides import store_sides
@@ -136,3 +139,39 @@ def test_what_cannot_be_chosen_or_written_is_refused(finished: Finished, tmp_pat
     assert "give it with --out" in refused(*export, "tensorboard")
     assert "MLFLOW_TRACKING_URI" in refused(*export, "mlflow")
     assert "does not exist" in refused("export", "--results", tmp_path / "nothing", "--to", "csv")
+
+
+def test_a_script_comes_with_the_weights_that_its_run_started_from(tmp_path: Path) -> None:
+    digest = read_meta(SHIPPED / "mobilenet-v2-0.35.safetensors").sha256
+    facts = {"model": "mobilenet-v2-0.35", "checkpoint": "embedded", "checkpoint_sha256": digest}
+    store(tmp_path, build(**facts), build(scenario="freeze-conv", **facts))
+    export = ("export", "--results", tmp_path, "--to", "script")
+    case = "pytorch/mobilenet-v2-0.35/freeze-conv/seed0"
+    done = invoke(*export, case, "--out", tmp_path / "mine.py")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert f"of the run {case}" in " ".join((tmp_path / "mine.py").read_text().split())
+    arrays = ask(names_in, {"path": str(tmp_path / "mobilenet-v2-0.35.pth")}, list[str])
+    assert "features.0.0.weight" in arrays
+    assert not [name for name in arrays if name.startswith(("head.", "classifier."))]
+
+
+def names_in(path: str) -> list[str]:
+    """The names of the tensors of a PyTorch file; runs in a worker."""
+    from backends.pytorch.weights.convert import read_state
+
+    return sorted(read_state(path))
+
+
+def test_a_script_of_no_single_case_or_of_other_weights_is_refused(finished: Finished, tmp_path: Path) -> None:
+    facts = {"model": "mobilenet-v2-0.35", "checkpoint": "embedded"}
+    store(tmp_path, build(**facts), build(scenario="freeze-conv", dataset="other", **facts))
+    export = ("export", "--results", tmp_path, "--to", "script")
+    assert "a script trains one case, not 2; name it, or use --where: scenario" in refused(*export)
+    assert "is not BACKEND/MODEL/SCENARIO" in refused(*export, "full")
+    assert "no record matches" in refused(*export, "pytorch/resnet18/full")
+    assert "other weights than those of the run" in refused(*export, "pytorch/mobilenet-v2-0.35/full")
+    store(tmp_path / "file", build(model="resnet18", checkpoint="mine.pth"))
+    assert "give it with --checkpoint" in refused("export", "--results", tmp_path / "file", "--to", "script")
+    done = invoke("export", "--results", finished.results, "--to", "script", "reference/tiny-cnn/full")
+    assert done.exit_code == 3
+    assert "no script for the backend reference" in done.stderr
