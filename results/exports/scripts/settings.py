@@ -124,11 +124,13 @@ def docstring(described: Described, command: str, needs: str, notes: Sequence[st
         f"needs {needs}. The settings are those of the run {case.label}{measured}."
     )
     about = " ".join([about, *notes])
-    title = _wrapped(f'"""Fine-tune {case.model}: {case.scenario.explanation or case.scenario.name}.')
-    return "\n\n".join([title, f"    {command}", _wrapped(about)]) + '\n"""\n'
+    title = _wrapped(f"---Fine-tune {case.model}: {case.scenario.explanation or case.scenario.name}.")
+    text = "\n\n".join([title.removeprefix("---"), f"    {command}", _wrapped(about)])
+    return '"""' + text.replace('"', "'") + '\n"""\n'
 
 
 def _wrapped(text: str) -> str:
+    text = text.replace("\\", "/")  # a scenario of a user may have any name
     return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
