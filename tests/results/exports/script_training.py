@@ -158,11 +158,15 @@ def run_keras(module: Any, words: list[str], opened: OpenedCase, batches: Batche
     from backends.keras3.models import maps
 
     class Folder(keras.utils.PyDataset):  # type: ignore[misc]
+        training: Any = None
+
         def __init__(self, folder: Path, batch_size: int, training: bool) -> None:
             super().__init__()
-            self.feed, self.epoch, self.classes = batches.stage() if training else None, 0, batches.classes
+            self.feed, self.classes = batches.stage() if training else None, batches.classes
             self.pairs: list[Any] = [] if training else [batches.split(folder.name)]
-            self.on_epoch_end()
+            if training:
+                Folder.training = self
+                self.show(0)
 
         def __len__(self) -> int:
             return len(self.pairs)
@@ -170,15 +174,16 @@ def run_keras(module: Any, words: list[str], opened: OpenedCase, batches: Batche
         def __getitem__(self, index: int) -> Any:
             return self.pairs[index]
 
-        def on_epoch_end(self) -> None:
-            if self.feed and self.epoch < self.feed.epochs:
-                self.pairs = [(batch.inputs, batch.labels) for batch in self.feed.epoch(self.epoch)]
-                self.epoch += 1
+        def show(self, epoch: int) -> None:
+            assert self.feed is not None
+            self.pairs = [(batch.inputs, batch.labels) for batch in self.feed.epoch(epoch)]
 
     losses: list[list[float]] = []
 
     class Losses(keras.callbacks.Callback):  # type: ignore[misc]
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            # Not `on_epoch_end` of the dataset: Keras also calls it after it has looked at the first batch.
+            Folder.training.show(epoch)
             self.total = 0.0
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
