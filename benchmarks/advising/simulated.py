@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.advising.interval import Score, score
+from benchmarks.advising.interval import score
 from benchmarks.advising.policy import PROBE, Advising, Arm, Trial
 from harness.errors import Declined
 
@@ -126,14 +126,13 @@ class Played(NamedTuple):
     """How a way of choosing did on a problem, against the best case that fits into the budget.
 
     `regret` is the difference of expected accuracies, `near` whether it is within the resolution of the test images,
-    `holds` whether the interval holds the expected accuracy, `validation_holds` whether the one that would be made of
-    the validation images does. `used` is the share of the budget; without a choice, regret is measured from chance.
+    `holds` whether the interval holds the expected accuracy, `used` the share of the budget. Without a choice, regret
+    is measured from chance.
     """
 
     regret: float
     near: bool
     holds: bool
-    validation_holds: bool
     used: float
     chose: bool
 
@@ -142,7 +141,7 @@ def advised(made: Problem, seed: int) -> Played:
     """Choose with the policy of `advise`."""
     field = SimulatedField(made, seed)
     leader = Advising(field).choose().leader
-    return _judged(made, field, None if leader is None else (leader.arm, leader.accuracy, leader.runs))
+    return _judged(made, field, leader.arm if leader else None)
 
 
 def in_order(made: Problem, seed: int) -> Played:
@@ -164,32 +163,23 @@ WAYS: dict[str, Callable[[Problem, int], Played]] = {
 
 
 def _searched(made: Problem, seed: int, arms: Sequence[Arm]) -> Played:
-    field, best = SimulatedField(made, seed), None
+    field = SimulatedField(made, seed)
+    found: dict[Arm, float] = {}
     for arm in arms:
         if made.cost(arm) * field.safety <= field.left():
-            trial = field.run(arm, 0)
-            if best is None or trial.accuracy > best[1]:
-                best = arm, trial.accuracy, 1
-    return _judged(made, field, best)
+            found[arm] = field.run(arm, 0).accuracy
+    return _judged(made, field, max(found, key=lambda arm: found[arm], default=None))
 
 
-def _judged(made: Problem, field: SimulatedField, chosen: tuple[Arm, float, int] | None) -> Played:
+def _judged(made: Problem, field: SimulatedField, chosen: Arm | None) -> Played:
     oracle = max((made.accuracy(arm) for arm in made.arms() if made.cost(arm) <= made.budget_s), default=made.start)
     if chosen is None:
-        return Played(oracle - made.start, False, False, False, field.spent / field.total, chose=False)
-    arm, accuracy, runs = chosen
-    truth = made.accuracy(arm)
-    of_test = score(field.tests[arm], made.test)
-    of_validation = score([accuracy], field.images(runs))
+        return Played(oracle - made.start, False, False, field.spent / field.total, chose=False)
+    truth, found = made.accuracy(chosen), score(field.tests[chosen], made.test)
     return Played(
         max(0.0, oracle - truth),
-        oracle - truth <= of_test.resolution,
-        _holds(of_test, truth),
-        _holds(of_validation, truth),
+        oracle - truth <= found.resolution,
+        found.low <= truth <= found.high,
         field.spent / field.total,
         chose=True,
     )
-
-
-def _holds(found: Score, truth: float) -> bool:
-    return found.low <= truth <= found.high

@@ -17,8 +17,9 @@ from rich.progress import track
 from benchmarks.advising.simulated import WAYS, Played, problem
 from benchmarks.running.terminal import aligned, use_stand_ins
 
-HEADING: tuple[str, ...] = ("way", "mean regret", "nine in ten below", "within the resolution", "interval of test images holds",
-           "interval of validation images holds", "longest", "chosen")  # fmt: skip
+HEADING: tuple[str, ...] = (
+    "way", "mean regret", "nine in ten below", "within the resolution", "interval holds", "longest", "chosen"
+)  # fmt: skip
 
 
 @click.command
@@ -35,7 +36,7 @@ def main(problems: int) -> None:
 def row(name: str, played: Sequence[Played]) -> tuple[str, ...]:
     """Return the line of a way of choosing."""
     regrets = [100 * one.regret for one in played]
-    shares = (fmean(getattr(one, what) for one in played) for what in ("near", "holds", "validation_holds"))
+    shares = (fmean(getattr(one, what) for one in played) for what in ("near", "holds"))
     return (
         name,
         f"{fmean(regrets):.2f}",

@@ -9,10 +9,10 @@ from benchmarks.studies.advising import HEADING, main, row
 
 
 def test_a_line_has_a_figure_for_each_heading() -> None:
-    played = [Played(0.01, True, True, False, 0.9, True), Played(0.03, False, True, True, 1.0, False)]
+    played = [Played(0.01, True, True, 0.9, True), Played(0.03, False, True, 1.0, False)]
     assert len(row("advise", played)) == len(HEADING)
     assert row("advise", played)[:2] == ("advise", "2.00")
-    assert row("advise", played)[3:] == ("50.0 %", "100.0 %", "50.0 %", "100 %", "1")
+    assert row("advise", played)[3:] == ("50.0 %", "100.0 %", "100 %", "1")
 
 
 def test_every_way_has_a_line() -> None:
