@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from benchmarks.advising.interval import Score
-from benchmarks.advising.policy import Choice, Standing
+from benchmarks.advising.policy import RaceResult, Ranked
 from harness.errors import printable
 from results.tables.columns import METRICS
 
@@ -40,12 +40,12 @@ class Images(NamedTuple):
 class Advice(NamedTuple):
     """Everything that the text says.
 
-    `others` are the test accuracies of the cases not chosen. `names` describes each arm's method and length. `before_s`
-    is the time of the preparation, None if runs are counted; `spent_s` is the whole time.
+    `others` are the test accuracies of the cases not chosen. `names` describes each contender. `before_s` is
+    the time of the preparation, None if runs are counted; `spent_s` is the whole time.
     """
 
     images: Images
-    choice: Choice
+    choice: RaceResult
     score: Score | None
     seeds: int
     others: Sequence[float]
@@ -80,7 +80,7 @@ def _answer(advice: Advice) -> Iterator[str]:
     kind = "test images that did not choose it" if images.held_out else "validation images, which chose it"
     interval = f"95 % interval {percent(score.low)}–{percent(score.high)}"
     yield (
-        f"On {images.name}, the best accuracy within {advice.limit} was {advice.names[leader.arm]}: "
+        f"On {images.name}, the best accuracy within {advice.limit} was {advice.names[leader.contender]}: "
         f"{percent(score.accuracy)} % ({interval}) on {images.test} {kind}, "
         f"after {METRICS['train_s'].write(leader.training_s)} s of training ({_count(advice.seeds, 'seed')})."
     )
@@ -110,7 +110,7 @@ def _answer(advice: Advice) -> Iterator[str]:
         yield f"The batch size is {images.small_batch}, because there are few training images."
 
 
-def _rivals(advice: Advice, leader: Standing) -> Iterator[str]:
+def _rivals(advice: Advice, leader: Ranked) -> Iterator[str]:
     rivals, images = advice.choice.rivals, f"the validation images ({advice.images.validation} in each run)"
     if len(advice.choice.standings) == 1:
         yield "It is the only case that was measured."
@@ -119,7 +119,7 @@ def _rivals(advice: Advice, leader: Standing) -> Iterator[str]:
     else:
         first = min(rivals, key=lambda one: one.training_s)
         faster = (
-            f"; the fastest of these to train is {advice.names[first.arm]}"
+            f"; the fastest of these to train is {advice.names[first.contender]}"
             if first.training_s < leader.training_s
             else ""
         )
@@ -142,7 +142,7 @@ def _standings(advice: Advice) -> Iterator[str]:
     for one in advice.choice.standings:
         state = "chosen" if one is leader else "worse" if one.behind else "cannot be told from it"
         yield (
-            f"  {advice.names[one.arm]}: {percent(one.accuracy)} % of validation images, "
+            f"  {advice.names[one.contender]}: {percent(one.accuracy)} % of validation images, "
             f"{METRICS['train_s'].write(one.training_s)} s, {_count(one.runs, 'run')}, {state}"
         )
 

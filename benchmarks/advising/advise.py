@@ -13,7 +13,7 @@ from benchmarks.advising.advice import Advice, Images, TwinScore, backend_of
 from benchmarks.advising.field import Budget, MachineField, Setup
 from benchmarks.advising.held_out import HeldOut, held_out
 from benchmarks.advising.interval import Score, score
-from benchmarks.advising.policy import NO_TIME, PROBE, Advising, Arm, Choice, name_of
+from benchmarks.advising.policy import NO_TIME, PROBE, Advising, Contender, RaceResult, name_of
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.scenarios import with_files
 from benchmarks.choosing.selection import Selection, expand
@@ -51,35 +51,35 @@ def advise(setup: Setup, budget: Budget) -> Advice:
     return Advice(
         images=_images(setup.data, field),
         choice=choice,
-        score=None if leader is None else _score(field, leader.arm),
-        seeds=0 if leader is None else len(field.records[leader.arm]),
-        others=[_score(field, one.arm).accuracy for one in choice.standings[1:]],
-        names={one.arm: described(field, one.arm) for one in choice.standings},
+        score=None if leader is None else _score(field, leader.contender),
+        seeds=0 if leader is None else len(field.records[leader.contender]),
+        others=[_score(field, one.contender).accuracy for one in choice.standings[1:]],
+        names={one.contender: described(field, one.contender) for one in choice.standings},
         twins=twins,
-        several_backends=len({backend_of(one.arm.network) for one in choice.standings}) > 1,
+        several_backends=len({backend_of(one.contender.network) for one in choice.standings}) > 1,
         before_s=before_s,
         spent_s=time.monotonic() - budget.started,
         limit=f"{budget.seconds / 60:g} min" if budget.steps is None else f"{budget.steps} runs",
         runs=sum(map(len, field.records.values())),
-        command="" if leader is None else command(field, leader.arm, setup.catalogue),
+        command="" if leader is None else command(field, leader.contender, setup.catalogue),
     )
 
 
-def described(field: MachineField, arm: Arm) -> str:
-    """Return the method, network and length of an arm in words."""
-    if arm.method == PROBE:
-        return f"freeze-conv of {arm.network} from kept features, without augmentation"
-    epochs = field.arm_options(arm).get("epochs")
-    short = arm.rung < field.rungs - 1
-    return f"{arm.method} of {arm.network}{f', stopped after {epochs} epochs' if short else ''}"
+def described(field: MachineField, contender: Contender) -> str:
+    """Return the method, network and length of a contender in words."""
+    if contender.method == PROBE:
+        return f"freeze-conv of {contender.network} from kept features, without augmentation"
+    epochs = field.options_of(contender).get("epochs")
+    short = contender.rung < field.rungs - 1
+    return f"{contender.method} of {contender.network}{f', stopped after {epochs} epochs' if short else ''}"
 
 
-def command(field: MachineField, arm: Arm, catalogue: Catalogue) -> str:
-    """Return the `run` command of an arm, with several seeds."""
-    case = field.selected(arm, 0).case
+def command(field: MachineField, contender: Contender, catalogue: Catalogue) -> str:
+    """Return the `run` command of a contender, with several seeds."""
+    case = field.selected(contender, 0).case
     chosen = {"backend": (case.backend,), "model": (case.model,), **({"engine": (case.engine,)} if case.engine else {})}
     words: list[str] = []
-    for name, value in {**field.options, **chosen, **field.arm_options(arm), "seeds": SEEDS}.items():
+    for name, value in {**field.options, **chosen, **field.options_of(contender), "seeds": SEEDS}.items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             words.append(flag if value else f"--no-{flag.removeprefix('--')}")
@@ -90,27 +90,27 @@ def command(field: MachineField, arm: Arm, catalogue: Catalogue) -> str:
     return f"python -m benchmarks run {shlex.join(words)}"
 
 
-def _score(field: MachineField, arm: Arm) -> Score:
-    tests = [record.test for record in field.records[arm] if record.test is not None]
+def _score(field: MachineField, contender: Contender) -> Score:
+    tests = [record.test for record in field.records[contender] if record.test is not None]
     return score([test.accuracy for test in tests], tests[0].images)
 
 
-def _twins(field: MachineField, choice: Choice) -> tuple[TwinScore, ...]:
+def _twins(field: MachineField, choice: RaceResult) -> tuple[TwinScore, ...]:
     """Run the chosen case once in each framework that a certificate covers, as far as the budget allows."""
     found = []
-    for arm, proof in field.twins_of(choice.leader.arm) if choice.leader else ():
+    for contender, proof in field.twins_of(choice.leader.contender) if choice.leader else ():
         try:
             if proof is None:
                 raise Declined("no certificate covers the chosen case")
-            if field.guess(arm) * field.safety > field.left():
+            if field.guess(contender) * field.safety > field.left():
                 raise Declined(NO_TIME)
-            trial = field.run(arm, 0)
+            trial = field.run(contender, 0)
         except Declined as reason:
-            choice.not_tried[name_of(arm)] = str(reason)
+            choice.not_tried[name_of(contender)] = str(reason)
             continue
-        level = proof.level(field.arm_options(arm)["scenario"][0])
-        accuracy = _score(field, arm).accuracy
-        found.append(TwinScore(arm.network, accuracy, trial.training_s, f"{proof.sha256[:8]}, P{level}"))
+        level = proof.level(field.options_of(contender)["scenario"][0])
+        accuracy = _score(field, contender).accuracy
+        found.append(TwinScore(contender.network, accuracy, trial.training_s, f"{proof.sha256[:8]}, P{level}"))
     return tuple(found)
 
 

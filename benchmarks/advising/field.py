@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from benchmarks.advising.held_out import HeldOut
-from benchmarks.advising.policy import PROBE, Arm, Trial
+from benchmarks.advising.policy import PROBE, Contender, Trial
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.scenarios import RECIPES
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
@@ -76,7 +76,7 @@ class Setup(NamedTuple):
 
 
 class MachineField:
-    """A `Field` on this machine. `records` has the runs of each arm in order."""
+    """A `Field` on this machine. `records` has the runs of each contender in order."""
 
     def __init__(self, setup: Setup, budget: Budget) -> None:
         self._setup, self._budget, self.given = setup, budget, setup.options
@@ -90,7 +90,7 @@ class MachineField:
         self._proofs = read_certificates(setup.writer.results_dir).all
         self.twins = self._certified_twins()
         self.networks = tuple(name for name in self._networks if name not in self.twins)
-        self.records: dict[Arm, list[Record]] = defaultdict(list)
+        self.records: dict[Contender, list[Record]] = defaultdict(list)
         self._ran = 0
         self._guesses = self._forecast() if budget.steps is None else {}
 
@@ -105,16 +105,16 @@ class MachineField:
             return self.total - self._ran
         return self._budget.started + self.total - time.monotonic()
 
-    def guess(self, arm: Arm) -> float:
+    def guess(self, contender: Contender) -> float:
         """Return the seconds that similar cases took on this machine, or an estimate; 1 if runs are counted."""
-        return self._guesses.get(arm, 1.0)
+        return self._guesses.get(contender, 1.0)
 
-    def run(self, arm: Arm, replicate: int) -> Trial:
+    def run(self, contender: Contender, replicate: int) -> Trial:
         """Run the case and store its record. Raise `Declined` if it is skipped, refused or fails."""
         began = time.monotonic()
         timeout_s = 3600.0 if self._budget.steps is not None else max(1.0, self.left() + OVER * self.total)
         try:
-            planned = self._setup.preparation.plan(self.selected(arm, replicate))
+            planned = self._setup.preparation.plan(self.selected(contender, replicate))
         except Refused as reason:
             raise Declined(str(reason)) from reason
         planned.required_job()
@@ -123,7 +123,7 @@ class MachineField:
         (record,) = execute([planned], *tools)
         if record.status != "ok" or record.val is None:
             raise Declined(f"{record.status}: {record.reason}")
-        self.records[arm].append(record)
+        self.records[contender].append(record)
         cost = 1.0 if self._budget.steps is not None else time.monotonic() - began
         return Trial(record.val.accuracy, record.val.loss, cost, float(measure(record)["train_s"]))
 
@@ -135,30 +135,30 @@ class MachineField:
         pool = self.train_images + validation
         return round(pool * (1 - (1 - validation / pool) ** replicates))
 
-    def selected(self, arm: Arm, replicate: int) -> SelectedCase:
-        """Return the case of an arm with the seed and the validation images of a replicate."""
-        network = self._networks[arm.network]
-        changes = {**self.arm_options(arm), **_of(network)}
+    def selected(self, contender: Contender, replicate: int) -> SelectedCase:
+        """Return the case of a contender with the seed and the validation images of a replicate."""
+        network = self._networks[contender.network]
+        changes = {**self.options_of(contender), **_of(network)}
         if self._folds and replicate:
             changes["validation_seed"] = self.options.get("validation_seed", 0) + replicate
         (one,) = expand(Selection(**{**self.options, **changes}), self._setup.catalogue)
         return one._replace(case=replace(one.case, seed=replicate))
 
-    def arm_options(self, arm: Arm) -> dict[str, Any]:
-        """Return the options of `run` for the method and length of an arm."""
-        if arm.method == PROBE:
+    def options_of(self, contender: Contender) -> dict[str, Any]:
+        """Return the options of `run` for the method and length of a contender."""
+        if contender.method == PROBE:
             return {"scenario": ("freeze-conv",), "features": ("kept",), "augment": ("none",)}
-        epochs = self._lengths[arm.rung]
+        epochs = self._lengths[contender.rung]
         if epochs is None:
-            return {"scenario": (arm.method,)}
-        if arm.rung < self.rungs - 1:
-            epochs = max(epochs, self._least_epochs(arm.method))
-        return {"scenario": (arm.method,), "epochs": epochs}
+            return {"scenario": (contender.method,)}
+        if contender.rung < self.rungs - 1:
+            epochs = max(epochs, self._least_epochs(contender.method))
+        return {"scenario": (contender.method,), "epochs": epochs}
 
-    def twins_of(self, arm: Arm) -> list[tuple[Arm, Certificate | None]]:
+    def twins_of(self, contender: Contender) -> list[tuple[Contender, Certificate | None]]:
         """Return the same case in the backends that were left for the end, each with the certificate that covers it."""
-        others = [arm._replace(network=name) for name, first in self.twins.items() if first == arm.network]
-        return [(other, self._proof(arm, other)) for other in others]
+        others = [contender._replace(network=name) for name, first in self.twins.items() if first == contender.network]
+        return [(other, self._proof(contender, other)) for other in others]
 
     def _least_epochs(self, method: str) -> int:
         """Return the epochs after which every stage has steps that count: the first ones only warm up."""
@@ -174,13 +174,15 @@ class MachineField:
         count = self._setup.data.meta.counts[split]
         return min(count, self._setup.options.get("limit") or count)
 
-    def _forecast(self) -> dict[Arm, float]:
-        probes = [Arm(name, PROBE, self.rungs - 1) for name in self._networks]
-        races = [Arm(n, method, rung) for n in self._networks for method in self.methods for rung in range(self.rungs)]
-        arms = [*probes, *races]
-        cases = [self.selected(arm, 0).case for arm in arms]
+    def _forecast(self) -> dict[Contender, float]:
+        probes = [Contender(name, PROBE, self.rungs - 1) for name in self._networks]
+        races = [
+            Contender(n, method, rung) for n in self._networks for method in self.methods for rung in range(self.rungs)
+        ]
+        contenders = [*probes, *races]
+        cases = [self.selected(contender, 0).case for contender in contenders]
         seconds = expected_s(cases, self._setup.writer.results_dir, self._setup.catalogue)
-        return dict(zip(arms, seconds, strict=True))
+        return dict(zip(contenders, seconds, strict=True))
 
     def _certified_twins(self) -> dict[str, str]:
         """Return the networks with a certificate for every method beside an earlier backend, and that network."""
@@ -188,18 +190,18 @@ class MachineField:
         firsts: dict[str, str] = {}
         for name, network in self._networks.items():
             first = firsts.setdefault(network.model, name)
-            pairs = ([Arm(one, method, self.rungs - 1) for one in (first, name)] for method in self.methods)
+            pairs = ([Contender(one, method, self.rungs - 1) for one in (first, name)] for method in self.methods)
             if first != name and self._proofs and all(self._proof(*pair) for pair in pairs):
                 found[name] = first
         return found
 
-    def _proof(self, one: Arm, other: Arm) -> Certificate | None:
+    def _proof(self, one: Contender, other: Contender) -> Certificate | None:
         ours, theirs = self._subject(one), self._subject(other)
         return coverage_of(ours, theirs, self._proofs).certificate if ours and theirs else None
 
-    def _subject(self, arm: Arm) -> Subject | None:
+    def _subject(self, contender: Contender) -> Subject | None:
         try:
-            case = self._setup.preparation.plan(self.selected(arm, 0)).required_job().case
+            case = self._setup.preparation.plan(self.selected(contender, 0)).required_job().case
         except (Declined, Refused):
             return None
         installed = packages(self._setup.catalogue.backends[case.backend].versions(case.engine))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.advising.interval import score
-from benchmarks.advising.policy import PROBE, Advising, Arm, Trial
+from benchmarks.advising.policy import PROBE, Advising, Contender, Trial
 from harness.errors import Declined
 
 METHODS = ("full", "freeze-conv", "small-lr-conv", "two-stage")
@@ -23,8 +23,8 @@ ALIKE = 0.6
 """Correlation of two networks' margins on the same image."""
 
 
-class Problem(NamedTuple):
-    """A made-up problem: the final accuracy and the speed of learning of each arm, costs, and numbers of images."""
+class MadeUpProblem(NamedTuple):
+    """A made-up problem: final accuracies, speeds of learning, costs, and numbers of images."""
 
     networks: tuple[str, ...]
     final: dict[tuple[str, str], float]
@@ -38,21 +38,23 @@ class Problem(NamedTuple):
     test: int
     budget_s: float
 
-    def accuracy(self, arm: Arm) -> float:
-        """Return the expected accuracy of an arm at its length: an exponential curve from chance to its final value."""
-        pair, epochs = arm[:2], EPOCHS * LENGTHS[arm.rung]
+    def accuracy(self, contender: Contender) -> float:
+        """Return the expected accuracy of a contender: an exponential curve from chance to its final value."""
+        pair, epochs = contender[:2], EPOCHS * LENGTHS[contender.rung]
         return self.final[pair] - (self.final[pair] - self.start) * math.exp(-epochs / self.rate[pair])
 
-    def cost(self, arm: Arm) -> float:
+    def cost(self, contender: Contender) -> float:
         """Return the seconds of a run."""
-        return self.start_s + self.epoch_s[arm.network] * PASSES[arm.method] * EPOCHS * LENGTHS[arm.rung]
+        return (
+            self.start_s + self.epoch_s[contender.network] * PASSES[contender.method] * EPOCHS * LENGTHS[contender.rung]
+        )
 
-    def arms(self) -> list[Arm]:
-        """Return every arm at full length."""
-        return [Arm(n, m, len(LENGTHS) - 1) for n in self.networks for m in (PROBE, *METHODS)]
+    def contenders(self) -> list[Contender]:
+        """Return every contender at full length."""
+        return [Contender(n, m, len(LENGTHS) - 1) for n in self.networks for m in (PROBE, *METHODS)]
 
 
-def problem(seed: int) -> Problem:
+def problem(seed: int) -> MadeUpProblem:
     """Return a problem: one to six networks, 80 to 2 000 training images, a budget for 2 to 40 runs."""
     draw = np.random.default_rng([seed, 1])
     networks = tuple(f"network {n}" for n in range(1, int(draw.integers(1, 7)) + 1))
@@ -68,7 +70,7 @@ def problem(seed: int) -> Problem:
             rate[network, method] = float(draw.uniform(0.5, 3.0) if method == PROBE else draw.uniform(1.0, 8.0))
     epoch_s = {network: float(np.exp(draw.uniform(np.log(0.2), np.log(4.0)))) for network in networks}
     mean_s = 6.0 + 2.5 * EPOCHS * float(np.mean(list(epoch_s.values())))
-    return Problem(
+    return MadeUpProblem(
         networks, final, 1 / classes, rate, epoch_s, 6.0, float(draw.uniform(0.003, 0.02)), train,
         max(8, round(0.2 * train)), max(20, round(train * draw.uniform(0.2, 1.0))),
         mean_s * float(np.exp(draw.uniform(np.log(2), np.log(40)))),
@@ -76,35 +78,35 @@ def problem(seed: int) -> Problem:
 
 
 class SimulatedField:
-    """A `Field` on a problem. All arms see the same images; a seed moves the accuracy of a run."""
+    """A `Field` on a problem. All contenders see the same images; a seed moves the accuracy of a run."""
 
     networks: tuple[str, ...]
     methods: tuple[str, ...] = METHODS
     rungs = len(LENGTHS)
     safety = 1.15
 
-    def __init__(self, made: Problem, seed: int) -> None:
+    def __init__(self, made: MadeUpProblem, seed: int) -> None:
         self._problem, self._draw = made, np.random.default_rng([seed, 2])
         self.networks, self.total, self.spent = made.networks, made.budget_s, 0.0
         self._train = self._draw.normal(size=made.train)
         self._test = self._draw.normal(size=made.test)
         self._folds = [self._draw.permutation(made.train)[: made.validation] for _ in range(10)]
-        self.tests: dict[Arm, list[float]] = {}
+        self.tests: dict[Contender, list[float]] = {}
 
     def left(self) -> float:
         """Return the seconds that are left."""
         return self.total - self.spent
 
-    def guess(self, arm: Arm) -> float:
-        """Return a cost that is wrong by the same factor for all arms."""
-        return 0.5 * self._problem.cost(arm)
+    def guess(self, contender: Contender) -> float:
+        """Return a cost that is wrong by the same factor for all contenders."""
+        return 0.5 * self._problem.cost(contender)
 
-    def run(self, arm: Arm, replicate: int) -> Trial:
+    def run(self, contender: Contender, replicate: int) -> Trial:
         """Draw which validation and test images are right; keep the test accuracy for `exam`."""
-        share = self._problem.accuracy(arm) + self._draw.normal(0, self._problem.seed_sd)
+        share = self._problem.accuracy(contender) + self._draw.normal(0, self._problem.seed_sd)
         right = self._right(self._train[self._folds[replicate]], share)
-        self.tests.setdefault(arm, []).append(float(self._right(self._test, share).mean()))
-        cost = self._problem.cost(arm) * math.exp(self._draw.normal(0, 0.1))
+        self.tests.setdefault(contender, []).append(float(self._right(self._test, share).mean()))
+        cost = self._problem.cost(contender) * math.exp(self._draw.normal(0, 0.1))
         self.spent += cost
         if self.spent > self.total * 1.1:
             raise Declined("the budget is over")
@@ -137,42 +139,45 @@ class Played(NamedTuple):
     chose: bool
 
 
-def advised(made: Problem, seed: int) -> Played:
+def advised(made: MadeUpProblem, seed: int) -> Played:
     """Choose with the policy of `advise`."""
     field = SimulatedField(made, seed)
     leader = Advising(field).choose().leader
-    return _judged(made, field, leader.arm if leader else None)
+    return _judged(made, field, leader.contender if leader else None)
 
 
-def in_order(made: Problem, seed: int) -> Played:
+def in_order(made: MadeUpProblem, seed: int) -> Played:
     """Run the grid network by network at full length, and choose the highest validation accuracy."""
-    return _searched(made, seed, made.arms())
+    return _searched(made, seed, made.contenders())
 
 
-def at_random(made: Problem, seed: int) -> Played:
+def at_random(made: MadeUpProblem, seed: int) -> Played:
     """Run the same cases in random order."""
-    order = np.random.default_rng([seed, 3]).permutation(len(made.arms()))
-    return _searched(made, seed, [made.arms()[index] for index in order])
+    order = np.random.default_rng([seed, 3]).permutation(len(made.contenders()))
+    return _searched(made, seed, [made.contenders()[index] for index in order])
 
 
-WAYS: dict[str, Callable[[Problem, int], Played]] = {
+WAYS: dict[str, Callable[[MadeUpProblem, int], Played]] = {
     "advise": advised,
     "grid in order": in_order,
     "random search": at_random,
 }
 
 
-def _searched(made: Problem, seed: int, arms: Sequence[Arm]) -> Played:
+def _searched(made: MadeUpProblem, seed: int, contenders: Sequence[Contender]) -> Played:
     field = SimulatedField(made, seed)
-    found: dict[Arm, float] = {}
-    for arm in arms:
-        if made.cost(arm) * field.safety <= field.left():
-            found[arm] = field.run(arm, 0).accuracy
-    return _judged(made, field, max(found, key=lambda arm: found[arm], default=None))
+    found: dict[Contender, float] = {}
+    for contender in contenders:
+        if made.cost(contender) * field.safety <= field.left():
+            found[contender] = field.run(contender, 0).accuracy
+    return _judged(made, field, max(found, key=lambda contender: found[contender], default=None))
 
 
-def _judged(made: Problem, field: SimulatedField, chosen: Arm | None) -> Played:
-    oracle = max((made.accuracy(arm) for arm in made.arms() if made.cost(arm) <= made.budget_s), default=made.start)
+def _judged(made: MadeUpProblem, field: SimulatedField, chosen: Contender | None) -> Played:
+    oracle = max(
+        (made.accuracy(contender) for contender in made.contenders() if made.cost(contender) <= made.budget_s),
+        default=made.start,
+    )
     if chosen is None:
         return Played(oracle - made.start, False, False, field.spent / field.total, chose=False)
     truth, found = made.accuracy(chosen), score(field.tests[chosen], made.test)

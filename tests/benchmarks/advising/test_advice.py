@@ -6,18 +6,22 @@ from typing import Any
 
 from benchmarks.advising.advice import Advice, Images, TwinScore, lines
 from benchmarks.advising.interval import score
-from benchmarks.advising.policy import PROBE, Arm, Choice, Standing
+from benchmarks.advising.policy import PROBE, Contender, RaceResult, Ranked
 
-BEST, NEAR, FAR = Arm("m with pytorch", "full", 2), Arm("m with pytorch", PROBE, 2), Arm("n with pytorch", "full", 0)
+BEST, NEAR, FAR = (
+    Contender("m with pytorch", "full", 2),
+    Contender("m with pytorch", PROBE, 2),
+    Contender("n with pytorch", "full", 0),
+)
 NAMES = {BEST: "full of m with pytorch", NEAR: "the probe", FAR: "full of n with pytorch, stopped after 6 epochs"}
 IMAGES = Images("photos", 49, 153, "bees", 83 / 153, held_out=True)
 
 
-def text(*standings: Standing, accuracy: float = 0.92, **facts: Any) -> str:
+def text(*standings: Ranked, accuracy: float = 0.92, **facts: Any) -> str:
     not_tried = {"full of o": "it needs o.pth", "probe of o": "it needs o.pth"}
     chosen: dict[str, Any] = {
         "images": IMAGES,
-        "choice": Choice(standings, not_tried, {"probes": 60.4, "race": 300.0}),
+        "choice": RaceResult(standings, not_tried, {"probes": 60.4, "race": 300.0}),
         "score": score([accuracy], 153) if standings else None,
         "seeds": 1,
         "others": [],
@@ -33,8 +37,8 @@ def text(*standings: Standing, accuracy: float = 0.92, **facts: Any) -> str:
     return "\n".join(lines(Advice(**{**chosen, **facts})))
 
 
-def standing(arm: Arm, distance: float, training_s: float = 80.0) -> Standing:
-    return Standing(arm, 0.9, training_s, 2, distance)
+def standing(contender: Contender, distance: float, training_s: float = 80.0) -> Ranked:
+    return Ranked(contender, 0.9, training_s, 2, distance)
 
 
 def test_the_answer_is_first_and_the_command_last() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from benchmarks.advising.advise import divided
 from benchmarks.advising.field import Budget, MachineField, Setup
 from benchmarks.advising.held_out import TEST_SPLIT, HeldOut, held_out
-from benchmarks.advising.policy import PROBE, Arm
+from benchmarks.advising.policy import PROBE, Contender
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.preparing.plan import Preparation
 from harness.process.machine import describe_machine, environment
@@ -153,8 +153,8 @@ def test_a_framework_that_a_certificate_covers_is_left_for_the_end(tmp_path: Pat
         field = MachineField(setup, Budget(0.0, 600.0, steps=5))
     (network,) = field.networks
     assert field.twins == {"mobilenet-v2-0.35 with keras3-tensorflow": network}
-    ((twin, proof),) = field.twins_of(Arm(network, "full", 1))
+    ((twin, proof),) = field.twins_of(Contender(network, "full", 1))
     assert proof is not None
     assert field.selected(twin, 0).case.backend == "keras3"
-    ((_, unproved),) = field.twins_of(Arm(network, PROBE, 2))
+    ((_, unproved),) = field.twins_of(Contender(network, PROBE, 2))
     assert unproved is None

@@ -7,7 +7,7 @@ from statistics import fmean
 import pytest
 
 from benchmarks.advising.interval import score
-from benchmarks.advising.policy import NO_TIME, PROBE, REPLICATES, Advising, Arm, Trial
+from benchmarks.advising.policy import NO_TIME, PROBE, REPLICATES, Advising, Contender, Trial
 from benchmarks.advising.simulated import WAYS, Played, SimulatedField, problem
 from harness.errors import Declined
 
@@ -15,7 +15,7 @@ PROBLEMS = 60
 
 
 class Fixed:
-    """A field with fixed accuracies; every run costs 1. An arm without an accuracy is declined."""
+    """A field with fixed accuracies; every run costs 1. A contender without an accuracy is declined."""
 
     rungs = 3
     safety = 1.0
@@ -24,19 +24,19 @@ class Fixed:
         self._accuracies, self.total, self._images = accuracies, total, images
         self.networks: tuple[str, ...] = tuple(dict.fromkeys(network for network, _ in accuracies))
         self.methods: tuple[str, ...] = tuple(dict.fromkeys(method for _, method in accuracies if method != PROBE))
-        self.ran: list[tuple[Arm, int]] = []
+        self.ran: list[tuple[Contender, int]] = []
 
     def left(self) -> float:
         return self.total - len(self.ran)
 
-    def guess(self, arm: Arm) -> float:
+    def guess(self, contender: Contender) -> float:
         return 1.0
 
-    def run(self, arm: Arm, replicate: int) -> Trial:
-        if self._accuracies.get(arm[:2], 0.0) == 0.0:
+    def run(self, contender: Contender, replicate: int) -> Trial:
+        if self._accuracies.get(contender[:2], 0.0) == 0.0:
             raise Declined("needs a file")
-        self.ran.append((arm, replicate))
-        accuracy = self._accuracies[arm[:2]] - 0.05 * (self.rungs - 1 - arm.rung)
+        self.ran.append((contender, replicate))
+        accuracy = self._accuracies[contender[:2]] - 0.05 * (self.rungs - 1 - contender.rung)
         return Trial(accuracy, 1 - accuracy, 1.0, 1.0)
 
     def images(self, replicates: int) -> int:
@@ -71,7 +71,7 @@ def test_a_clear_leader_is_told_apart_with_few_runs() -> None:
     field = Fixed({("a", PROBE): 0.9, ("a", "full"): 0.95, ("b", PROBE): 0.5, ("b", "full"): 0.55}, 50, images=2_000)
     choice = Advising(field).choose()
     assert choice.leader is not None
-    assert choice.leader.arm == Arm("a", "full", 2)
+    assert choice.leader.contender == Contender("a", "full", 2)
     assert choice.leader.runs == 2
     assert choice.rivals == ()
     assert choice.not_tried == {"fine-tuning of b": "its linear probe is worse"}
@@ -95,7 +95,7 @@ def test_where_everything_is_declined_there_is_no_leader_but_the_reasons() -> No
 def test_a_network_whose_features_cannot_be_kept_still_races() -> None:
     choice = Advising(Fixed({("a", PROBE): 0.0, ("a", "full"): 0.7}, 50)).choose()
     assert choice.leader is not None
-    assert choice.leader.arm.method == "full"
+    assert choice.leader.contender.method == "full"
 
 
 @pytest.mark.parametrize("total", [0, 1, 2, 3, 5, 8])
@@ -109,7 +109,7 @@ def test_nothing_begins_that_does_not_fit(total: int) -> None:
 
 def test_one_network_and_one_method_get_an_answer() -> None:
     choice = Advising(Fixed({("a", PROBE): 0.6, ("a", "full"): 0.9}, 50)).choose()
-    assert [one.arm.method for one in choice.standings] == ["full", PROBE]
+    assert [one.contender.method for one in choice.standings] == ["full", PROBE]
 
 
 def test_replicates_have_different_numbers() -> None:
