@@ -223,7 +223,7 @@ def lengths(options: Mapping[str, Any]) -> list[int | None]:
     >>> lengths({"epochs": 8}), lengths({"epochs": 1}), lengths({"data": ("embedded",)})
     ([2, 4, 8], [1], [2, 4, None])
     """
-    recipe = options.get("recipe") or ("embedded" if options["data"] == ("embedded",) else "tutorial")
+    recipe = options.get("recipe") or ("embedded" if options.get("data") == ("embedded",) else "tutorial")
     full = options.get("epochs") or RECIPES[recipe].stage.epochs
     shorter = {max(1, round(full / 4)), max(1, round(full / 2))} - {full}
     return [*sorted(shorter), options.get("epochs")]

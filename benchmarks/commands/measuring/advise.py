@@ -29,9 +29,9 @@ from results.storage.run_files import open_run
 @option("--steps", type=click.IntRange(min=1), group=MEASURE, help="number of runs instead of a time limit")
 @shared("plugin", "quiet", "results")
 def command(data: str, minutes: float, steps: int | None, results: Path, **options: Any) -> None:
-    """Find the most accurate network and method for DATA within a time limit.
+    """Find the most accurate network and method for given images.
 
-    It trains a classifier on the features of every available network, races fine-tuning of the promising ones, and
+    The choice ends with the time limit. It trains a classifier on the features of every available network, races fine-tuning of the promising ones, and
     repeats the best with other seeds. It chooses on validation images and reports on test images. With --steps it runs
     the same cases in every call. Exits with 3 if nothing was measured.
     """
