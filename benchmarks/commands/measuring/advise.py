@@ -31,9 +31,9 @@ from results.storage.run_files import open_run
 def command(data: str, minutes: float, steps: int | None, results: Path, **options: Any) -> None:
     """Find the most accurate network and method for given images.
 
-    The choice ends with the time limit. It trains a classifier on the features of every available network, races fine-tuning of the promising ones, and
-    repeats the best with other seeds. It chooses on validation images and reports on test images. With --steps it runs
-    the same cases in every call. Exits with 3 if nothing was measured.
+    It trains a classifier on the features of every available network, races fine-tuning of the promising ones, and
+    repeats the best with other seeds, until the time is over. It chooses on validation images and reports on test
+    images. With --steps it runs the same cases in every call. Exits with 3 if nothing was measured.
     """
     started = time.monotonic()
     wanted, catalogue = with_methods({"data": (data,), **given(options)}, read_catalogue(options["plugin"]))
