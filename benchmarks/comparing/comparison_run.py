@@ -60,9 +60,9 @@ class ComparisonRun:
         order_seed: int,
         progress: RunProgress,
         machine: str,
-        elsewhere: int = 0,
+        planned: int = 0,
     ) -> None:
-        self._elsewhere = elsewhere
+        self._planned = planned
         self._preparation, self._writer, self._limits = preparation, writer, limits
         self._order_seed, self._progress, self._machine = order_seed, progress, machine
         self._started = time.monotonic()
@@ -84,8 +84,8 @@ class ComparisonRun:
                 comparisons.append(self._measure_one(one, purpose))
             except Declined as error:
                 failed.append(str(error))
-        several = len(comparisons) + self._elsewhere > 1
-        together = adjusted(comparisons, self._elsewhere) if several else comparisons
+        several = max(len(comparisons), self._planned) > 1
+        together = adjusted(comparisons, self._planned) if several else comparisons
         self.store_again(one for one, before in zip(together, comparisons, strict=True) if one != before)
         return ComparisonResults(together, failed)
 
@@ -224,8 +224,8 @@ def open_comparison_run(
     ):
         preparation = ComparisonPreparation(catalogue, read_certificates(results), progress.on_event)
         with finished(writer):
-            elsewhere = sum(map(len, shard.labels)) - len(shard.own) if shard else 0
-            yield ComparisonRun(preparation, writer, limits, seed, progress, machine.key, elsewhere)
+            planned = sum(map(len, shard.labels)) if shard else 0
+            yield ComparisonRun(preparation, writer, limits, seed, progress, machine.key, planned)
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from scipy.stats import mstats
 from statsmodels.stats.multitest import multipletests
 
 Raw = dict[str, Any]
@@ -55,7 +54,8 @@ def verify(folder: Path, table: Sequence[Mapping[str, Any]] = ()) -> Iterator[st
         pairs = [pair for pair in of_kind["pair"] if pair["comparison"] == name and pair.get("counts", True)]
         runs = [one["record"] | {"arm": one["arm"]} for one in of_kind["process"] if one.get("comparison") == name]
         yield from _verdict(row["comparison"], pairs, runs)
-    yield from _adjusted(list(last.values()), {run["run"]: _elsewhere(run.get("shard")) for run in of_kind["run"]})
+    planned = {run["run"]: sum(map(len, run["shard"]["labels"])) for run in of_kind["run"] if run.get("shard")}
+    yield from _adjusted(list(last.values()), planned)
 
 
 def _row(line: bytes) -> Raw:
@@ -179,8 +179,8 @@ def _paired(finding: Raw, pairs: Sequence[Raw]) -> Raw:
     looks = [n for n in (10, 15, 20) if n <= len(pairs)]
     for count in looks if finding["metric"] == "throughput" else [len(pairs)]:
         some, freedom = ratios[:count], count - 2 * int(0.2 * count) - 1
-        low, high = map(float, mstats.trimmed_mean_ci(some, limits=(0.2, 0.2), alpha=0.022))
-        middle, error = float(stats.trim_mean(some, 0.2)), float(mstats.trimmed_stde(some, limits=(0.2, 0.2)))
+        low, high = map(float, stats.mstats.trimmed_mean_ci(some, limits=(0.2, 0.2), alpha=0.022))
+        middle, error = float(stats.trim_mean(some, 0.2)), float(stats.mstats.trimmed_stde(some, limits=(0.2, 0.2)))
         p = 2 * stats.t.sf(abs(middle) / error, freedom) if error else float(middle == 0)
         verdict = _call(middle, low, high, edge, -edge < low and high < edge)
         found = {"replicates": count, "change": middle, "low": low, "high": high, "p": p, "verdict": verdict}
@@ -223,18 +223,12 @@ def _welch(runs: Sequence[Raw]) -> Raw:
     return {**found, "low": low, "high": high, "p": test.pvalue, "verdict": _call(fall, low, high, 1.0, equal)}
 
 
-def _elsewhere(shard: Raw | None) -> int:
-    """Return the number of comparisons of a plan that other machines measured."""
-    return sum(len(part) for n, part in enumerate(shard["labels"], 1) if n != shard["number"]) if shard else 0
-
-
-def _adjusted(verdicts: Sequence[Raw], elsewhere: Mapping[str, int]) -> Iterator[str]:
+def _adjusted(verdicts: Sequence[Raw], planned: Mapping[str, int]) -> Iterator[str]:
     groups = defaultdict(list)
     for run, one in ((row["run"], finding) for row in verdicts for finding in row["comparison"]["findings"]):
         if one.get("p_adjusted") is not None:
             groups[run, one["metric"]].append((one["p"], one["p_adjusted"]))
     for (run, metric), values in groups.items():
-        others = [1.0] * elsewhere.get(run, 0)
-        expected = multipletests([*(p for p, _ in values), *others], method="holm")[1]
-        for (_, adjusted), found in zip(values, expected, strict=False):
+        p = [*(p for p, _ in values), *[1.0] * (planned.get(run, 0) - len(values))]
+        for (_, adjusted), found in zip(values, multipletests(p, method="holm")[1], strict=False):
             yield from _differs(f"run {run}: {metric} p_adjusted", adjusted, found)

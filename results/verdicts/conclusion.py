@@ -72,18 +72,19 @@ def visible(finding: Finding) -> float:
     return finding.detectable if finding.unit == "points" else 100 * math.expm1(finding.detectable)
 
 
-def adjusted(comparisons: Sequence[Comparison], elsewhere: int = 0) -> list[Comparison]:
+def adjusted(comparisons: Sequence[Comparison], planned: int = 0) -> list[Comparison]:
     """Adjust the p of each finding for the number of cases, metric by metric (Holm 1979; statsmodels).
 
-    `elsewhere` comparisons of the same plan are measured by other machines. Their p count as 1, so that the result is
-    never smaller than that of one adjustment over all.
+    `planned` is the number of comparisons of a plan that several machines measure in parts. The p of those that are not
+    here count as 1, so that the result is never smaller than that of one adjustment over all.
     """
     metrics = dict.fromkeys(finding.metric for one in comparisons for finding in one.findings)
     values: dict[tuple[int, str], float] = {}
     for metric in metrics:
         raw = [(n, f.p) for n, one in enumerate(comparisons) for f in one.findings if f.metric == metric]
         values |= {
-            (n, metric): p for (n, _), p in zip(raw, holm([*(p for _, p in raw), *[1.0] * elsewhere]), strict=False)
+            (n, metric): p
+            for (n, _), p in zip(raw, holm([*(p for _, p in raw), *[1.0] * (planned - len(raw))]), strict=False)
         }
     return [
         replace(one, findings=tuple(replace(f, p_adjusted=values[n, f.metric]) for f in one.findings))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from results.storage.comparison import LOOKS, Comparison, Finding, SideFacts, Verdict
 from results.verdicts.accuracy_verdict import judge_accuracy
@@ -60,6 +61,16 @@ def test_p_is_adjusted_over_the_cases_metric_by_metric() -> None:
     cases = [whole([finding("throughput", "no change"), finding("process memory", "no change")]) for _ in range(3)]
     assert [one.findings[0].p_adjusted for one in adjusted(cases)] == [0.003] * 3
     assert holm([0.04]) == [0.04]
+
+
+@given(values=st.lists(st.floats(1e-6, 1.0), min_size=2, max_size=8), parts=st.integers(1, 4))
+def test_p_adjusted_in_parts_is_never_smaller_than_adjusted_together(values: list[float], parts: int) -> None:
+    cases = [whole([replace(finding("throughput", "no change"), p=p)]) for p in values]
+    together = [one.findings[0].p_adjusted or 0.0 for one in adjusted(cases)]
+    for part in range(parts):
+        own = cases[part::parts]
+        apart = [one.findings[0].p_adjusted or 0.0 for one in adjusted(own, len(cases))]
+        assert all(ours >= theirs - 1e-12 for ours, theirs in zip(apart, together[part::parts], strict=True))
 
 
 ratios = st.lists(st.floats(-0.2, 0.2), min_size=LOOKS[0], max_size=LOOKS[-1])
