@@ -175,11 +175,11 @@ def test_an_edited_or_lost_row_is_noticed(
     assert any(says in said for said in verify(stored, table))
 
 
-def test_p_of_a_part_must_be_adjusted_for_the_comparisons_of_the_other_parts(stored: Path, honest: str) -> None:
+def test_p_of_a_part_must_be_adjusted_for_the_comparisons_of_the_other_parts(stored: Path) -> None:
     (file,) = stored.rglob("*.jsonl")
     shard = b'"shard":{"number":1,"plan":"p","unit":"comparisons","labels":[["a case"],["b","c"]]}'
     file.write_bytes(file.read_bytes().replace(b'"shard":null', shard, 1))
-    found = list(verify(stored, honest))
+    found = list(verify(stored))
     assert found
     assert all("p_adjusted" in sentence for sentence in found)
 
