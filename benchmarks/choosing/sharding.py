@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
@@ -34,7 +35,7 @@ class ShareType(click.ParamType[Share]):
     name = "share"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Share:
-        """Return the part; a value that is none ends the command with 2."""
+        """Return the part. Any other value is a usage error, exit code 2."""
         found = re.fullmatch(r"(\d+)/(\d+)", value) if isinstance(value, str) else None
         share = Share(*map(int, found.groups())) if found else Share(0, 0)
         if not 1 <= share.number <= share.parts:
@@ -88,7 +89,8 @@ def split(items: Sequence[Item[T]], count: int) -> list[list[int]]:
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for place, item in enumerate(items):
         groups[item.together].append(place)
-    seconds = {name: sum(items[place].seconds for place in places) for name, places in groups.items()}
+    # The exact sum: that of `sum` depends on the version of Python.
+    seconds = {name: math.fsum(items[place].seconds for place in places) for name, places in groups.items()}
     parts: list[list[int]] = [[] for _ in range(count)]
     sums = [0.0] * count
     for name in sorted(groups, key=lambda name: -seconds[name]):
