@@ -1,0 +1,30 @@
+"""Settings of Sphinx for the documentation site: `tox -e docs` builds it into `build/docs`."""
+
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+DOCS = Path(__file__).parent
+sys.path[:0] = [str(DOCS), str(DOCS.parent)]
+
+import _reference  # noqa: E402 - the folder is on the path from here on
+
+project = "finetune-bench"
+author = "the authors of finetune-bench"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_click", "sphinx_copybutton"]
+exclude_patterns = ["campaign/objects", "campaign/runs", "campaign/derived"]
+html_theme = "furo"
+html_title = "finetune-bench"
+html_copy_source = False
+myst_heading_anchors = 3
+copybutton_prompt_text = "$ "
+# Docstrings are prose with names in single backticks.
+default_role = "literal"
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+
+
+def setup(app: Sphinx) -> None:
+    """Write the generated pages before Sphinx looks for pages."""
+    app.connect("config-inited", lambda app, config: _reference.write(DOCS / "generated"))
