@@ -48,9 +48,9 @@ def settings() -> str:
     header = ("field", "option of `run`", "role", "type", "default", "meaning", "kind")
     return _page(
         "Settings",
-        "A case is one value for each of these settings. A case with another *setting* is another measurement; the fields with",
-        "the role *identity* say what is measured. A setting that only makes a training faster has a kind, which says what it may",
-        "change: [kinds of settings](../faster.md#which-settings-and-what-each-one-may-change).\n",
+        "A case is one value for each of these fields. The fields with the role *identity* say what is measured, those with",
+        "the role *setting* how. A setting that makes the same training faster has a kind, which says what it may change:",
+        "[kinds of settings](../faster.md#which-settings-and-what-each-one-may-change).\n",
         *_table(header, rows),
         "\n## Augmentations\n",
         *_table(("name", "what it does"), ((f"`{name}`", text) for name, text in AUGMENTATIONS.items())),
@@ -71,7 +71,7 @@ def scenarios() -> str:
         first = next(iter(made.values()))
         lines += [
             f"\n## {name}\n",
-            f"{first.explanation[0].upper()}{first.explanation[1:]}. Start: {first.start}; new head: {first.head_init}.\n",
+            f"*{first.explanation}*; start: {first.start}; initial values of the head: {first.head_init}.\n",
             *_table(
                 ("recipe", "stage", *(field.replace("_", " ") for field in Stage.__struct_fields__)),
                 (
@@ -225,11 +225,9 @@ def _type(field: Schema) -> str:
     if "enum" in field:
         return _names(map(str, field["enum"]))
     if "anyOf" in field:
-        return " or ".join(_type(one) for one in field["anyOf"])
+        return " or ".join(map(_type, field["anyOf"]))
     if "prefixItems" in field:
-        return f"({', '.join(_type(one) for one in field['prefixItems'])})"
-    if field.get("type") == "array":
-        return f"list of {_type(field.get('items', {}))}"
-    if isinstance(field.get("additionalProperties"), dict):
-        return f"object of {_type(field['additionalProperties'])}"
-    return str(field.get("type", "any"))
+        return f"list of {', '.join(map(_type, field['prefixItems']))}"
+    kind, of = str(field.get("type", "any")), field.get("items") or field.get("additionalProperties")
+    name = "list" if kind == "array" else kind
+    return f"{name} of {_type(of)}" if isinstance(of, dict) else name

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import click
 from sphinx.application import Sphinx
 
 DOCS = Path(__file__).parent
@@ -25,6 +26,21 @@ autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 
 
+README = "../../README.md"
+"""The README in links of pages in folders; the site shows it as the page `overview`."""
+
+
+def _link_overview(app: Sphinx, page: str, source: list[str]) -> None:
+    source[0] = source[0].replace(f"]({README}", "](../overview.md")
+
+
+def _escape(context: click.Context, lines: list[str]) -> None:
+    """Keep an asterisk of a command's help, such as in `keras3-*`, from starting emphasis."""
+    lines[:] = [line.replace("*", r"\*") for line in lines]
+
+
 def setup(app: Sphinx) -> None:
     """Write the generated pages before Sphinx looks for pages."""
     app.connect("config-inited", lambda app, config: _reference.write(DOCS / "generated"))
+    app.connect("source-read", _link_overview)
+    app.connect("sphinx-click-process-arguments", _escape)
