@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +25,12 @@ from results.storage.rows import SCHEMA, Row, RunStatus
 
 Schema = Mapping[str, Any]
 
+CLICK = """
+```{{eval-rst}}
+.. click:: {module}:command
+   :prog: python -m benchmarks {name}
+```"""
+
 MEANINGS = {
     "ok": "the process ended, and no rule was broken",
     "skipped": "this machine or installation cannot run the case; the reason names what is missing",
@@ -33,6 +41,16 @@ MEANINGS = {
     "interrupted": "the user stopped the run",
 }
 """The meaning of each status of a process."""
+
+
+def command_line() -> str:
+    """Return the page about the commands, by folder; sphinx-click writes the options of each."""
+    lines = ["`finetune-bench` is the same program as `python -m benchmarks`. `--help` prints the same.\n"]
+    modules = cli.command_modules()
+    for package, names in itertools.groupby(modules, lambda name: modules[name].rpartition(".")[0]):
+        lines.append(f"\n## {inspect.cleandoc(importlib.import_module(package).__doc__ or package).rstrip('.')}")
+        lines += [CLICK.format(module=modules[name], name=name) for name in names]
+    return _page("Command line", *lines)
 
 
 def settings() -> str:
@@ -48,9 +66,9 @@ def settings() -> str:
     header = ("field", "option of `run`", "role", "type", "default", "meaning", "kind")
     return _page(
         "Settings",
-        "A case is one value for each of these fields. The fields with the role *identity* say what is measured, those with",
-        "the role *setting* how. A setting that makes the same training faster has a kind, which says what it may change:",
-        "[kinds of settings](../faster.md#which-settings-and-what-each-one-may-change).\n",
+        "A case has one value for each of these fields. Fields with the role *identity* say what is measured, those",
+        "with the role *setting* how. A setting that makes the same training faster has a kind: what it may change;",
+        "see [kinds of settings](../faster.md#which-settings-and-what-each-one-may-change).\n",
         *_table(header, rows),
         "\n## Augmentations\n",
         *_table(("name", "what it does"), ((f"`{name}`", text) for name, text in AUGMENTATIONS.items())),
@@ -168,6 +186,7 @@ def schema() -> str:
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "command-line": command_line,
     "settings": settings,
     "scenarios": scenarios,
     "models": models,

@@ -18,6 +18,8 @@ exclude_patterns = ["campaign/objects", "campaign/runs", "campaign/derived"]
 html_theme = "furo"
 html_title = "finetune-bench"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
 # Docstrings are prose with names in single backticks.

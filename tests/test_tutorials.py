@@ -16,7 +16,7 @@ from tests.benchmarks.commanding import ROOT, checkout
 TUTORIALS = ROOT / "docs" / "tutorials"
 BLOCK = re.compile(r"(?:<!-- exit code (\d) -->\n)?```console\n(.*?)```", re.DOTALL)
 
-FIGURE = r"~?[+-]?\d+(?:\.\d+)?"
+FIGURE = r"~?[+-]?\d+(?:\.\d+)?(?:e-\d+)?"
 
 
 class Block(NamedTuple):
