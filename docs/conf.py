@@ -36,7 +36,7 @@ def _link_overview(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = source[0].replace(f"]({README}", "](../overview.md")
 
 
-def _escape(context: click.Context, lines: list[str]) -> None:
+def _escape(app: Sphinx, context: click.Context, lines: list[str]) -> None:
     """Keep an asterisk of a command's help, such as in `keras3-*`, from starting emphasis."""
     lines[:] = [line.replace("*", r"\*") for line in lines]
 
