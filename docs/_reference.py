@@ -58,12 +58,12 @@ def settings() -> str:
     fields = msgspec.json.schema_components((Case,))[1]["Case"]["properties"]
     rows = [
         (
-            f"`{one.name}`", "" if one.option is None else f"`--{one.option.replace('_', '-')}`", one.role,
-            _type(fields[one.name]), _default(fields[one.name]), one.text, one.exactness or "–",
+            f"`{one.name}`", one.text, "" if one.option is None else f"`--{one.option.replace('_', '-')}`",
+            _default(fields[one.name]), _type(fields[one.name]), one.role, one.exactness or "–",
         )
         for one in SETTINGS.values()
     ]  # fmt: skip
-    header = ("field", "option of `run`", "role", "type", "default", "meaning", "kind")
+    header = ("field", "meaning", "option of `run`", "default", "type", "role", "kind")
     return _page(
         "Settings",
         "A case has one value for each of these fields. Fields with the role *identity* say what is measured, those",

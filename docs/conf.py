@@ -24,6 +24,8 @@ myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
 # Docstrings are prose with names in single backticks.
 default_role = "literal"
+# An option keeps its two hyphens in the help of a command.
+smartquotes = False
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 

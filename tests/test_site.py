@@ -84,7 +84,7 @@ def test_the_page_of_settings_has_every_field_with_its_option_and_default() -> N
     rows = {row[0]: row for row in cells(REFERENCE.settings())}
     options = set(re.findall(r"--[\w-]+", invoke("run", "--help").stdout))
     for name, setting in SETTINGS.items():
-        _, option, role, _, default, text, kind = rows[name]
+        _, text, option, default, _, role, kind = rows[name]
         assert (role, text, kind) == (setting.role, setting.text, setting.exactness or "–")
         assert (option in options) if option else setting.option is None
         if setting.default is msgspec.NODEFAULT:
