@@ -110,7 +110,7 @@ def _stored(results: Path, shard: Shard | None) -> Iterator[None]:
     if shard is None:
         yield
         return
-    facts = {"machine": describe_machine(), "environment": environment(), "shard": shard}
+    facts: dict[str, Any] = {"machine": describe_machine(), "environment": environment(), "shard": shard}
     with open_run(results, command=sys.argv[1:], planned=(), **facts) as writer:
         yield
         writer.finish()
