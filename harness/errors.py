@@ -44,8 +44,8 @@ def one_line(text: str, longest: int = LONGEST) -> str:
 def printable(text: str) -> str:
     """Return text on one line, with escapes for control characters and for bytes that are not UTF-8 in file names.
 
-    >>> printable("two\\nlines"), printable("caf\\udce9")
-    ('two\\\\nlines', 'caf\\\\xe9')
+    >>> printable("two\\nlines"), printable("a\\udcff")
+    ('two\\\\nlines', 'a\\\\xff')
     """
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
 

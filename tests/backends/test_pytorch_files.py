@@ -396,7 +396,45 @@ def test_networks_of_other_libraries_are_named_for_what_they_are(tmp_path: Path,
 def test_torchvisions_efficientnet_is_refused_for_its_padding(tmp_path: Path) -> None:
     state = torchvision.models.efficientnet_b0(num_classes=2).state_dict()
     message = refusal(saved(tmp_path / "w.pth", state), pytorch.MODELS["efficientnet-b0"])
-    assert "it holds a EfficientNet of torchvision; its padding of strided convolutions gives other outputs" in message
+    assert "it holds a EfficientNet of torchvision; its padding and batch-norm epsilon give other features" in message
+
+
+def test_torchvisions_efficientnet_gives_other_features_from_the_same_tensors_by_its_padding_and_epsilon() -> None:
+    torch.manual_seed(0)
+    theirs = torchvision.models.efficientnet_b0(num_classes=2).features.double().eval()
+    for name, tensor in theirs.state_dict().items():
+        if name.endswith("running_var"):
+            tensor.uniform_(0.01, 0.1)
+    ours = pytorch.MODELS["efficientnet-b0"].build(96).backbone.double().eval()
+    # Both libraries list the same tensors in the same order, under other names.
+    pairs = zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True)
+    ours.load_state_dict({name: tensor for (name, _), tensor in pairs})
+    images = torch.randn(4, 3, 96, 96, dtype=torch.float64)
+
+    def difference() -> float:
+        with torch.no_grad():
+            mine, other = ours(images), theirs(images).mean((2, 3))
+        return float((mine - other).norm() / mine.norm())
+
+    as_published = difference()
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 1e-3
+    with_our_epsilon = difference()
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.stride == (2, 2):
+            _pad_as_tensorflow(module)
+    assert as_published > 0.1
+    assert with_our_epsilon > 0.1
+    assert difference() < 1e-9
+
+
+def _pad_as_tensorflow(convolution: Any) -> None:
+    """Pad an even side by k - 2 pixels in all, the larger part after it, instead of (k - 1) / 2 on both sides."""
+    total = convolution.kernel_size[0] - 2
+    sides = (total // 2, total - total // 2) * 2
+    convolution.padding = (0, 0)
+    convolution.register_forward_pre_hook(lambda _, inputs: (torch.nn.functional.pad(inputs[0], sides),))
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])

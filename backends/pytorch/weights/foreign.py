@@ -28,7 +28,7 @@ _NETWORKS = (
     Foreign(
         "EfficientNet of torchvision",
         r"features\.1\.0\.block\.0\.0\.weight$",
-        f"its padding of strided convolutions gives other outputs: {_EFFICIENTNET}",
+        f"its padding and batch-norm epsilon give other features: {_EFFICIENTNET}",
     ),
     Foreign("MobileNetV3 of torchvision", r"features\.1\.block\.0\.0\.weight$", "name its --model"),
     Foreign("MobileNetV2 of torchvision", r"features\.1\.conv\.0\.0\.weight$", "name its --model"),
