@@ -50,6 +50,7 @@ def test_a_line_is_recognised_with_other_figures_and_not_with_other_words() -> N
     assert not shown.search("  full  pytorch  100.0")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)  # a busy machine repeats disturbed pairs
 @pytest.mark.parametrize("page", sorted(TUTORIALS.glob("*.md")), ids=lambda page: page.stem)
 def test_the_commands_of_a_tutorial_print_what_it_shows(page: Path, tmp_path: Path) -> None:

@@ -174,8 +174,8 @@ def _pairs(selection: Selection, catalogue: Catalogue) -> list[tuple[str, str | 
     offered = sorted({model for backend in backends for model in known[backend].models})
     for model in selection.model:
         if model not in offered:
-            of = f"{' or '.join(selection.backend)} " if selection.backend else ""
-            raise Refused(unknown(f"{of}model", model, offered))
+            has = f"{' or '.join(selection.backend)} has " if selection.backend else ""
+            raise Refused(f"{has}{unknown('model', model, offered)}")
     engines = sorted({engine for backend in backends for engine in known[backend].engines})
     for engine in selection.engine:
         if engine not in engines:

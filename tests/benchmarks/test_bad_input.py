@@ -106,7 +106,9 @@ def test_numbers_that_make_no_sense_are_refused_before_anything_runs(
 
 
 def test_a_model_that_the_named_backend_does_not_have_is_refused(tmp_path: Path) -> None:
-    assert "in reference" in run_refused(tmp_path, *QUICK, "--model", "resnet18", "--data", "embedded")
+    assert "reference has no model resnet18" in run_refused(
+        tmp_path, *QUICK, "--model", "resnet18", "--data", "embedded"
+    )
 
 
 def test_a_plugin_that_is_not_there_is_refused_by_its_path(tmp_path: Path) -> None:

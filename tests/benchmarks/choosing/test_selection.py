@@ -149,7 +149,7 @@ def test_augmentations_are_alternatives_each_a_sequence(catalogue: Catalogue) ->
     ("chosen", "words"),
     [
         ({"backend": ("tensorflow",), "model": ()}, "no backend tensorflow"),
-        ({"backend": ("reference",), "model": ("resnet18",)}, "no reference model resnet18; known: tiny-cnn"),
+        ({"backend": ("reference",), "model": ("resnet18",)}, "reference has no model resnet18; known: tiny-cnn"),
         ({"backend": ("reference", "pytorch"), "model": ("tiny-cnn",)}, "pytorch has none of the models tiny-cnn"),
         ({"engine": ("tensorflow",)}, "no engine tensorflow"),
         ({"scenario": ("ful",)}, "did you mean full"),
