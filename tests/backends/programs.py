@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 
-def answered(file: str, engine: str, *arguments: str, **variables: str) -> dict[str, Any]:
+def answered(file: str, engine: str, *arguments: str, timeout_s: float = 280, **variables: str) -> dict[str, Any]:
     """The JSON in the last line that the program prints; an assertion with its last words if it fails.
 
     `variables` are added to its environment.
@@ -18,8 +18,9 @@ def answered(file: str, engine: str, *arguments: str, **variables: str) -> dict[
     environment = {**os.environ, "KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
     environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), **variables}
     done = subprocess.run(
-        [sys.executable, file, *arguments], capture_output=True, text=True, env=environment, timeout=280, check=False
-    )
+        [sys.executable, file, *arguments], env=environment, timeout=timeout_s,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -7,9 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import NoneType
 from typing import Any
 
@@ -116,17 +114,19 @@ def test_a_backend_without_scripts_and_stages_with_two_rules_are_declined() -> N
         text_of(replace(made, case=replace(made.case, scenario=scenario)))
 
 
-@cache
-def compared(backend: str) -> list[dict[str, Any]]:
-    with TemporaryDirectory() as folder:
-        found: Any = answered(script_training.__file__, "tensorflow", backend, folder)
-    return list(found)
+# The two stages, one with a frozen backbone and one with two rates, contain every piece of the other scripts.
+EACH = pytest.mark.parametrize("scenarios", [("two-stage",), pytest.param(FIVE, marks=pytest.mark.long)], ids=len)
 
 
+@EACH
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_on_the_same_batches_a_script_has_the_losses_and_the_accuracy_of_the_run(backend: str) -> None:
-    assert [one["scenario"] for one in compared(backend)] == list(FIVE)
-    for one in compared(backend):
+def test_on_the_same_batches_a_script_has_the_losses_and_the_accuracy_of_the_run(
+    backend: str, scenarios: tuple[str, ...], tmp_path: Path
+) -> None:
+    found: Any = answered(script_training.__file__, "tensorflow", backend, str(tmp_path), *scenarios, timeout_s=1700)
+    assert [one["scenario"] for one in found] == list(scenarios)
+    for one in found:
         for ours, theirs in zip(one["record"], one["script"], strict=True):
             assert len(ours) == len(theirs) == 12
             np.testing.assert_allclose(theirs[:10], ours[:10], rtol=1e-6)
@@ -145,15 +145,19 @@ for script in sys.argv[2:]:
 """
 
 
+@EACH
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_scripts_run_where_this_project_cannot_be_imported(backend: str, tmp_path: Path) -> None:
+def test_the_scripts_run_where_this_project_cannot_be_imported(
+    backend: str, scenarios: tuple[str, ...], tmp_path: Path
+) -> None:
     folders = [tmp_path / "images" / split / name for split in ("train", "val") for name in ("dark", "light")]
     for place, folder in enumerate(folders):
         folder.mkdir(parents=True)
         for number in range(4):
             Image.new("RGB", (70, 64), (100 * (place % 2) + number,) * 3).save(folder / f"{number}.png")
     scripts = []
-    for name in FIVE:
+    for name in scenarios:
         made = record(backend, name)
         stages = tuple(replace(stage, epochs=1, batch_size=4) for stage in made.case.scenario.stages)
         case = replace(made.case, scenario=replace(made.case.scenario, stages=stages))
@@ -167,5 +171,5 @@ def test_the_scripts_run_where_this_project_cannot_be_imported(backend: str, tmp
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("val accuracy") == len(FIVE)
-    assert len(list(tmp_path.glob("*.out.keras"))) == len(FIVE)
+    assert done.stdout.count("val accuracy") == len(scenarios)
+    assert len(list(tmp_path.glob("*.out.keras"))) == len(scenarios)
