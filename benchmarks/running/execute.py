@@ -14,7 +14,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from benchmarks.preparing.plan import PlannedCase
-from benchmarks.running.together import groups, memory_is_free, opened_together, train
+from benchmarks.running.together import groups, opened_together, train
 from harness.data.dataset import open_dataset
 from harness.entry import RUN_CASE
 from harness.process.environment import HERE, Place
@@ -44,14 +44,12 @@ def execute(
     records = []
     for group in groups(plan, machine):
         with ExitStack() as stack:
-            workers: dict[int, Worker] = {}
-            for number, planned in enumerate(group):
+            workers: list[Worker | None] = []
+            for planned in group:
                 on_event({"begin": planned.case.label})
                 try:
-                    if number == 0 and len(group) > 1 and memory_is_free():
-                        jobs = [one.job for one in group if one.job]
-                        workers = dict(enumerate(stack.enter_context(opened_together(jobs, timeout_s))))
-                    record = _run(planned, workers.get(number), writer, timeout_s, on_event)
+                    workers = workers or stack.enter_context(opened_together(group, timeout_s))
+                    record = _run(planned, workers.pop(0), writer, timeout_s, on_event)
                 except KeyboardInterrupt:
                     ended = _without_figures(planned.case, "interrupted", "Ctrl-C")
                     writer.append(replace(ended, machine=machine.key))

@@ -18,7 +18,6 @@ from benchmarks.preparing.plan import PlannedCase
 from harness.entry import RUN_CASE
 from harness.process.launch import Event, Outcome, Worker
 from harness.process.machine import Machine, usable_cores
-from harness.spec import Job
 
 TOGETHER = 2
 """Number of cases that are opened at the same time."""
@@ -46,17 +45,18 @@ def _joins(planned: PlannedCase, machine: Machine) -> bool:
     return planned.job is not None and cpu and len(usable_cores()) >= TOGETHER
 
 
-def memory_is_free() -> bool:
-    """Return whether there is room for a second process."""
-    return psutil.virtual_memory().available >= MEMORY_FREE
-
-
 @contextmanager
-def opened_together(jobs: Sequence[Job], timeout_s: float) -> Iterator[list[Worker]]:
-    """Start a worker for each job and wait until every case is open or its worker has ended. `train` runs the rest."""
+def opened_together(group: Sequence[PlannedCase], timeout_s: float) -> Iterator[list[Worker | None]]:
+    """Start a worker for each case and wait until every case is open or its worker has ended. `train` runs the rest.
+
+    For a single case, or without memory for a second process, each worker is None and no case is started.
+    """
+    if len(group) == 1 or psutil.virtual_memory().available < MEMORY_FREE:
+        yield [None] * len(group)
+        return
     with ExitStack() as stack:
         workers, taken = list[Worker](), 0
-        for job in jobs:
+        for job in (planned.job for planned in group if planned.job):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="finetune-bench-")))
             case = job.case
             worker = Worker(
@@ -71,8 +71,8 @@ def opened_together(jobs: Sequence[Job], timeout_s: float) -> Iterator[list[Work
             workers.append(stack.enter_context(worker))
             taken += case.threads
         for worker in workers:
-            any("opened" in event for event in worker.events())
-        yield workers
+            any("opened" in event for event in worker.events())  # reads events until this one comes
+        yield [*workers]
 
 
 def train(worker: Worker, on_event: Callable[[Event], None]) -> Outcome:
