@@ -43,7 +43,7 @@ frame #0: c10::Error::Error + 0x96 (0x7f libc10.so)"""
         ),
         (TORCH, "The size of tensor a (8) must match the size of tensor b (9) at non-singleton dimension 1"),
         ("\x1b]8;;https://example.org\x07docs\x1b]8;;\x07 \x1b[38;5;9mred\x1b[m", "docs red"),
-        ("no file two\x00\x07 \udcff", r"no file two\x00\x07 \udcff"),
+        ("no file two\x00\x07 \udcff", r"no file two\x00\x07 \xff"),
     ],
     ids=["Keras", "TensorFlow", "torch", "escape codes", "control characters"],
 )

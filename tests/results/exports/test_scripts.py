@@ -114,13 +114,20 @@ def test_a_backend_without_scripts_and_stages_with_two_rules_are_declined() -> N
         text_of(replace(made, case=replace(made.case, scenario=scenario)))
 
 
-# The two stages, one with a frozen backbone and one with two rates, contain every piece of the other scripts.
-EACH = pytest.mark.parametrize("scenarios", [("two-stage",), pytest.param(FIVE, marks=pytest.mark.long)], ids=len)
+# TensorFlow traces two stages for minutes on a slow processor, so one stage stands for the five of Keras.
+EACH = pytest.mark.parametrize(
+    ("backend", "scenarios"),
+    [
+        ("pytorch", ("two-stage",)),
+        ("keras3", ("freeze-conv",)),
+        *(pytest.param(backend, FIVE, marks=pytest.mark.long) for backend in BACKENDS),
+    ],
+    ids=["pytorch", "keras3", "pytorch-all", "keras3-all"],
+)
 
 
 @EACH
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_on_the_same_batches_a_script_has_the_losses_and_the_accuracy_of_the_run(
     backend: str, scenarios: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -147,7 +154,6 @@ for script in sys.argv[2:]:
 
 @EACH
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_the_scripts_run_where_this_project_cannot_be_imported(
     backend: str, scenarios: tuple[str, ...], tmp_path: Path
 ) -> None:
