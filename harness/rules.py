@@ -53,11 +53,13 @@ class Rule(NamedTuple, Generic[P]):
     check: Callable[P, Iterable[Finding] | bool]
     label: str = ""
 
-    def __call__(self, *evidence: P.args, **named: P.kwargs) -> Iterator[Breach]:
-        """Yield every breach in the evidence; nothing while the rule is switched off."""
+    def __call__(self, *evidence: P.args, **named: P.kwargs) -> list[Breach]:
+        """Return every breach in the evidence; none while the rule is switched off."""
         found = () if self.id in switched_off() else self.check(*evidence, **named)
-        for finding in found if not isinstance(found, bool) else (self.label,) * found:
-            yield Breach(self.id, *(("", finding) if isinstance(finding, str) else finding))
+        if found is False:  # the usual case, for each of thousands of records
+            return []
+        findings = (self.label,) if found is True else found
+        return [Breach(self.id, *(("", one) if isinstance(one, str) else one)) for one in findings]
 
 
 def rule(id: str, scope: Scope, label: str = "") -> Callable[[Callable[P, Iterable[Finding] | bool]], Rule[P]]:
