@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -63,6 +63,7 @@ def test_p_is_adjusted_over_the_cases_metric_by_metric() -> None:
     assert holm([0.04]) == [0.04]
 
 
+@settings(max_examples=25)  # an adjustment takes a tenth of a second
 @given(values=st.lists(st.floats(1e-6, 1.0), min_size=2, max_size=8), parts=st.integers(1, 4))
 def test_p_adjusted_in_parts_is_never_smaller_than_adjusted_together(values: list[float], parts: int) -> None:
     cases = [whole([replace(finding("throughput", "no change"), p=p)]) for p in values]
