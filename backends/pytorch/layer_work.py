@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from backends.pytorch.layers import canonical, is_listed, trace
+from backends.pytorch.layers import canonical, run_watched, trace
 from backends.pytorch.network import TorchNetwork
 from harness.ceiling.ceiling import Pass
 from harness.ceiling.measure import LayerWork
@@ -136,7 +136,7 @@ def _watch(module: nn.Module, image: torch.Tensor) -> list[_Seen]:
         found.append(_Seen(path, layer, shape, watch.take()))
 
     with torch.no_grad(), watch:
-        _run(module, image, seen)
+        run_watched(module, image, seen)
     return found
 
 
@@ -154,27 +154,11 @@ def _gradients(network: TorchNetwork, image: torch.Tensor) -> dict[str, int]:
                 needed = any(isinstance(one, torch.Tensor) and one.requires_grad for one in inputs)
                 until[path] = frozen + 1 if needed else until.get(path, 0)
 
-            _run(network.module, image, seen)
+            run_watched(network.module, image, seen)
     finally:
         for entry, needed in zip(entries, before, strict=True):
             entry.tensor.requires_grad_(needed)
     return until
-
-
-def _run(module: nn.Module, image: torch.Tensor, seen: Callable[[str, nn.Module, tuple[Any, ...], Any], None]) -> None:
-    """Run a forward pass in inference mode and call `seen` after each listed layer; restore the training mode."""
-    modes = {layer: layer.training for layer in module.modules()}
-    handles = [
-        layer.register_forward_hook(partial(seen, path)) for path, layer in module.named_modules() if is_listed(layer)
-    ]
-    try:
-        module.eval()
-        module(image)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for layer, training in modes.items():
-            layer.training = training
 
 
 def _arithmetic(calls: tuple[_Call, ...], batch_size: int, form: torch.memory_format, kind: TensorKind) -> Passes:

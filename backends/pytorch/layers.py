@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +13,8 @@ from harness.contract import Layer
 
 _SECTIONS = ("backbone.", "pretrained_head.")
 _NO_ARITHMETIC = (nn.Identity, nn.Dropout, nn.Flatten, nn.ZeroPad2d)
+Seen = Callable[[str, nn.Module, tuple[Any, ...], Any], None]
+"""Gets the path of a layer, the layer, its inputs and its output."""
 
 
 def trace(module: nn.Module, image: torch.Tensor) -> list[Layer]:
@@ -22,23 +26,32 @@ def trace(module: nn.Module, image: torch.Tensor) -> list[Layer]:
     from torch.utils.flop_counter import FlopCounterMode  # takes most of a second to import
 
     found: list[Layer] = []
-    modes = {layer: layer.training for layer in module.modules()}
     counter = FlopCounterMode(display=False)
+
+    def seen(path: str, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        parameters = sum(p.numel() for p in layer.parameters(recurse=False))
+        macs = counter.get_total_flops() // 2 - sum(earlier.macs for earlier in found)
+        found.append(Layer(canonical(path), type(layer).__name__, tuple(output.shape[1:]), parameters, macs))
+
+    with torch.no_grad(), counter:
+        run_watched(module, image, seen)
+    return found
+
+
+def run_watched(module: nn.Module, image: torch.Tensor, seen: Seen) -> None:
+    """Run a forward pass in inference mode and call `seen` after each listed layer; restore the training mode."""
+    modes = {layer: layer.training for layer in module.modules()}
     handles = [
-        layer.register_forward_hook(_record(canonical(name), found, counter.get_total_flops))
-        for name, layer in module.named_modules()
-        if is_listed(layer)
+        layer.register_forward_hook(partial(seen, path)) for path, layer in module.named_modules() if is_listed(layer)
     ]
     try:
         module.eval()
-        with torch.no_grad(), counter:
-            module(image)
+        module(image)
     finally:
         for handle in handles:
             handle.remove()
         for layer, training in modes.items():
             layer.training = training
-    return found
 
 
 def is_listed(layer: nn.Module) -> bool:
@@ -53,12 +66,3 @@ def canonical(name: str) -> str:
     for section in _SECTIONS:
         name = name.removeprefix(section)
     return name
-
-
-def _record(name: str, found: list[Layer], total_flops: Callable[[], int]) -> object:
-    def hook(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        parameters = sum(p.numel() for p in layer.parameters(recurse=False))
-        macs = total_flops() // 2 - sum(earlier.macs for earlier in found)
-        found.append(Layer(name, type(layer).__name__, tuple(output.shape[1:]), parameters, macs))
-
-    return hook
