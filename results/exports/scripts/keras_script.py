@@ -18,7 +18,6 @@ from results.exports.scripts.settings import (
     constants,
     docstring,
     joined,
-    literal,
     side,
 )
 
@@ -386,30 +385,22 @@ _LIVE = """\
 
 def _main(described: Described) -> str:
     weights = ["options.weights"] if described.weights else []
-    option = f'    parser.add_argument("--weights", type=Path, default="{described.weights}")\n' if weights else ""
-    size = str(described.stages[0].batch_size) if described.varies("batch_size") else "BATCH_SIZE"
-    training = ""
-    for number, stage in enumerate(described.stages):
-        values = {field: described.values(field)[number] for field in described.fields if described.varies(field)}
-        values |= {"frozen": stage.frozen == "backbone"} if "frozen" in values else {}
-        if stage.frozen == "backbone":
-            values.pop("backbone_lr", None)
-        own = literal(values.pop("batch_size")) if "batch_size" in values else "BATCH_SIZE"
-        training += f'    images = ImageFolder(options.data / "train", {own}, training=True)\n'
-        arguments = [f"{field}={literal(value)}" for field, value in values.items() if value]
+    size_of_evaluation, training = described.evaluation_size, ""
+    for size, arguments in described.differences(lambda part: part == "backbone"):
+        training += f'    images = ImageFolder(options.data / "train", {size}, training=True)\n'
         training += call(4, "train(", ["model", "images", "val", *arguments], ")")
     return f"""
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-{option}    parser.add_argument("--out", type=Path, default="model.keras")
+{described.weights_option}    parser.add_argument("--out", type=Path, default="model.keras")
     parser.add_argument("--seed", type=int, default={described.case.seed})
     options = parser.parse_args()
     keras.utils.set_random_seed(options.seed)
-    val = ImageFolder(options.data / "val", {size}, training=False)
+    val = ImageFolder(options.data / "val", {size_of_evaluation}, training=False)
     model = build_model({", ".join(["len(val.classes)", *weights])})
 {training}    test = options.data / ("test" if (options.data / "test").is_dir() else "val")
-    _, accuracy = model.evaluate(ImageFolder(test, {size}, training=False))
+    _, accuracy = model.evaluate(ImageFolder(test, {size_of_evaluation}, training=False))
     print(f"{{test.name}} accuracy {{accuracy:.4f}}, classes {{val.classes}}")
     keras.Model(model.input, model.output).save(options.out)  # without the optimizer
 """

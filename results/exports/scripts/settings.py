@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from harness.data.augment import complete
 from harness.data.checkpoint import Normalisation
 from harness.errors import Declined
 from harness.running.record import Record
-from harness.spec import Augmentation, Case, Stage
+from harness.spec import Augmentation, Case, Frozen, Stage
 
 WIDTH = 88
 """Columns of a script, as formatters use them by default."""
@@ -74,6 +74,30 @@ class Described(NamedTuple):
     def arguments(self, *fields: str) -> list[str]:
         """Return those of the fields that are arguments, because they vary."""
         return [field for field in fields if self.varies(field)]
+
+    def differences(self, frozen: Callable[[Frozen], object]) -> Iterator[tuple[str, list[str]]]:
+        """Yield, for each stage, its batch size and the keyword arguments that vary, as code.
+
+        `frozen` returns the value of a frozen part.
+        """
+        for number, stage in enumerate(self.stages):
+            values = {field: self.values(field)[number] for field in self.fields if self.varies(field)}
+            values |= {"frozen": frozen(stage.frozen)} if "frozen" in values else {}
+            if stage.frozen == "backbone":
+                values.pop("backbone_lr", None)
+            size = literal(values.pop("batch_size")) if "batch_size" in values else "BATCH_SIZE"
+            yield size, [f"{field}={literal(value)}" for field, value in values.items() if value]
+
+    @property
+    def evaluation_size(self) -> str:
+        """The batch size for evaluation, as code."""
+        return str(self.stages[0].batch_size) if self.varies("batch_size") else "BATCH_SIZE"
+
+    @property
+    def weights_option(self) -> str:
+        """The line that declares the option for the file of weights; empty without one."""
+        line = f'    parser.add_argument("--weights", type=Path, default="{self.weights}")\n'
+        return line if self.weights else ""
 
     @property
     def fields(self) -> list[str]:

@@ -15,7 +15,6 @@ from results.exports.scripts.settings import (
     constants,
     docstring,
     joined,
-    literal,
     side,
 )
 
@@ -346,32 +345,24 @@ def _train(described: Described) -> str:
 
 def _main(described: Described, model: TorchModel) -> str:
     weights = ["options.weights"] if described.weights else []
-    option = f'    parser.add_argument("--weights", type=Path, default="{described.weights}")\n' if weights else ""
-    size = str(described.stages[0].batch_size) if described.varies("batch_size") else "BATCH_SIZE"
-    training = ""
-    for number, stage in enumerate(described.stages):
-        values = {field: described.values(field)[number] for field in described.fields if described.varies(field)}
-        values |= {"frozen": model.frozen(stage.frozen)} if "frozen" in values else {}
-        if stage.frozen == "backbone":
-            values.pop("backbone_lr", None)
-        own = literal(values.pop("batch_size", None)) if "batch_size" in values else "BATCH_SIZE"
-        training += f'    loader = make_loader(options.data / "train", {own}, training=True)\n'
-        arguments = [f"{field}={literal(value)}" for field, value in values.items() if value]
+    size_of_evaluation, training = described.evaluation_size, ""
+    for size, arguments in described.differences(model.frozen):
+        training += f'    loader = make_loader(options.data / "train", {size}, training=True)\n'
         training += call(4, "train(", ["model", "loader", "val", *arguments], ")")
     return f"""
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-{option}    parser.add_argument("--out", type=Path, default="model.pth")
+{described.weights_option}    parser.add_argument("--out", type=Path, default="model.pth")
     parser.add_argument("--seed", type=int, default={described.case.seed})
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    val = make_loader(options.data / "val", {size}, training=False)
+    val = make_loader(options.data / "val", {size_of_evaluation}, training=False)
     classes = val.dataset.classes
     model = build_model({", ".join(["len(classes)", *weights])}).to(device)
 {training}    test = options.data / ("test" if (options.data / "test").is_dir() else "val")
-    accuracy = evaluate(model, make_loader(test, {size}, training=False))
+    accuracy = evaluate(model, make_loader(test, {size_of_evaluation}, training=False))
     print(f"{{test.name}} accuracy {{accuracy:.4f}}")
     torch.save({{"classes": classes, "state_dict": model.state_dict()}}, options.out)
 """
