@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from benchmarks.advising.held_out import HeldOut
 from benchmarks.advising.policy import PROBE, Contender, Trial
 from benchmarks.choosing.catalogue import Catalogue
-from benchmarks.choosing.scenarios import RECIPES
+from benchmarks.choosing.scenarios import FIVE, RECIPES
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
 from benchmarks.datasets.named import PreparedData
 from benchmarks.preparing.plan import Preparation
@@ -28,7 +28,7 @@ from results.certificates.scope import Subject, coverage_of, subject_of_case
 from results.storage.run_files import RunWriter
 from results.tables.figures import measure
 
-METHODS = ("full", "freeze-conv", "small-lr-conv", "two-stage")
+METHODS = tuple(name for name in FIVE if name != "scratch")
 """The scenarios that race unless the user names others."""
 FOLDED = 2_000
 """The largest number of training images that are divided anew for each replicate: more give enough validation images,
