@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +16,9 @@ from benchmarks.running import together
 from benchmarks.running.execute import execute
 from harness.process.machine import Machine
 from harness.running.record import Record
-from harness.spec import Job
 from results.storage.run_files import open_run
 from tests.benchmarks.commanding import records
-from tests.harness.cases import tiny_case
+from tests.benchmarks.running.test_execute import planned
 from tests.results.records import MACHINE
 
 SLOW = """
@@ -58,11 +59,6 @@ def run(tiny_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.Monke
         yield executed
 
 
-def planned(model: str, data: PreparedDataset, plugin: Path, **case: Any) -> PlannedCase:
-    made = replace(tiny_case(data, **case), model=model)
-    return PlannedCase(made, Job(case=made, dataset_path=str(data.folder), plugins=(str(plugin),)))
-
-
 def test_two_cases_are_opened_at_the_same_time_and_their_waiting_is_in_no_figure(run: Run) -> None:
     began = time.monotonic()
     both = run("slow", "slow")
@@ -88,6 +84,22 @@ def test_a_case_that_fails_while_it_is_opened_leaves_the_other_one_alone(run: Ru
     found = {record.case.model: record for record in run(*order)}
     assert (found["wrong"].status, found["wrong"].reason) == ("failed", "ValueError: not this way")
     assert found["tiny-cnn"].status == "ok"
+
+
+def test_a_worker_that_is_killed_while_it_waits_is_a_record_and_the_other_case_is_measured(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers: list[together.Worker] = []
+    start = together.Worker.__enter__
+    monkeypatch.setattr(together.Worker, "__enter__", lambda self: workers.append(self) or start(self))
+
+    def kill(event: dict[str, Any]) -> None:
+        if event.get("epoch") == 1:
+            os.kill(workers[1].pid, signal.SIGKILL)
+
+    first, second = run("slow", "tiny-cnn", on_event=kill)
+    assert first.status == "ok"
+    assert (second.status, second.reason) == ("killed", "killed from outside (SIGKILL)")
 
 
 def test_the_time_limit_of_a_case_does_not_contain_the_time_it_waits(run: Run) -> None:
