@@ -54,8 +54,9 @@ class Clock:
     """The clock of one stage.
 
     `steps` is the number of optimizer steps of the stage; `sync` returns when the device is idle; `compile_events`
-    returns the number of compilations so far; `on_epoch_begin(epoch)` and `on_epoch_end(epoch)` run outside the window;
-    `now` returns ns. Raises `Refused` if no step is left after the first step and the warm-up.
+    returns the number of compilations so far; `on_epoch_begin(epoch)`, `on_epoch_end(epoch)` and, after the first step
+    of the stage, `on_first_step()` run outside the window; `now` returns ns. Raises `Refused` if no step is left after
+    the first step and the warm-up.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Clock:
         compile_events: Callable[[], int],
         on_epoch_end: Callable[[int], None],
         on_epoch_begin: Callable[[int], None] = lambda epoch: None,
+        on_first_step: Callable[[], None] | None = None,
         now: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         counts = plan(steps, warmup_steps)
@@ -75,6 +77,7 @@ class Clock:
         self._batch_size = batch_size
         self._sync, self._compile_events, self._now = sync, compile_events, now
         self._on_epoch_begin, self._on_epoch_end = on_epoch_begin, on_epoch_end
+        self._on_first_step = on_first_step
         self._seconds: dict[Kind, int] = dict.fromkeys(counts, 0)
         self._tails: dict[Kind, int] = dict.fromkeys(counts, 0)
         self._compiled: dict[Kind, int] = dict.fromkeys(counts, 0)
@@ -109,6 +112,11 @@ class Clock:
         self._last = now
         if edge:
             self._close(kind, now)
+        if step == 0 and self._on_first_step:
+            began = self._now()
+            self._on_first_step()
+            self._last = self._opened = self._now()
+            self._epoch_opened += self._last - began
 
     def epoch_end(self) -> None:
         """Close the window, check the losses, and let the worker evaluate. Raises `NotFinite`."""

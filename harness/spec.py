@@ -268,5 +268,5 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Folder of kept features, which later processes read; None keeps them in memory only."""
     evaluation_cores: tuple[int, ...] = ()
     """Cores for evaluation, which is not timed, if the backend can change its number of threads."""
-    wait: bool = False
-    """Whether the worker, when its case is ready to train, reports `opened` and waits for an order."""
+    wait_after: Literal["opening", "first step"] | None = None
+    """After what the worker reports `opened` and waits for an order; None means that it does not wait."""

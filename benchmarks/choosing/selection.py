@@ -142,10 +142,13 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[SelectedCase]:
 
 
 def in_turns(cases: Sequence[SelectedCase]) -> list[SelectedCase]:
-    """Sort the cases: those that differ only in the backend run one after the other, under the same load."""
+    """Sort the cases: two seeds of one backend, then the same two of the next one, under the same load.
+
+    `run` opens two cases at the same time, which saves most time if both are of one backend.
+    """
     alike: dict[object, list[SelectedCase]] = {}
     for selected in cases:
-        case = replace(selected.case, backend="", engine=None)
+        case = replace(selected.case, backend="", engine=None, seed=selected.case.seed // 2)
         alike.setdefault((key(case), *selected[1:]), []).append(selected)
     return [selected for group in alike.values() for selected in group]
 

@@ -34,13 +34,23 @@ def run_case(
     Raises `Declined` if this machine cannot run it, `Refused` for wrong input, `NotFinite` if training diverged.
     """
     wall = Wall(started, source)
-    opened = open_case(job, wall.lap)
-    if job.wait:
+
+    def wait() -> None:
+        began = source.now()
         report({"opened": job.case.label})
         orders()
-        wall.skip()
+        wall.leave_out(source.now() - began)
+
+    opened = open_case(job, wall.lap)
+    if job.wait_after == "opening":
+        wait()
     case, dataset, backend, session = job.case, opened.dataset, opened.found.backend, opened.session
     disturbance = Disturbance(source)
+
+    def wait_in_training() -> None:
+        disturbance.end()
+        wait()
+        disturbance.begin()
 
     @contextmanager
     def untimed() -> Iterator[None]:
@@ -56,7 +66,9 @@ def run_case(
     keeping = FeatureKeeping(session, case, opened.found.normalisation, job.features_path, versions, source.now)
     stages, private_peak, problems = [], 0, list[str]()
     for number in range(len(case.scenario.stages)):
-        stage = StageRun(session, case, number, dataset, evaluator, source, keeping)
+        waits = number == 0 and job.wait_after == "first step"
+        on_first_step = wait_in_training if waits else None
+        stage = StageRun(session, case, number, dataset, evaluator, source, keeping, on_first_step)
         stages.append(stage.run(wall, report))
         private_peak = max(private_peak, stage.private_peak)
         problems += stage.problems

@@ -34,9 +34,9 @@ class Wall:
         self._parts[part] = self._parts.get(part, 0.0) + seconds
         return seconds
 
-    def skip(self) -> None:
-        """Leave the time since the last lap out of every part."""
-        self._last = self._now()
+    def leave_out(self, ns: int) -> None:
+        """Leave a time that ends now, and began after the last lap, out of every part."""
+        self._last += ns
 
     def split(self, remainder: str, known: Mapping[str, float]) -> None:
         """Add the `known` seconds to their parts, and the rest of the time since the last lap to `remainder`."""

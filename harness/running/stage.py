@@ -48,9 +48,11 @@ class StageRun:
         evaluator: Evaluator,
         source: TimeSource = REAL_TIME,
         keeping: FeatureKeeping | None = None,
+        on_first_step: Callable[[], None] | None = None,
     ) -> None:
         self._session, self._case, self._evaluator, self._source = session, case, evaluator, source
         self._number, self._stage = number, case.scenario.stages[number]
+        self._on_first_step = on_first_step
         self._qualities: list[tuple[Quality, Quality]] = []
         self._best: _Best | None = None
         self.private_peak = 0
@@ -86,6 +88,7 @@ class StageRun:
             compile_events=session.compile_events,
             on_epoch_end=lambda epoch: self._after_epoch(epoch, clock, report),
             on_epoch_begin=observer.epoch_begins,
+            on_first_step=self._on_first_step,
             now=self._source.now,
         )
         wall.lap("audit")

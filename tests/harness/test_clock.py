@@ -38,7 +38,13 @@ class Device:
         return self.compiles
 
 
-def clock_for(device: Device, steps: int, warmup: int = 3, on_epoch_end: Callable[[int], None] | None = None) -> Clock:
+def clock_for(
+    device: Device,
+    steps: int,
+    warmup: int = 3,
+    on_epoch_end: Callable[[int], None] | None = None,
+    on_first_step: Callable[[], None] | None = None,
+) -> Clock:
     return Clock(
         steps=steps,
         batch_size=16,
@@ -46,6 +52,7 @@ def clock_for(device: Device, steps: int, warmup: int = 3, on_epoch_end: Callabl
         sync=device.sync,
         compile_events=device.compiled,
         on_epoch_end=on_epoch_end or (lambda epoch: None),
+        on_first_step=on_first_step,
         now=device.now,
     )
 
@@ -141,6 +148,24 @@ def test_evaluation_between_epochs_is_in_no_window_and_no_step() -> None:
     assert clock.step_ns == unevaluated.step_ns
     assert clock.epoch_ns == unevaluated.epoch_ns
     assert clock.epoch_end_ns == 3 * 70_001 * MS
+
+
+def test_what_is_done_after_the_first_step_of_the_first_epoch_is_in_no_window_step_or_epoch() -> None:
+    device, quiet = Device(dispatch=MS, work=5 * MS), Device(dispatch=MS, work=5 * MS)
+    times: list[int] = []
+
+    def wait() -> None:
+        times.append(len(clock.step_ns))
+        device.host += 9_000 * MS
+
+    clock = clock_for(device, steps=40, on_first_step=wait)
+    train(clock, device, epochs=2, per_epoch=20)
+    unhindered = clock_for(quiet, steps=40)
+    train(unhindered, quiet, epochs=2, per_epoch=20)
+    assert times == [1]
+    assert (clock.windows(), clock.step_ns, clock.epoch_ns) == (
+        unhindered.windows(), unhindered.step_ns, unhindered.epoch_ns
+    )  # fmt: skip
 
 
 def test_what_a_stage_prepares_before_an_epoch_is_in_no_window() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.scenarios import FIVE
-from benchmarks.choosing.selection import SelectedCase, Selection, expand, read_suite
+from benchmarks.choosing.selection import SelectedCase, Selection, expand, in_turns, read_suite
 from harness.errors import Refused
 from harness.process.machine import measuring_threads
 from harness.spec import Augmentation, Scenario, Stage
@@ -184,3 +184,21 @@ def test_a_suite_s_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(Refused, match=r"mine\.toml"):
         read_suite(tmp_path / "mine.toml")
+
+
+def test_two_seeds_of_one_backend_are_followed_by_the_same_two_of_the_next_and_nothing_is_lost(
+    catalogue: Catalogue,
+) -> None:
+    chosen = Selection(
+        backend=("pytorch", "keras3"), model=("mobilenet-v2-0.35",), scenario=("scratch", "full"), seeds=3
+    )
+    expanded = expand(chosen, catalogue)
+    found = in_turns(expanded)
+    assert [(one.case.scenario.name, one.case.backend, one.case.seed) for one in found] == [
+        (scenario, backend, seed)
+        for scenario in ("scratch", "full")
+        for seeds in ((0, 1), (2,))
+        for backend in ("pytorch", "keras3")
+        for seed in seeds
+    ]
+    assert sorted(map(id, found)) == sorted(map(id, expanded))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.clock import TimeSource
 from harness.running.sensors import Disturbance, Wall, peak_memory, private_memory
 
 ROOT = Path(__file__).parents[3]
@@ -43,6 +44,18 @@ def test_V43_parts_that_overlap_are_an_error() -> None:
     time.sleep(0.01)
     with pytest.raises(RuntimeError, match="parts of the wall time overlap"):
         wall.split("other", {"step": 5.0, "evaluation": 5.0})
+
+
+def test_a_time_that_is_left_out_is_in_no_part() -> None:
+    time_source = iter([0, 10, 40, 50])
+    wall = Wall(time.time(), TimeSource(now=lambda: next(time_source) * 10**9))
+    wall.lap("build")
+    wall.leave_out(25 * 10**9)
+    wall.lap("step")
+    wall.lap("other")
+    assert {part: seconds for part, seconds in wall.parts().items() if part != "start"} == {
+        "build": 10, "step": 5, "other": 10
+    }  # fmt: skip
 
 
 def test_parts_are_handed_out_as_a_copy() -> None:
