@@ -1,4 +1,4 @@
-"""The cache on disk: datasets, downloads, checkpoints and environments. One process makes each entry, atomically."""
+"""The cache on disk: datasets, checkpoints, environments and more. One process makes each entry, atomically."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.errors import Refused
 from harness.whole_files import PARTIAL, remove, written_whole
 
 ENVIRONMENT = "FINETUNE_BENCH_CACHE"
-KINDS = ("datasets", "downloads", "checkpoints", "features", "revisions", "environments")
+KINDS = ("datasets", "downloads", "checkpoints", "features", "revisions", "environments", "scripts")
 _MARKS = (".lock", PARTIAL, ".sha256.json")
 
 

@@ -18,12 +18,15 @@ from results.report.drawing import CONFIG
 from results.report.page_data import Material
 from results.report.section import Section
 
+EXPORTED = "window.vegaEmbed = vegaEmbed;"
+BUNDLE = f"vega-{vl_convert.__version__}-{hashlib.sha256(EXPORTED.encode()).hexdigest()[:8]}.js"
+"""A file name for the script of `bundle`, which is always the same with one version of vl-convert."""
 FACETS = {"model": "Model", "backend": "Backend", "scenario": "Scenario", "setting": "Setting", "run": "Run"}
 
 
-def page(material: Material, sections: Sequence[Section], title: str) -> str:
-    """Render the page. The templates escape text from outside; `in_script` escapes JSON."""
-    scripts = [bundle(), _file("flips.js"), _file("page.js")]
+def page(material: Material, sections: Sequence[Section], title: str, vega: str | None = None) -> str:
+    """Render the page. The templates escape text from outside; `in_script` escapes JSON. `vega` is a `bundle`."""
+    scripts = [vega or bundle(), _file("flips.js"), _file("page.js")]
     style = _file("page.css")
     charts = [chart for section in sections for chart in section.charts]
     template = _templates().get_template("page.html.j2")
@@ -70,8 +73,8 @@ def in_script(value: Any) -> Markup:
 
 @functools.cache
 def bundle() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed with the expression interpreter of Vega, from vl-convert."""
-    script = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    """Return Vega, Vega-Lite and Vega-Embed with the expression interpreter of Vega, from vl-convert. Takes seconds."""
+    script = str(vl_convert.javascript_bundle(EXPORTED))
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 

@@ -31,17 +31,23 @@ CHARTS = 40  # largest number of charts of a section
 
 
 def write_report(
-    path: Path, out: Path, find: FindPixels = nowhere, figures: Path | None = None, charts: Collection[str] = ()
+    path: Path,
+    out: Path,
+    find: FindPixels = nowhere,
+    figures: Path | None = None,
+    charts: Collection[str] = (),
+    vega: str | None = None,
 ) -> Material:
     """Write the page about a results folder or a run file to `out` and return its data.
 
     With `figures`, the charts named in `charts`, or all, are written to that folder as PNG and SVG. `find` finds the
-    prepared dataset of the images. Raises `Refused` if `path` does not exist or `out` is not writable.
+    prepared dataset of the images; `vega` is the script of `page.bundle`, if the caller has it. Raises `Refused` if
+    `path` does not exist or `out` is not writable.
     """
     material = gather(path)
     with debug_mode(False):  # Altair's validation takes most of the time
         made = sections(material, find)
-    content = page(material, made, title(material))
+    content = page(material, made, title(material), vega)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(content, encoding="utf-8")

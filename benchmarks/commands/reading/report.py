@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from benchmarks.choosing.options import FILE, FOLDER, OUTPUT, GroupedCommand, option, results_or_run_option
-from benchmarks.datasets.cache import cache_entries
+from benchmarks.datasets.cache import cache_entries, cache_folder, made_once
 from harness.data.dataset import Dataset, open_dataset
 from harness.errors import Declined, Refused
+from harness.whole_files import write_whole
 
 NEEDED = ("altair", "jinja2", "markupsafe", "vl_convert")
 
@@ -48,8 +49,18 @@ def write(
         if error.name not in NEEDED:
             raise
         raise Declined(f"a report needs {error.name}; run `pip install 'finetune-bench[report]'`") from error
-    material = write_report(results, out, prepared if pictures else nowhere, figures, charts)
+    material = write_report(results, out, prepared if pictures else nowhere, figures, charts, _vega())
     return bool(material.shown or material.compared)
+
+
+def _vega() -> str | None:
+    from results.report.page import BUNDLE, bundle
+
+    try:
+        script = made_once(cache_folder() / "scripts" / BUNDLE, lambda partial: write_whole(partial, bundle().encode()))
+    except Refused:  # a report needs no cache
+        return None
+    return script.read_text(encoding="utf-8")
 
 
 def prepared(dataset_sha256: str) -> Dataset | None:

@@ -11,6 +11,7 @@ from benchmarks.commands.measuring import run
 from benchmarks.commands.reading.report import prepared
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays
 from benchmarks.datasets.cache import ENVIRONMENT
+from results.report import page
 from tests.benchmarks.commanding import SMALL, invoke, refused
 from tests.benchmarks.conftest import Finished
 from tests.results.records import build
@@ -28,6 +29,26 @@ def test_the_page_of_a_real_run_and_its_figures(finished: Finished, tmp_path: Pa
     assert (figures / "figures-0.svg").read_text().count("<path") > 4
     assert (figures / "learning-accuracy-0.png").read_bytes().startswith(b"\x89PNG")
     assert {path.suffix for path in figures.iterdir()} == {".svg", ".png"}
+
+
+def test_the_script_of_the_charts_is_made_once_and_a_cache_that_cannot_be_written_costs_only_time(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    bundle = page.bundle
+    monkeypatch.setattr(page, "bundle", lambda: made.append("once") or bundle())
+
+    def written(name: str) -> str:
+        assert invoke("report", "--results", finished.results, "--out", tmp_path / name).exit_code == 0
+        return (tmp_path / name).read_text()
+
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "cache"))
+    first, second = written("1.html"), written("2.html")
+    assert first == second
+    assert made == ["once"]
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "1.html"))
+    assert bundle() in written("3.html")
+    assert made == ["once", "once"]
 
 
 def test_a_run_ends_by_writing_it_and_says_where(images: Path, tmp_path: Path) -> None:
