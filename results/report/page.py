@@ -7,6 +7,7 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from importlib import resources
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from results.report.page_data import Material
 from results.report.section import Section
 
 EXPORTED = "window.vegaEmbed = vegaEmbed;"
-BUNDLE = f"vega-{vl_convert.__version__}-{hashlib.sha256(EXPORTED.encode()).hexdigest()[:8]}.js"
+BUNDLE = f"vega-{version('vl-convert-python')}-{hashlib.sha256(EXPORTED.encode()).hexdigest()[:8]}.js"
 """A file name for the script of `bundle`, which is always the same with one version of vl-convert."""
 FACETS = {"model": "Model", "backend": "Backend", "scenario": "Scenario", "setting": "Setting", "run": "Run"}
 
