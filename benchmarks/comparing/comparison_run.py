@@ -63,8 +63,8 @@ class ComparisonRun:
         planned: int = 0,
     ) -> None:
         self._planned = planned
-        self._preparation, self._writer, self._limits = preparation, writer, limits
-        self._order_seed, self._progress, self._machine = order_seed, progress, machine
+        self.preparation, self._writer, self._limits = preparation, writer, limits
+        self.order_seed, self.progress, self._machine = order_seed, progress, machine
         self._started = time.monotonic()
         self._pair_s = 0.0
         self._alternate = limits.alternate
@@ -73,11 +73,11 @@ class ComparisonRun:
         self, specs: tuple[SideSpec, SideSpec], cases: Sequence[SideCases], stage: int | None
     ) -> list[PreparedComparison]:
         """Prepare every case before anything is measured; raises as `ComparisonPreparation.prepare` does."""
-        return [self._preparation.prepare(specs, case, stage) for case in cases]
+        return [self.preparation.prepare(specs, case, stage) for case in cases]
 
     def measure(self, prepared: Sequence[PreparedComparison], purpose: Purpose) -> ComparisonResults:
         """Measure all and adjust p over all; a case that cannot be measured does not stop the others."""
-        self._progress.expect(len(prepared))
+        self.progress.expect(len(prepared))
         comparisons, failed = [], []
         for one in prepared:
             try:
@@ -111,7 +111,7 @@ class ComparisonRun:
             findings=tuple(findings),
             confirmation=tuple(confirmation),
             verdict="inconclusive",
-            order_seed=self._order_seed,
+            order_seed=self.order_seed,
             repeated_pairs=repeated,
             seconds=round(time.monotonic() - started, 1),
         )
@@ -131,7 +131,7 @@ class ComparisonRun:
             repeated = len(measured) - len(pairs)
             findings += [throughput_finding(pairs, self._limits.margin), *memory_findings(pairs)]
         if self._limits.seeds and (not confirms or "accuracy" in confirms):
-            facts = self._machine, self._limits.timeout_s, self._progress.on_event
+            facts = self._machine, self._limits.timeout_s, self.progress.on_event
             first = self._limits.seeds if confirms else 0
             seeds = range(first, first + self._limits.seeds)
             findings += SeedRuns(prepared, self._writer, name, *facts).finding(seeds, self._left)
@@ -139,12 +139,12 @@ class ComparisonRun:
 
     def _pairs(self, prepared: PreparedComparison, name: str, *, confirms: bool) -> Iterator[Pair]:
         """Measure and store pairs until the verdict is clear, the last look is done, or the budget is used up."""
-        draw = random.Random(f"{self._order_seed} {prepared.label} {confirms}")
+        draw = random.Random(f"{self.order_seed} {prepared.label} {confirms}")
         kept: list[Pair] = []
         number = repeated = 0
         while len(kept) < self._limits.pairs and self._left() > self._pair_s:
             number += 1
-            self._progress.on_event({"comparing": prepared.label, "pair": len(kept) + 1, "pairs": self._limits.pairs})
+            self.progress.on_event({"comparing": prepared.label, "pair": len(kept) + 1, "pairs": self._limits.pairs})
             order = draw.choice(ALTERNATING if self._alternate else IN_TURNS)
             try:
                 pair = self.pair(prepared, name, number, order, confirms=confirms, repeat=repeated < REPEATS)

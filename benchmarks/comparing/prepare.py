@@ -46,7 +46,19 @@ class ComparisonPreparation:
 
         Raises `Refused` for sides that must not be compared, with the field, and `Declined` for sides that cannot run.
         """
-        found = [self._installation(spec, one.case.backend) for spec, one in zip(specs, cases, strict=True)]
+        prepared = self.prepare_speeds(specs, cases, stage)
+        a, b = (side.job.case for side in prepared.sides)
+        if a.idiom != b.idiom:
+            raise Refused("only one side has --native-defaults; matched runs and native defaults cannot be compared")
+        if a.backend_name != b.backend_name:
+            _refuse_uncertified((a, b), self._installed(specs, cases), self._certificates)
+        return prepared
+
+    def prepare_speeds(
+        self, specs: tuple[SideSpec, SideSpec], cases: SideCases, stage: int | None
+    ) -> PreparedComparison:
+        """Do the same for sides that may do different work, so that only their speeds are compared."""
+        found = self._installed(specs, cases)
         sides = []
         for spec, selected, installation in zip(specs, cases, found, strict=True):
             planned = self._preparation.plan(selected)
@@ -54,10 +66,7 @@ class ComparisonPreparation:
                 raise Declined(f"side {spec.name}: {planned.skip_reason}")
             sides.append(Side(planned.job, installation.place, _stage(planned.case, stage), spec.delay))
         a, b = (side.job.case for side in sides)
-        _refuse_incomparable(a, b, specs)
-        same = a.backend_name == b.backend_name
-        if not same:
-            _refuse_uncertified((a, b), found, self._certificates)
+        _refuse_other_data(a, b, specs)
         facts = [
             SideFacts(
                 name=spec.name,
@@ -72,6 +81,9 @@ class ComparisonPreparation:
         ]
         differs = (*_between_cases(a, b), *_between_sides(facts, found))
         return PreparedComparison(label_of(a, b), (sides[0], sides[1]), (facts[0], facts[1]), differs)
+
+    def _installed(self, specs: Sequence[SideSpec], cases: SideCases) -> list[Installation]:
+        return [self._installation(spec, one.case.backend) for spec, one in zip(specs, cases, strict=True)]
 
     def _installation(self, spec: SideSpec, backend: str) -> Installation:
         key = (spec.revision, spec.folder, spec.python, backend)
@@ -94,7 +106,7 @@ def _stage(case: Case, stage: int | None) -> int:
     return (stage or count) - 1
 
 
-def _refuse_incomparable(a: Case, b: Case, specs: Sequence[SideSpec]) -> None:
+def _refuse_other_data(a: Case, b: Case, specs: Sequence[SideSpec]) -> None:
     named = {field for spec in specs for field in spec.settings}
     for field in DATA_FIELDS:
         if getattr(a, field) != getattr(b, field):
@@ -105,8 +117,6 @@ def _refuse_incomparable(a: Case, b: Case, specs: Sequence[SideSpec]) -> None:
             f"the two sides differ in checkpoint_sha256 ({a.checkpoint}, {b.checkpoint}); "
             "give both sides one file with --checkpoint, or make the difference explicit with --set B.checkpoint=FILE"
         )
-    if a.idiom != b.idiom:
-        raise Refused("only one side has --native-defaults; matched runs and native defaults cannot be compared")
 
 
 def _refuse_uncertified(cases: tuple[Case, Case], found: Sequence[Installation], certificates: Certificates) -> None:

@@ -142,7 +142,8 @@ def _epoch(event: Event) -> str:
 
 def _replicate(event: Event) -> str:
     if "pair" in event:
-        return f"pair {event['pair']} of at most {event['pairs']}"
+        most = f" of at most {event['pairs']}" if "pairs" in event else ""
+        return f"pair {event['pair']}{most}"
     return f"side {event['side']}, seed {event['seed']}"
 
 
