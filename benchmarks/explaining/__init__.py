@@ -1,0 +1,1 @@
+"""Find out which settings make one side faster than the other."""

@@ -1,0 +1,183 @@
+"""Measure the factors between two sides, switched one at a time in several orders, by pairs of live processes."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.comparing.comparison_run import IN_TURNS, REPEATS, ComparisonRun
+from benchmarks.comparing.prepare import PreparedComparison
+from benchmarks.comparing.sides import SideSpec
+from benchmarks.explaining.factors import Factor, Factors, Switched
+from benchmarks.explaining.shares import Order, Shares, Walk, orders, shares
+from harness.errors import Declined
+from harness.process.machine import describe_machine
+from harness.spec import SETTINGS, Case
+from results.certificates.certificate import packages, read_certificates
+from results.certificates.scope import coverage_of, subject_of_case
+from results.verdicts.pair_findings import log_ratio
+
+LEAST_BLOCKS = 2
+"""The smallest number of orders with their reverses: the noise of a pair needs a repetition."""
+SAME_NUMBERS = ("threads", "workers", "warmup_steps")
+"""Settings outside a certificate that change no number of the training."""
+Measure = Callable[[Switched, Switched], float]
+"""Returns the log speed-up of the second combination over the first, from one new pair of processes."""
+
+
+class Limit(NamedTuple):
+    """When to stop: after these seconds, or after a number of orders. `seed` draws the orders.
+
+    The first four orders are always measured.
+    """
+
+    seconds: float
+    orders: int | None = None
+    seed: int = 0
+
+    def allows(self, blocks: int, spent_s: float, block_s: float) -> bool:
+        """Return whether another block of two orders may begin."""
+        if self.orders is not None:
+            return blocks < max(LEAST_BLOCKS, -(-self.orders // 2))
+        return blocks < LEAST_BLOCKS or spent_s + block_s <= self.seconds
+
+
+class SameWork(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether it is proved that both sides do the same work: the certificate, if one was needed, or why not."""
+
+    proved: bool
+    certificate: str = ""
+    reason: str = ""
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """The factors with their shares, and the proof of equal work. `label` names the case."""
+
+    label: str
+    stage: int
+    factors: tuple[Factor, ...]
+    shares: Shares
+    same_work: SameWork
+    pairs: int
+    seconds: float
+
+
+def measured(factors: int, measure: Measure, limit: Limit) -> list[tuple[Walk, Walk]]:
+    """Measure blocks, each an order and its reverse, until the limit. Raises as `measure` does."""
+    started, blocks, block_s = time.monotonic(), list[tuple[Walk, Walk]](), 0.0
+    for order, back in orders(factors, limit.seed):
+        spent_s = time.monotonic() - started
+        if not limit.allows(len(blocks), spent_s, block_s):
+            break
+        blocks.append((_walk(order, measure), _walk(back, measure)))
+        block_s = time.monotonic() - started - spent_s
+    return blocks
+
+
+def _walk(order: Order, measure: Measure) -> Walk:
+    none, every = frozenset[int](), frozenset(order)
+    direct = measure(none, every)
+    switched, done = [0.0] * len(order), none
+    for factor in order:
+        switched[factor] = measure(done, done | {factor})
+        done |= {factor}
+    return Walk(order=order, switched=tuple(switched), direct=direct)
+
+
+class Pairs:
+    """Measures pairs of combinations and stores each as a pair of a comparison. `name` is of the comparison."""
+
+    def __init__(self, factors: Factors, run: ComparisonRun, stage: int | None) -> None:
+        self._factors, self._run, self._stage = factors, run, stage
+        self._draw = random.Random(run.order_seed)
+        self._prepared: dict[tuple[Switched, Switched], PreparedComparison] = {}
+        self._repeated = 0
+        self.number = 0
+
+    def measure(self, before: Switched, after: Switched) -> float:
+        """Return the log speed-up of `after` over `before`. A disturbed pair is measured again. Raises `Declined`."""
+        prepared = self.prepared(before, after)
+        name = f"explain {prepared.label}: {self._factors.name(before)} | {self._factors.name(after)}"
+        while True:
+            self.number += 1
+            self._run.progress.on_event({"comparing": name.removeprefix("explain "), "pair": self.number})
+            order = self._draw.choice(IN_TURNS)
+            try:
+                pair = self._run.pair(prepared, name, self.number, order, repeat=self._repeated < REPEATS)
+            except Declined as reason:
+                raise Declined(f"{self._factors.name(before)} | {self._factors.name(after)}: {reason}") from reason
+            if pair.counts:
+                return -log_ratio(order, pair.a, pair.b)
+            self._repeated += 1
+
+    def prepared(self, before: Switched, after: Switched) -> PreparedComparison:
+        """Prepare two combinations, once. Raises `Declined`, and `Refused` for other data or checkpoints."""
+        if (before, after) not in self._prepared:
+            one, other = self._factors.corner(before), self._factors.corner(after)
+            specs = (
+                SideSpec("A", self._factors.name(before), one.settings, delay=one.delay),
+                SideSpec("B", self._factors.name(after), other.settings, delay=other.delay),
+            )
+            cases = one.selected, other.selected
+            self._prepared[before, after] = self._run.preparation.prepare_speeds(specs, cases, self._stage)
+        return self._prepared[before, after]
+
+
+def explain(
+    factors: Factors, run: ComparisonRun, catalogue: Catalogue, results: Path, stage: int | None, limit: Limit
+) -> Explanation:
+    """Group the factors that cannot be separated, measure, and return the shares. Raises `Declined` or `Refused`."""
+    factors.group(factors.declined())
+    pairs = Pairs(factors, run, stage)
+    ends = pairs.prepared(frozenset(), factors.all)
+    run.progress.expect(1)
+    started = time.monotonic()
+    blocks = measured(len(factors.factors), pairs.measure, limit)
+    a, b = ends.sides
+    return Explanation(
+        label=ends.label,
+        stage=a.stage + 1,
+        factors=tuple(factors.factors),
+        shares=shares(blocks),
+        same_work=same_work((a.job.case, b.job.case), catalogue, results),
+        pairs=pairs.number,
+        seconds=round(time.monotonic() - started, 1),
+    )
+
+
+def same_work(cases: tuple[Case, Case], catalogue: Catalogue, results: Path) -> SameWork:
+    """Return whether a certificate covers both cases, or they differ only in what changes no number."""
+    a, b = cases
+    if different := _different(a, b):
+        return SameWork(proved=False, reason=f"different {different}")
+    if a.idiom or b.idiom:
+        return SameWork(proved=False, reason="native defaults are other hyper-parameters and layers")
+    machine = describe_machine()
+    one, other = (
+        subject_of_case(
+            case, packages(catalogue.backends[case.backend].versions(case.engine)), machine.device_kind(case.device)
+        )
+        for case in cases
+    )
+    if one == other:
+        return SameWork(proved=True)
+    coverage = coverage_of(one, other, read_certificates(results).all)
+    if coverage.certificate is None:
+        return SameWork(proved=False, reason=coverage.reason)
+    level = coverage.certificate.level(a.scenario.name)
+    return SameWork(proved=True, certificate=f"{coverage.certificate.sha256[:8]}, P{level}")
+
+
+def _different(a: Case, b: Case) -> str:
+    """Return the label of a setting that differs, changes the training, and is in no certificate; empty without one."""
+    if "native" in (a.input, b.input) and (a.input, a.backend_name) != (b.input, b.backend_name):
+        return "pixels, because the input pipeline is native"
+    names = [name for name, setting in SETTINGS.items() if setting.role == "setting" and setting.unproved]
+    others = [name for name in names if name not in (*SAME_NUMBERS, "input", "dataset")]
+    return next((SETTINGS[name].label for name in others if getattr(a, name) != getattr(b, name)), "")

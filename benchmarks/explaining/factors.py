@@ -1,0 +1,255 @@
+"""The settings that differ between two sides, as factors that can be switched one at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.choosing.selection import SelectedCase, Selection, expand
+from benchmarks.comparing.sides import SideSpec
+from benchmarks.preparing.plan import without_features
+from harness.errors import Declined, Refused
+from harness.process.ask import ask
+from harness.running.opening import find_model_for
+from harness.spec import SETTINGS, Case
+
+MOST = 6
+"""The largest number of factors; two orders of six are already fourteen pairs of processes."""
+FRAMEWORK = "framework"
+WHOLE = ("backend", "engine")
+"""Settings of one factor: no backend runs between two frameworks."""
+SAME = ("scenario", "model", "image_size", "epochs", "limit")
+"""Settings that must be the same on both sides: with other values it is another task."""
+Switched = frozenset[int]
+"""The numbers of the factors that have the value of B; all others have that of A."""
+
+
+class Factor(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings that are switched together: the name, the values in A and in B as text, and the settings themselves.
+
+    `delays` are the injected delays of A and B, as shares of a step. `reason` says why several settings are one factor.
+    """
+
+    name: str
+    texts: tuple[str, str]
+    settings: tuple[dict[str, Any], dict[str, Any]]
+    delays: tuple[float, float] = (0.0, 0.0)
+    reason: str = ""
+
+
+class Corner(NamedTuple):
+    """One combination of factors: its case, the settings that make it, and the delay of each step."""
+
+    selected: SelectedCase
+    settings: dict[str, Any]
+    delay: float
+
+
+class Factors:
+    """The factors between two sides; each combination of them is a `Corner`. Raises `Refused` for bad input.
+
+    `common` are the settings of both sides.
+    """
+
+    def __init__(self, specs: tuple[SideSpec, SideSpec], common: Mapping[str, Any], catalogue: Catalogue) -> None:
+        self._catalogue, self._common = catalogue, {"scenario": ("full",), **common}
+        _refuse_other_tasks(specs)
+        a, b = specs[0].settings, specs[1].settings
+        self._same = {name: value for name, value in a.items() if name in b and b[name] == value}
+        self._ends = self._one(specs[0].settings), self._one(specs[1].settings)
+        self.factors: list[Factor] = self._differing(specs)
+        if not self.factors:
+            raise Refused(
+                "A and B are the same; give each side its settings, such as --set A.layout=channels-first "
+                "--set B.layout=channels-last"
+            )
+        if len(self.factors) > MOST:
+            names = ", ".join(factor.name for factor in self.factors)
+            raise Refused(
+                f"A and B differ in {len(self.factors)} factors ({names}), and at most {MOST} can be switched; "
+                "give both sides the same value of some"
+            )
+
+    @property
+    def all(self) -> Switched:
+        """Every factor: side B."""
+        return frozenset(range(len(self.factors)))
+
+    def corner(self, switched: Switched) -> Corner:
+        """Return the case of a combination."""
+        settings, delay = dict(self._same), 0.0
+        for number, factor in enumerate(self.factors):
+            settings |= factor.settings[number in switched]
+            delay += factor.delays[number in switched]
+        return Corner(self._one(settings), settings, delay)
+
+    def name(self, switched: Switched) -> str:
+        """Return a combination as text: `A`, `B`, or `A with fused, layout of B`."""
+        if not switched:
+            return "A"
+        names = ", ".join(sorted(factor.name for number, factor in enumerate(self.factors) if number in switched))
+        return "B" if switched == self.all else f"A with {names} of B"
+
+    def group(self, declined: Mapping[Switched, str]) -> None:
+        """Make one factor of those that cannot be separated, because combinations are declined with these reasons.
+
+        Raises `Declined` if a side itself is declined.
+        """
+        for side, switched in (("A", frozenset[int]()), ("B", self.all)):
+            if switched in declined:
+                raise Declined(f"side {side}: {declined[switched]}")
+        self.factors = [
+            self.factors[min(part)]
+            if len(part) == 1
+            else _together([self.factors[number] for number in sorted(part)], reason)
+            for part, reason in inseparable(len(self.factors), declined)
+        ]
+
+    def declined(self) -> dict[Switched, str]:
+        """Return the combinations that cannot run here, with the reasons; each backend answers in one worker."""
+        cases = {switched: self.corner(switched).selected.case for switched in subsets(len(self.factors))}
+        found = {switched: reason for switched, case in cases.items() if (reason := without_features(case))}
+        alike = sorted(cases, key=lambda switched: cases[switched].backend_name)
+        for _, group in itertools.groupby(alike, key=lambda switched: cases[switched].backend_name):
+            members = list(group)
+            asked = [cases[switched] for switched in members]
+            arguments = {"cases": asked, "plugins": self._catalogue.plugins}
+            reasons = ask(reasons_of, arguments, list[str], engine=asked[0].engine, about=asked[0].backend_name)
+            found |= {switched: reason for switched, reason in zip(members, reasons, strict=True) if reason}
+        return found
+
+    def _differing(self, specs: tuple[SideSpec, SideSpec]) -> list[Factor]:
+        """Return the settings whose change alone makes another case of side A or of side B."""
+        a, b = specs[0].settings, specs[1].settings
+        wanted = {**_values(self._common, (*a, *b)), **a}, {**_values(self._common, (*a, *b)), **b}
+        names = dict.fromkeys(name for name in (*a, *b) if wanted[0].get(name) != wanted[1].get(name))
+        groups = [(FRAMEWORK, [name for name in names if name in WHOLE])]
+        groups += [(_label(name), [name]) for name in names if name not in WHOLE]
+        found = []
+        for label, members in groups:
+            one, other = (_values(side, members) for side in wanted)
+            if members and self._matters(wanted, one, other):
+                texts = self._text(members, 0, one), self._text(members, 1, other)
+                found.append(Factor(name=label, texts=texts, settings=(one, other)))
+        delays = specs[0].delay, specs[1].delay
+        if delays[0] != delays[1]:
+            texts = f"{delays[0]:.0%}", f"{delays[1]:.0%}"
+            found.append(Factor(name="injected delay", texts=texts, settings=({}, {}), delays=delays))
+        return found
+
+    def _matters(
+        self, wanted: tuple[dict[str, Any], dict[str, Any]], one: dict[str, Any], other: dict[str, Any]
+    ) -> bool:
+        """Return whether switching these settings alone changes the case, from A or from B."""
+        if one.keys() | other.keys() <= set(WHOLE):
+            return self._ends[0].case.backend_name != self._ends[1].case.backend_name
+        from_a = {**_without(wanted[0], one), **other}
+        from_b = {**_without(wanted[1], other), **one}
+        return self._one(from_a) != self._ends[0] or self._one(from_b) != self._ends[1]
+
+    def _one(self, settings: Mapping[str, Any]) -> SelectedCase:
+        cases = expand(Selection(**{**self._common, **settings, "seeds": 1}), self._catalogue)
+        if len(cases) != 1:
+            listed = ", ".join(dict.fromkeys(one.case.label for one in cases))
+            raise Refused(
+                f"explain takes one case for each side, not {len(cases)} ({listed}); choose it with --backend and "
+                "--scenario, or with --set A.backend=… and --set B.backend=…"
+            )
+        return cases[0]
+
+    def _text(self, members: Sequence[str], side: int, values: Mapping[str, Any]) -> str:
+        case = self._ends[side].case
+        if members[0] in WHOLE:
+            return case.backend_name
+        fields = [name for name, setting in SETTINGS.items() if setting.option == members[0]]
+        value = getattr(case, fields[0]) if fields else values.get(members[0], ("default",))
+        value = value[0] if isinstance(value, tuple) and len(value) == 1 else value
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def inseparable(factors: int, declined: Mapping[Switched, str]) -> list[tuple[Switched, str]]:
+    """Return parts of the factors whose every combination runs, each with the reason why it is one; empty for one.
+
+    Each step unites the two parts that avoid most of the declined combinations.
+
+    >>> inseparable(3, {frozenset({0}): "0 needs 2", frozenset({0, 1}): "0 needs 2"})
+    [(frozenset({1}), ''), (frozenset({0, 2}), '0 needs 2')]
+    """
+    parts: list[tuple[Switched, str]] = [(frozenset({number}), "") for number in range(factors)]
+    while left := [switched for switched in declined if all(_whole(part, switched) for part, _ in parts)]:
+        one, other = max(
+            itertools.combinations(parts, 2),
+            key=lambda two: sum(not _whole(two[0][0] | two[1][0], switched) for switched in left),
+        )
+        united = one[0] | other[0]
+        reason = next(declined[switched] for switched in left if not _whole(united, switched))
+        reasons = dict.fromkeys(text for text in (one[1], other[1], reason) if text)
+        parts = [part for part in parts if part not in (one, other)] + [(united, "; ".join(reasons))]
+    return parts
+
+
+def subsets(factors: int) -> Iterable[Switched]:
+    """Yield every combination of factors, the smallest first."""
+    for count in range(factors + 1):
+        yield from map(frozenset, itertools.combinations(range(factors), count))
+
+
+def reasons_of(cases: list[Case], plugins: list[str]) -> list[str]:
+    """Return why each case of one backend cannot run here, or an empty text; runs in a worker."""
+    return [_reason(case, plugins) for case in cases]
+
+
+def _reason(case: Case, plugins: Sequence[str]) -> str:
+    try:
+        find_model_for(case, plugins)
+    except Declined as reason:
+        return str(reason)
+    return ""
+
+
+def _refuse_other_tasks(specs: Sequence[SideSpec]) -> None:
+    for spec in specs:
+        for name, value in spec.settings.items():
+            if name in SAME:
+                text, option = value[0] if isinstance(value, tuple) else value, name.replace("_", "-")
+                raise Refused(
+                    f"--set {spec.name}.{option}={text}: {option} must be the same on both sides; write "
+                    f"{'MODEL' if name == 'model' else f'--{option} {text}'}"
+                )
+            if name == "features" and value == ("kept",):
+                raise Refused(
+                    f"--set {spec.name}.features=kept: kept features are computed between epochs, which turns do not "
+                    "time; `tune` measures them in whole runs"
+                )
+
+
+def _together(factors: Sequence[Factor], reason: str) -> Factor:
+    a, b = ({name: value for one in factors for name, value in one.settings[side].items()} for side in (0, 1))
+    return Factor(
+        name=" + ".join(one.name for one in factors),
+        texts=(", ".join(one.texts[0] for one in factors), ", ".join(one.texts[1] for one in factors)),
+        settings=(a, b),
+        delays=(sum(one.delays[0] for one in factors), sum(one.delays[1] for one in factors)),
+        reason=reason,
+    )
+
+
+def _whole(part: Switched, switched: Switched) -> bool:
+    """Return whether a combination switches all of a part or nothing of it."""
+    return part <= switched or not part & switched
+
+
+def _values(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: settings[name] for name in names if name in settings}
+
+
+def _without(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in set(names)}
+
+
+def _label(option: str) -> str:
+    return option.replace("_", " ")

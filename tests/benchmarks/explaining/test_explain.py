@@ -1,0 +1,193 @@
+"""`explain` on the reference backend: planted delays by the real clock, the text, the JSON, and what is stored."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from benchmarks.choosing.catalogue import Catalogue, read_catalogue
+from benchmarks.comparing.budget import Limits
+from benchmarks.comparing.comparison_run import open_comparison_run
+from benchmarks.comparing.sides import read_sides
+from benchmarks.explaining.explain import Explanation, Limit, SameWork, explain, same_work
+from benchmarks.explaining.factors import Factor, Factors
+from benchmarks.explaining.shares import Bounded, FactorShare, Shares
+from benchmarks.explaining.text import lines
+from harness.spec import Case
+from results.certificates.scope import NONE_MADE
+from results.verdicts.stored_comparisons import read_comparisons
+from tests.benchmarks.commanding import QUICK, endings, invoke, refused
+
+SHORT = ("--scenario", "scratch", "--turn", "0.02", "--threads", "1", "--orders", "4", "--order-seed", "1", "--quiet")
+TINY = ("explain", "tiny-cnn", *QUICK, *SHORT)
+
+
+def planted(catalogue: Catalogue) -> Factors:
+    """Two factors whose delays add up, so that each is a smaller share of a longer step: an interaction."""
+    common = {"backend": ("reference",), "model": ("tiny-cnn",), "image_size": (32,), "batch_size": (8,), "epochs": 1,
+              "augment": ("none",), "scenario": ("scratch",), "threads": (1,)}  # fmt: skip
+    found = Factors(read_sides((), (), (), ("B=50%",), catalogue), common, catalogue)
+    (one,) = found.factors
+    found.factors = [replace(one, name="one"), replace(one, name="two", delays=(0.0, 2.0))]
+    return found
+
+
+def test_delays_planted_in_real_processes_come_back(tmp_path: Path) -> None:
+    catalogue = read_catalogue()
+    factors, limits = planted(catalogue), Limits(turn_s=0.05)
+    with open_comparison_run(tmp_path, limits, catalogue, order_seed=1, quiet=True) as run:
+        found = explain(factors, run, catalogue, tmp_path, None, Limit(0.0, orders=4))
+    true = [(math.log(1.5) + math.log(3.5 / 3)) / 2, (math.log(3) + math.log(3.5 / 1.5)) / 2]
+    for share, log in zip(found.shares.factors, true, strict=True):
+        # An interval of 95 % misses once in twenty; three times its width does not, also on a busy machine.
+        middle, half = share.log_speed_up.value, share.log_speed_up.high - share.log_speed_up.value
+        assert abs(middle + log) < 3 * half
+        assert half < 1
+    assert found.shares.factors[1].log_speed_up.value < found.shares.factors[0].log_speed_up.value
+    assert found.same_work.proved
+    pairs = [pair for stored in read_comparisons(tmp_path) for pair in stored.pairs]
+    assert len(pairs) == found.pairs >= 12
+    assert sum(pair.counts for pair in pairs) == 12
+    assert {pair.comparison for pair in pairs} == {
+        f"explain reference/tiny-cnn/scratch: {names}"
+        for names in (
+            "A | B",
+            "A | A with one of B",
+            "A with one of B | B",
+            "A | A with two of B",
+            "A with two of B | B",
+        )
+    }
+
+
+def test_the_command_prints_the_answer_first_and_writes_json(tmp_path: Path) -> None:
+    file = tmp_path / "explanation.json"
+    result = invoke(*TINY, "--set", "B.batch-size=16", "--results", tmp_path / "results", "--json", file)
+    assert result.exit_code == 0, result.output
+    answer, why, work, *_ = result.stdout.splitlines()
+    assert answer.startswith("reference/tiny-cnn/scratch: ")
+    assert why == "They differ in one factor, batch size, which is the whole difference."
+    assert work == "Equivalence is not certified (no certificate), so the shares are of speed only."
+    assert "interaction: none, with one factor" in result.stdout
+    stored = json.loads(file.read_text())
+    assert [factor["name"] for factor in stored["factors"]] == ["batch size"]
+    assert stored["shares"]["orders"] == 4
+    assert endings(tmp_path / "results") == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "A and B are the same"),
+        (("--set", "B.colour=red"), "no setting colour"),
+        (("--inject-delay", "B=fast"), "is not a percentage"),
+        (("--stage", "2", "--set", "B.batch-size=16"), "--stage 2: scratch has 1 stage"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_refused_in_one_line(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    assert said in refused(*TINY, *arguments, "--results", tmp_path)
+
+
+def test_a_model_that_no_backend_has_is_refused_with_similar_names(tmp_path: Path) -> None:
+    line = refused("explain", "tiny-cn", *QUICK, *SHORT, "--results", tmp_path, "--set", "B.batch-size=16")
+    assert "no model tiny-cn (did you mean tiny-cnn?)" in line
+
+
+def test_a_side_that_cannot_run_here_ends_with_3_and_the_reason(tmp_path: Path) -> None:
+    result = invoke(*TINY, "--set", "B.compile=true", "--results", tmp_path)
+    assert result.exit_code == 3
+    assert "side B: the reference backend has no compiler" in result.stderr
+    assert endings(tmp_path) == ["failed"]
+
+
+def bounded(value: float, half: float = 0.01) -> Bounded:
+    return Bounded(value=value, low=value - half, high=value + half)
+
+
+def part(value: float, whole: float | None, spread: float = 0.0, p: float = 1.0) -> FactorShare:
+    share = None if whole is None else bounded(value / whole)
+    return FactorShare(log_speed_up=bounded(value), share=share, spread=spread, spread_p=p)
+
+
+def explanation(*values: float, direct: float | None = None, rest: float = 0.0, p: float = 0.5) -> Explanation:
+    whole = sum(values) if direct is None else direct
+    names = ("layout", "fused", "threads")
+    return Explanation(
+        label="pytorch/resnet18/full",
+        stage=1,
+        factors=tuple(Factor(name=names[n], texts=("old", "new"), settings=({}, {})) for n in range(len(values))),
+        shares=Shares(
+            factors=tuple(part(value, whole if abs(whole) > 0.01 else None, 0.05, p) for value in values),
+            direct=bounded(whole),
+            unexplained=bounded(rest),
+            interaction=0.05,
+            interaction_p=p,
+            noise=0.02,
+            freedom=7,
+            orders=4,
+        ),
+        same_work=SameWork(proved=True, certificate="12345678, P4"),
+        pairs=20,
+        seconds=120.0,
+    )
+
+
+def test_the_text_of_a_clear_answer() -> None:
+    assert list(lines(explanation(0.1, 0.3, 0.0))) == [
+        "pytorch/resnet18/full: B is × 1.492 (95 % interval 1.477–1.507) faster than A.",
+        "The factors beyond the noise, the largest first: fused × 1.35 (75%), layout × 1.11 (25%).",
+        "Both sides did the same work (certificate 12345678, P4).",
+        "",
+        "factor   A → B      speed ×  95 % interval  share  95 % interval  over orders\n"
+        "layout   old → new    1.105    1.094–1.116    25%     24% to 26%        noise\n"
+        "fused    old → new    1.350    1.336–1.363    75%     74% to 76%        noise\n"
+        "threads  old → new    1.000    0.990–1.010     0%      -1% to 1%        noise",
+        "",
+        "interaction: the order changes no share beyond the noise (p 0.5)",
+        "unexplained: × 1.000 (95 % interval 0.990–1.010) of B over A measured directly, within the noise",
+        "4 orders, 20 pairs of processes, 2.0 min; the noise of a pair is 2.0% (7 degrees of freedom)",
+    ]
+
+
+def test_a_slower_side_an_interaction_and_a_rest_are_said() -> None:
+    text = list(lines(explanation(-0.3, -0.1, rest=0.2, p=0.001)))
+    assert text[0] == "pytorch/resnet18/full: B is × 1.492 (95 % interval 1.477–1.507) slower than A."
+    assert "± 5.1%" in text[4]
+    assert "interaction: a share depends on the order, by ± 5.1% on average (p 0.001)" in text
+    assert "unexplained: × 1.221 (95 % interval 1.209–1.234) of B over A measured directly, beyond the noise" in text
+
+
+def test_factors_that_cancel_are_named_although_no_side_is_faster() -> None:
+    text = list(lines(explanation(0.2, -0.2)))
+    assert "it cannot be told which side is faster" in text[0]
+    assert text[1] == "The factors beyond the noise, the largest first: layout × 1.22, fused × 0.82."
+    assert "No factor alone is beyond the noise." in list(lines(explanation(0.0, 0.0)))
+
+
+def test_factors_that_cannot_be_separated_are_said_with_the_reason() -> None:
+    found = explanation(0.2)
+    united = replace(found, factors=(replace(found.factors[0], name="framework + fused", reason="no such kernels"),))
+    said = "framework + fused are one factor, because a combination cannot run: no such kernels"
+    assert said in list(lines(united))
+
+
+def test_equal_work_needs_a_proof_unless_no_number_changes(tmp_path: Path) -> None:
+    catalogue = read_catalogue()
+    case = Factors(read_sides((), (), (), ("B=5%",), catalogue), {"backend": ("reference",), "model": ("tiny-cnn",)},
+                   catalogue).corner(frozenset()).selected.case  # fmt: skip
+
+    def said(other: Case) -> SameWork:
+        return same_work((case, other), catalogue, tmp_path)
+
+    assert said(replace(case, threads=case.threads + 1)) == SameWork(proved=True)
+    assert said(replace(case, precision="fp64")).reason == NONE_MADE
+    assert said(replace(case, input="stream")) == SameWork(proved=True)
+    assert said(replace(case, input="native")).reason == "different pixels, because the input pipeline is native"
+    assert said(replace(case, dropout=False)).reason == "different dropout"
+    assert said(replace(case, augment=())).reason == "different augment"
+    assert said(replace(case, idiom=True)).reason.startswith("native defaults are other")
