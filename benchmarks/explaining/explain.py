@@ -14,7 +14,7 @@ from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.comparing.comparison_run import IN_TURNS, REPEATS, ComparisonRun
 from benchmarks.comparing.prepare import PreparedComparison
 from benchmarks.comparing.sides import SideSpec
-from benchmarks.explaining.factors import Factor, Factors, Switched
+from benchmarks.explaining.factors import Factor, FactorSet, Switched
 from benchmarks.explaining.shares import Order, Shares, Walk, orders, shares
 from harness.errors import Declined
 from harness.process.machine import describe_machine
@@ -93,7 +93,7 @@ def _walk(order: Order, measure: Measure) -> Walk:
 class Pairs:
     """Measures pairs of combinations and stores each as a pair of a comparison. `name` is of the comparison."""
 
-    def __init__(self, factors: Factors, run: ComparisonRun, stage: int | None) -> None:
+    def __init__(self, factors: FactorSet, run: ComparisonRun, stage: int | None) -> None:
         self._factors, self._run, self._stage = factors, run, stage
         self._draw = random.Random(run.order_seed)
         self._prepared: dict[tuple[Switched, Switched], PreparedComparison] = {}
@@ -130,7 +130,7 @@ class Pairs:
 
 
 def explain(
-    factors: Factors, run: ComparisonRun, catalogue: Catalogue, results: Path, stage: int | None, limit: Limit
+    factors: FactorSet, run: ComparisonRun, catalogue: Catalogue, results: Path, stage: int | None, limit: Limit
 ) -> Explanation:
     """Group the factors that cannot be separated, measure, and return the shares. Raises `Declined` or `Refused`."""
     factors.group(factors.declined())

@@ -49,7 +49,7 @@ class Corner(NamedTuple):
     delay: float
 
 
-class Factors:
+class FactorSet:
     """The factors between two sides; each combination of them is a `Corner`. Raises `Refused` for bad input.
 
     `common` are the settings of both sides.

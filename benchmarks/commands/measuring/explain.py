@@ -24,7 +24,7 @@ from benchmarks.comparing.budget import comparison_options, read_limits
 from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.sides import read_sides
 from benchmarks.explaining.explain import Limit, explain
-from benchmarks.explaining.factors import Factors
+from benchmarks.explaining.factors import FactorSet
 from benchmarks.explaining.text import lines
 from harness.whole_files import write_whole
 
@@ -53,7 +53,7 @@ def command(model: str, minutes: float, orders: int | None, json_: Path | None, 
     """
     catalogue = read_catalogue(options["plugin"])
     specs = read_sides((), (), options["set"], options["inject_delay"], catalogue)
-    factors = Factors(specs, {**given(options), "model": (model,)}, catalogue)
+    factors = FactorSet(specs, {**given(options), "model": (model,)}, catalogue)
     facts = {"order_seed": options["order_seed"], "quiet": options["quiet"]}
     with open_comparison_run(results, read_limits(options), catalogue, **facts) as run:
         limit = Limit(minutes * 60, orders, run.order_seed)

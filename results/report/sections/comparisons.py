@@ -23,6 +23,7 @@ DRAWN = 12
 """Largest number of comparisons whose pairs are drawn: the latest."""
 COLOURS = {"regression": "#D55E00", "improvement": "#009E73", "no change": "#1B7FC4", "inconclusive": "#8C8C8C"}
 MARKS = ("triangle-down", "triangle-up", "circle", "square")
+NO_VERDICT = "comparisons have no verdict: they were interrupted, or belong to tune or explain."
 SHAPES = {"counts": "circle", "disturbed": "cross", "re-run": "diamond"}
 
 
@@ -45,7 +46,7 @@ def comparisons_section(compared: Sequence[StoredComparison]) -> Section | None:
         ),
         grids=(_findings(comparisons), _differing(comparisons)) if comparisons else (),
         notes=(
-            *((f"{cut} of {len(shown)} comparisons were interrupted and have no verdict.",) if cut else ()),
+            *((f"{cut} of {len(shown)} {NO_VERDICT}",) if cut else ()),
             *((f"Pairs of the latest {len(drawn)} comparisons are drawn.",) if len(drawn) < len(done) else ()),
         ),
     )

@@ -14,7 +14,7 @@ from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.sides import read_sides
 from benchmarks.explaining.explain import Explanation, Limit, SameWork, explain, same_work
-from benchmarks.explaining.factors import Factor, Factors
+from benchmarks.explaining.factors import Factor, FactorSet
 from benchmarks.explaining.shares import Bounded, FactorShare, Shares
 from benchmarks.explaining.text import lines
 from harness.spec import Case
@@ -26,11 +26,11 @@ SHORT = ("--scenario", "scratch", "--turn", "0.02", "--threads", "1", "--orders"
 TINY = ("explain", "tiny-cnn", *QUICK, *SHORT)
 
 
-def planted(catalogue: Catalogue) -> Factors:
+def planted(catalogue: Catalogue) -> FactorSet:
     """Two factors whose delays add up, so that each is a smaller share of a longer step: an interaction."""
     common = {"backend": ("reference",), "model": ("tiny-cnn",), "image_size": (32,), "batch_size": (8,), "epochs": 1,
               "augment": ("none",), "scenario": ("scratch",), "threads": (1,)}  # fmt: skip
-    found = Factors(read_sides((), (), (), ("B=50%",), catalogue), common, catalogue)
+    found = FactorSet(read_sides((), (), (), ("B=50%",), catalogue), common, catalogue)
     (one,) = found.factors
     found.factors = [replace(one, name="one"), replace(one, name="two", delays=(0.0, 2.0))]
     return found
@@ -178,7 +178,7 @@ def test_factors_that_cannot_be_separated_are_said_with_the_reason() -> None:
 
 def test_equal_work_needs_a_proof_unless_no_number_changes(tmp_path: Path) -> None:
     catalogue = read_catalogue()
-    case = Factors(read_sides((), (), (), ("B=5%",), catalogue), {"backend": ("reference",), "model": ("tiny-cnn",)},
+    case = FactorSet(read_sides((), (), (), ("B=5%",), catalogue), {"backend": ("reference",), "model": ("tiny-cnn",)},
                    catalogue).corner(frozenset()).selected.case  # fmt: skip
 
     def said(other: Case) -> SameWork:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.comparing.sides import read_sides
-from benchmarks.explaining.factors import Factors, Switched, inseparable, subsets
+from benchmarks.explaining.factors import FactorSet, Switched, inseparable, subsets
 from harness.errors import Declined, Refused
 
 CATALOGUE = read_catalogue()
@@ -20,11 +20,11 @@ BOTH = {"model": ("resnet18",)}
 RESNET = {"model": ("resnet18",), "backend": ("pytorch",)}
 
 
-def factors(*settings: str, common: dict[str, Any] = RESNET, delays: tuple[str, ...] = ()) -> Factors:
-    return Factors(read_sides((), (), settings, delays, CATALOGUE), common, CATALOGUE)
+def factors(*settings: str, common: dict[str, Any] = RESNET, delays: tuple[str, ...] = ()) -> FactorSet:
+    return FactorSet(read_sides((), (), settings, delays, CATALOGUE), common, CATALOGUE)
 
 
-def texts(found: Factors) -> dict[str, tuple[str, str]]:
+def texts(found: FactorSet) -> dict[str, tuple[str, str]]:
     return {factor.name: factor.texts for factor in found.factors}
 
 

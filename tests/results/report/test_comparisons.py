@@ -55,7 +55,7 @@ def test_verdicts_findings_and_pairs_are_drawn_as_they_are_stored(tmp_path: Path
     words = page.locator("#comparisons").inner_text()
     assert "resnet18 1.08: regression. throughput -7." in words
     assert "resnet18 1.0: no change" in words
-    assert "1 of 3 comparisons were interrupted and have no verdict." in words
+    assert "1 of 3 comparisons have no verdict: they were interrupted, or belong to tune or explain." in words
     assert EVIL in page.locator("#comparisons").text_content()
     points = data(page, "comparisons", "pairs")
     expected = sorted(100 * (1 / ratio - 1) for ratio in (*slower, *alike))
