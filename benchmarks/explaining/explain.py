@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from benchmarks.choosing.catalogue import Catalogue
-from benchmarks.comparing.comparison_run import IN_TURNS, REPEATS, ComparisonRun
+from benchmarks.comparing.comparison_run import IN_TURNS, ComparisonRun
 from benchmarks.comparing.prepare import PreparedComparison
 from benchmarks.comparing.sides import SideSpec
 from benchmarks.explaining.factors import Factor, FactorSet, Switched
@@ -25,6 +25,8 @@ from results.verdicts.pair_findings import log_ratio
 
 LEAST_BLOCKS = 2
 """The smallest number of orders with their reverses: the noise of a pair needs a repetition."""
+AGAIN = 3
+"""The number of disturbed pairs that are measured again; a machine that is always disturbed has no better ones."""
 SAME_NUMBERS = ("threads", "workers", "warmup_steps")
 """Settings outside a certificate that change no number of the training."""
 Measure = Callable[[Switched, Switched], float]
@@ -91,7 +93,7 @@ def _walk(order: Order, measure: Measure) -> Walk:
 
 
 class Pairs:
-    """Measures pairs of combinations and stores each as a pair of a comparison. `name` is of the comparison."""
+    """Measures pairs of combinations. Each pair is stored below the names of its two combinations."""
 
     def __init__(self, factors: FactorSet, run: ComparisonRun, stage: int | None) -> None:
         self._factors, self._run, self._stage = factors, run, stage
@@ -101,7 +103,10 @@ class Pairs:
         self.number = 0
 
     def measure(self, before: Switched, after: Switched) -> float:
-        """Return the log speed-up of `after` over `before`. A disturbed pair is measured again. Raises `Declined`."""
+        """Return the log speed-up of `after` over `before`, from a new pair. Raises `Declined`.
+
+        The first `AGAIN` disturbed pairs are measured again.
+        """
         prepared = self.prepared(before, after)
         name = f"explain {prepared.label}: {self._factors.name(before)} | {self._factors.name(after)}"
         while True:
@@ -109,7 +114,7 @@ class Pairs:
             self._run.progress.on_event({"comparing": name.removeprefix("explain "), "pair": self.number})
             order = self._draw.choice(IN_TURNS)
             try:
-                pair = self._run.pair(prepared, name, self.number, order, repeat=self._repeated < REPEATS)
+                pair = self._run.pair(prepared, name, self.number, order, repeat=self._repeated < AGAIN)
             except Declined as reason:
                 raise Declined(f"{self._factors.name(before)} | {self._factors.name(after)}: {reason}") from reason
             if pair.counts:
