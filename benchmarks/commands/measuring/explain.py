@@ -30,7 +30,7 @@ from harness.whole_files import write_whole
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("model")
+@click.argument("model", help="see `list models`")
 @selection_options("model", "seeds")
 @comparison_options("set", "inject-delay", "turn", "timeout")
 @option("--stage", type=click.IntRange(min=1), group=MEASURE, help="stage whose steps are timed; default: the last")
