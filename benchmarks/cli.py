@@ -79,7 +79,8 @@ def command_modules() -> dict[str, str]:
 
 
 def _first_sentence(dotted: str, width: int) -> str:
-    path = Path(commands.__path__[0], *dotted.split(".")[2:]).with_suffix(".py")
+    inside = dotted.removeprefix(f"{commands.__name__}.").split(".")
+    path = Path(commands.__path__[0], *inside).with_suffix(".py")
     module = ast.parse(path.read_text(encoding="utf-8"))
     function = next(node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "command")
     sentence = (ast.get_docstring(function) or "").partition(". ")[0].partition("\n\n")[0].rstrip(".")

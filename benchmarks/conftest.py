@@ -13,6 +13,7 @@ from typing import cast
 import pytest
 
 from benchmarks.choosing.catalogue import read_catalogue
+from harness import PREFIX
 from harness.contract import Backend
 from harness.errors import unknown
 from results.storage.folder import RESULTS, make_folder
@@ -65,4 +66,4 @@ def _refuse_unknown(config: pytest.Config) -> None:
 
 
 def _backend(config: pytest.Config) -> Backend:
-    return cast(Backend, importlib.import_module(f"backends.{config.getoption('backend')}"))
+    return cast(Backend, importlib.import_module(f"{PREFIX}backends.{config.getoption('backend')}"))

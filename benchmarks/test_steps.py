@@ -11,6 +11,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.studies.stepping import Stepper, feed_of
+from harness import PREFIX
 from harness.contract import Backend, Model, Session
 from harness.data.checkpoint import NORMALISATIONS
 from harness.data.dataset import Split
@@ -25,7 +26,7 @@ ROUNDS, WARMUP_ROUNDS = 20, 3
 @pytest.fixture(scope="module")
 def session(model: Model, pytestconfig: pytest.Config) -> Iterator[Session]:
     """Open the model on a CPU, with the weights that its framework gives it."""
-    backend = cast(Backend, importlib.import_module(f"backends.{pytestconfig.getoption('backend')}"))
+    backend = cast(Backend, importlib.import_module(f"{PREFIX}backends.{pytestconfig.getoption('backend')}"))
     case = Case(
         backend=pytestconfig.getoption("backend"),
         engine=pytestconfig.getoption("engine") or next(iter(backend.ENGINES), None),

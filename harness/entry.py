@@ -15,9 +15,9 @@ TAKE_TURNS = "harness.entry:take_turns"
 VERSIONS = "harness.entry:versions"
 
 _HOMES = {
-    "run_case": "harness.running.run",
-    "take_turns": "harness.pairing.turns",
-    "versions": "harness.process.machine",
+    "run_case": f"{__package__}.running.run",
+    "take_turns": f"{__package__}.pairing.turns",
+    "versions": f"{__package__}.process.machine",
 }
 
 

@@ -24,6 +24,7 @@ from typing import Any, cast
 
 import msgspec
 
+from harness import PREFIX
 from harness.contract import Backend, Model
 from harness.data.checkpoint import Published
 from harness.errors import Refused
@@ -131,7 +132,7 @@ def find_backend(name: str, paths: Sequence[str] = ()) -> Backend:
     for path in paths:
         if name in (backends := _backends(load(path))):
             return backends[name]
-    return cast(Backend, importlib.import_module(f"backends.{name}"))
+    return cast(Backend, importlib.import_module(f"{PREFIX}backends.{name}"))
 
 
 def find_model(backend: str, name: str, paths: Sequence[str]) -> tuple[Backend, Model]:

@@ -16,4 +16,4 @@ def __getattr__(name: str) -> Any:
     # pandas and scipy take a second and 100 MB; a process that only stores records does not import them.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("results.tables.load" if name == "load" else "results.tables.tabulate"), name)
+    return getattr(import_module(f"{__name__}.tables.{'load' if name == 'load' else 'tabulate'}"), name)

@@ -10,6 +10,7 @@ from keras import ops
 
 from backends.keras3.depthwise import DepthwiseConv2D
 from backends.keras3.models import KerasNetwork
+from harness import PREFIX
 
 
 class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
@@ -83,3 +84,8 @@ def _clone(model: Any, classes: dict[Any, Any]) -> Any:
         return classes.get(type(layer), type(layer)).from_config(layer.get_config())
 
     return keras.models.clone_model(model, clone_function=swap)
+
+
+def dotted(kind: type) -> str:
+    """Return the full name of a class as in a checkout, so that a certificate of an installed package is the same."""
+    return f"{kind.__module__.removeprefix(PREFIX)}.{kind.__name__}"

@@ -197,13 +197,13 @@ class KerasSession:
         settings: dict[str, str | int | float | bool] = {
             "engine": self._engine.name,
             "mode": "idiom: Keras' own layers, optimizers and constants" if self.case.idiom else "matched",
-            "batch_norm": ", ".join(sorted(f"{kind.__module__}.{kind.__name__}" for kind in norms)) or "none",
+            "batch_norm": ", ".join(sorted(layers.dotted(kind) for kind in norms)) or "none",
             "epsilon": keras.config.epsilon(),
             "loss_passed_to_clock": "raw loss of the step, on the device",
         }
         if self.optimizer:
             kind = type(self.optimizer)
-            settings["optimizer"] = f"{kind.__module__}.{kind.__name__}"
+            settings["optimizer"] = layers.dotted(kind)
         return Effective(
             device=self._engine.device.kind,
             device_name=self._engine.device.name,

@@ -19,6 +19,7 @@ from benchmarks.choosing.scenarios import with_files
 from benchmarks.choosing.selection import Selection, expand
 from benchmarks.datasets.named import PreparedData
 from benchmarks.preparing.plan import Preparation
+from harness import PROGRAM
 from harness.errors import Declined
 
 SEEDS = 5
@@ -87,7 +88,7 @@ def command(field: MachineField, contender: Contender, catalogue: Catalogue) -> 
             for one in value if isinstance(value, tuple) else (value,):
                 words += [flag, str(one)]
     words += [word for path in catalogue.plugins for word in ("--plugin", path)]
-    return f"python -m benchmarks run {shlex.join(words)}"
+    return f"{PROGRAM} run {shlex.join(words)}"
 
 
 def _score(field: MachineField, contender: Contender) -> Score:

@@ -12,7 +12,7 @@ from benchmarks.choosing.selection import SelectedCase
 from benchmarks.choosing.suites import SUITES, case_label
 from benchmarks.comparing.comparison_run import ComparisonRun
 from benchmarks.comparing.installations import Installation
-from benchmarks.comparing.repository import Incomparable, merge_base
+from benchmarks.comparing.repository import Incomparable, merge_base, refuse_in_wheel
 from benchmarks.comparing.sides import SideSpec
 from benchmarks.entry import SUITE_CASES
 from harness.errors import Declined, Refused
@@ -37,6 +37,7 @@ class GateResult(NamedTuple):
 
 def base_spec(base: str) -> SideSpec:
     """Return the base as side A: the folder of a checkout, or the merge base of a revision. Raises `Refused`."""
+    refuse_in_wheel()
     if Path(base).is_dir():
         return SideSpec("A", f"dir:{base}", {}, folder=Path(base))
     return SideSpec("A", f"merge base of {base}", {}, revision=merge_base(base))

@@ -63,7 +63,7 @@ def find_installation(
     if (protocol := _protocol(root)) != PROTOCOL:
         raise Incomparable(f"side {spec.name}: {spec.text} uses protocol {protocol}, not {PROTOCOL} (V52)")
     python = spec.python or (sys.executable if spec.revision is None else _interpreter(root, spec, on_event))
-    place = Place(python, root)
+    place = HERE._replace(python=python) if root == HERE.root else Place(python, root, prefix="")
     packages = _packages(spec, place, distributions)
     if distributions and distributions[0] not in packages:
         raise Refused(f"side {spec.name}: {place.python} has no {distributions[0]}; install it there")

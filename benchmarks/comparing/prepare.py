@@ -12,6 +12,7 @@ from benchmarks.comparing.installations import Installation, find_installation
 from benchmarks.comparing.pairs import Side
 from benchmarks.comparing.sides import SideCases, SideSpec
 from benchmarks.preparing.plan import Preparation
+from harness import PROGRAM
 from harness.errors import Declined, Refused
 from harness.process.launch import Event
 from harness.process.machine import describe_machine
@@ -133,7 +134,7 @@ def _refuse_uncertified(cases: tuple[Case, Case], found: Sequence[Installation],
         model, names = one.scope.model, f"{one.backend} {other.backend}"
         raise Refused(
             f"{model} {one.scope.scenario}: {one.backend} and {other.backend} cannot be compared: "
-            f"{coverage.reason}; make a certificate with: python -m benchmarks certify {model} --backends {names}"
+            f"{coverage.reason}; make a certificate with: {PROGRAM} certify {model} --backends {names}"
         )
 
 

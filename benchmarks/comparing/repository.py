@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import NoReturn
 
+from harness import PREFIX
 from harness.errors import Declined, Refused
 from harness.process.environment import HERE
 
@@ -72,8 +73,15 @@ def commit_of(root: Path) -> str:
     return head.stdout.strip() + ("+" if changed else "")
 
 
+def refuse_in_wheel() -> None:
+    """Raise `Refused` if this program was installed from a wheel, which has no revisions."""
+    if PREFIX:
+        _refuse_foreign("is an installed package")
+
+
 def _require_checkout() -> None:
     """Raise `Refused` unless the code is a git checkout and the current folder is not in another repository."""
+    refuse_in_wheel()
     root = HERE.root
     found = _git("rev-parse", "--show-toplevel", root=root)
     if found.returncode:

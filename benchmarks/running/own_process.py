@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 
+from harness import PREFIX
 from harness.process.environment import HERE
 
 
 def start_program(*arguments: str) -> subprocess.Popen[str]:
-    """Start `python -m benchmarks` with these arguments; packages in the current folder are not imported."""
-    path = os.pathsep.join([str(HERE.root), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-P", "-m", "benchmarks", *arguments]
+    """Start this program with these arguments; packages in the current folder are not imported."""
+    folders = [] if PREFIX else [str(HERE.root)]  # the interpreter finds an installed package
+    path = os.pathsep.join([*folders, *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-P", "-m", f"{PREFIX}benchmarks", *arguments]
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8", env=environment)

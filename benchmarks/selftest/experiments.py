@@ -26,6 +26,7 @@ from benchmarks.selftest.certificates import Rehearsals, rehearsed
 from benchmarks.selftest.in_process import Memory, launch_here
 from benchmarks.selftest.machine import SimulatedMachine
 from benchmarks.selftest.simulated_backends import BACKENDS, FIRST, SECOND
+from harness import PREFIX
 from harness.errors import Declined, Refused
 from harness.process import machine
 from harness.rules import Breach, BrokenRule, ask, read_breaches, without
@@ -42,7 +43,7 @@ from results.tables.side_by_side import Ratio, side_by_side
 SEEDS = 3
 DECLARED = ("kept features",)
 """Marks that repeat a setting of the case."""
-PLUGIN = "benchmarks.selftest.simulated_backends"
+PLUGIN = f"{PREFIX}benchmarks.selftest.simulated_backends"
 THIS = machine.Machine(cpu="turned by hand", cores=1, memory_gib=1, gpus=(), architecture="none")
 
 

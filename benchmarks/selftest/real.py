@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from benchmarks.choosing.catalogue import read_catalogue
+from harness import PREFIX
 from harness.errors import Declined, Refused
 from harness.plugins import find_model
 from harness.process.ask import ask
@@ -50,7 +51,7 @@ def probe(backend: str, engine: str | None, model: str) -> Probed:
     if reason := module.decline(case):
         return Probed(backend=case.backend_name, declined=reason)
     session = module.open_session(case, offered, CLASSES)
-    probes = importlib.import_module(f"backends.{backend}.probing.numerics")
+    probes = importlib.import_module(f"{PREFIX}backends.{backend}.probing.numerics")
     return Probed(
         backend=case.backend_name,
         numerics=probes.numerics(session),

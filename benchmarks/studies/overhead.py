@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from benchmarks.choosing.scenarios import RECIPES, SCENARIOS
 from benchmarks.running.terminal import use_stand_ins
 from benchmarks.studies.stepping import LoopClock, LoopTurn, feed_of
+from harness import PREFIX
 from harness.clock import empty_step_us
 from harness.data.checkpoint import NORMALISATIONS
 from harness.data.dataset import Split
@@ -87,7 +88,7 @@ def _plain_loop(case: Case, turn: LoopTurn) -> None:
         "frozen": stage.frozen == "backbone",
         "live_norm": stage.norm == "batch",
     }
-    plain = importlib.import_module(f"backends.{case.backend}.plain")
+    plain = importlib.import_module(f"{PREFIX}backends.{case.backend}.plain")
     images = normalise(split.images, NORMALISATIONS["imagenet"], "nhwc")
     plain.train(case.model, images, split.labels, facts, turn.step_done)
 

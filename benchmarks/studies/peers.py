@@ -25,6 +25,7 @@ import numpy as np
 
 import results
 from benchmarks.datasets.cache import cache_folder
+from harness import PREFIX
 from harness.errors import Refused
 from harness.process.machine import usable_cores
 from results.statistics import mean
@@ -84,7 +85,7 @@ def _ours(data: str, checkpoint: str, method: str, augment: str, variant: str) -
     options |= {"recipe": "tutorial", "batch-size": "16", "threads": str(len(usable_cores()))}
     options |= dict(text.split("=", 1) for text in variant.split(","))
     texts = [part for name, value in options.items() for part in (f"--{name}", value)]
-    return [sys.executable, "-m", "benchmarks", "run", *texts]
+    return [sys.executable, "-m", f"{PREFIX}benchmarks", "run", *texts]
 
 
 def _tutorial(data: str, checkpoint: str, method: str, augment: str, epochs: int, seed: int) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, TypedDict, TypeVar, Unpack
 
 import msgspec
 
+from harness import PREFIX
 from harness.errors import Refused
 from harness.process.environment import Place
 from harness.process.launch import Event, launch
@@ -55,4 +56,4 @@ def _name(function: Callable[..., Any]) -> str:
     spec = sys.modules[function.__module__].__spec__
     if spec is None or function.__qualname__ != function.__name__:
         raise ValueError(f"{function.__qualname__} is not at the top level of a module, so a worker cannot import it")
-    return f"{spec.name}:{function.__name__}"
+    return f"{spec.name.removeprefix(PREFIX)}:{function.__name__}"

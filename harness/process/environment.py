@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from harness import PREFIX
 from harness.process.machine import INSTRUCTION_SETS, usable_cores
 
 PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
@@ -30,26 +31,30 @@ A measured worker uses the default settings of the allocator.
 
 
 class Place(NamedTuple):
-    """The origin of a worker's code: an interpreter with its packages, and a checkout of the harness."""
+    """The origin of a worker's code: an interpreter with its packages, and the folder of this project's packages.
+
+    The folder is a checkout, or the installed package `finetune_bench`, in which the names of packages have a prefix.
+    """
 
     python: str = sys.executable
     root: Path = Path(__file__).resolve().parents[2]
+    prefix: str = PREFIX
 
 
 HERE = Place()
 
 
 def worker_environment(
-    threads: int, engine: str | None = None, *, measured: bool = True, root: Path = HERE.root
+    threads: int, engine: str | None = None, *, measured: bool = True, path: Path = HERE.root
 ) -> dict[str, str]:
-    """Return the environment variables of a worker: allow-list, thread counts, wait policy, path of the harness."""
+    """Return the environment variables of a worker: allow-list, thread counts, wait policy, import path."""
     pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     return {
         **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
         **QUIET,
         **dict.fromkeys(pools, str(threads)),
         **(MEASURED if measured else UNMEASURED),
-        "PYTHONPATH": str(root),
+        "PYTHONPATH": str(path),
         "PYTHONSAFEPATH": "1",  # otherwise the current folder, maybe another checkout, would take precedence
         **({"KERAS_BACKEND": engine} if engine else {}),
     }

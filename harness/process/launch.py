@@ -58,9 +58,9 @@ def launch(
 ) -> Outcome:
     """Run `package.module:function` with JSON arguments in a fresh process and return how it ended.
 
-    `cores` starts a measured worker, bound to that many cores and with thread pools of that size; without it, the
-    worker is not measured and uses all cores. `engine` selects Keras's engine. The process group is killed on a timeout
-    and when this function is interrupted.
+    The function is named as in a checkout. `cores` starts a measured worker, bound to that many cores and with thread
+    pools of that size; without it, the worker is not measured and uses all cores. `engine` selects Keras's engine. The
+    process group is killed on a timeout and when this function is interrupted.
     """
     with Worker(call, arguments, folder=folder, cores=cores, engine=engine, timeout_s=timeout_s, place=place) as worker:
         for event in worker.events():
@@ -101,6 +101,7 @@ class Worker:
         pipes = {"events": send, "orders": receive}
         origin = {"parent": os.getpid(), "root": str(place.root), "started": time.time()}
         job = {"call": call, "arguments": encoded, **pipes, **origin}
+        path = _import_path(place, folder)
         (folder / "job.json").write_bytes(msgspec.json.encode(job))
         (folder / "result.json").unlink(missing_ok=True)
         self._kills_before = _kills_for_memory()
@@ -108,11 +109,11 @@ class Worker:
         try:
             with (folder / "log.txt").open("wb") as log, bound_to(count, beside):
                 self._process = subprocess.Popen(
-                    [place.python, "-m", "harness.entry", str(folder)],
+                    [place.python, "-m", f"{place.prefix}harness.entry", str(folder)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=worker_environment(count, engine, measured=cores is not None, root=place.root),
+                    env=worker_environment(count, engine, measured=cores is not None, path=path),
                     pass_fds=(send, receive),
                     start_new_session=True,
                 )
@@ -187,6 +188,20 @@ class Worker:
 
     def _left(self) -> float | None:
         return None if self._timeout_s is None else self._limit_from + self._timeout_s - time.monotonic()
+
+
+def _import_path(place: Place, folder: Path) -> Path:
+    """Return the worker's PYTHONPATH. An installed package is linked into the worker's folder, without its neighbours.
+
+    The path takes precedence over the packages of the worker's interpreter, which may be another one.
+    """
+    if not place.prefix:
+        return place.root
+    link = folder.resolve() / "path" / place.root.name
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(place.root)
+    return link.parent
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

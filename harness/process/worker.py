@@ -18,17 +18,19 @@ from typing import Any, get_type_hints
 
 import msgspec
 
+from harness import OURS, PREFIX
 from harness.errors import Declined, Refused, one_line
 from harness.whole_files import write_whole
 
-_OURS = ("harness", "backends", "results", "benchmarks")
 _OUT_OF_MEMORY = ("OutOfMemoryError", "ResourceExhaustedError")
 _OUT_OF_MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "can't allocate memory", "Unable to allocate")
 
 _REMEDIES = {
-    "Expected more than 1 value per channel": "batch norm needs more: use a larger --batch-size or --image-size"
+    "Expected more than 1 value per channel": "batch norm needs more: use a larger --batch-size or --image-size",
+    "No module named 'harness": "plugins import finetune_bench.plugin",
+    "No module named 'backends": "plugins import finetune_bench.torch_models",
 }
-"""Remedies for error messages of frameworks."""
+"""Remedies for error messages of frameworks, and of plugins that import packages of the checkout from a wheel."""
 
 
 def main(folder: Path) -> None:
@@ -44,7 +46,7 @@ def main(folder: Path) -> None:
     if here != root:
         raise Refused(f"the harness in {here} ran instead of the one in {root}")
     module, _, name = job["call"].partition(":")
-    function = getattr(importlib.import_module(module), name)
+    function = getattr(importlib.import_module(f"{PREFIX}{module}"), name)
     declared = get_type_hints(function)
     arguments = {name: msgspec.convert(value, declared.get(name, Any)) for name, value in job["arguments"].items()}
     wanted = inspect.signature(function).parameters
@@ -64,7 +66,7 @@ def classify(error: BaseException) -> tuple[str, str]:
     memory = isinstance(error, MemoryError) or kind in _OUT_OF_MEMORY or any(w in text for w in _OUT_OF_MEMORY_WORDS)
     if memory:
         return "oom", f"out of memory: {one_line(text, 200)}"
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] not in _OURS:
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] not in OURS:
         return "skipped", f"{error.name} is not installed"
     remedy = next((f"; {remedy}" for words, remedy in _REMEDIES.items() if words in text), "")
     return "failed", text if kind == "NotFinite" else f"{kind}: {text}{remedy}" if text else kind

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
+from harness import PROGRAM
 from results.certificates.certificate import NO_CERTIFICATES, Certificates
 from results.tables.render import PROBLEMS, emphasised, escape, markdown_table, with_models
 from results.tables.sheet import Heading, Problem, Sheet, compose
 
 TITLE = "### Fine-tuning benchmarks"
-ONLY_SIDES = "Only sides of comparisons were measured; `python -m benchmarks compare` prints their verdicts."
+ONLY_SIDES = f"Only sides of comparisons were measured; `{PROGRAM} compare` prints their verdicts."
 
 MOST_ROWS, LONGEST_REASON = 40, 300
 """Limits, because GitHub refuses a comment of over 65 536 characters."""
@@ -48,7 +49,7 @@ def _lines(sheet: Sheet) -> Iterator[str]:
 def _shortened(columns: Sequence[Heading], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield from markdown_table(columns, rows[:MOST_ROWS])
     if len(rows) > MOST_ROWS:
-        yield from ("", f"… and {len(rows) - MOST_ROWS} more; `python -m benchmarks table` shows all.")
+        yield from ("", f"… and {len(rows) - MOST_ROWS} more; `{PROGRAM} table` shows all.")
 
 
 def _brief(problem: Problem) -> tuple[str, ...]:

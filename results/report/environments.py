@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from harness import PROGRAM
 from harness.errors import Refused
 from results.report.page_data import Material, StoredRun
 from results.report.section import Grid, GridRow
@@ -31,7 +32,7 @@ class Download(NamedTuple):
 
 def repeated(material: Material) -> list[str]:
     """Return the commands of the runs, each once, ready to be repeated."""
-    return list(dict.fromkeys(plain(f"python -m benchmarks {shlex.join(run.row.command)}") for run in material.runs))
+    return list(dict.fromkeys(plain(f"{PROGRAM} {shlex.join(run.row.command)}") for run in material.runs))
 
 
 def environments(material: Material) -> Iterator[Grid]:

@@ -80,7 +80,7 @@ def bundle() -> str:
 
 
 def _file(name: str) -> str:
-    return (resources.files("results.report") / "templates" / name).read_text(encoding="utf-8")
+    return (resources.files(__package__) / "templates" / name).read_text(encoding="utf-8")
 
 
 def _hash(content: str) -> str:
@@ -88,7 +88,7 @@ def _hash(content: str) -> str:
 
 
 def _templates() -> Environment:
-    loader = PackageLoader("results.report", "templates")
+    loader = PackageLoader(__package__, "templates")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters["in_script"] = in_script
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness import PROGRAM
 from harness.auditing.audit import STAGE_RULES, TENSOR_RULES
 from harness.rules import Rule, Scope
 from harness.running.checks import SESSION_RULES
@@ -97,8 +98,8 @@ def as_markdown() -> str:
 def _lines() -> Iterator[str]:
     yield "# Rules: the ids in notes, reasons and certificates\n"
     yield "A rule describes a trap that makes a benchmark wrong. Its checks catch that trap."
-    yield "`python -m benchmarks rules V41` explains one rule in the terminal;"
-    yield "`python -m benchmarks rules --markdown > docs/rules.md` writes this file.\n"
+    yield f"`{PROGRAM} rules V41` explains one rule in the terminal;"
+    yield f"`{PROGRAM} rules --markdown > docs/rules.md` writes this file.\n"
     yield "| scope | when the checks run, and what a breach does |\n|---|---|"
     yield from (f"| {scope} | {meaning} |" for scope, meaning in SCOPES.items())
     for id, trap in TRAPS.items():

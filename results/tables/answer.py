@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from harness import PROGRAM
 from harness.rules import Breach
 from results.certificates.certificate import Certificate
 from results.certificates.scope import NONE_MADE
@@ -122,7 +123,7 @@ def _alone(answer: Answer, others: Sequence[Answer], certificates: Sequence[Cert
 
 
 OPTIMISTIC = "Selected after the fact, so its score is optimistic."
-CERTIFY = "`python -m benchmarks certify` makes a certificate"
+CERTIFY = f"`{PROGRAM} certify` makes a certificate"
 TELLING = (*APART, "environment", "setting")
 """Columns that the answer names only to distinguish two settings."""
 

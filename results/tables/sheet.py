@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from harness import PROGRAM
 from harness.rules import Breach, read_breaches
 from results.certificates.certificate import NO_CERTIFICATES, Certificates
 from results.certificates.scope import NONE_MADE
@@ -25,7 +26,7 @@ MARKED = "~"
 MFU_LEGEND = "MFU: FLOPs of the model's training step × images/s, divided by the FLOPs/s of the machine's ceiling"
 NO_CEILING = (
     "MFU is left out without a ceiling of the machine for model, image size, precision, threads and batch size; "
-    "`python -m benchmarks doctor --ceiling` measures it"
+    f"`{PROGRAM} doctor --ceiling` measures it"
 )
 
 
@@ -37,7 +38,7 @@ class Style(NamedTuple):
 
 
 DEFAULT = Style()
-EXPLAINED = "(V46) is the id of a rule; `python -m benchmarks rules V46` explains it"
+EXPLAINED = f"(V46) is the id of a rule; `{PROGRAM} rules V46` explains it"
 
 
 class Heading(NamedTuple):
@@ -245,7 +246,7 @@ def _ratios(lines: Sequence[ComparedRow], shipped: frozenset[str]) -> Iterator[s
         interval = " (95 % interval of the ratio)" if any(not pd.isna(ratio.low) for ratio in proved) else ""
         yield f"×: images/s divided by those of the method's first framework{interval}; P3, P4: certificate level"
     if len(proved) < len(found):
-        remedy = "; `python -m benchmarks certify` makes certificates" if f"≠ {NONE_MADE}" in found else ""
+        remedy = f"; `{PROGRAM} certify` makes certificates" if f"≠ {NONE_MADE}" in found else ""
         yield f"≠: no ratio; the reason follows the sign{remedy}"
     if any(isinstance(ratio, str) and ratio.endswith("(rounding)") for ratio in found):
         yield "(rounding): rounding errors in float64 grow too fast to prove that ten steps are equal"

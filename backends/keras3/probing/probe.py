@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from backends.keras3 import optimizers
 from backends.keras3.engine import to_numpy
+from backends.keras3.layers import dotted
 from backends.keras3.models import maps
 from backends.keras3.probing import autodiff
 from backends.keras3.session import KerasSession
@@ -113,7 +114,7 @@ class KerasProbe:
             found[f"keras.optimizers.{optimizers.OWN[session.optimizer.constants.name].__name__}"] = type(
                 session.optimizer
             )
-        return {own: f"{kind.__module__}.{kind.__name__}" for own, kind in sorted(found.items())}
+        return {own: dotted(kind) for own, kind in sorted(found.items())}
 
     def _entrances(self) -> list[Any]:
         # Symbolic inputs of blocks 1, 2, …, and of the head.

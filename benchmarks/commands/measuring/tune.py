@@ -16,6 +16,7 @@ from benchmarks.choosing.selection import Selection, expand
 from benchmarks.comparing.comparison_run import finished
 from benchmarks.running.progress import RunProgress
 from benchmarks.tuning.tune import Tuning, lines
+from harness import PROGRAM
 from harness.errors import Refused
 from harness.process.machine import describe_machine, environment
 from results.storage.run_files import open_run
@@ -60,4 +61,4 @@ def _command() -> str:
             next(words, None)
         elif not word.startswith("--minutes="):
             kept.append(word)
-    return f"python -m benchmarks run {shlex.join(kept)}"
+    return f"{PROGRAM} run {shlex.join(kept)}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import click
 
 from benchmarks.choosing.options import OUTPUT, GroupedCommand, option, results_or_run_option, shared
+from harness import OURS
 from harness.errors import Declined, Refused, unknown
 from results.certificates.certificate import read_certificates
 from results.tables.columns import METRICS, Row
@@ -66,7 +67,7 @@ def command(case: str | None, target: Target, where: tuple[str, ...], **wishes: 
     try:
         code = _export(frame, target, wish)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in ("benchmarks", "results", "backends", "harness"):
+        if (error.name or "").split(".")[0] in OURS:
             raise
         package = f"pip install 'finetune-bench[{target}]'"
         raise Declined(f"--to {target} needs {error.name}, which is not installed; run `{package}`") from error

@@ -10,6 +10,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from harness import PROGRAM
 from results.report.drawing import INK, finish
 from results.report.page_data import Material
 from results.report.pictures import FindPixels, Picture, chosen, pictures
@@ -54,9 +55,7 @@ def predictions_section(material: Material, find: FindPixels) -> Section:
     )
 
 
-NO_IMAGES = (
-    "The images are not shown: `--no-pictures` was given, or the cache lacks them (run `python -m benchmarks prepare`)."
-)
+NO_IMAGES = f"The images are not shown: `--no-pictures` was given, or the cache lacks them (run `{PROGRAM} prepare`)."
 
 
 def _omitted(
