@@ -9,12 +9,13 @@ import pkgutil
 import pytest
 
 import benchmarks
+import finetune_bench
 import harness
 import results
 
 FREE_OF_FRAMEWORKS = [
     module.name
-    for package in (harness, results, benchmarks)
+    for package in (harness, results, benchmarks, finetune_bench)
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     if not module.name.endswith(("__main__", "conftest", "test_steps"))
 ]

@@ -4,8 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from harness.contract import Effective, Layer, Model, Tensor
-from harness.schedule import factors
+from finetune_bench.plugin import Effective, Layer, Model, Tensor, factors
 
 
 class Session:

@@ -3,8 +3,8 @@
 import torch
 import torchvision
 
-from backends.pytorch.models import Parts, resnet_parts
-from harness.contract import Model
+from finetune_bench import Model
+from finetune_bench.torch_models import Parts, resnet_parts
 
 
 def build(image_size: int) -> Parts:

@@ -13,6 +13,7 @@ from benchmarks import cli
 from benchmarks.choosing.options import SELECTION, GroupedOption
 from benchmarks.choosing.selection import Selection
 from benchmarks.cli import main
+from finetune_bench.__main__ import main as program
 from harness.errors import Declined, Refused
 from results.storage.folder import RESULTS
 from tests.benchmarks.commanding import ROOT, invoke, refused
@@ -139,5 +140,6 @@ def test_the_module_can_be_run_and_imports_no_framework_to_help() -> None:
 
 
 def test_main_is_what_the_console_script_names() -> None:
-    assert 'finetune-bench = "benchmarks.cli:main"' in (ROOT / "pyproject.toml").read_text()
+    assert 'finetune-bench = "finetune_bench.__main__:main"' in (ROOT / "pyproject.toml").read_text()
     assert isinstance(main, click.Group)
+    assert program is main

@@ -41,14 +41,14 @@ def command(
 def write(
     results: Path, out: Path, figures: Path | None = None, charts: tuple[str, ...] = (), *, pictures: bool = True
 ) -> bool:
-    """Write the page; return whether a case was measured. Raises `Declined` if the extra `report` is not installed."""
+    """Write the page; return whether a case was measured. Raises `Declined` if its packages are not installed."""
     try:
         from results.report.pictures import nowhere
         from results.report.write import write_report
     except ModuleNotFoundError as error:
         if error.name not in NEEDED:
             raise
-        raise Declined(f"a report needs {error.name}; run `pip install 'finetune-bench[report]'`") from error
+        raise Declined(f"a report needs {error.name}; run `pip install finetune-bench`") from error
     material = write_report(results, out, prepared if pictures else nowhere, figures, charts, _vega())
     return bool(material.shown or material.compared)
 

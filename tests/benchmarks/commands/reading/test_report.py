@@ -109,7 +109,7 @@ def test_without_its_extra_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "altair", None)
     result = invoke("report", "--results", finished.results, "--out", tmp_path / "report.html")
     assert result.exit_code == 3
-    assert result.stderr == "error: a report needs altair; run `pip install 'finetune-bench[report]'`\n"
+    assert result.stderr == "error: a report needs altair; run `pip install finetune-bench`\n"
 
 
 def test_nothing_measured_is_said_on_the_page_and_by_the_exit_code(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""The Python interface of finetune-bench: read results, run cases, compare, audit. Imports no framework."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from harness import PREFIX
+
+if TYPE_CHECKING:
+    from finetune_bench.auditing import audit
+    from finetune_bench.running import compare, run
+    from harness.contract import Model
+    from harness.errors import Declined, Refused
+    from harness.spec import Scenario, Stage
+    from results.tables.load import load
+    from results.tables.tabulate import table
+
+__all__ = ["Declined", "Model", "Refused", "Scenario", "Stage", "audit", "compare", "load", "run", "table"]
+
+
+_HOMES = {
+    "Declined": f"{PREFIX}harness.errors",
+    "Model": f"{PREFIX}harness.contract",
+    "Refused": f"{PREFIX}harness.errors",
+    "Scenario": f"{PREFIX}harness.spec",
+    "Stage": f"{PREFIX}harness.spec",
+    "audit": f"{__name__}.auditing",
+    "compare": f"{__name__}.running",
+    "load": f"{PREFIX}results",
+    "run": f"{__name__}.running",
+    "table": f"{PREFIX}results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name on first access: pandas and scipy take a second."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
