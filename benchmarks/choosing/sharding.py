@@ -121,18 +121,19 @@ def case_items(cases: Iterable[tuple[SelectedCase, float]], *, threads: bool = F
     found = {(key(selected.case), *selected[1:]): (selected, seconds) for selected, seconds in cases}
     backends = defaultdict(set)
     for selected, _ in found.values():
-        backends[_twins(selected)].add(selected.case.backend_name)
+        backends[twins(selected)].add(selected.case.backend_name)
     return [
         Item(
             value=selected,
             label=selected.case.label,
             seconds=seconds,
             identity=identity(selected, threads=threads),
-            together=_twins(selected) if len(backends[_twins(selected)]) > 1 else place,
+            together=twins(selected) if len(backends[twins(selected)]) > 1 else place,
         )
         for place, (selected, seconds) in enumerate(found.values())
     ]
 
 
-def _twins(selected: SelectedCase) -> Hashable:
+def twins(selected: SelectedCase) -> Hashable:
+    """Return a value that is equal for cases that differ only in backend and seed."""
     return key(replace(selected.case, backend="", engine=None, seed=0)), *selected[1:]

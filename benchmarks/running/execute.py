@@ -51,7 +51,7 @@ def execute(
                     workers = workers or stack.enter_context(opened_together(group, timeout_s))
                     record = _run(planned, workers.pop(0), writer, timeout_s, on_event)
                 except KeyboardInterrupt:
-                    ended = _without_figures(planned.case, "interrupted", "Ctrl-C")
+                    ended = without_figures(planned.case, "interrupted", "Ctrl-C")
                     writer.append(replace(ended, machine=machine.key))
                     raise
                 record = replace(judged(record), machine=machine.key)
@@ -69,10 +69,10 @@ def _run(
     on_event: Callable[[Event], None],
 ) -> Record:
     if planned.job is None:
-        return _without_figures(planned.case, "skipped", planned.skip_reason)
+        return without_figures(planned.case, "skipped", planned.skip_reason)
     if worker is None:
         return run_job(planned.job, writer, timeout_s, on_event)
-    return _record(planned.job, train(worker, on_event), writer)
+    return record_of(planned.job, train(worker, on_event), writer)
 
 
 def run_job(
@@ -91,10 +91,10 @@ def run_job(
             on_event=on_event,
             place=place,
         )
-        return _record(job, outcome, writer)
+        return record_of(job, outcome, writer)
 
 
-def _record(job: Job, outcome: Outcome, writer: RunWriter) -> Record:
+def record_of(job: Job, outcome: Outcome, writer: RunWriter) -> Record:
     """Return the record of an ended worker, and store its logits or its log."""
     if outcome.ending != "ok":
         return _of_failure(job.case, outcome, writer.results_dir)
@@ -127,7 +127,7 @@ def run_side(
 
 def _of_failure(case: Case, outcome: Outcome, results_dir: Path) -> Record:
     status: Status = "failed" if outcome.ending == "refused" else outcome.ending
-    record = _without_figures(case, status, outcome.reason, outcome.seconds)
+    record = without_figures(case, status, outcome.reason, outcome.seconds)
     if status == "skipped":
         return record
     log = results_dir / "logs" / f"{key(case)}-{datetime.now(UTC):%Y%m%dT%H%M%S}.txt"
@@ -139,7 +139,8 @@ def _of_failure(case: Case, outcome: Outcome, results_dir: Path) -> Record:
     return replace(record, artefacts={"log": str(log)})
 
 
-def _without_figures(case: Case, status: Status, reason: str, seconds: float = 0.0) -> Record:
+def without_figures(case: Case, status: Status, reason: str, seconds: float = 0.0) -> Record:
+    """Return the record of a case that was not measured to its end."""
     return Record(
         case=case,
         key=key(case),

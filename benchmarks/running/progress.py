@@ -55,7 +55,7 @@ class RunProgress:
     def on_event(self, event: Event) -> None:
         """Show an event of `execute`, `plan`, `certify` or a worker."""
         if "end" in event:
-            self._ended(event["end"])
+            self._ended(event["end"], event.get("node"))
         elif "preparing" in event:
             self._announce(f"preparing {event['preparing']}")
         elif "pretraining" in event:
@@ -68,6 +68,8 @@ class RunProgress:
             self._show(f"certifying {event['certifying']}", event.get("asking") or _epoch(event))
         elif "comparing" in event:
             self._show(f"comparing {event['comparing']}", _replicate(event) + self._left())
+        elif "measuring" in event:
+            self._show(f"{event['measuring']} cases on {event['nodes']} nodes", self._left())
         elif "begin" in event:
             if not self._live:
                 self._print(f"{self._count(self._done + 1)} {event['begin']}: ", end="")
@@ -91,11 +93,14 @@ class RunProgress:
             self._bar.update(self._task, description=description)
         self._bar.update(self._task, detail=detail, refresh=True)
 
-    def _ended(self, record: Record) -> None:
+    def _ended(self, record: Record, node: str | None) -> None:
+        """Show the result of a case, after its `begin`. On a cluster, cases overlap, so each line is complete."""
         self._done += 1
         if self._task is not None:
             self._bar.update(self._task, completed=self._done, refresh=True)
-        label = f"{self._count(self._done)} {record.case.label}: " if self._live else ""
+        where = f" on {node}" if node else ""
+        complete = self._live or node is not None
+        label = f"{self._count(self._done)} {record.case.label}{where}: " if complete else ""
         self._print(f"{label}{_outcome(record)}{_checkpoint(record)}")
 
     def _count(self, case: int) -> str:

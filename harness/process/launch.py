@@ -55,14 +55,17 @@ def launch(
     timeout_s: float | None = None,
     on_event: Callable[[Event], None] | None = None,
     place: Place = HERE,
+    beside: int = 0,
 ) -> Outcome:
     """Run `package.module:function` with JSON arguments in a fresh process and return how it ended.
 
     The function is named as in a checkout. `cores` starts a measured worker, bound to that many cores and with thread
-    pools of that size; without it, the worker is not measured and uses all cores. `engine` selects Keras's engine. The
-    process group is killed on a timeout and when this function is interrupted.
+    pools of that size; without it, the worker is not measured and uses all cores. With `beside`, the last `beside`
+    cores are left to others. `engine` selects Keras's engine. The process group is killed on a timeout and when this
+    function is interrupted.
     """
-    with Worker(call, arguments, folder=folder, cores=cores, engine=engine, timeout_s=timeout_s, place=place) as worker:
+    facts: dict[str, Any] = {"cores": cores, "engine": engine, "timeout_s": timeout_s, "place": place, "beside": beside}
+    with Worker(call, arguments, folder=folder, **facts) as worker:
         for event in worker.events():
             if on_event:
                 on_event(event)

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pandas as pd
 
 from harness import PROGRAM
 from harness.errors import Refused
-from results.report.page_data import Material, StoredRun
+from harness.process.machine import Machine
+from results.report.page_data import Material
 from results.report.section import Grid, GridRow
 from results.storage.objects import get_json
 from results.tables.wording import plain
@@ -37,7 +39,9 @@ def repeated(material: Material) -> list[str]:
 
 def environments(material: Material) -> Iterator[Grid]:
     """Yield the tables of machines and of installed versions, differing versions first."""
-    machines = {run.row.machine: _machine(material, run) for run in material.runs}
+    keys = {run.row.machine: run.file.parents[2].name for run in material.runs}
+    keys |= {node: "" for run in material.runs for node in run.row.nodes if node not in keys}
+    machines = {name: _machine(material, name, key) for name, key in keys.items()}
     if machines:
         columns = ("machine", "processor", "cores", "memory, GiB", "accelerators")
         yield Grid("Machines", columns, tuple(GridRow(cells) for cells in dict.fromkeys(machines.values())), words=5)
@@ -58,12 +62,13 @@ def environments(material: Material) -> Iterator[Grid]:
         yield Grid(caption, ("environment", "backends", *order), rows, words=2 + len(order))
 
 
-def _machine(material: Material, run: StoredRun) -> tuple[str, ...]:
-    key = run.file.parents[2].name
+def _machine(material: Material, name: str, key: str) -> tuple[str, ...]:
+    """Return the cells of a machine; the key of a cluster's node follows from its description."""
     try:
-        facts: dict[str, Any] = get_json(material.results_dir, run.row.machine)
+        facts: dict[str, Any] = get_json(material.results_dir, name)
     except Refused as error:
         return (plain(key), plain(str(error)), "–", "–", "–")
+    key = key or msgspec.convert(facts, Machine).key
     gpus = ", ".join(facts.get("gpus") or ()) or "none"
     return tuple(plain(str(one)) for one in (key, facts.get("cpu"), facts.get("cores"), facts.get("memory_gib"), gpus))
 

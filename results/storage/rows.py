@@ -20,6 +20,9 @@ SCHEMA = 2
 CUT = b" #cut\n"
 """Ends a line that a crash cut off, so that it never parses."""
 
+ATTEMPTS = 2
+"""How often a cluster starts a case whose process or node is lost."""
+
 SideName = Literal["A", "B"]
 Order = Literal["ABBA", "BAAB", "AB", "BA"]
 """Order of the turns of a pair; `AB` and `BA` for processes that ran one after the other."""
@@ -60,7 +63,8 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
 class RunRow(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="row"):
     """The first row of a file. `planned` are case keys in order; `machine` and `environment` name JSON objects.
 
-    `shard` is set if the run is a part of a plan; `planned` then has the order of `shard.own`.
+    `shard` is set if the run is a part of a plan; `planned` then has the order of `shard.own`. `nodes` names the JSON
+    objects of the different machines of a cluster.
     """
 
     schema: int
@@ -72,12 +76,14 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="ro
     environment: str
     planned: tuple[str, ...] = ()
     shard: Shard | None = None
+    nodes: tuple[str, ...] = ()
 
 
 class ProcessRow(msgspec.Struct, frozen=True, kw_only=True, tag="process", tag_field="row"):
     """One process. `environment` names the JSON object of its parent's environment.
 
-    `comparison` and `side` are set for a process of a comparison.
+    `comparison` and `side` are set for a process of a comparison. On a cluster, `node` is the address of the node, and
+    `attempt` counts the starts of the case from 1; elsewhere it is 0.
     """
 
     schema: int
@@ -87,6 +93,14 @@ class ProcessRow(msgspec.Struct, frozen=True, kw_only=True, tag="process", tag_f
     record: Record
     comparison: str = ""
     side: SideName | None = msgspec.field(name="arm", default=None)
+    node: str = ""
+    attempt: int = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether a resumed run leaves the case out: it was not interrupted, and a lost process has no attempt left."""
+        status = self.record.status
+        return status != "interrupted" and not (status == "killed" and 0 < self.attempt < ATTEMPTS)
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):

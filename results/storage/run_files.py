@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,23 +21,18 @@ from ulid import ULID
 from harness import PROTOCOL
 from harness.errors import Refused
 from harness.process.machine import Machine
-from harness.running.record import Record, Status
+from harness.running.record import Record
 from results.storage import objects, rows
 from results.storage.comparison import Comparison
 from results.storage.folder import Unwritable, make_folder
 
 
 class Unfinished(NamedTuple):
-    """An interrupted run: its file, its first row, and the last status of each case key."""
+    """An interrupted run: its file, its first row, and the keys of the cases that do not run again."""
 
     path: Path
     row: rows.RunRow
-    statuses: dict[str, Status]
-
-    @property
-    def done(self) -> frozenset[str]:
-        """Keys of the cases with a record that is not `interrupted`; they do not run again."""
-        return frozenset(key for key, status in self.statuses.items() if status != "interrupted")
+    done: frozenset[str]
 
 
 class RowHeader(TypedDict):
@@ -65,9 +60,15 @@ class RunWriter:
             os.close(self._file)
             raise Refused(f"{path} is being written by another process; wait for it or leave out --resume") from error
 
-    def append(self, record: Record) -> None:
-        """Write one `process` row to the disk. Raises ValueError for an unreadable record (JSON has no NaN)."""
-        self._write(rows.ProcessRow(record=record, environment=self._environment, **self._head()))
+    def append(self, record: Record, *, environment: str = "", node: str = "", attempt: int = 0) -> None:
+        """Write one `process` row to the disk. Raises ValueError for an unreadable record (JSON has no NaN).
+
+        A node of a cluster gives the name of the JSON object of its `environment`, its address, and the attempt.
+        """
+        row = rows.ProcessRow(
+            record=record, environment=environment or self._environment, node=node, attempt=attempt, **self._head()
+        )
+        self._write(row)
 
     def append_of_side(self, record: Record, comparison: str, side: rows.SideName) -> None:
         """Write one `process` row of a side of a comparison."""
@@ -140,11 +141,12 @@ def open_run(
     environment: Mapping[str, Any],
     resume: Unfinished | None = None,
     shard: rows.Shard | None = None,
+    nodes: Iterable[Machine] = (),
 ) -> RunWriter:
     """Start a run, or continue the one that `unfinished` found.
 
-    `planned` are the keys of the cases to run, only those of `shard` if the plan is split. Raises `Unwritable`;
-    `Refused` if the run to resume is still running.
+    `planned` are the keys of the cases to run, only those of `shard` if the plan is split; `nodes` are those
+    of a cluster. Raises `Unwritable`; `Refused` if the run to resume is still running.
     """
     folder = Path(results_dir)
     environment_sha256 = objects.put_json(folder, environment)
@@ -163,6 +165,7 @@ def open_run(
         environment=environment_sha256,
         planned=tuple(planned),
         shard=shard,
+        nodes=tuple(objects.put_json(folder, node) for node in dict.fromkeys(nodes)),
     )
     writer = RunWriter(folder, path, str(ulid), environment_sha256)
     writer._write(first)
@@ -193,7 +196,7 @@ def unfinished(
 def _open_end(path: Path) -> Unfinished | None:
     first: rows.RunRow | None = None
     ended: rows.RunStatus = "interrupted"
-    statuses: dict[str, Status] = {}
+    done: dict[str, bool] = {}
     for line in rows.scan(path):
         if isinstance(line.row, rows.RunRow):
             first = line.row
@@ -204,9 +207,11 @@ def _open_end(path: Path) -> Unfinished | None:
         ):
             return None  # a comparison cannot be resumed
         elif isinstance(line.row, rows.ProcessRow):
-            statuses[line.row.record.key] = line.row.record.status
+            done[line.row.record.key] = line.row.settled
             ended = "interrupted"
-    return Unfinished(path, first, statuses) if first is not None and ended == "interrupted" else None
+    if first is None or ended != "interrupted":
+        return None
+    return Unfinished(path, first, frozenset(key for key, settled in done.items() if settled))
 
 
 def being_written(path: Path) -> bool:

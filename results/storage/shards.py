@@ -67,8 +67,7 @@ def _done(file: Path, first: RunRow, shard: Shard) -> set[int]:
         ended = any(isinstance(row, EndRow) and row.status == "done" for row in rows)
         return set(range(len(shard.own))) if ended else set()
     if shard.unit == "cases":
-        recorded = (row.record for row in rows if isinstance(row, ProcessRow))
-        keys = {record.key for record in recorded if record.status != "interrupted"}
+        keys = {row.record.key for row in rows if isinstance(row, ProcessRow) and row.settled}
         return {place for place, key in enumerate(first.planned) if key in keys}
     verdicts = {row.comparison.name: row.comparison.label for row in rows if isinstance(row, VerdictRow)}
     return set(_places(shard.own, Counter(verdicts.values())))

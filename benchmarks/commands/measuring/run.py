@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec.structs import replace
@@ -15,15 +16,16 @@ from rich.console import Console
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.options import MEASURE, OUTPUT, RUN, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.selection import SelectedCase, Selection, expand, in_turns
-from benchmarks.choosing.sharding import Share, case_items, take
+from benchmarks.choosing.sharding import Share, case_items, take, twins
 from benchmarks.choosing.suites import SUITES, find_suite
+from benchmarks.cluster.suite import execute_on
 from benchmarks.preparing.missing_certificates import lacking, make
 from benchmarks.preparing.plan import PlannedCase, Preparation
 from benchmarks.running.execute import execute, exit_code
 from benchmarks.running.forecast import expected_s, forecast, nominal_s, say_if_long
 from benchmarks.running.own_process import start_program
 from benchmarks.running.progress import RunProgress
-from harness.errors import Refused
+from harness.errors import Declined, Refused
 from harness.process.machine import describe_machine, environment
 from harness.running.evaluate import TRAIN_SAMPLE
 from harness.running.record import Record
@@ -33,11 +35,30 @@ from results.storage.rows import Shard
 from results.storage.run_files import open_run, run_files, unfinished
 from results.storage.shards import is_complete
 
+if TYPE_CHECKING:
+    from benchmarks.cluster.ray_pool import RayPool
+
 CHOOSING = ("backend", "engine", "model", "scenario", "data")
 """Options that choose cases; without one of them and without --suite, the default suite runs."""
 NAMED_BY_HAND = [str(setting.option) for setting in SETTINGS.values() if setting.must_run]
 """Options after which a skipped case is a failure: the user named it."""
 CERTIFY = ("auto", "never", "require")
+
+
+class LabelType(click.ParamType[tuple[str, str]]):
+    """An option with a value such as `gpu=h100`."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Return key and value. Any other text is a usage error, exit code 2."""
+        key, equals, wanted = str(value).partition("=")
+        if not (key and equals):
+            self.fail(f"{value} must be KEY=VALUE", param, ctx)
+        return key, wanted
+
+
+LABEL = LabelType()
 REPORTED = 40_000_000
 """The largest size of all stored runs, in bytes, that the report of a run includes: about 10 000 processes."""
 
@@ -48,6 +69,8 @@ REPORTED = 40_000_000
 @option("--strict", is_flag=True, group=RUN, help="fail a case whose checkpoint does not fit completely")
 @option("--resume", is_flag=True, group=RUN, help="continue the last unfinished run; a shard also begins")
 @shared("shard", "plugin")
+@option("--cluster", group=RUN, metavar="ADDRESS", help="run on a Ray cluster: ray, HOST:PORT or ray://HOST:PORT")
+@option("--node-label", group=RUN, multiple=True, type=LABEL, help="use only nodes with this label, such as gpu=h100")
 @option("--timeout", type=click.FloatRange(0, min_open=True), default=1800.0, group=MEASURE, help="seconds per case")
 @option(
     "--certify",
@@ -72,6 +95,8 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
     Each case runs in a fresh process. Without options it runs the default suite on the embedded task, which needs no
     network. Options with several values are combined as a product.
     """
+    if options["node_label"] and not options["cluster"]:
+        raise Refused("--node-label chooses nodes of a cluster; add --cluster")
     selections, catalogue = _selections(suite, options)
     cases = in_turns([selected for selection in selections for selected in expand(selection, catalogue)])
     cases, shard = _part(cases, selections, catalogue, options["shard"])
@@ -116,7 +141,9 @@ def _run(
     earlier = unfinished(results, machine, shard) if options["resume"] else None
     if options["resume"] and earlier is None and shard is None:
         raise Refused(f"--resume: {results} has no unfinished run of this machine; run it without --resume")
-    with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
+    with ExitStack() as stack:
+        progress = stack.enter_context(RunProgress(Console(stderr=True), quiet=options["quiet"]))
+        pool = stack.enter_context(_connect(cases, options)) if options["cluster"] else None
         preparation = Preparation(catalogue, progress.on_event)
         prepared = _prepare(cases, preparation, options)
         progress.say(preparation.dataset_notes())
@@ -125,7 +152,7 @@ def _run(
         plan = [planned for _, planned in todo]
         if not options["quiet"]:
             measured = [selected.case for selected, planned in todo if planned.job is not None]
-            seconds = sum(expected_s(measured, results, catalogue))
+            seconds = sum(expected_s(measured, results, catalogue)) / (len(pool.nodes) if pool else 1)
             say_if_long(seconds, seconds, "--dry-run prints the time per case, --model and --scenario choose fewer")
         if options["certify"] != "never":
             requests = lacking(todo, catalogue, read_certificates(results), machine)
@@ -140,16 +167,37 @@ def _run(
             environment=environment(),
             resume=earlier,
             shard=shard,
+            nodes=[node.machine for node in pool.nodes] if pool else (),
         ) as writer:
             progress.expect(len(plan))
             try:
-                records = execute(plan, writer, machine, options["timeout"], progress.on_event)
+                if pool is None:
+                    records = execute(plan, writer, machine, options["timeout"], progress.on_event)
+                else:
+                    together = [twins(selected) for selected, _ in todo]
+                    measuring = {"timeout_s": options["timeout"], "on_event": progress.on_event}
+                    records = execute_on(pool, plan, together, writer, machine, **measuring)
             except KeyboardInterrupt:
                 writer.finish("interrupted")
                 click.echo(f"finished cases are stored in {writer.path}; --resume continues the run", err=True)
                 raise
             writer.finish()
     return writer.path, records
+
+
+def _connect(cases: Sequence[SelectedCase], options: dict[str, Any]) -> RayPool:
+    """Connect to the cluster and check its nodes. Raises `Refused`, or `Declined` without Ray."""
+    if options["save_model"]:
+        raise Refused("--save-model: the networks would stay on the nodes; run these cases without --cluster")
+    try:
+        from benchmarks.cluster.ray_pool import RayPool
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise Declined("--cluster needs Ray; run `pip install 'finetune-bench[ray]'`") from error
+    threads = max((selected.case.threads for selected in cases), default=1)
+    note = partial(click.echo, err=True)
+    return RayPool(options["cluster"], dict(options["node_label"]), threads, lambda line: note(f"! {line}"))
 
 
 def _prepare(

@@ -1,0 +1,1 @@
+"""A suite on the nodes of a cluster: each case is the same fresh process as in a local run."""
