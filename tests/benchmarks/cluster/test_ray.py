@@ -1,0 +1,236 @@
+"""A suite on a real Ray cluster: two nodes on this machine, with one slot each; `tox -e cluster`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from benchmarks.datasets.cache import ENVIRONMENT
+from results.storage.rows import ProcessRow, RunRow
+from tests.benchmarks.commanding import QUICK, SMALL, checkout, quickly, rows, start
+from tests.benchmarks.running.test_interrupted import lines_until
+
+pytestmark = pytest.mark.cluster
+
+SLOT = {"timing-slot": 1}
+SUITE = """
+[[case]]
+backend = ["reference"]
+model = ["tiny-cnn"]
+scenario = ["scratch"]
+seeds = 37
+[[case]]
+backend = ["pytorch"]
+model = ["mobilenet-v2-0.35"]
+scenario = ["scratch"]
+seeds = 3
+"""
+"""Forty cases."""
+
+
+class RunningCluster:
+    """A Ray cluster on this machine, whose nodes have names and caches of their own."""
+
+    def __init__(self, home: Path) -> None:
+        from ray.cluster_utils import Cluster
+
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        self.home = home
+        head = {**self._node("a", {}), "include_dashboard": False}
+        self.ray = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes: dict[str, Any] = {"a": self.ray.head_node}
+
+    def add(self, name: str, **environment: str) -> None:
+        self.nodes[name] = self.ray.add_node(**self._node(name, environment))
+
+    def _node(self, name: str, environment: dict[str, str]) -> dict[str, Any]:
+        variables = {ENVIRONMENT: str(self.home / name), **environment}
+        return {
+            "num_cpus": 1, "resources": SLOT, "labels": {"name": name}, "object_store_memory": 80 * 2**20,
+            "env_vars": variables,
+        }  # fmt: skip
+
+    def kill(self, name: str) -> str:
+        """End a node and everything on it; return its address."""
+        node = self.nodes.pop(name)
+        address = f"{node.node_ip_address}:{node.node_manager_port}"
+        self.ray.remove_node(node, allow_graceful=False)
+        return address
+
+    def address_of(self, name: str) -> str:
+        node = self.nodes[name]
+        return f"{node.node_ip_address}:{node.node_manager_port}"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[RunningCluster]:
+    running = RunningCluster(tmp_path / "caches")
+    yield running
+    running.ray.shutdown()
+
+
+@pytest.fixture
+def suite(tmp_path: Path, images: Path) -> tuple[str | Path, ...]:
+    """A command that runs forty cases."""
+    (tmp_path / "suite.toml").write_text(SUITE)
+    words = ("--suite", tmp_path / "suite.toml", *QUICK[2:], "--threads", "1")
+    return "run", *words, "--data", images, "--results", tmp_path / "results"
+
+
+def processes(results: Path) -> list[ProcessRow]:
+    return [row for row in rows(results) if isinstance(row, ProcessRow)]
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """The exit code and stderr."""
+    _, errors = process.communicate(timeout=240)
+    return process.returncode, errors
+
+
+def test_a_node_is_killed_and_another_joins_and_no_row_is_lost(
+    cluster: RunningCluster, suite: tuple[str | Path, ...], tmp_path: Path
+) -> None:
+    cluster.add("b")
+    process = start(*suite, "--cluster", cluster.ray.address)
+    list(lines_until(process, "[6/40]"))
+    lost = cluster.kill("b")
+    cluster.add("c")
+    code, errors = finish(process)
+    assert code == 3, errors
+    assert f"on {lost}: killed" in errors
+    found = processes(tmp_path / "results")
+    killed = [row for row in found if row.record.status == "killed"]
+    assert [(row.node, row.attempt) for row in killed] == [(lost, 1)], [row.record.reason for row in killed]
+    assert killed[0].record.reason.startswith(f"attempt 1 of 2 on node {lost}: ")
+    good = Counter(row.record.key for row in found if row.record.status == "ok")
+    (first,) = [row for row in rows(tmp_path / "results") if isinstance(row, RunRow)]
+    assert good == Counter(first.planned)
+    assert len(good) == 40
+    (again,) = [row for row in found if row.record.key == killed[0].record.key and row.record.status == "ok"]
+    assert again.attempt == 2
+    assert again.node in (cluster.address_of("a"), cluster.address_of("c"))
+    assert cluster.address_of("c") in {row.node for row in found}, "the late node ran nothing"
+    assert len(list((tmp_path / "caches" / "a" / "content").glob("[0-9a-f]*[0-9a-f]"))) == 1  # the data, fetched once
+
+
+def test_the_driver_is_killed_and_resumed_and_every_case_has_one_row(
+    cluster: RunningCluster, images: Path, tmp_path: Path
+) -> None:
+    cluster.add("b")
+    suite = ("run", *SMALL, "--scenario", "scratch", "--seeds", "12", "--data", images)
+    command = (*suite, "--results", tmp_path / "results", "--cluster", cluster.ray.address)
+    process = start(*command)
+    told = list(lines_until(process, "[4/12]"))
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    before = processes(tmp_path / "results")
+    assert len(before) >= sum(line.startswith("[") for line in told) - 1
+    code, errors = finish(start(*command, "--resume"))
+    assert code == 0, errors
+    (first,) = [row for row in rows(tmp_path / "results") if isinstance(row, RunRow)]
+    assert Counter(row.record.key for row in processes(tmp_path / "results")) == Counter(first.planned)
+    assert {row.record.status for row in processes(tmp_path / "results")} == {"ok"}
+
+
+def test_a_worker_has_our_environment_and_cores_and_if_it_is_killed_the_case_runs_once_more(
+    cluster: RunningCluster, images: Path, tmp_path: Path
+) -> None:
+    case = ("run", "--backend", "pytorch", "--model", "mobilenet-v2-0.35", *QUICK[2:-1], "4", "--scenario", "scratch")
+    process = start(*case, "--threads", "1", "--data", images, "--cluster", cluster.ray.address, "--results", tmp_path)
+    worker = worker_of("harness.entry", tmp_path)
+    environment = worker.environ()
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert [name for name in environment if name.startswith("RAY_")] == []
+    assert len(worker.cpu_affinity()) == 1
+    parent = worker.parent()
+    assert parent is not None
+    assert "torch" in Path(f"/proc/{worker.pid}/maps").read_text()
+    assert "torch" not in Path(f"/proc/{parent.pid}/maps").read_text()  # no framework in a process of Ray
+    worker.kill()
+    code, errors = finish(process)
+    assert code == 3, errors
+    found = [(row.record.status, row.attempt) for row in processes(tmp_path)]
+    assert found == [("killed", 1), ("ok", 2)]
+
+
+def worker_of(module: str, results: Path) -> psutil.Process:
+    """The worker that runs the case with torch in memory, as soon as there is one."""
+    end = time.monotonic() + 90
+    while time.monotonic() < end:
+        for process in psutil.process_iter():
+            try:
+                words = process.cmdline()
+                if module in words and "finetune-bench-" in words[-1]:
+                    parent = process.parent()
+                    ours = parent is not None and "ray::" in " ".join(parent.cmdline())
+                    if ours and "libtorch_cpu" in Path(f"/proc/{process.pid}/maps").read_text():
+                        return process
+            except (psutil.Error, OSError):  # it ended meanwhile
+                continue
+        time.sleep(0.05)
+    raise AssertionError("no worker came")
+
+
+def test_a_node_with_another_version_is_refused_by_name_before_anything_runs(
+    cluster: RunningCluster, images: Path, tmp_path: Path
+) -> None:
+    copy = checkout(tmp_path / "other")
+    with (copy / "harness" / "spec.py").open("a") as file:
+        file.write("# another revision\n")
+    cluster.add("b", PYTHONPATH=str(copy))
+    code, errors = run_here(tmp_path, *SMALL, "--data", images, "--cluster", cluster.ray.address)
+    assert code == 2
+    (line,) = errors.strip().splitlines()
+    assert line.startswith(f"error: node {cluster.address_of('b')} has another version of this project (sources ")
+    assert not (tmp_path / "results").exists()
+    # A label chooses the other node.
+    code, errors = run_here(
+        tmp_path,
+        *SMALL,
+        "--data",
+        images,
+        "--cluster",
+        cluster.ray.address,
+        "--node-label",
+        "name=a",
+        "--scenario",
+        "scratch",
+    )
+    assert code == 0, errors
+    assert [row.node for row in processes(tmp_path / "results")] == [cluster.address_of("a")]
+    code, errors = run_here(tmp_path, *SMALL, "--cluster", cluster.ray.address, "--node-label", "name=z")
+    assert code == 2
+    assert "no node has the resource timing-slot and the label name=z" in errors
+
+
+def run_here(home: Path, *words: str | Path) -> tuple[int, str]:
+    """Run from a folder without the project, so that each node uses its own."""
+    command = [sys.executable, "-m", "benchmarks", *quickly("run", *words, "--results", home / "results")]
+    environment = {**os.environ, "PYTHONPATH": ""}
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stderr
+
+
+def test_a_node_whose_disk_takes_nothing_is_left_out_and_the_suite_goes_on(
+    cluster: RunningCluster, images: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    cluster.add("b", **{ENVIRONMENT: str(tmp_path / "file")})
+    broken = cluster.address_of("b")
+    command = ("run", *SMALL, "--scenario", "scratch", "--seeds", "5", "--data", images)
+    code, errors = finish(start(*command, "--cluster", cluster.ray.address, "--results", tmp_path / "results"))
+    assert code == 3, errors
+    assert f"node {broken}: cache folder" in errors
+    found = processes(tmp_path / "results")
+    assert [row.node for row in found if row.record.status == "killed"] == [broken]
+    assert sorted(row.record.case.seed for row in found if row.record.status == "ok") == [0, 1, 2, 3, 4]
