@@ -1,4 +1,4 @@
-"""The work of a node: describe its installation and machine, and run one job in a fresh process.
+"""What a node does: describe its installation and machine, and run one job in a fresh process.
 
 These functions run in a process of the cluster, which imports no framework.
 """
@@ -34,7 +34,7 @@ LISTED = 3
 """Number of differing packages that a message names."""
 
 
-class Installation(msgspec.Struct, frozen=True, kw_only=True):
+class Installed(msgspec.Struct, frozen=True, kw_only=True):
     """The digest of this project's sources, and the version of Python and of every installed package."""
 
     sources: str
@@ -44,12 +44,12 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
 class NodeFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a node says about itself before anything runs there."""
 
-    installation: Installation
+    installation: Installed
     machine: Machine
     environment: dict[str, str]
 
 
-class Work(msgspec.Struct, frozen=True, kw_only=True):
+class NodeJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job for a node. `parcels` has what travels, by its path on the driver; `beside` is as in `launch`."""
 
     job: Job
@@ -82,16 +82,16 @@ def describe_node() -> NodeFacts:
 
 
 @cache
-def installation(root: Path = HERE.root) -> Installation:
+def installation(root: Path = HERE.root) -> Installed:
     """Describe the installation of this process."""
     digest = hashlib.sha256()
     for path in sorted(path for package in SOURCES for path in (root / package).rglob("*.py")):
         digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
     packages = {found.name.lower().replace("_", "-"): found.version for found in metadata.distributions()}
-    return Installation(sources=digest.hexdigest(), packages={"python": platform.python_version(), **packages})
+    return Installed(sources=digest.hexdigest(), packages={"python": platform.python_version(), **packages})
 
 
-def difference(here: Installation, there: Installation) -> str:
+def difference(here: Installed, there: Installed) -> str:
     """Return how the installation of a node differs from the driver's; empty if it does not."""
     if here.sources != there.sources:
         return (
@@ -107,7 +107,7 @@ def difference(here: Installation, there: Installation) -> str:
     return f"other packages: {', '.join(named)}{more}; install the same versions on every node"
 
 
-def run_work(work: Work, fetch: Callable[[str], bytes]) -> Reply:
+def run_work(work: NodeJob, fetch: Callable[[str], bytes]) -> Reply:
     """Run a job in a fresh process of this node; `fetch(sha256)` returns the content of a parcel that it lacks."""
     try:
         job = localized(work.job, {path: unpacked(parcel, fetch) for path, parcel in work.parcels.items()})

@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from benchmarks.cluster.attempts import Attempt, Node
 from benchmarks.cluster.content import Parcel, pack, parcel_of
-from benchmarks.cluster.node import NodeFacts, Reply, Work, describe_node, difference, installation, run_work
+from benchmarks.cluster.node import NodeFacts, NodeJob, Reply, describe_node, difference, installation, run_work
 from benchmarks.cluster.suite import Ended, Lost
 from harness.errors import Refused, one_line
 from harness.spec import Job
@@ -70,7 +70,7 @@ class RayPool:
         """Start an attempt on its node."""
         job = attempt.planned.required_job()
         parcels = {path: self._parcel(path) for path in _paths(job)}
-        work = Work(job=job, timeout_s=timeout_s, parcels=parcels, beside=attempt.beside)
+        work = NodeJob(job=job, timeout_s=timeout_s, parcels=parcels, beside=attempt.beside)
         content = {parcel.sha256: self._content[parcel.sha256] for parcel in parcels.values()}
         needed = {"num_gpus": 1, "resources": {SLOT: SHARE}} if attempt.needs_gpu else {"resources": {SLOT: 1}}
         task = _on(attempt.node.id, run_on_node, **needed)
@@ -187,7 +187,7 @@ def run_on_node(work: bytes, content: Mapping[str, Sequence[ray.ObjectRef]]) -> 
         packed: bytes = ray.get(content[sha256][0])
         return packed
 
-    return msgspec.msgpack.encode(run_work(msgspec.json.decode(work, type=Work), fetch))
+    return msgspec.msgpack.encode(run_work(msgspec.json.decode(work, type=NodeJob), fetch))
 
 
 def _on(node: str, function: Any, **needed: Any) -> Any:

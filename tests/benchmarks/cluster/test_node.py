@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks.cluster.content import pack, parcel_of
-from benchmarks.cluster.node import Work, describe_node, difference, installation, localized, run_work
+from benchmarks.cluster.node import NodeJob, describe_node, difference, installation, localized, run_work
 from benchmarks.datasets.cache import ENVIRONMENT
 from benchmarks.datasets.writing import PreparedDataset
 from harness.process.machine import describe_machine, usable_cores
@@ -49,11 +49,11 @@ def test_every_package_that_differs_is_counted_and_three_are_named() -> None:
     )
 
 
-def work_for(data: PreparedDataset, **fields: object) -> tuple[Work, dict[str, bytes]]:
+def work_for(data: PreparedDataset, **fields: object) -> tuple[NodeJob, dict[str, bytes]]:
     job = Job(case=tiny_case(data), dataset_path=str(data.folder))
     packed = pack(data.folder)
     parcel = parcel_of(data.folder, packed)
-    work = Work(job=job, timeout_s=60, parcels={job.dataset_path: parcel}, **fields)  # type: ignore[arg-type]
+    work = NodeJob(job=job, timeout_s=60, parcels={job.dataset_path: parcel}, **fields)  # type: ignore[arg-type]
     return work, {parcel.sha256: packed}
 
 
@@ -62,7 +62,7 @@ def test_a_job_with_its_data_from_elsewhere_is_measured_as_here(
 ) -> None:
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "node"))
     work, content = work_for(tiny_dataset)
-    sent = msgspec.json.decode(msgspec.json.encode(work), type=Work)
+    sent = msgspec.json.decode(msgspec.json.encode(work), type=NodeJob)
     reply = run_work(sent, content.__getitem__)
     (tmp_path / "driver").mkdir()
     outcome = reply.outcome(tmp_path / "driver")

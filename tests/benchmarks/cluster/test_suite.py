@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.cluster.attempts import Attempt, Node
-from benchmarks.cluster.node import Reply, Work, run_work
+from benchmarks.cluster.node import NodeJob, Reply, run_work
 from benchmarks.cluster.suite import Ended, Lost, execute_on
 from benchmarks.datasets.writing import PreparedDataset
 from benchmarks.preparing.plan import PlannedCase
@@ -153,7 +153,7 @@ def test_a_skipped_case_is_a_row_of_the_driver(plan: list[PlannedCase], tmp_path
 def test_what_a_node_measured_is_judged_and_stored_with_its_logits_as_in_a_local_run(
     plan: list[PlannedCase], tmp_path: Path
 ) -> None:
-    work = Work(job=plan[0].required_job(), timeout_s=60, parcels={})
+    work = NodeJob(job=plan[0].required_job(), timeout_s=60, parcels={})
     measured = run_work(work, lambda sha256: b"")
     (record,) = execute(PlayedPool({(0, 1): measured}), plan[:1], tmp_path)
     assert record.status == "ok", record.reason

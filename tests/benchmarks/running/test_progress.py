@@ -74,3 +74,11 @@ def test_what_the_import_of_a_checkpoint_chose_ends_on_the_cases_line() -> None:
     assert text.endswith(
         "12 s in all; checkpoint: the weights in 'model' were taken; checkpoint: padding is not known\n"
     )
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_on_a_cluster_each_case_has_a_complete_line_with_its_node(terminal: bool) -> None:
+    busy = {"measuring": 2, "nodes": 2}
+    text = shown(busy, {"end": build(), "node": "10.0.0.7:1"}, busy, terminal=terminal)
+    assert f"[1/2] {build().case.label} on 10.0.0.7:1: accuracy 75.0%" in text
+    assert ("2 cases on 2 nodes" in text) is terminal

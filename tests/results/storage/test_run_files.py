@@ -215,3 +215,13 @@ def test_a_comparison_that_was_cut_short_is_no_run_to_go_on_with(tmp_path: Path)
     found = unfinished(tmp_path)
     assert found is not None
     assert found.path == run.path
+
+
+def test_a_case_whose_first_attempt_on_a_cluster_was_lost_is_not_done(tmp_path: Path) -> None:
+    lost = build(status="killed", reason="the node is gone")
+    for attempt, done in ((1, False), (2, True)):
+        with start(tmp_path / str(attempt)) as writer:
+            writer.append(lost, node="10.0.0.7:1", attempt=attempt)
+        found = unfinished(tmp_path / str(attempt))
+        assert found is not None
+        assert (lost.key in found.done) is done
