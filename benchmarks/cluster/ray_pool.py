@@ -7,7 +7,7 @@ small share of the slot, so that other GPU cases may run, but no CPU case. Ray r
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ CHECK_S = 120.0
 """Longest time for the first check of a node."""
 LOOK_S = 2.0
 """Interval at which new and lost nodes are looked for."""
-START = f"ray start --address=HOST:PORT --resources='{{\"{SLOT}\": 1}}'"
+START = f"`ray start --head --resources='{{\"{SLOT}\": 1}}'` (other nodes: --address=HOST:PORT instead of --head)"
+"""The command that starts a node, for people."""
 
 
 class RayPool:
@@ -42,7 +43,7 @@ class RayPool:
     installation than the driver or fewer than `threads` cores.
     """
 
-    def __init__(self, address: str, labels: Mapping[str, str], threads: int, note: Any) -> None:
+    def __init__(self, address: str, labels: Mapping[str, str], threads: int, note: Callable[[str], object]) -> None:
         self._labels, self._threads, self._note = labels, threads, note
         self._nodes: dict[str, Node] = {}
         self._left_out: set[str] = set()
@@ -54,7 +55,9 @@ class RayPool:
         try:
             ray.init(address="auto" if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise Refused(f"--cluster {address}: no Ray cluster ({one_line(str(error), 150)}); {START}") from error
+            raise Refused(
+                f"--cluster {address}: no Ray cluster ({one_line(str(error), 150)}); start one with {START}"
+            ) from error
         try:
             self._check_all(address)
         except BaseException:
