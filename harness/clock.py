@@ -36,7 +36,7 @@ class NotFinite(Exception):
     """Training diverged; the message names the step."""
 
 
-class Window(msgspec.Struct, frozen=True, kw_only=True):
+class Window(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """All steps of one kind. Throughput is `images / seconds` of one window.
 
     `tail_s` is the time in the window outside any step: the wait for the device at the end of an epoch.

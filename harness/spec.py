@@ -18,7 +18,7 @@ Frozen = Literal["none", "backbone"] | int
 """The frozen part of a network: nothing, the backbone, or its first k blocks."""
 
 
-class Optimizer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Optimizer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """An update rule with torch's semantics: `eps` is outside the square root, SGD's weight decay is coupled."""
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
@@ -27,7 +27,7 @@ class Optimizer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     eps: float = 1e-8
 
 
-class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A factor on every learning rate that depends only on the optimizer step."""
 
     name: Literal["constant", "step", "cosine"] = "constant"
@@ -36,7 +36,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     warmup_steps: int = 0
 
 
-class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One phase of training. Each stage starts with fresh optimizer state.
 
     `frozen` is the only way to freeze: `none`, `backbone`, or the first k blocks of the backbone. `norm` selects the
@@ -77,7 +77,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return self.head_lr if part == "head" else self.backbone_lr
 
 
-class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A way of fine-tuning: name, one-line explanation, start of the backbone, initial head, and stages in order."""
 
     name: str
@@ -87,14 +87,14 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     head_init: Literal["default", "xavier"] = "default"
 
 
-class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Augmentation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One random change of a training image, by name, with its parameters."""
 
     name: str
     parameters: dict[str, float] = {}
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Everything that changes the meaning of a result; `SETTINGS` explains each field. Paths belong to a `Job`."""
 
     backend: str

@@ -18,7 +18,7 @@ Status = Literal["ok", "skipped", "failed", "timeout", "oom", "killed", "interru
 STATUSES: tuple[Status, ...] = ("ok", "skipped", "failed", "timeout", "oom", "killed", "interrupted")
 
 
-class Epoch(msgspec.Struct, frozen=True, kw_only=True):
+class Epoch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One epoch: seconds of training, then loss and accuracy of evaluations after it."""
 
     seconds: float
@@ -28,7 +28,7 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
     val_accuracy: float
 
 
-class FeaturesRecord(msgspec.Struct, frozen=True, kw_only=True):
+class FeaturesRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The kept features of a stage: of which part of the network, the number of views, and their cost.
 
     `seconds` is the time to compute all views on this machine, `reused` the number of views that an earlier process
@@ -43,7 +43,7 @@ class FeaturesRecord(msgspec.Struct, frozen=True, kw_only=True):
     views_of_epoch: tuple[int, ...]
 
 
-class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
+class StageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One stage. `step_us` holds every step; `windows`, in order, hold the number of steps of each kind.
 
     Step times of a throughput window lie between dispatches, those of a latency window are synchronised. `losses` are
@@ -76,7 +76,7 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Difference between logits from kept features and from images, relative to the largest logit; None without."""
 
 
-class Quality(msgspec.Struct, frozen=True, kw_only=True):
+class Quality(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Final quality on one split: fraction of correct predictions, mean cross-entropy in nats, number of images."""
 
     accuracy: float
@@ -84,7 +84,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     images: int
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
+class Memory(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Memory in bytes. `process_peak` is resident memory, `anonymous_peak` the same without mapped files.
 
     `framework` is the private memory before the model was built.
@@ -97,7 +97,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     anonymous_peak: int | None = None
 
 
-class GpuSensors(msgspec.Struct, frozen=True, kw_only=True):
+class GpuSensors(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Readings of an NVIDIA driver before and after training: clock, power, slowdowns, other processes."""
 
     sm_mhz: tuple[float, float]
@@ -106,7 +106,7 @@ class GpuSensors(msgspec.Struct, frozen=True, kw_only=True):
     other_processes: int
 
 
-class Sensors(msgspec.Struct, frozen=True, kw_only=True):
+class Sensors(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Readings about disturbance during the observed `seconds` of training.
 
     `stolen` is the share of its cores' time that a hypervisor took, `pressure` the share of time in which any process

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -171,12 +171,18 @@ def scan(path: Path) -> Iterator[StoredLine]:
 
 def record_at(path: Path, offset: int) -> Record:
     """Read the record of the process row that begins at byte `offset` (columns `file` and `offset` of `load`)."""
+    return next(records_at(path, [offset]))
+
+
+def records_at(path: Path, offsets: Iterable[int]) -> Iterator[Record]:
+    """Yield the records of the process rows of one file that begin at these bytes."""
     with path.open("rb") as file:
-        file.seek(offset)
-        row = _decoder.decode(file.readline())
-    if not isinstance(row, ProcessRow):
-        raise ValueError(f"{path} holds no process row at byte {offset}")
-    return row.record
+        for offset in offsets:
+            file.seek(offset)
+            row = _decoder.decode(file.readline())
+            if not isinstance(row, ProcessRow):
+                raise ValueError(f"{path} holds no process row at byte {offset}")
+            yield row.record
 
 
 def check(line: bytes) -> None:

@@ -44,6 +44,7 @@ MARKS = {
     "native defaults": Mark("accuracy", "native defaults (--native-defaults); not comparable with matched runs"),
 }
 """Every mark by its code, in the order of the footnotes."""
+_VOIDING = frozenset(rule.label for rule in time_rules.TIME_RULES)
 
 
 def measure(record: Record) -> dict[str, Any]:
@@ -53,7 +54,8 @@ def measure(record: Record) -> dict[str, Any]:
     breach of a time rule. Training time excludes compilation, which is `compile_s`. `epoch_s` and the latencies are of
     the last stage, since a median over different stages has no meaning.
     """
-    stages, void = record.stages, bool(time_rules.voided(record))
+    stages, marked = record.stages, marks(record)
+    void = not _VOIDING.isdisjoint(marked)
     epochs = [epoch for stage in stages for epoch in stage.epochs]
     trained = [training_seconds(stage) for stage in stages]
     latency = sorted(steps_of(stages[-1], "latency")) if stages and not void else []
@@ -81,7 +83,7 @@ def measure(record: Record) -> dict[str, Any]:
         "peak_memory_mb": (memory.process_peak if device is None else device) / 1e6 if memory else math.nan,
         "epoch_seconds": [seconds for stage in trained for seconds in stage],
         "epoch_val_accuracy": [epoch.val_accuracy for epoch in epochs],
-        "marks": marks(record),
+        "marks": marked,
     }
 
 

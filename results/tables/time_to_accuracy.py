@@ -12,12 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from results.statistics import time_to
 from results.tables.columns import METRICS
 from results.tables.identity import arms, races
 from results.tables.wording import extra_columns, worded
 
 Array = NDArray[np.float64]
+Curves = Array | Sequence[Sequence[float]]
+"""A value per run and epoch."""
 CONFIDENCE = 0.95
 GRID = 200
 RESAMPLES = 400
@@ -44,7 +45,19 @@ class Lead(NamedTuple):
     half: float
 
 
-def time_to_target(target: float, seconds: Sequence[Sequence[float]], accuracies: Sequence[Sequence[float]]) -> Reached:
+def times_to(target: float, seconds: Curves, accuracies: Curves) -> Array:
+    """Return `statistics.time_to` of several runs with the same number of epochs, at least 1.
+
+    >>> times_to(0.7, [[10.0, 10.0]] * 2, [[0.5, 0.8], [0.5, 0.6]]).tolist()
+    [20.0, inf]
+    """
+    there = np.asarray(accuracies) >= target
+    first = there.argmax(axis=1, keepdims=True)
+    spent = np.take_along_axis(np.cumsum(seconds, axis=1), first, axis=1)[:, 0]
+    return np.where(there.any(axis=1), spent, math.inf)
+
+
+def time_to_target(target: float, seconds: Curves, accuracies: Curves) -> Reached:
     """Return the Kaplan-Meier median over runs (`scipy.stats.ecdf`) and its interval; arguments per run and epoch.
 
     The interval follows from the pointwise interval of the survival function.
@@ -52,8 +65,8 @@ def time_to_target(target: float, seconds: Sequence[Sequence[float]], accuracies
     >>> time_to_target(0.7, [[10.0, 10.0]] * 3, [[0.5, 0.8], [0.5, 0.6], [0.75, 0.8]])[:1]
     (20.0,)
     """
-    times = np.array([time_to(target, spent, acc) for spent, acc in zip(seconds, accuracies, strict=True)])
-    ended = np.array(list(map(sum, seconds)))
+    times = times_to(target, seconds, accuracies)
+    ended = np.sum(seconds, axis=1)
     there = np.isfinite(times)
     if not there.any():
         return Reached(math.inf, math.nan, math.inf, 0, len(times))

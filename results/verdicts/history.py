@@ -168,7 +168,8 @@ def _finding(change: Change, metric: str, edge: float) -> Finding:
 def _segments(rows: pd.DataFrame, metric: str, edge: float) -> Iterator[Segment]:
     known = METRICS[metric]
     points: list[tuple[_Environment, HistoryPoint]] = []
-    for (run, _), group in rows.dropna(subset=[metric]).groupby(["run", "environment"], sort=False, dropna=False):
+    needed = rows[["run", "environment", "seed", "started", "versions", metric]]  # each column costs time per group
+    for (run, _), group in needed.dropna(subset=[metric]).groupby(["run", "environment"], sort=False, dropna=False):
         by_seed = group.groupby("seed")[metric].median()
         value = float(by_seed.mean() if known.replicate == "seed" else group[metric].median())
         environment = _Environment(*group.iloc[0][["environment", "versions"]])

@@ -160,11 +160,11 @@ def _curves(panel: Panel, scenarios: Look, arms: Look) -> Chart:
 
 
 def _curve(case: ShownCase) -> Iterator[dict[str, Any]]:
-    curves = [process.row["epoch_val_accuracy"] for process in case.processes]
-    seconds = np.mean([np.cumsum(process.row["epoch_seconds"]) for process in case.processes], axis=0)
-    for epoch, accuracies in enumerate(zip(*curves, strict=True)):
+    curves = np.array([process.row["epoch_val_accuracy"] for process in case.processes])  # [processes, epochs]
+    seconds = np.array([process.row["epoch_seconds"] for process in case.processes]).cumsum(axis=1).mean(axis=0)
+    for epoch, accuracies in enumerate(curves.T):
         yield {
             "backend": case.backend, "scenario": case.scenario, "epoch": epoch + 1, "processes": len(curves),
-            "seconds": float(seconds[epoch]), "accuracy": 100 * float(np.mean(accuracies)),
-            "low": 100 * min(accuracies), "high": 100 * max(accuracies),
+            "seconds": float(seconds[epoch]), "accuracy": 100 * float(accuracies.mean()),
+            "low": 100 * float(accuracies.min()), "high": 100 * float(accuracies.max()),
         }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 import altair as alt
@@ -68,9 +69,10 @@ def _chart(panel: Panel, quality: str, scenarios: Look) -> Chart:
 def _curve(case: ShownCase, quality: str, scale: float) -> Iterator[dict[str, Any]]:
     curves = [epochs(process) for process in case.processes]
     for split, short in (("training", "train"), ("validation", "val")):
-        for number, replicates in enumerate(zip(*curves, strict=True), 1):
-            values = [scale * getattr(epoch, f"{short}_{quality}") for epoch in replicates]
+        value = attrgetter(f"{short}_{quality}")
+        values = scale * np.array([list(map(value, curve)) for curve in curves])  # [processes, epochs]
+        for number, (mean, low, high) in enumerate(zip(values.mean(0), values.min(0), values.max(0), strict=True), 1):
             yield {
-                "scenario": case.scenario, "split": split, "epoch": number, "processes": len(values),
-                "value": float(np.mean(values)), "low": min(values), "high": max(values),
+                "scenario": case.scenario, "split": split, "epoch": number, "processes": len(curves),
+                "value": float(mean), "low": float(low), "high": float(high),
             }  # fmt: skip

@@ -8,19 +8,20 @@ from typing import Any
 
 import altair as alt
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
-from results import statistics
 from results.report.drawing import Look, finish, kept
-from results.report.page_data import Process, ShownCase
+from results.report.page_data import ShownCase
 from results.report.panels import Panel, panels
 from results.report.section import Chart, Choice, Grid, GridRow, Section
 from results.report.sections.accuracy import time_axis, widely
 from results.tables.columns import METRICS
-from results.tables.time_to_accuracy import time_to_target
+from results.tables.time_to_accuracy import time_to_target, times_to
 
 TARGETS = (*(percent / 100 for percent in range(5, 100, 5)), 0.975, 0.99)
 OFFERED = 8
+Seconds = NDArray[np.float64]
 DRAWN = 60
 """Largest number of drawn steps of a curve, evenly chosen, the first and the last included."""
 
@@ -50,19 +51,14 @@ def target_section(shown: Sequence[ShownCase], scenarios: Look, arms: Look) -> S
     )
 
 
-def reached(target: float, process: Process) -> float:
-    """Return the training seconds of a process until the target; infinite if it did not reach it."""
-    return statistics.time_to(target, process.row["epoch_seconds"], process.row["epoch_val_accuracy"])
-
-
 def _value(target: float) -> str:
     return f"{target:g}"
 
 
 def _chart(panel: Panel, targets: Sequence[float], chosen: str, scenarios: Look, arms: Look) -> Chart:
-    ends = [end for case in panel.cases for process in case.processes for end in _ends(process, targets)]
+    ends = [end for case in panel.cases for end in _ends(case, targets)]
     start = min(ends) / 2 if widely(ends) else 0.0
-    rows = [row for case in panel.cases for target in targets for row in _curve(case, target, start)]
+    rows = [row for case in panel.cases for row in _curves(case, targets, start)]
     colour = alt.Color("scenario:N", scale=scenarios.colour(panel.scenarios), legend=alt.Legend(title=None))
     shape = alt.Shape("scenario:N", scale=scenarios.shape(panel.scenarios), legend=alt.Legend(title=None))
     several = len(panel.backends) > 1
@@ -87,19 +83,29 @@ def _chart(panel: Panel, targets: Sequence[float], chosen: str, scenarios: Look,
     return finish(f"target-{panel.number}", panel.title, about, chart, {"curves": rows}, panel.facets, params=[target])
 
 
-def _ends(process: Process, targets: Sequence[float]) -> Iterator[float]:
-    yield sum(process.row["epoch_seconds"])
-    yield from (seconds for target in targets if math.isfinite(seconds := reached(target, process)))
+def _epochs(case: ShownCase) -> tuple[Seconds, NDArray[np.float64]]:
+    """Return training seconds and validation accuracy, [processes, epochs]."""
+    rows = [process.row for process in case.processes]
+    return np.array([row["epoch_seconds"] for row in rows]), np.array([row["epoch_val_accuracy"] for row in rows])
 
 
-def _curve(case: ShownCase, target: float, start: float) -> Iterator[dict[str, Any]]:
-    """Yield the steps of 1 - S, from `start` to the end of the longest run."""
-    times = [reached(target, process) for process in case.processes]
-    there = [seconds for seconds in times if math.isfinite(seconds)]
-    whole: list[float] = [sum(process.row["epoch_seconds"]) for process in case.processes]
-    ended = [end for end, seconds in zip(whole, times, strict=True) if not math.isfinite(seconds)]
+def _ends(case: ShownCase, targets: Sequence[float]) -> Iterator[float]:
+    seconds, accuracies = _epochs(case)
+    for times in (seconds.sum(axis=1), *(times_to(target, seconds, accuracies) for target in targets)):
+        yield from times[np.isfinite(times)].tolist()
+
+
+def _curves(case: ShownCase, targets: Sequence[float], start: float) -> Iterator[dict[str, Any]]:
+    """Yield the steps of 1 - S for each target, from `start` to the end of the longest run."""
+    seconds, accuracies = _epochs(case)
+    for target in targets:
+        yield from _curve(case, target, start, times_to(target, seconds, accuracies), seconds.sum(axis=1))
+
+
+def _curve(case: ShownCase, target: float, start: float, times: Seconds, whole: Seconds) -> Iterator[dict[str, Any]]:
+    there, ended = times[np.isfinite(times)], whole[~np.isfinite(times)]
     found = stats.ecdf(stats.CensoredData(uncensored=there, right=ended)).cdf
-    seconds = [start, *found.quantiles, max(there + ended)]
+    seconds = [start, *found.quantiles, np.concatenate((there, ended)).max()]
     shares = [0.0, *found.probabilities, found.probabilities[-1]]
     for step in np.unique(np.linspace(0, len(seconds) - 1, DRAWN).round().astype(int)):
         yield {
@@ -115,10 +121,9 @@ def _grid(trained: Sequence[ShownCase], targets: Sequence[float]) -> Grid:
     rows = []
     for case in trained:
         cells = []
-        epochs = [process.row["epoch_seconds"] for process in case.processes]
-        curves = [process.row["epoch_val_accuracy"] for process in case.processes]
+        seconds, accuracies = _epochs(case)
         for target in targets:
-            found = time_to_target(target, epochs, curves)
+            found = time_to_target(target, seconds, accuracies)
             known = math.isfinite(found.low) or math.isfinite(found.high)
             bounds = f" ({_seconds(found.low)}–{_seconds(found.high)})" if known else ""
             cells.append(f"{_seconds(found.seconds)}{bounds}, {found.reached}/{found.runs}")
