@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -78,6 +79,16 @@ def _moving() -> dict[str, Any]:
     return {"save_all": True, "append_images": [picture().rotate(180)]}
 
 
+def _tagged(tag: int, kind: int, count: int, value: int, tail: bytes = b"", order: Literal["<", ">"] = "<") -> bytes:
+    """A JPEG of orientation 6 with one more tag, whose value no standard allows; `tail` begins at byte 38."""
+    turned = struct.pack(order + "HHIHH", 0x0112, 3, 1, 6, 0)
+    directory = struct.pack(order + "H", 2) + turned + struct.pack(order + "HHII", tag, kind, count, value) + bytes(4)
+    header = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", 8)
+    content = b"Exif\0\0" + header + directory + tail
+    plain = _saved(picture, "JPEG", quality=92)
+    return plain[:2] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content + plain[2:]
+
+
 READ_BY_BOTH: dict[str, bytes] = {
     "plain.jpg": _saved(picture, "JPEG", quality=92),
     "coarse.jpg": _saved(picture, "JPEG", quality=25),
@@ -85,6 +96,13 @@ READ_BY_BOTH: dict[str, bytes] = {
     "gray.jpg": _saved(_gray, "JPEG"),
     "inks.jpg": _saved(_inks, "JPEG", quality=92),
     **{f"turned{n}.jpg": _saved(picture, "JPEG", quality=92, exif=_turned(n)) for n in range(2, 9)},
+    "text-that-is-a-fraction.jpg": _tagged(0x0131, 5, 1, 38, struct.pack("<II", 7, 1)),
+    "fraction-by-zero.jpg": _tagged(0x011A, 5, 1, 38, struct.pack("<II", 72, 0)),
+    "value-outside.jpg": _tagged(0x0131, 5, 1, 9999),
+    "endless-text.jpg": _tagged(0x0132, 2, 0x7FFFFFFF, 38),
+    "no-type.jpg": _tagged(0x013B, 99, 3, 38),
+    "directory-in-itself.jpg": _tagged(0x8769, 4, 1, 8),
+    "big-endian.jpg": _tagged(0x0131, 5, 1, 38, struct.pack(">II", 7, 1), ">"),
     "turned-inks.jpg": _saved(_inks, "JPEG", quality=92, exif=_turned(8)),
     "plain.png": _saved(picture, "PNG"),
     "turned.png": _saved(picture, "PNG", exif=_turned(3)),
