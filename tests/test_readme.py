@@ -41,7 +41,7 @@ def test_the_readme_is_read_in_one_sitting() -> None:
 
 
 def test_the_table_of_the_readme_is_that_of_the_stored_run() -> None:
-    printed = run("table", "--results", str(ROOT / "tests" / "golden" / "stored"))
+    printed = run("table", "--results", str(ROOT / "tests" / "golden" / "readme"))
     assert printed.returncode == 0, printed.stderr
     assert printed.stdout in README
 
