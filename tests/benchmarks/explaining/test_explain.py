@@ -43,9 +43,10 @@ def test_delays_planted_in_real_processes_come_back(tmp_path: Path) -> None:
         found = explain(factors, run, catalogue, tmp_path, None, Limit(0.0, orders=4))
     true = [(math.log(1.5) + math.log(3.5 / 3)) / 2, (math.log(3) + math.log(3.5 / 1.5)) / 2]
     for share, log in zip(found.shares.factors, true, strict=True):
-        # An interval of 95 % misses once in twenty; three times its width does not, also on a busy machine.
+        # A delay is at least as long as planted; on a busy machine, a long step is also interrupted more often.
+        # An interval of 95 % misses once in twenty, three times its width does not. `test_shares` counts the misses.
         middle, half = share.log_speed_up.value, share.log_speed_up.high - share.log_speed_up.value
-        assert abs(middle + log) < 3 * half
+        assert -middle > log - 3 * half
         assert half < 1
     assert found.shares.factors[1].log_speed_up.value < found.shares.factors[0].log_speed_up.value
     assert found.same_work.proved
