@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness import PREFIX
+from harness.lazy import lazy_names
 
 if TYPE_CHECKING:
     from finetune_bench.auditing import audit
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from results.tables.tabulate import table
 
 __all__ = ["Declined", "Model", "Refused", "Scenario", "Stage", "audit", "compare", "load", "run", "table"]
-
 
 _HOMES = {
     "Declined": f"{PREFIX}harness.errors",
@@ -31,13 +30,8 @@ _HOMES = {
     "run": f"{__name__}.running",
     "table": f"{PREFIX}results",
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name on first access: pandas and scipy take a second."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+# pandas and scipy take a second.
+__getattr__ = lazy_names(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -6,9 +6,9 @@ arguments, older revisions become incomparable, and `comparing.installations` mu
 
 from __future__ import annotations
 
-import importlib
 import sys
-from typing import Any
+
+from harness.lazy import lazy_names
 
 RUN_CASE = "harness.entry:run_case"
 TAKE_TURNS = "harness.entry:take_turns"
@@ -19,13 +19,7 @@ _HOMES = {
     "take_turns": f"{__package__}.pairing.turns",
     "versions": f"{__package__}.process.machine",
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Return the function of this name; its module is imported on first access."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = lazy_names(__name__, _HOMES)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from harness.lazy import lazy_names
 
 if TYPE_CHECKING:
     from results.tables.load import load
@@ -11,9 +12,5 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "table"]
 
-
-def __getattr__(name: str) -> Any:
-    # pandas and scipy take a second and 100 MB; a process that only stores records does not import them.
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.tables.{'load' if name == 'load' else 'tabulate'}"), name)
+# pandas and scipy take a second and 100 MB; a process that only stores records does not import them.
+__getattr__ = lazy_names(__name__, {"load": f"{__name__}.tables.load", "table": f"{__name__}.tables.tabulate"})
