@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
-from harness.auditing.auditor import Auditor, Frozen, Norm
+from harness.auditing.auditor import AuditOptions, Auditor
 
 
-def audit(
-    model: Any,
-    *,
-    frozen: Frozen = (),
-    norm: Norm = "auto",
-    optimizer: Any = None,
-    batch: Any = None,
-    classes: int | None = None,
-) -> Auditor:
+def audit(model: Any, **options: Unpack[AuditOptions]) -> Auditor:
     """Return the freeze audit of a torch module or a Keras model, for a `with` block around its training code.
 
     `frozen` is a predicate on names, or an iterable of modules or layers and prefixes of names; `norm` is as in a
     `Stage`. The model is called with `batch` to test whether the frozen part is random. `classes` is the required width
-    of the output. Raises TypeError for an object of another kind, ValueError if `frozen` matches no tensor.
+    of the output. The optimizer of a torch module is found when it steps, that of a Keras model is `model.optimizer`;
+    `optimizer` names another one. Raises TypeError for an object of another kind, ValueError if `frozen` matches no
+    tensor.
     """
     packages = {base.__module__.partition(".")[0] for base in type(model).__mro__}
     if "keras" in packages:  # with the engine torch, a Keras model is a torch module too
@@ -29,4 +23,4 @@ def audit(
         from backends.pytorch import audit as start
     else:
         raise TypeError(f"{type(model).__name__} is neither a torch module nor a Keras model")
-    return start(model, frozen=frozen, norm=norm, optimizer=optimizer, batch=batch, classes=classes)
+    return start(model, **options)

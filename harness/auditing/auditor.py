@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypedDict
 
 from numpy.typing import NDArray
 
@@ -18,6 +18,16 @@ from harness.auditing.ledger import Declared, Kind, Slots, TensorChange, TensorM
 Norm = Literal["auto", "batch", "frozen"]
 """Batch-norm statistics that move, as in `harness.spec.Stage`: `auto` those not frozen, `batch` all, `frozen` none."""
 Frozen = Callable[[str], bool] | Iterable[Any]
+
+
+class AuditOptions(TypedDict, total=False):
+    """The options of `backends.pytorch.audit` and `backends.keras3.audit`, which explain them."""
+
+    frozen: Frozen
+    norm: Norm
+    optimizer: Any
+    batch: Any
+    classes: int | None
 
 
 class Breached(AssertionError):
