@@ -16,6 +16,7 @@ from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.scenarios import FIVE, RECIPES
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
 from benchmarks.datasets.named import PreparedData
+from benchmarks.preparing.missing_certificates import subject_here
 from benchmarks.preparing.plan import Preparation
 from benchmarks.running.execute import execute
 from benchmarks.running.forecast import expected_s
@@ -23,8 +24,8 @@ from harness.errors import Declined, Refused
 from harness.process.launch import Event
 from harness.process.machine import Machine
 from harness.running.record import Record
-from results.certificates.certificate import Certificate, packages, read_certificates
-from results.certificates.scope import Subject, coverage_of, subject_of_case
+from results.certificates.certificate import Certificate, read_certificates
+from results.certificates.scope import Subject, coverage_of
 from results.storage.run_files import RunWriter
 from results.tables.figures import measure
 
@@ -204,8 +205,7 @@ class MachineField:
             case = self._setup.preparation.plan(self.selected(contender, 0)).required_job().case
         except (Declined, Refused):
             return None
-        installed = packages(self._setup.catalogue.backends[case.backend].versions(case.engine))
-        return subject_of_case(case, installed, self._setup.machine.device_kind(case.device))
+        return subject_here(case, self._setup.catalogue, self._setup.machine)
 
 
 def networks(options: Mapping[str, Any], methods: Sequence[str], catalogue: Catalogue) -> list[Network]:

@@ -16,11 +16,12 @@ from benchmarks.comparing.prepare import PreparedComparison
 from benchmarks.comparing.sides import SideSpec
 from benchmarks.explaining.factors import Factor, FactorSet, Switched
 from benchmarks.explaining.shares import Order, Shares, Walk, orders, shares
+from benchmarks.preparing.missing_certificates import subject_here
 from harness.errors import Declined
 from harness.process.machine import describe_machine
 from harness.spec import SETTINGS, Case
-from results.certificates.certificate import packages, read_certificates
-from results.certificates.scope import coverage_of, subject_of_case
+from results.certificates.certificate import read_certificates
+from results.certificates.scope import coverage_of
 from results.verdicts.pair_findings import log_ratio
 
 LEAST_BLOCKS = 2
@@ -164,12 +165,7 @@ def same_work(cases: tuple[Case, Case], catalogue: Catalogue, results: Path) -> 
     if a.idiom or b.idiom:
         return SameWork(proved=False, reason="native defaults are other hyper-parameters and layers")
     machine = describe_machine()
-    one, other = (
-        subject_of_case(
-            case, packages(catalogue.backends[case.backend].versions(case.engine)), machine.device_kind(case.device)
-        )
-        for case in cases
-    )
+    one, other = (subject_here(case, catalogue, machine) for case in cases)
     if one == other:
         return SameWork(proved=True)
     coverage = coverage_of(one, other, read_certificates(results).all)

@@ -13,6 +13,7 @@ from benchmarks.preparing.plan import PlannedCase
 from harness.errors import Declined, Refused
 from harness.process.launch import Event
 from harness.process.machine import Machine
+from harness.spec import Case
 from results.certificates.certificate import Certificates, packages, write_certificate
 from results.certificates.scope import Scope, Subject, coverage_of, subject_of_case
 
@@ -23,6 +24,12 @@ class Twins(NamedTuple):
     one: SelectedCase
     other: SelectedCase
     scope: Scope
+
+
+def subject_here(case: Case, catalogue: Catalogue, machine: Machine) -> Subject:
+    """Return the side of a ratio that a case would be with the packages that are installed here."""
+    installed = packages(catalogue.backends[case.backend].versions(case.engine))
+    return subject_of_case(case, installed, machine.device_kind(case.device))
 
 
 def lacking(
@@ -37,10 +44,9 @@ def lacking(
     for selected, planned in plan:
         case = planned.case
         if planned.job is not None and not case.idiom:
-            facts = catalogue.backends[case.backend]
-            installed[case.backend_name] = packages(facts.versions(case.engine))
-            scope = subject_of_case(case, "", machine.device_kind(case.device)).scope
-            beside.setdefault(scope, {}).setdefault(case.backend_name, selected)
+            subject = subject_here(case, catalogue, machine)
+            installed[subject.backend] = subject.packages
+            beside.setdefault(subject.scope, {}).setdefault(subject.backend, selected)
     found = []
     for scope, cases in beside.items():
         (first, one), *others = cases.items()

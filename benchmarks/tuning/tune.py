@@ -19,7 +19,7 @@ from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.comparison_run import IN_TURNS
 from benchmarks.comparing.pairs import Side, failure_of, measure_pair
 from benchmarks.preparing.certify import Request, written
-from benchmarks.preparing.missing_certificates import make_one
+from benchmarks.preparing.missing_certificates import make_one, subject_here
 from benchmarks.preparing.plan import Preparation, steps_of, without_features
 from benchmarks.running.execute import run_side
 from benchmarks.tuning.race import Race, Standing
@@ -29,8 +29,8 @@ from harness.process.launch import Event
 from harness.process.machine import Machine
 from harness.running.record import Record
 from harness.spec import SETTINGS, Case, Job, Stage
-from results.certificates.certificate import Certificate, packages, read_certificates
-from results.certificates.scope import Coverage, coverage_of, subject_of_case
+from results.certificates.certificate import Certificate, read_certificates
+from results.certificates.scope import Coverage, coverage_of
 from results.storage.rows import Pair, SideName
 from results.storage.run_files import RunWriter
 from results.storage.windows import compile_s, pays_from, training_seconds
@@ -270,9 +270,7 @@ class Tuning:
         return known.certificate, known.reason
 
     def _coverage(self, results: Path, plain: Case, fast: Case) -> Coverage:
-        installed = packages(self._catalogue.backends[plain.backend].versions(plain.engine))
-        device = self._machine.device_kind(plain.device)
-        ours, theirs = (subject_of_case(case, installed, device) for case in (plain, fast))
+        ours, theirs = (subject_here(case, self._catalogue, self._machine) for case in (plain, fast))
         return coverage_of(ours, theirs, read_certificates(results).all)
 
 
