@@ -14,6 +14,8 @@ from scipy import stats
 CONFIDENCE = 0.95
 NOISE = 0.10
 """Largest relative drift within a window that counts as noise."""
+Curves = NDArray[np.float64] | Sequence[Sequence[float]]
+"""A value per run and epoch."""
 
 
 class Figure(NamedTuple):
@@ -105,12 +107,17 @@ def time_to(target: float, seconds: Sequence[float], accuracies: Sequence[float]
     >>> time_to(0.7, [10.0, 10.0, 10.0], [0.5, 0.72, 0.69])
     20.0
     """
-    spent = 0.0
-    for epoch_s, accuracy in zip(seconds, accuracies, strict=True):
-        spent += epoch_s
-        if accuracy >= target:
-            return spent
-    return math.inf
+    return float(times_to(target, [seconds], [accuracies])[0])
+
+
+def times_to(target: float, seconds: Curves, accuracies: Curves) -> NDArray[np.float64]:
+    """Return `time_to` of several runs with the same number of epochs.
+
+    >>> times_to(0.7, [[10.0, 10.0]] * 2, [[0.5, 0.8], [0.5, 0.6]]).tolist()
+    [20.0, inf]
+    """
+    spent = np.where(np.asarray(accuracies) >= target, np.cumsum(seconds, axis=1), math.inf)
+    return np.asarray(spent.min(axis=1, initial=math.inf))
 
 
 def drift(step_us: Sequence[int]) -> float:

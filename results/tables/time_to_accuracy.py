@@ -12,13 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from results.statistics import Curves, times_to
 from results.tables.columns import METRICS
 from results.tables.identity import arms, races
 from results.tables.wording import extra_columns, worded
 
 Array = NDArray[np.float64]
-Curves = Array | Sequence[Sequence[float]]
-"""A value per run and epoch."""
 CONFIDENCE = 0.95
 GRID = 200
 RESAMPLES = 400
@@ -43,18 +42,6 @@ class Lead(NamedTuple):
     scenario: str
     start: float
     half: float
-
-
-def times_to(target: float, seconds: Curves, accuracies: Curves) -> Array:
-    """Return `statistics.time_to` of several runs with the same number of epochs, at least 1.
-
-    >>> times_to(0.7, [[10.0, 10.0]] * 2, [[0.5, 0.8], [0.5, 0.6]]).tolist()
-    [20.0, inf]
-    """
-    there = np.asarray(accuracies) >= target
-    first = there.argmax(axis=1, keepdims=True)
-    spent = np.take_along_axis(np.cumsum(seconds, axis=1), first, axis=1)[:, 0]
-    return np.where(there.any(axis=1), spent, math.inf)
 
 
 def time_to_target(target: float, seconds: Curves, accuracies: Curves) -> Reached:

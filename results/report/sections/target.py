@@ -16,8 +16,9 @@ from results.report.page_data import ShownCase
 from results.report.panels import Panel, panels
 from results.report.section import Chart, Choice, Grid, GridRow, Section
 from results.report.sections.accuracy import time_axis, widely
+from results.statistics import times_to
 from results.tables.columns import METRICS
-from results.tables.time_to_accuracy import time_to_target, times_to
+from results.tables.time_to_accuracy import time_to_target
 
 TARGETS = (*(percent / 100 for percent in range(5, 100, 5)), 0.975, 0.99)
 OFFERED = 8
