@@ -14,6 +14,7 @@ from harness import PROTOCOL
 
 Part = Literal["backbone", "head"]
 Precision = Literal["fp32", "bf16", "fp64"]
+WaitAfter = Literal["opening", "first step"]
 Frozen = Literal["none", "backbone"] | int
 """The frozen part of a network: nothing, the backbone, or its first k blocks."""
 
@@ -268,5 +269,5 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Folder of kept features, which later processes read; None keeps them in memory only."""
     evaluation_cores: tuple[int, ...] = ()
     """Cores for evaluation, which is not timed, if the backend can change its number of threads."""
-    wait_after: Literal["opening", "first step"] | None = None
+    wait_after: WaitAfter | None = None
     """After what the worker reports `opened` and waits for an order; None means that it does not wait."""

@@ -141,14 +141,18 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[SelectedCase]:
     return cases
 
 
+TOGETHER = 2
+"""Number of cases that `run` opens at the same time."""
+
+
 def in_turns(cases: Sequence[SelectedCase]) -> list[SelectedCase]:
     """Sort the cases: two seeds of one backend, then the same two of the next one, under the same load.
 
-    `run` opens two cases at the same time, which saves most time if both are of one backend.
+    Cases that are opened at the same time save most time if all are of one backend.
     """
     alike: dict[object, list[SelectedCase]] = {}
     for selected in cases:
-        case = replace(selected.case, backend="", engine=None, seed=selected.case.seed // 2)
+        case = replace(selected.case, backend="", engine=None, seed=selected.case.seed // TOGETHER)
         alike.setdefault((key(case), *selected[1:]), []).append(selected)
     return [selected for group in alike.values() for selected in group]
 

@@ -6,7 +6,6 @@ These functions run in a process of the cluster, which imports no framework.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import platform
 import tempfile
@@ -22,7 +21,7 @@ from benchmarks.cluster.content import Parcel, unpacked
 from benchmarks.datasets.cache import cache_folder
 from harness.entry import RUN_CASE
 from harness.errors import Refused
-from harness.process.environment import HERE
+from harness.process.environment import HERE, sources_digest
 from harness.process.launch import Ending, Outcome, launch
 from harness.process.machine import Machine, describe_machine, environment, usable_cores
 from harness.spec import Job
@@ -84,11 +83,9 @@ def describe_node() -> NodeFacts:
 @cache
 def installation(root: Path = HERE.root) -> Installed:
     """Describe the installation of this process."""
-    digest = hashlib.sha256()
-    for path in sorted(path for package in SOURCES for path in (root / package).rglob("*.py")):
-        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
+    sources = sources_digest(*(root / package for package in SOURCES))
     packages = {found.name.lower().replace("_", "-"): found.version for found in metadata.distributions()}
-    return Installed(sources=digest.hexdigest(), packages={"python": platform.python_version(), **packages})
+    return Installed(sources=sources, packages={"python": platform.python_version(), **packages})
 
 
 def difference(here: Installed, there: Installed) -> str:

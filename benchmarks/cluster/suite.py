@@ -91,10 +91,7 @@ def execute_on(
                 pool.start(attempt, timeout_s)
             running = len(attempts.running)
             on_event({"measuring": running, "nodes": len(pool.nodes)})
-            # Records are stored while the next cases run.
-            while came:
-                store.append_ended(came[0])
-                came.pop(0)
+            store.take(came)  # records are stored while the next cases run
             if running:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > patience_s:
@@ -105,13 +102,10 @@ def execute_on(
             came = pool.wait()
             for ended in came:
                 _note(ended, attempts, pool)
-        while came:
-            store.append_ended(came[0])
-            came.pop(0)
+        store.take(came)
     except KeyboardInterrupt:
         pool.cancel()
-        for ended in came:
-            store.append_ended(ended)
+        store.take(came)
         for attempt in attempts.running:
             store.append_attempt(attempt, without_figures(attempt.case, "interrupted", "Ctrl-C"))
         raise
@@ -143,6 +137,12 @@ class _Store:
         self._writer.append(record)
         self.records.append(record)
         self._on_event({"end": record, "node": ""})
+
+    def take(self, came: list[Ended]) -> None:
+        """Store all of the list, and remove each when it is stored: an interrupt loses none and stores none twice."""
+        while came:
+            self.append_ended(came[0])
+            came.pop(0)
 
     def append_ended(self, ended: Ended) -> None:
         """Store the record of an attempt. A case that did not begin has none."""

@@ -24,6 +24,7 @@ from harness import PROTOCOL
 from harness.certifying.answers import ArmAnswers
 from harness.certifying.questions import STEPS, TRAINED_AT, rehearse
 from harness.process.ask import ask
+from harness.process.environment import sources_digest
 from harness.process.launch import Event
 from harness.spec import Job, Precision, Scenario
 from results.certificates.certificate import PROVED, Arm, Certificate, essence, packages, proved_settings, seal
@@ -205,8 +206,4 @@ def _digest(content: Any) -> str:
 
 def _code() -> str:
     """Return the digest of the code that gives the answers; a change of it makes a new certificate."""
-    digest = hashlib.sha256()
-    for package in (harness, backends):
-        for file in sorted(Path(package.__path__[0]).rglob("*.py")):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
+    return sources_digest(*(Path(package.__path__[0]) for package in (harness, backends)))

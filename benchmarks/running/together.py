@@ -10,19 +10,17 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal
 
 import psutil
 from msgspec.structs import replace
 
+from benchmarks.choosing.selection import TOGETHER
 from benchmarks.preparing.plan import PlannedCase
 from harness.entry import RUN_CASE
 from harness.process.launch import Event, Outcome, Worker
 from harness.process.machine import Machine, usable_cores
-from harness.spec import Case
+from harness.spec import Case, WaitAfter
 
-TOGETHER = 2
-"""Number of cases that are opened at the same time."""
 MEMORY_FREE = 4 * 2**30
 """Bytes of free memory below which cases are opened one after the other."""
 
@@ -79,7 +77,7 @@ def opened_together(group: Sequence[PlannedCase], timeout_s: float) -> Iterator[
         yield [*workers]
 
 
-def _wait_after(case: Case) -> Literal["opening", "first step"]:
+def _wait_after(case: Case) -> WaitAfter:
     # An input pipeline would read ahead while the other case trains; kept features are computed before the first step.
     return "first step" if case.input == "arrays" and case.features == "live" else "opening"
 

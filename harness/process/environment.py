@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,15 @@ class Place(NamedTuple):
 
 
 HERE = Place()
+
+
+def sources_digest(*packages: Path) -> str:
+    """Return the SHA-256 of the names and contents of all Python files in the folders of these packages."""
+    digest = hashlib.sha256()
+    for folder in packages:
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(f"{file.relative_to(folder.parent)}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def worker_environment(

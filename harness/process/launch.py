@@ -64,8 +64,9 @@ def launch(
     cores are left to others. `engine` selects Keras's engine. The process group is killed on a timeout and when this
     function is interrupted.
     """
-    facts: dict[str, Any] = {"cores": cores, "engine": engine, "timeout_s": timeout_s, "place": place, "beside": beside}
-    with Worker(call, arguments, folder=folder, **facts) as worker:
+    with Worker(
+        call, arguments, folder=folder, cores=cores, engine=engine, timeout_s=timeout_s, place=place, beside=beside
+    ) as worker:
         for event in worker.events():
             if on_event:
                 on_event(event)

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 import harness
 import results
+from harness.process.environment import sources_digest
 from harness.whole_files import write_whole
 
 WORTH_BYTES = 2**18
@@ -116,8 +117,4 @@ def _place(files: Sequence[Path]) -> tuple[Path, str, str] | None:
 @functools.cache
 def _code() -> str:
     """Return the digest of all code that a row depends on."""
-    digest = hashlib.sha256(pd.__version__.encode())
-    for package in (harness, results):
-        for source in sorted(Path(package.__path__[0]).rglob("*.py")):
-            digest.update(source.read_bytes())
-    return digest.hexdigest()
+    return f"{pd.__version__} {sources_digest(*(Path(package.__path__[0]) for package in (harness, results)))}"

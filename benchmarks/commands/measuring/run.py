@@ -18,7 +18,6 @@ from benchmarks.choosing.options import MEASURE, OUTPUT, RUN, GroupedCommand, gi
 from benchmarks.choosing.selection import SelectedCase, Selection, expand, in_turns
 from benchmarks.choosing.sharding import Share, case_items, take, twins
 from benchmarks.choosing.suites import SUITES, find_suite
-from benchmarks.cluster.suite import execute_on
 from benchmarks.preparing.missing_certificates import lacking, make
 from benchmarks.preparing.plan import PlannedCase, Preparation
 from benchmarks.running.execute import execute, exit_code
@@ -174,6 +173,8 @@ def _run(
                 if pool is None:
                     records = execute(plan, writer, machine, options["timeout"], progress.on_event)
                 else:
+                    from benchmarks.cluster.suite import execute_on
+
                     together = [twins(selected) for selected, _ in todo]
                     measuring = {"timeout_s": options["timeout"], "on_event": progress.on_event}
                     records = execute_on(pool, plan, together, writer, machine, **measuring)

@@ -99,7 +99,7 @@ def test_several_cases_are_refused() -> None:
         factors("B.compile=true", common=BOTH)
 
 
-@pytest.mark.skipif(not (find_spec("torch") and find_spec("tensorflow")), reason="a framework is not installed")
+@pytest.mark.skipif(not (find_spec("torch") and find_spec("tensorflow")), reason="torch or tensorflow is not installed")
 def test_a_setting_that_one_backend_has_not_is_one_factor_with_the_framework() -> None:
     found = factors("A.backend=pytorch", "B.backend=keras3", "A.fused=true", "A.batch-size=4", common=BOTH)
     found.group(found.declined())
