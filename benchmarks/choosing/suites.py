@@ -26,23 +26,26 @@ SUITES: Mapping[str, Suite] = {
     for suite in (
         Suite(
             "smoke",
-            "one short case each of reference, PyTorch and Keras on TensorFlow, without pretraining, to check a setup",
-            (
-                Selection(backend=("reference",), model=("tiny-cnn",), scenario=("scratch",), epochs=2),
-                Selection(backend=("pytorch",), model=("resnet18",), scenario=("scratch",), epochs=2),
-                Selection(backend=("keras3",), model=("mobilenet-v2-0.35",), scenario=("scratch",), epochs=2),
+            "one short case each of reference, PyTorch and Keras on TensorFlow, with small images, to check a setup",
+            tuple(
+                Selection(backend=(backend,), model=(model,), scenario=("scratch",), epochs=2, image_size=(32,))
+                for backend, model in (
+                    ("reference", "tiny-cnn"),
+                    ("pytorch", "resnet18"),
+                    ("keras3", "mobilenet-v2-0.35"),
+                )
             ),
         ),
         Suite(
             "default",
             "mobilenet-v2-0.35 in PyTorch and Keras, resnet18 and efficientnet-b0 in PyTorch, five scenarios",
             (
-                # Five epochs and, for the larger networks, a larger rate, so that the suite ends within minutes.
+                # Few epochs and, for the larger networks, a larger rate, so that the suite ends within minutes.
                 Selection(
                     backend=("pytorch", "keras3"), model=("mobilenet-v2-0.35",), scenario=FIVE, seeds=2, epochs=5
                 ),
                 Selection(
-                    backend=("pytorch",), model=("resnet18", "efficientnet-b0"), scenario=FIVE, epochs=5, lr=0.01
+                    backend=("pytorch",), model=("resnet18", "efficientnet-b0"), scenario=FIVE, epochs=4, lr=0.01
                 ),
             ),
         ),
