@@ -5,23 +5,23 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
-
-import msgspec
 
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.comparing.comparison_run import IN_TURNS, ComparisonRun
 from benchmarks.comparing.prepare import PreparedComparison
 from benchmarks.comparing.sides import SideSpec
-from benchmarks.explaining.factors import Factor, FactorSet, Switched
-from benchmarks.explaining.shares import Order, Shares, Walk, orders, shares
+from benchmarks.explaining.factors import FactorSet, Switched
 from benchmarks.preparing.missing_certificates import subject_here
 from harness.errors import Declined
 from harness.process.machine import describe_machine
 from harness.spec import SETTINGS, Case
 from results.certificates.certificate import read_certificates
 from results.certificates.scope import coverage_of
+from results.explanations.explanation import Explanation, SameWork
+from results.explanations.shares import Order, Walk, orders, shares
 from results.verdicts.pair_findings import log_ratio
 
 LEAST_BLOCKS = 2
@@ -49,26 +49,6 @@ class Limit(NamedTuple):
         if self.orders is not None:
             return blocks < max(LEAST_BLOCKS, -(-self.orders // 2))
         return blocks < LEAST_BLOCKS or spent_s + block_s <= self.seconds
-
-
-class SameWork(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether it is proved that both sides do the same work: the certificate, if one was needed, or why not."""
-
-    proved: bool
-    certificate: str = ""
-    reason: str = ""
-
-
-class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """The factors with their shares, and the proof of equal work. `label` names the case."""
-
-    label: str
-    stage: int
-    factors: tuple[Factor, ...]
-    shares: Shares
-    same_work: SameWork
-    pairs: int
-    seconds: float
 
 
 def measured(factors: int, measure: Measure, limit: Limit) -> list[tuple[Walk, Walk]]:
@@ -148,6 +128,7 @@ def explain(
     a, b = ends.sides
     return Explanation(
         label=ends.label,
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
         stage=a.stage + 1,
         factors=tuple(factors.factors),
         shares=shares(blocks),

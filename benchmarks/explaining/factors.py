@@ -6,8 +6,6 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
 from benchmarks.comparing.sides import SideSpec
@@ -16,6 +14,7 @@ from harness.errors import Declined, Refused
 from harness.process.ask import ask
 from harness.running.opening import find_model_for
 from harness.spec import SETTINGS, Case
+from results.explanations.explanation import Factor
 
 MOST = 6
 """The largest number of factors; two orders of six are already fourteen pairs of processes."""
@@ -26,19 +25,6 @@ SAME = ("scenario", "model", "image_size", "epochs", "limit")
 """Settings that must be the same on both sides: with other values it is another task."""
 Switched = frozenset[int]
 """The numbers of the factors that have the value of B; all others have that of A."""
-
-
-class Factor(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings that are switched together: the name, the values in A and in B as text, and the settings themselves.
-
-    `delays` are the injected delays of A and B, as shares of a step. `reason` says why several settings are one factor.
-    """
-
-    name: str
-    texts: tuple[str, str]
-    settings: tuple[dict[str, Any], dict[str, Any]]
-    delays: tuple[float, float] = (0.0, 0.0)
-    reason: str = ""
 
 
 class Corner(NamedTuple):

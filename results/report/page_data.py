@@ -1,4 +1,4 @@
-"""The data of a page: the rows of the table with their processes, runs, certificates and comparisons."""
+"""The data of a page: the rows of the table with their processes, runs, certificates, comparisons and explanations."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from harness.running.record import Record
 from results.certificates.certificate import Certificates, read_certificates
+from results.explanations.explanation import Explanation, read_explanations
 from results.storage.folder import results_folder
 from results.storage.rows import RunRow, records_at, scan
 from results.tables.columns import METRICS, PROCESS_TYPES, Row, key_of
@@ -82,25 +83,26 @@ class Material(NamedTuple):
     certificates: Certificates
     warnings: tuple[str, ...]
     compared: tuple[StoredComparison, ...] = ()
+    explained: tuple[Explanation, ...] = ()
 
 
 def gather(path: Path) -> Material:
     """Read a results folder, or the file of one run. Raises `Refused` if there is no such path."""
     results_dir = results_folder(path)
-    proofs = read_certificates(results_dir)
+    proofs, compared = read_certificates(results_dir), tuple(read_comparisons(path))
+    explained = read_explanations(results_dir)
     try:
         frame = load(path)
     except NothingMeasured as nothing:
-        compared = read_comparisons(path)
         reasons: tuple[str, ...] = () if compared else (str(nothing),)
         empty = pd.DataFrame(columns=list(PROCESS_TYPES)).astype(PROCESS_TYPES)
-        return Material(results_dir, empty, empty, None, (), _runs(path), proofs, reasons, tuple(compared))
-    compared, rows = read_comparisons(path), table(frame)
+        return Material(results_dir, empty, empty, None, (), _runs(path), proofs, reasons, compared, explained)
+    rows = table(frame)
     if rows.empty:
         warnings = tuple(map(str, frame.attrs["warnings"]))
-        return Material(results_dir, frame, rows, None, (), _runs(path), proofs, warnings, tuple(compared))
+        return Material(results_dir, frame, rows, None, (), _runs(path), proofs, warnings, compared, explained)
     sheet, shown = compose(rows, proofs, Style(explain=True)), _shown(frame, rows)
-    return Material(results_dir, frame, rows, sheet, shown, _runs(path), proofs, sheet.warnings, tuple(compared))
+    return Material(results_dir, frame, rows, sheet, shown, _runs(path), proofs, sheet.warnings, compared, explained)
 
 
 def _runs(path: Path) -> tuple[StoredRun, ...]:

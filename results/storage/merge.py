@@ -24,7 +24,7 @@ class Merged(NamedTuple):
 
 
 def merge(into: Path, sources: list[Path]) -> Merged:
-    """Copy the runs, objects, certificates, ceilings and logs of `sources` to `into`; a second merge changes nothing.
+    """Copy runs, objects, certificates, ceilings, explanations and logs to `into`; a second merge changes nothing.
 
     The longer of two files of one run is kept if it begins with the shorter one. Raises `Refused`, before anything is
     written, for two files of one run that differ and for an object that does not match its name.
@@ -49,7 +49,7 @@ def merge(into: Path, sources: list[Path]) -> Merged:
 def _files(source: Path) -> Iterator[Path]:
     if not (source / "runs").is_dir():
         raise Refused(f"{source} holds no runs; name the results folder of a run (--results)")
-    for kind in ("runs", "objects", "certificates", "ceilings", "logs"):
+    for kind in ("runs", "objects", "certificates", "ceilings", "explanations", "logs"):
         yield from sorted(file for file in (source / kind).rglob("*") if file.is_file() and file.suffix != PARTIAL)
 
 

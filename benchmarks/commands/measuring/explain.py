@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.sides import read_sides
 from benchmarks.explaining.explain import Limit, explain
 from benchmarks.explaining.factors import FactorSet
-from benchmarks.explaining.text import lines
+from benchmarks.running.terminal import aligned
 from harness.whole_files import write_whole
+from results.explanations import wording
+from results.explanations.explanation import Explanation, write_explanation
 
 
 @click.command(cls=GroupedCommand)
@@ -58,6 +61,14 @@ def command(model: str, minutes: float, orders: int | None, json_: Path | None, 
     with open_comparison_run(results, read_limits(options), catalogue, **facts) as run:
         limit = Limit(minutes * 60, orders, run.order_seed)
         found = explain(factors, run, catalogue, results, options["stage"], limit)
+        write_explanation(results, found)
     if json_:
         write_whole(json_, msgspec.json.format(msgspec.json.encode(found)))
     click.echo("\n".join(lines(found)))
+
+
+def lines(explanation: Explanation) -> Iterator[str]:
+    """Yield the answer, the table of the factors, and the remarks."""
+    yield from wording.answer(explanation)
+    yield from ("", aligned([wording.TITLES, *wording.rows(explanation)], right=wording.FIGURES), "")
+    yield from wording.remarks(explanation)

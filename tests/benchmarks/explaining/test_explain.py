@@ -10,17 +10,18 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
+from benchmarks.commands.measuring.explain import lines
 from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.sides import read_sides
-from benchmarks.explaining.explain import Explanation, Limit, SameWork, explain, same_work
-from benchmarks.explaining.factors import Factor, FactorSet
-from benchmarks.explaining.shares import Bounded, FactorShare, Shares
-from benchmarks.explaining.text import lines
+from benchmarks.explaining.explain import Limit, explain, same_work
+from benchmarks.explaining.factors import FactorSet
 from harness.spec import Case
 from results.certificates.scope import NONE_MADE
+from results.explanations.explanation import SameWork
 from results.verdicts.stored_comparisons import read_comparisons
 from tests.benchmarks.commanding import QUICK, endings, invoke, refused
+from tests.results.explanations.explained import explanation
 
 SHORT = ("--scenario", "scratch", "--turn", "0.02", "--threads", "1", "--orders", "4", "--order-seed", "1", "--quiet")
 TINY = ("explain", "tiny-cnn", *QUICK, *SHORT)
@@ -104,38 +105,6 @@ def test_a_side_that_cannot_run_here_ends_with_3_and_the_reason(tmp_path: Path) 
     assert result.exit_code == 3
     assert "side B: the reference backend has no compiler" in result.stderr
     assert endings(tmp_path) == ["failed"]
-
-
-def bounded(value: float, half: float = 0.01) -> Bounded:
-    return Bounded(value=value, low=value - half, high=value + half)
-
-
-def part(value: float, whole: float | None, spread: float = 0.0, p: float = 1.0) -> FactorShare:
-    share = None if whole is None else bounded(value / whole)
-    return FactorShare(log_speed_up=bounded(value), share=share, spread=spread, spread_p=p)
-
-
-def explanation(*values: float, direct: float | None = None, rest: float = 0.0, p: float = 0.5) -> Explanation:
-    whole = sum(values) if direct is None else direct
-    names = ("layout", "fused", "threads")
-    return Explanation(
-        label="pytorch/resnet18/full",
-        stage=1,
-        factors=tuple(Factor(name=names[n], texts=("old", "new"), settings=({}, {})) for n in range(len(values))),
-        shares=Shares(
-            factors=tuple(part(value, whole if abs(whole) > 0.01 else None, 0.05, p) for value in values),
-            direct=bounded(whole),
-            unexplained=bounded(rest),
-            interaction=0.05,
-            interaction_p=p,
-            noise=0.02,
-            freedom=7,
-            orders=4,
-        ),
-        same_work=SameWork(proved=True, certificate="12345678, P4"),
-        pairs=20,
-        seconds=120.0,
-    )
 
 
 def test_the_text_of_a_clear_answer() -> None:

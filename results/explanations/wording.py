@@ -1,61 +1,61 @@
-"""The text of `explain`: the answer first, then a table of the factors, interaction, and what is left unexplained."""
+"""An explanation in words: the answer, a row for each factor, and remarks on interaction and on what is left."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 
-from benchmarks.explaining.explain import Explanation
-from benchmarks.explaining.factors import Factor
-from benchmarks.explaining.shares import Bounded, FactorShare
-from benchmarks.running.terminal import aligned
 from harness.errors import printable
+from results.explanations.explanation import Explanation, Factor
+from results.explanations.shares import Bounded, FactorShare
 
 TITLES = ("factor", "A → B", "speed ×", "95 % interval", "share", "95 % interval", "over orders")
-RIGHT = (2, 3, 4, 5, 6)
+FIGURES = (2, 3, 4, 5, 6)
+"""The columns that hold figures."""
 LEVEL = 0.05
 """Largest p of an interaction."""
 
 
-def lines(explanation: Explanation) -> Iterator[str]:
-    """Yield the answer, the proof of equal work, the table, and a line each for interaction and for the rest."""
-    yield from map(printable, _answer(explanation))
-    yield ""
-    rows = zip(explanation.factors, explanation.shares.factors, strict=True)
-    yield aligned([TITLES, *(_row(factor, share) for factor, share in rows)], right=RIGHT)
-    yield ""
+def answer(explanation: Explanation) -> Iterator[str]:
+    """Yield which side is faster, the factors that make it so, and whether both sides do the same work."""
+    yield from map(printable, (_faster(explanation), _why(explanation), _work(explanation)))
+
+
+def rows(explanation: Explanation) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of each factor, in the order of `TITLES`."""
+    yield from map(_row, explanation.factors, explanation.shares.factors)
+
+
+def remarks(explanation: Explanation) -> Iterator[str]:
+    """Yield a line each about interaction, the unexplained part, settings that are one factor, and the cost."""
     yield _interaction(explanation)
     yield _unexplained(explanation)
     yield from map(printable, _grouped(explanation))
     yield _cost(explanation)
 
 
-def _answer(explanation: Explanation) -> Iterator[str]:
+def _faster(explanation: Explanation) -> str:
     found, label = explanation.shares, explanation.label
     ratio = _times(found.direct)
     if not found.direct.clear:
-        yield f"{label}: it cannot be told which side is faster: B is × {ratio} of A."
-    elif found.direct.value > 0:
-        yield f"{label}: B is × {ratio} faster than A."
-    else:
-        yield f"{label}: B is × {_times(_inverse(found.direct))} slower than A."
-    yield from _why(explanation)
-    yield _work(explanation)
+        return f"{label}: it cannot be told which side is faster: B is × {ratio} of A."
+    if found.direct.value > 0:
+        return f"{label}: B is × {ratio} faster than A."
+    return f"{label}: B is × {_times(_inverse(found.direct))} slower than A."
 
 
-def _why(explanation: Explanation) -> Iterator[str]:
+def _why(explanation: Explanation) -> str:
     both = zip(explanation.factors, explanation.shares.factors, strict=True)
     clear = sorted(
         ((factor, share) for factor, share in both if share.log_speed_up.clear),
         key=lambda one: -abs(one[1].log_speed_up.value),
     )
     if len(explanation.factors) == 1:
-        yield f"They differ in one factor, {explanation.factors[0].name}, which is the whole difference."
-    elif not clear:
-        yield "No factor alone is beyond the noise."
-    else:
-        named = [f"{factor.name} × {share.log_speed_up.speed_up[0]:.2f}{_of(share)}" for factor, share in clear]
-        yield f"The factors beyond the noise, the largest first: {', '.join(named)}."
+        return f"They differ in one factor, {explanation.factors[0].name}, which is the whole difference."
+    if not clear:
+        return "No factor alone is beyond the noise."
+    named = [f"{factor.name} × {share.log_speed_up.speed_up[0]:.2f}{_of(share)}" for factor, share in clear]
+    return f"The factors beyond the noise, the largest first: {', '.join(named)}."
 
 
 def _of(share: FactorShare) -> str:

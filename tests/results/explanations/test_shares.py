@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.explaining.explain import Limit, measured
-from benchmarks.explaining.shares import Shares, Walk, orders, shares
+from results.explanations.shares import Shares, Walk, orders, shares
 from results.verdicts.pair_findings import log_ratio
 from tests.benchmarks.planted import MS, Core, side
 

@@ -1,0 +1,73 @@
+"""An explanation as data, and its file: `explanations/<sixteen hex digits of the content>.json`."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.errors import Refused
+from results.explanations.shares import Shares
+from results.storage.folder import write_below
+
+FOLDER = "explanations"
+
+
+class Factor(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings that are switched together: the name, the values in A and in B as text, and the settings themselves.
+
+    `delays` are the injected delays of A and B, as shares of a step. `reason` says why several settings are one factor.
+    """
+
+    name: str
+    texts: tuple[str, str]
+    settings: tuple[dict[str, Any], dict[str, Any]]
+    delays: tuple[float, float] = (0.0, 0.0)
+    reason: str = ""
+
+
+class SameWork(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether it is proved that both sides do the same work: the certificate, if one was needed, or why not."""
+
+    proved: bool
+    certificate: str = ""
+    reason: str = ""
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """The factors with their shares, and the proof of equal work. `label` names the case, `made` is when it ended.
+
+    `stage` counts from 1, `pairs` are pairs of processes, `seconds` the time to measure them.
+    """
+
+    label: str
+    made: str
+    stage: int
+    factors: tuple[Factor, ...]
+    shares: Shares
+    same_work: SameWork
+    pairs: int
+    seconds: float
+
+
+def write_explanation(results_dir: Path, explanation: Explanation) -> Path:
+    """Store an explanation beside earlier ones and return its path. Raises `Unwritable`."""
+    content = msgspec.json.encode(explanation)
+    path = results_dir / FOLDER / f"{hashlib.sha256(content).hexdigest()[:16]}.json"
+    write_below(results_dir, path, content)
+    return path
+
+
+def read_explanations(results_dir: Path) -> tuple[Explanation, ...]:
+    """Read the explanations of a results folder, the oldest first. Raises `Refused` for a file that is none."""
+    found = map(_read, sorted((results_dir / FOLDER).glob("*.json")))
+    return tuple(sorted(found, key=lambda one: one.made))
+
+
+def _read(path: Path) -> Explanation:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Explanation)
+    except msgspec.DecodeError as error:
+        raise Refused(f"{path} is not an explanation ({error}); delete it") from error
