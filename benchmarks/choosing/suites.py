@@ -40,12 +40,12 @@ SUITES: Mapping[str, Suite] = {
             "default",
             "mobilenet-v2-0.35 in PyTorch and Keras, resnet18 and efficientnet-b0 in PyTorch, five scenarios",
             (
-                # Few epochs and, for the larger networks, a larger rate, so that the suite ends within minutes.
+                # Five epochs and, for the larger networks, a larger rate, so that the suite ends within minutes.
                 Selection(
                     backend=("pytorch", "keras3"), model=("mobilenet-v2-0.35",), scenario=FIVE, seeds=2, epochs=5
                 ),
                 Selection(
-                    backend=("pytorch",), model=("resnet18", "efficientnet-b0"), scenario=FIVE, epochs=4, lr=0.01
+                    backend=("pytorch",), model=("resnet18", "efficientnet-b0"), scenario=FIVE, epochs=5, lr=0.01
                 ),
             ),
         ),

@@ -6,6 +6,8 @@ from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.choosing.scenarios import FIVE, SCENARIOS
 from benchmarks.choosing.selection import expand
 from benchmarks.choosing.suites import SUITES
+from benchmarks.datasets import embedded
+from benchmarks.preparing.plan import steps_of
 from harness.spec import key
 
 
@@ -17,6 +19,15 @@ def test_every_suite_amounts_to_cases_that_differ(name: str) -> None:
     assert len({key(case) for case in cases}) == len(cases)
     assert SUITES[name].name == name
     assert len(SUITES[name].explanation) > 20
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_stage_of_every_suite_has_steps_to_measure(name: str) -> None:
+    catalogue, images = read_catalogue(), len(embedded.target()["train"][1])
+    for selection in SUITES[name].selections:
+        for case in (selected.case for selected in expand(selection, catalogue)):
+            for stage in case.scenario.stages:
+                assert steps_of(stage, images) >= case.warmup_steps + 2, case.label
 
 
 def labels(name: str) -> set[tuple[str, str, str]]:
