@@ -75,7 +75,7 @@ class Attempts:
 
     @property
     def running(self) -> list[Attempt]:
-        """The attempts that run."""
+        """The attempts in progress."""
         return [attempt for attempts in self._on.values() for attempt in attempts]
 
     @property

@@ -196,7 +196,7 @@ def beginning(start: str, names: Collection[str], separator: str) -> list[str]:
 
 
 def innermost(names: Iterable[str], separator: str) -> tuple[str, ...]:
-    """Return each name once, without names of parts that contain another of the names; "" is the whole model.
+    """Return the innermost of these modules, each once; "" is the whole model and becomes `the model`.
 
     >>> innermost(["", "layer1", "layer1.conv", "layer1.conv"], ".")
     ('layer1.conv',)
