@@ -49,9 +49,9 @@ class _Translated(NamedTuple):
 def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Read tensors by canonical name, and the names without a place in the model.
 
-    The backbone may be a nested model; tensors outside it are ignored. Raises `Refused` if the file is unreadable or
-    unsafe, or holds another network, a part of one, or values that are not finite. A plugin's model loads the tensors
-    that fit.
+    The backbone may be a nested model. Tensors of layers around it or on top of it, such as a head, are ignored.
+    Raises `Refused` if the file is unreadable or unsafe, or holds another network, a part of one, or values that are
+    not finite. A plugin's model loads the tensors that fit.
     """
     with undrawn():
         network: KerasNetwork = model.build(IMAGE_SIZE)
@@ -71,7 +71,7 @@ def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, .
             if other is not scope and not other.lacking(shapes):
                 _refuse_another(path, scope, other, {n: arrays[n] for n in shapes}, _arrays(path, other, table))
     refuse_not_finite(path, arrays)
-    return arrays, scope.unmapped
+    return arrays, () if _is_ours(model) else scope.unmapped
 
 
 def _translate(title: str, stored: Mapping[str, Stored], table: Mapping[str, maps.MappedVariable]) -> _Translated:
@@ -101,7 +101,7 @@ def _refuse_unfit(
     lacking = scope.lacking(shapes)
     if 2 * len(lacking) > len(shapes):
         raise Refused(f"{path} is not {model.name}: {_difference(scope, table, shapes)}; name its own --model")
-    if MODELS.get(model.name) is not model:  # a user's changed network loads the tensors that fit
+    if not _is_ours(model):
         return
     if lacking:
         wrong = [text for name in lacking if name in scope.found and (text := scope.misfit(name, shapes[name]))]
@@ -113,6 +113,11 @@ def _refuse_unfit(
             f"{path} is not {model.name}: it has {len(more)} more layers like those ({some(more)}); "
             "name its own --model"
         )
+
+
+def _is_ours(model: Model) -> bool:
+    # A user's changed network loads the tensors that fit from the file of a known network.
+    return MODELS.get(model.name) is model
 
 
 def _family(variable: str) -> str:
