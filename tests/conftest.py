@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 
@@ -43,6 +44,13 @@ def pytest_configure(config: pytest.Config) -> None:
         cores, processes = sorted(os.sched_getaffinity(0)), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
         number = int(worker.removeprefix("gw"))
         os.sched_setaffinity(0, cores[number::processes] or {cores[number % len(cores)]})
+
+
+def pytest_collection_finish() -> None:
+    """Leave modules and collected tests out of garbage collection, which some libraries ask for in every call: it took
+    a tenth of a second to half a second each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

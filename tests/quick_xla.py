@@ -1,10 +1,14 @@
-"""How JAX compiles what tests run for milliseconds: unoptimised, which takes half the time."""
+"""How JAX compiles what tests run for milliseconds.
+
+Level 1 compiles as fast as level 0, and convolutions run five times as fast: twelve steps of resnet18 took 10 s of CPU
+time instead of 23 s, most of it compilation.
+"""
 
 from __future__ import annotations
 
 import os
 
-FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+FLAGS = "--xla_backend_optimization_level=1"
 
 
 def compile_quickly() -> None:

@@ -219,13 +219,15 @@ class KerasSession:
 
     def save_native(self, folder: str) -> str:
         """Write `model.keras` with Keras' own layers only, so that it loads without this package."""
-        layers.stock(self.model).save(Path(folder) / NATIVE_FILE)
+        with undrawn():
+            layers.stock(self.model).save(Path(folder) / NATIVE_FILE)
         return NATIVE_FILE
 
     def load_native(self, path: str) -> None:
         """Load a file of `save_native` without running code from it. Raise `Refused` for other tensors."""
         try:
-            saved = keras.saving.load_model(path, compile=False, safe_mode=True)
+            with undrawn():
+                saved = keras.saving.load_model(path, compile=False, safe_mode=True)
         except (ValueError, TypeError, KeyError, OSError) as error:
             raise Refused(f"{path} cannot be loaded by Keras ({str(error).splitlines()[0]}); save it again") from error
         found = {variable.path: variable for variable in saved.variables}
