@@ -71,23 +71,20 @@ def _problems(
     )
     if reason := module.decline(case):
         return [f"declined: {reason}"]
+    session = module.open_session(case, offered, len(CLASSES))
+    untrained = replace(case, seed=1, scenario=replace(scenario, start="random"))
+    arrays, _ = FoundModel(module, offered, CLASSES).start(session, untrained)
+    problems = [*_of_state(session), *_of_predict(session, prepared.folder, size)]
+    if probed:
+        problems += _of_features(session, offered.blocks, prepared.folder, size)
+    if probed and hasattr(module, "open_probe"):
+        problems += _of_probe(module.open_probe(session), session, size)
     checkpoint = folder / f"{model}.safetensors"
-    problems: list[str] = []
-    if not checkpoint.exists():
-        # Only `decline` and `train` read the scenario, so these questions have one answer for a model.
-        session = module.open_session(case, offered, len(CLASSES))
-        untrained = replace(case, seed=1, scenario=replace(scenario, start="random"))
-        arrays, _ = FoundModel(module, offered, CLASSES).start(session, untrained)
-        problems += [*_of_state(session), *_of_predict(session, prepared.folder, size)]
-        if probed:
-            problems += _of_features(session, offered.blocks, prepared.folder, size)
-        if probed and hasattr(module, "open_probe"):
-            problems += _of_probe(module.open_probe(session), session, size)
-        backbone = {name: array for name, array in arrays.items() if not name.startswith("head.")}
-        write_checkpoint(
-            checkpoint, backbone, model=model, normalisation=NORMALISATIONS["imagenet"], origin="contract", classes=()
-        )
-        del session
+    backbone = {name: array for name, array in arrays.items() if not name.startswith("head.")}
+    write_checkpoint(
+        checkpoint, backbone, model=model, normalisation=NORMALISATIONS["imagenet"], origin="contract", classes=()
+    )
+    del session
     job = Job(case=case, dataset_path=str(prepared.folder), checkpoint_path=str(checkpoint), strict=True,
               save_model=str(folder / "kept") if probed else None)  # fmt: skip
     record = run_case(job, str(folder), time.time(), lambda event: None)
@@ -110,7 +107,7 @@ def coloured(size: int) -> ArraySet:
 def _of_state(session: Session) -> list[str]:
     tensors = list(session.state())
     names = [tensor.name for tensor in tensors]
-    problems: list[str] = []
+    problems = []
     if len(set(names)) != len(names):
         problems.append("state() repeats a name")
     if names != [tensor.name for tensor in session.state()]:
@@ -135,7 +132,7 @@ def _of_predict(session: Session, folder: Path, size: int) -> list[str]:
     images, _ = next(evaluation_batches(split, 8, size, NORMALISATIONS["imagenet"], session.batch_layout))
     before = {tensor.name: tensor.array.copy() for tensor in session.state()}
     first, second = session.predict(images), session.predict(images)
-    problems: list[str] = []
+    problems = []
     if first.shape != (8, len(CLASSES)) or first.dtype != np.float32:
         problems.append(f"predict gave {first.dtype} {first.shape}")
     if not _same(first, second):
@@ -151,7 +148,7 @@ def _of_features(session: Session, blocks: int, folder: Path, size: int) -> list
     split = open_dataset(folder).splits["val"]
     images, _ = next(evaluation_batches(split, 8, size, NORMALISATIONS["imagenet"], session.batch_layout))
     logits = session.predict(images)
-    problems: list[str] = []
+    problems = []
     for part in ("backbone", 1, blocks - 1):
         features = session.features(images, part)
         if len(features) != 8 or not _same(session.predict_kept(features, part), logits):
@@ -169,7 +166,7 @@ def _of_probe(probe: Probe, session: Session, size: int) -> list[str]:
     draw = np.random.default_rng(0)
     nhwc = session.batch_layout == "nhwc"
     images = draw.standard_normal((8, size, size, 3) if nhwc else (8, 3, size, size)).astype(np.float32)
-    problems: list[str] = []
+    problems = []
     features = probe.features(images)
     if len(features) != blocks + 1 or any(len(one) != 8 or one.ndim not in (2, 4) for one in features):
         problems.append(f"features are {[one.shape for one in features]} for {blocks} blocks")
@@ -221,7 +218,7 @@ def _of_kept(kept: str, folder: Path, dataset: Path) -> list[str]:
 
 def _of_steps(where: str, said: Any, stage: Stage) -> list[str]:
     steps = stage.epochs * (48 // stage.batch_size)
-    problems: list[str] = []
+    problems = []
     if len(said.step_us) != steps or len(said.losses) != steps or len(said.epochs) != stage.epochs:
         problems.append(f"{where}: {len(said.step_us)} steps in {len(said.epochs)} epochs")
     compiled = [w.kind for w in said.windows if w.compile_events and w.kind in ("throughput", "latency")]
