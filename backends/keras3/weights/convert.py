@@ -49,7 +49,7 @@ class _Translated(NamedTuple):
 def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Read tensors by canonical name, and the names without a place in the model.
 
-    The backbone may be a nested model; tensors outside it are ignored. Raises `Refused` if the file is unreadable or
+    The backbone may be a nested model; tensors outside it are ignored, and so is a head in one model with it. Raises `Refused` if the file is unreadable or
     unsafe, or holds another network, a part of one, or values that are not finite. A plugin's model loads the tensors
     that fit.
     """
@@ -80,7 +80,7 @@ def _translate(title: str, stored: Mapping[str, Stored], table: Mapping[str, map
     for variable, dataset in stored.items():
         row = table.get(variable)
         if row is None or len(dataset.shape) != maps.AXES[row.layout]:
-            unmapped.append(variable)
+            unmapped += [] if dataset.is_of_a_head else [variable]
         else:
             found[row.name] = dataset, row.layout
     return _Translated(title, found, tuple(unmapped))
