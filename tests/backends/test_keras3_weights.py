@@ -233,7 +233,7 @@ def _older(folder: Path) -> dict[str, Any]:
 
 
 def _flat(folder: Path) -> dict[str, Any]:
-    """Heads as people write them, on the backbone's output in one model, with a metric and an optimizer that trained."""
+    """Heads as people write them, on the backbone's output in one model, beside a metric and an optimizer."""
     import keras
 
     arrays, layers = _arrays("backbone"), keras.layers
