@@ -226,7 +226,13 @@ def _divide(
         of_class = [file for file in files if file.label == label]
         single = [file for file in of_class if copies[file.sha256] == 1]
         wanted = max(1, round(len(of_class) * share))
-        if wanted > len(single) or wanted >= len(of_class):
+        if len(single) < wanted < len(of_class):
+            raise Refused(
+                f"class {name!r}: {len(of_class) - len(single)} of its {len(of_class)} images have copies, which stay "
+                f"in training, so {wanted} for {purpose} cannot be taken from the other {len(single)}; "
+                f"remove the copies, or sort the images into train/CLASS and {into}/CLASS"
+            )
+        if wanted >= len(of_class):
             raise Refused(
                 f"class {name!r} has too few images ({len(of_class)}) to use {share:g} of them for {purpose}; "
                 f"add some, or sort the images into train/CLASS and {into}/CLASS"

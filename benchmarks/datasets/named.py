@@ -14,7 +14,7 @@ from benchmarks.datasets.archive import Archive, fetch
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays, prepare_made
 from benchmarks.datasets.folder import inventory as folder_inventory
 from benchmarks.datasets.folder import split_folders as folders_of
-from benchmarks.datasets.layout.scan import shown
+from benchmarks.datasets.layout.scan import refuse_file, shown
 from benchmarks.datasets.prepare import Progress, prepare_folder
 from benchmarks.datasets.writing import PreparedDataset
 from harness.data.dataset import DatasetMeta, images_per_class
@@ -122,6 +122,7 @@ def prepare(
         source, origin = Path(data).expanduser(), ""
         name = shown(source.absolute().resolve().name)
     else:
+        refuse_file(data)
         raise Refused(f"no folder and {unknown('dataset', data, (*DATASETS, *ARCHIVES))}")
     return _answer(
         prepare_folder(

@@ -6,6 +6,7 @@ image with more than `PIXEL_LIMIT` pixels in its header is not decoded. Invalid 
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -127,9 +128,31 @@ def _opened(path: str | Path) -> Iterator[tuple[ImageFile.ImageFile, int]]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Unreadable(_too_large()) from None
     except UnidentifiedImageError:
-        raise Unreadable("unknown image format") from None
+        raise Unreadable(f"unknown image format{_named_content(data[:512])}") from None
     except _DAMAGE as error:
         raise Unreadable(f"damaged: {str(error) or type(error).__name__}") from error
+
+
+_FOREIGN = (
+    (rb"....ftyp(hei|hev|mif1|msf1)", "HEIC"),
+    (rb"....ftypavi[fs]", "AVIF"),
+    (rb"....ftyp", "a video"),
+    (rb"\xff\x0a|\x00{3}\x0cJXL ", "JPEG XL"),
+    (rb"\x00{3}\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000"),
+    (rb"version https://git-lfs", "a Git LFS pointer; git lfs pull fetches the file"),
+    (rb"\s*(<!doctype html|<html)", "a web page"),
+    (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!doctype svg[^>]*>\s*)?<svg", "SVG"),
+    (rb"%PDF", "PDF"),
+    (rb"8BPS", "Photoshop"),
+    (rb"PK\x03\x04|\x1f\x8b", "an archive"),
+    (rb".{128}DICM", "DICOM"),
+    (rb"\x00\x05\x16\x07", "metadata of macOS"),
+)
+
+
+def _named_content(head: bytes) -> str:
+    kinds = (name for sign, name in _FOREIGN if re.match(sign, head, re.DOTALL | re.IGNORECASE))
+    return next((f": {name}" for name in kinds), "")
 
 
 def _animated(image: Image.Image) -> bool:

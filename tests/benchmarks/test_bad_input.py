@@ -49,6 +49,17 @@ def test_an_unknown_dataset_is_refused_with_the_nearest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "words"),
+    [("photos.zip", "unpack it and name the folder"), ("cat.png", "name the folder"), ("a.TAR", "unpack it and name")],
+)
+def test_a_file_in_place_of_a_folder_is_refused_as_a_file(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    said = f"{name} is a file; {words}"
+    assert said in refused("show", tmp_path / name)
+    assert said in run_refused(tmp_path, *SMALL, "--scenario", "scratch", "--data", tmp_path / name)
+
+
+@pytest.mark.parametrize(
     ("option", "value"),
     [
         ("--device", "cdua"),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from harness.errors import Refused
 
 _CODE = frozenset({"Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"})
+_HEAD_LAYER = re.compile(r"(dense|(batch|layer|group|rms)_normalization|p_re_lu|einsum_dense)(_\d+)?")
 LARGEST = 2**31
 """Maximum size in bytes of a tensor that is read, far above any tensor of a supported network."""
 
@@ -29,6 +30,11 @@ class Stored(NamedTuple):
 
     dataset: Any
     shape: tuple[int, ...]
+
+    @property
+    def is_of_a_head(self) -> bool:
+        """Whether the layer is of a class that the supported backbones have only in a head, or one more batch norm."""
+        return any(_HEAD_LAYER.fullmatch(part) for part in str(self.dataset.name).split("/"))
 
     @property
     def is_real(self) -> bool:

@@ -49,9 +49,10 @@ class _Translated(NamedTuple):
 def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Read tensors by canonical name, and the names without a place in the model.
 
-    The backbone may be a nested model. Tensors of layers around it or on top of it, such as a head, are ignored.
-    Raises `Refused` if the file is unreadable or unsafe, or holds another network, a part of one, or values that are
-    not finite. A plugin's model loads the tensors that fit.
+    The backbone may be a nested model; tensors outside it are ignored, and so is a head in one
+    model with it. Raises `Refused` if the file is unreadable or
+    unsafe, or holds another network, a part of one, or values that are not finite. A plugin's model loads the tensors
+    that fit.
     """
     with undrawn():
         network: KerasNetwork = model.build(IMAGE_SIZE)
@@ -71,7 +72,7 @@ def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, .
             if other is not scope and not other.lacking(shapes):
                 _refuse_another(path, scope, other, {n: arrays[n] for n in shapes}, _arrays(path, other, table))
     refuse_not_finite(path, arrays)
-    return arrays, () if _is_ours(model) else scope.unmapped
+    return arrays, scope.unmapped
 
 
 def _translate(title: str, stored: Mapping[str, Stored], table: Mapping[str, maps.MappedVariable]) -> _Translated:
@@ -80,7 +81,7 @@ def _translate(title: str, stored: Mapping[str, Stored], table: Mapping[str, map
     for variable, dataset in stored.items():
         row = table.get(variable)
         if row is None or len(dataset.shape) != maps.AXES[row.layout]:
-            unmapped.append(variable)
+            unmapped += [] if dataset.is_of_a_head else [variable]
         else:
             found[row.name] = dataset, row.layout
     return _Translated(title, found, tuple(unmapped))
@@ -101,7 +102,7 @@ def _refuse_unfit(
     lacking = scope.lacking(shapes)
     if 2 * len(lacking) > len(shapes):
         raise Refused(f"{path} is not {model.name}: {_difference(scope, table, shapes)}; name its own --model")
-    if not _is_ours(model):
+    if MODELS.get(model.name) is not model:  # a user's changed network loads the tensors that fit
         return
     if lacking:
         wrong = [text for name in lacking if name in scope.found and (text := scope.misfit(name, shapes[name]))]
@@ -113,11 +114,6 @@ def _refuse_unfit(
             f"{path} is not {model.name}: it has {len(more)} more layers like those ({some(more)}); "
             "name its own --model"
         )
-
-
-def _is_ours(model: Model) -> bool:
-    # A user's changed network loads the tensors that fit from the file of a known network.
-    return MODELS.get(model.name) is model
 
 
 def _family(variable: str) -> str:

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from backends.pytorch.models import MODELS
 from backends.pytorch.network import TorchNetwork
-from backends.pytorch.weights.foreign import recognised
+from backends.pytorch.weights.foreign import recognised, replaced_tensors
 from backends.pytorch.weights.loading import MARK, load
 from backends.pytorch.weights.places import Held, PrefixMatch, WantedTensors, chosen, misfit, places, tensors_in
 from harness.contract import Model
@@ -37,7 +37,7 @@ def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tu
     """
     content, made_for = load(Path(path))
     held = tensors_in(content)
-    if all(one.name.rpartition(".")[2].isdigit() for one in held):
+    if all(not one.name or one.name.rpartition(".")[2].isdigit() for one in held):
         raise Refused(f"{path} has no named tensors; save the network's state_dict()")
     wanted = _wanted(model)
     place = _find(path, model, held, wanted)
@@ -63,10 +63,13 @@ def _find(path: str, model: Model, held: list[Held], wanted: WantedTensors) -> P
         if _is_ours(model):
             _refuse_more(path, model, place, wanted)
         return place
+    if reason := replaced_tensors(one.name for one in held):
+        raise Refused(f"{path} {reason}")
     fitting = len(found[0].fitting(wanted)) if found else 0
     if 2 * fitting < len(learned):
         reason = recognised((one.name for one in held), model.name, wanted.shapes) or (
-            f"{fitting} of its {len(learned)} tensors are in the file, whose first tensor is {held[0].name}; "
+            _other_types(found, wanted, fitting)
+            or f"{fitting} of its {len(learned)} tensors are in the file, whose first tensor is {held[0].name}; "
             "name the file's own --model"
         )
         raise Refused(f"{path} is not a {model.name}: {reason}")
@@ -75,6 +78,19 @@ def _find(path: str, model: Model, held: list[Held], wanted: WantedTensors) -> P
         wrong = [text for name in learned if name in loaded and (text := misfit(found[0], wanted, name))]
         refuse_part(path, model.name, len(learned), [name for name in learned if name not in loaded], wrong)
     return found[0]
+
+
+def _other_types(found: list[PrefixMatch], wanted: WantedTensors, fitting: int) -> str:
+    # The network itself with quantised values, or with none; empty for a network of other names or shapes.
+    for place in found:
+        shaped = [n for n, one in place.found.items() if tuple(one.tensor.shape) == wanted.shapes.get(n)]
+        wrong = [text for name in wanted.learned if name in shaped and (text := misfit(place, wanted, name))]
+        if 2 * len(wrong) > len(wanted.learned):
+            return (
+                f"{fitting} of its {len(wanted.learned)} tensors fit ({some(wrong)}); "
+                "save the network with its floating-point values"
+            )
+    return ""
 
 
 def _is_ours(model: Model) -> bool:

@@ -43,6 +43,25 @@ _NETWORKS = (
 )
 
 
+_REPLACED = (
+    (r"(^|\.)lora_[AB](\.|$)", "holds LoRA adapters; merge them with merge_and_unload() of peft"),
+    (r"\.weight_mask$", "holds pruned weights beside their masks; call torch.nn.utils.prune.remove"),
+    (r"\.weight_[gv]$", "holds weights in two parts, by weight_norm; call torch.nn.utils.remove_weight_norm"),
+    (r"\.weight_u$", "holds weights beside their spectral norm; call torch.nn.utils.remove_spectral_norm"),
+    (
+        r"\.parametrizations\.\w+\.original\d*$",
+        "holds parametrized weights; call torch.nn.utils.parametrize.remove_parametrizations",
+    ),
+)
+
+
+def replaced_tensors(names: Iterable[str]) -> str:
+    """Return by what a file replaces tensors of a network, and a remedy; empty if no known tool did so."""
+    names = list(names)
+    found = (reason for pattern, reason in _REPLACED if any(re.search(pattern, name) for name in names))
+    return next((f"{reason} and save the state_dict() again" for reason in found), "")
+
+
 def recognised(names: Iterable[str], model: str, own: Iterable[str]) -> str:
     """Return what a file with these names holds and a remedy; empty if no known library matches.
 

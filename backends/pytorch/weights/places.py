@@ -148,7 +148,7 @@ def _place(
         name = next((name for start, name in _readings(one.name, own, spelling) if start == prefix), "")
         if name.startswith(wanted.classifier) and one.tensor.is_floating_point() and not one.tensor.is_meta:
             found[name] = one
-        else:
+        elif not (name.startswith(wanted.classifier) and name.endswith(COUNTER)):
             unknown.append(one.name.removeprefix(prefix))
     return PrefixMatch(prefix, found, tuple(unknown))
 

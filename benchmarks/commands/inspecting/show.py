@@ -15,6 +15,7 @@ from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.options import FILE, OUTPUT, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.scenarios import SCENARIOS
 from benchmarks.choosing.selection import Selection, expand
+from benchmarks.datasets.layout.scan import refuse_file
 from benchmarks.datasets.named import described
 from benchmarks.inspecting.views import ModelView, TensorView, contact_sheet, view_model, view_tensor
 from benchmarks.preparing.plan import Preparation
@@ -44,6 +45,7 @@ def command(what: str, tensor: str | None, out: Path | None, **options: Any) -> 
         datasets = (*described(), *catalogue.datasets)
         if what not in datasets and not Path(what).expanduser().is_dir():
             models = (model for facts in catalogue.backends.values() for model in facts.models)
+            refuse_file(what)
             raise Refused(f"no folder and {unknown('model or dataset', what, (*dict.fromkeys(models), *datasets))}")
         _show_data(what, out, chosen, catalogue)
 

@@ -36,6 +36,11 @@ def read_layout(folder: Path, tree: Tree, wanted: str | None = None) -> Layout:
     Raises `Refused` if the folders are ambiguous, or if splits have no train or no class folders.
     """
     if not tree.folders(()):
+        if any("\\" in entry.parts[-1] for entry in tree.files):
+            raise Refused(
+                f"{shown(folder)} contains no folders, but names with a backslash, such as {tree.files[0].name!r}; "
+                "unpack its archive again with a program that makes folders of them, such as 7z x"
+            )
         raise Refused(f"{shown(folder)} contains no folders; make one folder of images per class")
     if wanted is not None and wanted != NONE:
         places = _named(folder, tree, wanted)

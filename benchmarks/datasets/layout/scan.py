@@ -29,6 +29,13 @@ _SYSTEM = {"__macosx", "__pycache__", "@eadir", "#recycle", "$recycle.bin", "sys
 Parts = tuple[str, ...]
 
 
+def refuse_file(path: str | Path) -> None:
+    """Raise `Refused` for a path of a file, where a folder is needed."""
+    if Path(path).expanduser().is_file():
+        remedy = "unpack it and name" if str(path).lower().endswith((".zip", ".tar", ".gz", ".tgz", ".7z")) else "name"
+        raise Refused(f"{shown(str(path))} is a file; {remedy} the folder that contains a folder of images per class")
+
+
 class ScannedFile(NamedTuple):
     """A file: its path, the parts of its path from the scanned folder, and why it is skipped (empty for an image)."""
 

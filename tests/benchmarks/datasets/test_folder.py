@@ -86,6 +86,23 @@ def test_copies_never_end_on_both_sides_of_a_split(tmp_path: Path) -> None:
     assert listing.copies == [(f"a/{number}.png", f"a/copy{number}.png") for number in range(3)]
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_a_class_of_copies_is_refused_for_its_copies_not_for_its_number(tmp_path: Path, share: float) -> None:
+    folder = made(tmp_path, {"a": 6, "b": 6})
+    for number in range(6):
+        (folder / f"a/{number} - Copy.png").write_bytes((folder / f"a/{number}.png").read_bytes())
+    with pytest.raises(Refused, match=r"class 'a': 12 of its 12 images have copies, .*remove the copies") as caught:
+        list_folder(folder, validation_split=share)
+    assert "too few" not in str(caught.value)
+
+
+def test_names_with_a_backslash_are_named_as_the_reason_for_missing_folders(tmp_path: Path) -> None:
+    for name in ("photos\\cats\\1.png", "photos\\dogs\\1.png"):
+        image(tmp_path / name, 9)
+    with pytest.raises(Refused, match=r"contains no folders, but names with a backslash.*unpack its archive again"):
+        list_folder(tmp_path)
+
+
 def test_endings_are_torchvisions_in_either_case(tmp_path: Path) -> None:
     made(tmp_path, {"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1})
     for number, name in enumerate(["x.JPG", "x.jpeg", "x.WebP", "x.bmp", "x.tiff", "none.gif", "read.txt", "noending"]):

@@ -1,0 +1,104 @@
+"""Heads of people's own in PyTorch files, and files in which a tool replaced tensors of the network."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends import pytorch
+from harness.errors import Refused
+
+torch = pytest.importorskip("torch")
+torchvision = pytest.importorskip("torchvision")
+pytest.importorskip("efficientnet_pytorch")
+
+RESNET = pytorch.MODELS["resnet18"]
+LAYER = "layer1.0.conv1.weight"
+
+
+def state(head: Any = None) -> OrderedDict[str, Any]:
+    torch.manual_seed(0)
+    network = torchvision.models.resnet18(num_classes=3)
+    network.fc = head or network.fc
+    return OrderedDict(network.state_dict())
+
+
+def saved(path: Path, content: object) -> str:
+    torch.save(content, path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(512, 3)),
+        torch.nn.Sequential(torch.nn.Linear(512, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU(), torch.nn.Linear(8, 3)),
+        torch.nn.Sequential(OrderedDict(norm=torch.nn.BatchNorm1d(512), out=torch.nn.Linear(512, 3, bias=False))),
+        torch.nn.Linear(512, 1000),
+    ],
+    ids=["dropout", "two layers with a norm", "named", "other classes"],
+)
+@pytest.mark.parametrize("prefix", ["", "_orig_mod.module."])
+def test_a_head_in_the_classifiers_place_is_no_unexpected_tensor(tmp_path: Path, head: Any, prefix: str) -> None:
+    content = state(head)
+    path = saved(tmp_path / "w.pth", {prefix + name: tensor for name, tensor in content.items()})
+    arrays, unmapped = pytorch.import_weights(path, RESNET)
+    assert unmapped == ()
+    for name, tensor in content.items():
+        if not name.startswith("fc."):
+            np.testing.assert_array_equal(arrays[name], tensor.numpy(), name)
+
+
+def replaced(tool: str) -> dict[str, Any]:
+    """A state dict in which a tool replaced one tensor, or all values."""
+    whole = state()
+    values = whole.pop(LAYER)
+    layer = LAYER.removesuffix(".weight")
+    parts: dict[str, dict[str, Any]] = {
+        "peft": {f"{layer}.base_layer.weight": values, f"{layer}.lora_A.default.weight": torch.ones(4, 64, 3, 3)},
+        "prune": {f"{layer}.weight_orig": values, f"{layer}.weight_mask": torch.ones(64, 64, 3, 3)},
+        "weight_norm": {f"{layer}.weight_v": values, f"{layer}.weight_g": torch.ones(64, 1, 1, 1)},
+        "spectral_norm": {f"{layer}.weight_orig": values, f"{layer}.weight_u": torch.ones(64)},
+        "parametrize": {f"{layer}.parametrizations.weight.original": values},
+    }
+    if tool in parts:
+        return {**whole, **parts[tool]}
+    whole[LAYER] = values
+    change = {
+        "int8": lambda tensor: tensor.to(torch.int8),
+        "meta": lambda tensor: torch.empty_like(tensor, device="meta"),
+    }
+    return {name: change[tool](tensor) for name, tensor in whole.items()}
+
+
+@pytest.mark.parametrize(
+    ("tool", "said"),
+    [
+        ("peft", "holds LoRA adapters; merge them with merge_and_unload() of peft and save"),
+        ("prune", "holds pruned weights beside their masks; call torch.nn.utils.prune.remove and save"),
+        ("weight_norm", "holds weights in two parts, by weight_norm; call torch.nn.utils.remove_weight_norm"),
+        ("spectral_norm", "holds weights beside their spectral norm; call torch.nn.utils.remove_spectral_norm"),
+        ("parametrize", "holds parametrized weights; call torch.nn.utils.parametrize.remove_parametrizations"),
+        ("int8", "0 of its 100 tensors fit (conv1.weight of torch.int8 instead of floating-point numbers"),
+        ("meta", "0 of its 100 tensors fit (conv1.weight without values"),
+    ],
+)
+def test_a_file_with_replaced_tensors_is_refused_with_the_tool_and_the_remedy(
+    tmp_path: Path, tool: str, said: str
+) -> None:
+    path = saved(tmp_path / "w.pth", {"state_dict": replaced(tool)})
+    with pytest.raises(Refused) as caught:
+        pytorch.import_weights(path, RESNET)
+    assert path in str(caught.value)
+    assert said in str(caught.value)
+    assert "save the" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_one_tensor_is_refused_because_it_has_no_name(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="has no named tensors; save the network's state_dict"):
+        pytorch.import_weights(saved(tmp_path / "w.pth", torch.ones(3)), RESNET)
