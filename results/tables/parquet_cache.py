@@ -83,8 +83,12 @@ def write_piece(files: Sequence[Path], piece: Piece) -> None:
 
 
 def as_parquet(frame: pd.DataFrame, metadata: Mapping[bytes, bytes] | None = None) -> bytes:
-    """Return the result of `results.load` as a Parquet file. Types do not depend on values; missing ones are null."""
-    fields = [(name, NESTED.get(name) or pa.type_for_alias(str(frame[name].dtype).lower())) for name in frame.columns]
+    """Return the result of `results.load` as a Parquet file. Types do not depend on values; missing ones are null.
+
+    Lists and mappings have the types of NESTED, unless they were converted to text.
+    """
+    kinds = {name: str(frame[name].dtype).lower() for name in frame.columns}
+    fields = [(name, NESTED[name] if kind == "object" else pa.type_for_alias(kind)) for name, kind in kinds.items()]
     items = {name: frame[name].map(lambda one: list(one.items())) for name, kind in fields if pa.types.is_map(kind)}
     table = pa.Table.from_pandas(frame.assign(**items), pa.schema(fields, metadata), preserve_index=False)
     stream = pa.BufferOutputStream()
