@@ -25,11 +25,12 @@ from harness.whole_files import write_whole
 
 WORTH_BYTES = 2**18
 """Smallest size of run files that are worth a copy."""
-_TEXTS, _SECONDS = pa.list_(pa.string()), pa.list_(pa.float64())
+_TEXTS, _NUMBERS = pa.list_(pa.string()), pa.list_(pa.float64())
 NESTED: dict[str, pa.DataType] = {
     "step_us": pa.list_(pa.int64()),
-    "epoch_seconds": _SECONDS,
-    "epoch_val_accuracy": _SECONDS,
+    "epoch_seconds": _NUMBERS,
+    "epoch_val_accuracy": _NUMBERS,
+    "epoch_joules": _NUMBERS,
     "wall_s": pa.map_(pa.string(), pa.float64()),
     "versions": pa.map_(pa.string(), pa.string()),
     "marks": _TEXTS,
