@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -50,6 +50,19 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tail_s: float | None = None
 
 
+class Meter(Protocol):
+    """Measures something else than time over the same steps; called outside the timed windows."""
+
+    def begin(self) -> None:
+        """Begin an interval; nothing before it counts."""
+
+    def end(self, kind: Kind) -> None:
+        """End the interval, of steps of one kind, and begin the next one."""
+
+    def end_epoch(self) -> None:
+        """End an epoch, after its last interval."""
+
+
 class Clock:
     """The clock of one stage.
 
@@ -71,6 +84,7 @@ class Clock:
         on_epoch_begin: Callable[[int], None] = lambda epoch: None,
         on_first_step: Callable[[], None] | None = None,
         now: Callable[[], int] = time.perf_counter_ns,
+        meter: Meter | None = None,
     ) -> None:
         counts = plan(steps, warmup_steps)
         self._kinds: list[Kind] = [kind for kind, count in counts.items() for _ in range(count)]
@@ -78,6 +92,7 @@ class Clock:
         self._sync, self._compile_events, self._now = sync, compile_events, now
         self._on_epoch_begin, self._on_epoch_end = on_epoch_begin, on_epoch_end
         self._on_first_step = on_first_step
+        self._meter = meter
         self._seconds: dict[Kind, int] = dict.fromkeys(counts, 0)
         self._tails: dict[Kind, int] = dict.fromkeys(counts, 0)
         self._compiled: dict[Kind, int] = dict.fromkeys(counts, 0)
@@ -97,6 +112,8 @@ class Clock:
         self._on_epoch_begin(len(self.epoch_ns))
         self._sync()
         self._seen_compiles = self._compile_events()
+        if self._meter:
+            self._meter.begin()
         self._last = self._opened = self._epoch_opened = self._now()
 
     def tick(self, loss: Any) -> None:
@@ -115,6 +132,8 @@ class Clock:
         if step == 0 and self._on_first_step:
             began = self._now()
             self._on_first_step()
+            if self._meter:
+                self._meter.begin()
             self._last = self._opened = self._now()
             self._epoch_opened += self._last - began
 
@@ -125,6 +144,10 @@ class Clock:
         kind = self._kinds[len(self.step_ns) - 1]
         self._tails[kind] += now - self._last
         self._close(kind, now)
+        if self._meter:
+            if kind == "latency":
+                self._meter.end(kind)
+            self._meter.end_epoch()
         self.epoch_ns.append(now - self._epoch_opened)
         first = len(self.losses)
         closed = self._now()
@@ -159,6 +182,8 @@ class Clock:
         compiled = self._compile_events()
         self._compiled[kind] += compiled - self._seen_compiles
         self._seen_compiles = compiled
+        if self._meter and kind != "latency":  # latency steps follow each other without a pause
+            self._meter.end(kind)
         self._last = self._opened = self._now() if kind != "latency" else now
 
 

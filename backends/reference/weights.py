@@ -68,4 +68,4 @@ def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:
 def write_npz(arrays: Mapping[str, NDArray[Any]], path: str | Path) -> None:
     """Write an archive that `numpy.load` reads."""
     with Path(path).open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]

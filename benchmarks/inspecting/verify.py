@@ -27,10 +27,10 @@ VOID = {"compile in window", "other threads", "not synchronised", "other steps",
         "clock costs", "rounded times"}  # fmt: skip
 
 
-def verify(folder: Path, table: Sequence[Mapping[str, Any]] = ()) -> Iterator[str]:
+def verify(folder: Path, table: Sequence[Mapping[str, Any]] = (), *, complete: bool = True) -> Iterator[str]:
     """Yield a sentence for each figure of `table`, logits or verdicts that does not follow from the rows in `folder`.
 
-    `table` is the output of `table --format json`.
+    `table` is the output of `table --format json`. With `complete`, also for each run that lacks planned cases.
     """
     kinds, files = ("run", "process", "pair", "verdict"), sorted((folder / "runs").rglob("*.jsonl"))
     lines = dict.fromkeys(line for file in files for line in file.read_bytes().split(b"\n")[:-1])
@@ -43,7 +43,7 @@ def verify(folder: Path, table: Sequence[Mapping[str, Any]] = ()) -> Iterator[st
     of_kind = {kind: [row for row in rows if row["row"] == kind] for kind in kinds}
     for run in of_kind["run"]:
         done = {row["record"]["key"] for row in of_kind["process"] if row["run"] == run["run"]}
-        if lost := set(run["planned"]) - done:
+        if complete and (lost := set(run["planned"]) - done):
             yield f"run {run['run']}: {len(lost)} of its planned cases have no row"
     for row in of_kind["process"]:
         yield from _logits(folder, row["record"])

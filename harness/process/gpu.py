@@ -36,10 +36,39 @@ def gpu_names() -> tuple[str, ...]:
     return _ask(_names) or ()
 
 
-def _reading(nvml: Any) -> Gpu:
+class GpuEnergy:
+    """The energy counter of one GPU, including its memory. NVML stays open until the process ends."""
+
+    name = "NVML"
+
+    def __init__(self, nvml: Any, device: Any) -> None:
+        self._ask, self._device = nvml.nvmlDeviceGetTotalEnergyConsumption, device
+        self._began = self._ask(device)
+
+    def joules(self) -> float:
+        """Return the energy since the start. NVML counts millijoules since the driver was loaded, in 64 bits."""
+        return float(self._ask(self._device) - self._began) / 1e3
+
+
+def open_gpu_energy() -> GpuEnergy | str:
+    """Open the energy counter of the GPU of this process; return a sentence if there is none."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return GpuEnergy(pynvml, _device(pynvml))
+    except pynvml.NVMLError as error:  # no driver, no such device, no permission, or no counter (before Volta, MIG)
+        return f"NVML gives no energy of the GPU ({error})"
+
+
+def _device(nvml: Any) -> Any:
     first = (os.environ.get("CUDA_VISIBLE_DEVICES") or "0").split(",")[0]
     by_number = first.lstrip("-").isdigit()
-    device = nvml.nvmlDeviceGetHandleByIndex(int(first)) if by_number else nvml.nvmlDeviceGetHandleByUUID(first)
+    return nvml.nvmlDeviceGetHandleByIndex(int(first)) if by_number else nvml.nvmlDeviceGetHandleByUUID(first)
+
+
+def _reading(nvml: Any) -> Gpu:
+    device = _device(nvml)
     reasons = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(device)
     return Gpu(
         sm_mhz=float(nvml.nvmlDeviceGetClockInfo(device, nvml.NVML_CLOCK_SM)),

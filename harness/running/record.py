@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from harness.auditing.audit import Audit
-from harness.clock import Window
+from harness.clock import Kind, Window
 from harness.contract import Effective
 from harness.running.initial_weights import LoadReport
 from harness.running.numerics import Numerics
@@ -43,6 +43,36 @@ class FeaturesRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     views_of_epoch: tuple[int, ...]
 
 
+class EnergyUsed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the counters of `Energy` counted in an interval: its seconds, and the joules by counter, idle included."""
+
+    seconds: float
+    joules: tuple[float, ...]
+
+
+class StageEnergy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The energy of a stage by kind of step (all its epochs together), and of each epoch, without evaluation."""
+
+    kinds: dict[Kind, EnergyUsed]
+    epochs: tuple[EnergyUsed, ...]
+
+
+class EnergyCounter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A counter of energy: the power of the idle machine, its standard deviation, and the seconds between updates."""
+
+    name: str
+    idle_w: float
+    idle_spread_w: float
+    update_s: float
+
+
+class Energy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The counters of energy that the process read, and a sentence for each that the machine does not offer."""
+
+    counters: tuple[EnergyCounter, ...] = ()
+    absent: tuple[str, ...] = ()
+
+
 class StageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One stage. `step_us` holds every step; `windows`, in order, hold the number of steps of each kind.
 
@@ -74,6 +104,7 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the stage trained from, if not from images."""
     features_difference: float | None = None
     """Difference between logits from kept features and from images, relative to the largest logit; None without."""
+    energy: StageEnergy | None = None
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -155,6 +186,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, int] = {}
     memory: Memory | None = None
     sensors: Sensors | None = None
+    energy: Energy | None = None
     effective: Effective | None = None
     numerics: Numerics | None = None
     subnormals: int | None = None

@@ -21,7 +21,7 @@ from harness.running.numerics import Examined
 from harness.running.opening import open_case
 from harness.running.record import Record
 from harness.running.saved_model import keep_model
-from harness.running.sensors import Disturbance, Wall
+from harness.running.sensors import Disturbance, EnergyMeter, Wall
 from harness.running.stage import Orders, Report, StageRun
 from harness.spec import Job, key, version
 
@@ -36,20 +36,22 @@ def run_case(
     wall = Wall(started, source)
 
     def wait() -> None:
-        began = source.now()
         report({"opened": job.case.label})
-        orders()
-        wall.leave_out(source.now() - began)
+        wall.pause_for(orders)
 
     opened = open_case(job, wall.lap)
     if job.wait_after == "opening":
         wait()
     case, dataset, backend, session = job.case, opened.dataset, opened.found.backend, opened.session
+    energy = EnergyMeter(case.device, source)
+    if job.wait_after != "first step":
+        wall.pause_for(energy.watch_idle)
     disturbance = Disturbance(source)
 
     def wait_in_training() -> None:
         disturbance.end()
         wait()
+        wall.pause_for(energy.watch_idle)
         disturbance.begin()
 
     @contextmanager
@@ -68,7 +70,7 @@ def run_case(
     for number in range(len(case.scenario.stages)):
         waits = number == 0 and job.wait_after == "first step"
         on_first_step = wait_in_training if waits else None
-        stage = StageRun(session, case, number, dataset, evaluator, source, keeping, on_first_step)
+        stage = StageRun(session, case, number, dataset, evaluator, source, keeping, on_first_step, energy.stage())
         stages.append(stage.run(wall, report))
         private_peak = max(private_peak, stage.private_peak)
         problems += stage.problems
@@ -106,6 +108,7 @@ def run_case(
         parameters=parameters,
         memory=memory,
         sensors=sensors,
+        energy=energy.read(),
         effective=effective,
         numerics=numerics,
         subnormals=subnormals,

@@ -1,4 +1,4 @@
-"""The wall time of a process by part, its memory, and its disturbance by other processes.
+"""The wall time of a process by part, its memory, its energy, and its disturbance by other processes.
 
 A pair is measured again if one of its processes was disturbed. This decision must not depend on the measured times, so
 `Disturbance` reads no step times.
@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.clock import REAL_TIME, TimeSource
+from harness.clock import REAL_TIME, Kind, TimeSource
+from harness.process.energy import Counter, Idle, open_counters, watch_idle
 from harness.process.gpu import Gpu, read_gpu
 from harness.process.machine import usable_cores
-from harness.running.record import GpuSensors, Sensors
+from harness.running.record import Energy, EnergyCounter, EnergyUsed, GpuSensors, Sensors, StageEnergy
 
 
 class Wall:
@@ -37,6 +38,12 @@ class Wall:
     def leave_out(self, ns: int) -> None:
         """Leave a time that ends now, and began after the last lap, out of every part."""
         self._last += ns
+
+    def pause_for(self, action: Callable[[], object]) -> None:
+        """Call `action` and leave its time out of every part."""
+        began = self._now()
+        action()
+        self.leave_out(self._now() - began)
 
     def split(self, remainder: str, known: Mapping[str, float]) -> None:
         """Add the `known` seconds to their parts, and the rest of the time since the last lap to `remainder`."""
@@ -76,6 +83,82 @@ def _status(field: str) -> int:
     if not file.exists():
         return 0
     return next((int(line.split()[1]) * 1024 for line in file.read_text().splitlines() if line.startswith(field)), 0)
+
+
+class EnergyMeter:
+    """The energy counters of this process; `stage` returns a `harness.clock.Meter`, or None without a counter.
+
+    `watch_idle` must be called once while nothing runs, and takes two seconds; without a counter it takes none.
+    """
+
+    def __init__(self, device: str, source: TimeSource = REAL_TIME) -> None:
+        self._counters, self._absent = open_counters(device)
+        self._now = source.now
+        self._idle: list[Idle] = []
+
+    def watch_idle(self) -> None:
+        """Measure the power of the idle machine."""
+        if self._counters:
+            self._idle = watch_idle(self._counters)
+
+    def stage(self) -> StageMeter | None:
+        """Return the meter of one stage."""
+        return StageMeter(self._counters, self._now) if self._counters else None
+
+    def read(self) -> Energy:
+        """Return the description of the counters."""
+        found = zip(self._counters, self._idle, strict=True)
+        return Energy(
+            counters=tuple(
+                EnergyCounter(name=one.name, idle_w=idle.watts, idle_spread_w=idle.spread_w, update_s=idle.update_s)
+                for one, idle in found
+            ),
+            absent=tuple(self._absent),
+        )
+
+
+class StageMeter:
+    """Sums what counters count, by kind of step and by epoch. `now` returns ns."""
+
+    def __init__(self, counters: Sequence[Counter], now: Callable[[], int]) -> None:
+        self._counters, self._now = counters, now
+        self._began = self._read()
+        self._kinds: dict[Kind, list[float]] = {}
+        self._epochs: list[list[float]] = []
+        self._epoch = self._zeros()
+
+    def begin(self) -> None:
+        """Begin an interval."""
+        self._began = self._read()
+
+    def end(self, kind: Kind) -> None:
+        """End an interval, of steps of one kind, and begin the next one."""
+        ended = self._read()
+        spent = [after - before for before, after in zip(self._began, ended, strict=True)]
+        for sums in (self._kinds.setdefault(kind, self._zeros()), self._epoch):
+            sums[:] = [a + b for a, b in zip(sums, spent, strict=True)]
+        self._began = ended
+
+    def end_epoch(self) -> None:
+        """End an epoch."""
+        self._epochs.append(self._epoch)
+        self._epoch = self._zeros()
+
+    def used(self) -> StageEnergy:
+        """Return the sums."""
+        kinds = {kind: _used(sums) for kind, sums in self._kinds.items()}
+        return StageEnergy(kinds=kinds, epochs=tuple(map(_used, self._epochs)))
+
+    def _read(self) -> list[float]:
+        """Return the seconds, and the joules of each counter."""
+        return [self._now() / 1e9, *(counter.joules() for counter in self._counters)]
+
+    def _zeros(self) -> list[float]:
+        return [0.0] * (1 + len(self._counters))
+
+
+def _used(sums: list[float]) -> EnergyUsed:
+    return EnergyUsed(seconds=sums[0], joules=tuple(sums[1:]))
 
 
 STAT, PRESSURE = Path("/proc/stat"), Path("/proc/pressure/cpu")

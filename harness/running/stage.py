@@ -19,7 +19,7 @@ from harness.running.evaluate import Evaluator
 from harness.running.features import FeatureKeeping, features_difference
 from harness.running.observer import StageObserver
 from harness.running.record import Epoch, FeaturesRecord, Quality, StageRecord
-from harness.running.sensors import Wall, private_memory
+from harness.running.sensors import StageMeter, Wall, private_memory
 from harness.spec import Case, Stage
 
 Report = Callable[[dict[str, Any]], None]
@@ -49,7 +49,9 @@ class StageRun:
         source: TimeSource = REAL_TIME,
         keeping: FeatureKeeping | None = None,
         on_first_step: Callable[[], None] | None = None,
+        meter: StageMeter | None = None,
     ) -> None:
+        self._meter = meter
         self._session, self._case, self._evaluator, self._source = session, case, evaluator, source
         self._number, self._stage = number, case.scenario.stages[number]
         self._on_first_step = on_first_step
@@ -90,6 +92,7 @@ class StageRun:
             on_epoch_begin=observer.epoch_begins,
             on_first_step=self._on_first_step,
             now=self._source.now,
+            meter=self._meter,
         )
         wall.lap("audit")
         session.train(stage, feed, clock)
@@ -179,6 +182,7 @@ class StageRun:
             train_sample=len(self._evaluator.split("train").ids),
             features=None if self.feed.kept is None else _features(self.feed.kept),
             features_difference=difference,
+            energy=None if self._meter is None else self._meter.used(),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,9 @@ from harness.errors import Refused
 from harness.whole_files import PARTIAL
 from results.storage.folder import write_below
 from results.storage.run_files import being_written
+
+KINDS = ("runs", "objects", "certificates", "ceilings", "explanations", "logs")
+"""The folders of a results folder that a merge copies."""
 
 
 class Merged(NamedTuple):
@@ -23,15 +26,15 @@ class Merged(NamedTuple):
     known: int
 
 
-def merge(into: Path, sources: list[Path]) -> Merged:
-    """Copy runs, objects, certificates, ceilings, explanations and logs to `into`; a second merge changes nothing.
+def merge(into: Path, sources: list[Path], kinds: Sequence[str] = KINDS) -> Merged:
+    """Copy the folders `kinds` of `sources` to `into`; a second merge changes nothing.
 
     The longer of two files of one run is kept if it begins with the shorter one. Raises `Refused`, before anything is
     written, for two files of one run that differ and for an object that does not match its name.
     """
     homes: dict[Path, list[Path]] = defaultdict(list)
     for source in sources:
-        for file in _files(source):
+        for file in _files(source, kinds):
             _refuse_changed(source, file)
             homes[into / file.relative_to(source)].append(file)
     longest = {target: _longest(target, files) for target, files in homes.items()}
@@ -46,10 +49,10 @@ def merge(into: Path, sources: list[Path]) -> Merged:
     return Merged(copied, extended, known)
 
 
-def _files(source: Path) -> Iterator[Path]:
+def _files(source: Path, kinds: Sequence[str]) -> Iterator[Path]:
     if not (source / "runs").is_dir():
         raise Refused(f"{source} holds no runs; name the results folder of a run (--results)")
-    for kind in ("runs", "objects", "certificates", "ceilings", "explanations", "logs"):
+    for kind in kinds:
         yield from sorted(file for file in (source / kind).rglob("*") if file.is_file() and file.suffix != PARTIAL)
 
 

@@ -24,7 +24,7 @@ def put_json(results_dir: str | Path, value: Any) -> str:
 def put_arrays(results_dir: str | Path, arrays: Mapping[str, NDArray[Any]]) -> str:
     """Store named arrays as one `.npz` and return its SHA-256. Raises `Unwritable`."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})
+    np.savez(buffer, **{name: arrays[name] for name in sorted(arrays)})  # type: ignore[arg-type]
     return _put(Path(results_dir), buffer.getvalue(), ".npz")
 
 

@@ -59,8 +59,16 @@ METRICS = {
         Metric("loss", "loss", "nats", False, statistics.mean, replicate="seed"),
         Metric("val_accuracy", "validation accuracy", "%", True, statistics.mean, replicate="seed", scale=100),
         Metric("peak_memory_mb", "memory", "MB", False, statistics.median),
+        Metric("joules_per_image", "energy per image", "J", False, statistics.median),
+        Metric("joules_per_image_error", "uncertainty of the energy per image", "J", False, statistics.median),
+        Metric("train_joules", "energy of training", "J", False, statistics.median),
+        Metric("joules_to_accuracy", "energy to accuracy", "J", False, statistics.median),
     )
 }
+
+
+TO_ACCURACY = ("time_to_accuracy_s", "joules_to_accuracy")
+"""Metrics of a case with a target accuracy; a single process has none."""
 
 
 Row = Mapping[Hashable, Any]
@@ -97,7 +105,7 @@ def _of_case(*names: str) -> Iterator[Column]:
 def _metric(name: str) -> Column:
     metric = METRICS[name]
     unit = "fraction" if metric.unit == "%" else metric.unit
-    return Column(name, "float64", "figure", metric.title, unit, "case" if name == "time_to_accuracy_s" else "both")
+    return Column(name, "float64", "figure", metric.title, unit, "case" if name in TO_ACCURACY else "both")
 
 
 _FIRST = ("backend", "engine", "model", "scenario", "dataset", "device", "precision")
@@ -128,6 +136,8 @@ COLUMNS = (
     Column("step_us", "object", "figure", "every step time", "µs", "process"),
     Column("epoch_seconds", "object", "figure", "training time of each epoch", "s", "process"),
     Column("epoch_val_accuracy", "object", "figure", "validation accuracy after each epoch", "fraction", "process"),
+    Column("epoch_joules", "object", "figure", "energy of each epoch, above the idle machine", "J", "process"),
+    Column("energy_source", "string", "mark", "counters of the energy, and why it or a part of it is missing"),
     Column("wall_s", "object", "figure", "seconds of each part of the process", "s", "process"),
     Column("wall_parts", "string", "mark", "names of the parts of wall_s"),
     Column("marks", "object", "mark", "codes of the notes about the figures"),

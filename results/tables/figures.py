@@ -11,6 +11,7 @@ from harness.clock import MINIMUM_WINDOW_S
 from harness.rules import Rule, ask
 from harness.running.record import Record, StageRecord
 from results.rules import time_rules
+from results.storage import energy
 from results.storage.windows import compile_s, features_seconds, seconds_of, steps_of, training_seconds
 
 
@@ -83,7 +84,19 @@ def measure(record: Record) -> dict[str, Any]:
         "peak_memory_mb": (memory.process_peak if device is None else device) / 1e6 if memory else math.nan,
         "epoch_seconds": [seconds for stage in trained for seconds in stage],
         "epoch_val_accuracy": [epoch.val_accuracy for epoch in epochs],
+        **_energy(record),
         "marks": marked,
+    }
+
+
+def _energy(record: Record) -> dict[str, Any]:
+    image, epochs = energy.image_joules(record), energy.epoch_joules(record)
+    return {
+        "joules_per_image": image.value if image else math.nan,
+        "joules_per_image_error": image.error if image else math.nan,
+        "train_joules": sum(epochs) if image else math.nan,
+        "epoch_joules": epochs if image else [],
+        "energy_source": energy.source(record),
     }
 
 

@@ -25,11 +25,12 @@ from harness.whole_files import write_whole
 
 WORTH_BYTES = 2**18
 """Smallest size of run files that are worth a copy."""
-_TEXTS, _SECONDS = pa.list_(pa.string()), pa.list_(pa.float64())
+_TEXTS, _NUMBERS = pa.list_(pa.string()), pa.list_(pa.float64())
 NESTED: dict[str, pa.DataType] = {
     "step_us": pa.list_(pa.int64()),
-    "epoch_seconds": _SECONDS,
-    "epoch_val_accuracy": _SECONDS,
+    "epoch_seconds": _NUMBERS,
+    "epoch_val_accuracy": _NUMBERS,
+    "epoch_joules": _NUMBERS,
     "wall_s": pa.map_(pa.string(), pa.float64()),
     "versions": pa.map_(pa.string(), pa.string()),
     "marks": _TEXTS,
@@ -83,8 +84,12 @@ def write_piece(files: Sequence[Path], piece: Piece) -> None:
 
 
 def as_parquet(frame: pd.DataFrame, metadata: Mapping[bytes, bytes] | None = None) -> bytes:
-    """Return the result of `results.load` as a Parquet file. Types do not depend on values; missing ones are null."""
-    fields = [(name, NESTED.get(name) or pa.type_for_alias(str(frame[name].dtype).lower())) for name in frame.columns]
+    """Return the result of `results.load` as a Parquet file. Types do not depend on values; missing ones are null.
+
+    Lists and mappings have the types of NESTED, unless they were converted to text.
+    """
+    kinds = {name: str(frame[name].dtype).lower() for name in frame.columns}
+    fields = [(name, NESTED[name] if kind == "object" else pa.type_for_alias(kind)) for name, kind in kinds.items()]
     items = {name: frame[name].map(lambda one: list(one.items())) for name, kind in fields if pa.types.is_map(kind)}
     table = pa.Table.from_pandas(frame.assign(**items), pa.schema(fields, metadata), preserve_index=False)
     stream = pa.BufferOutputStream()

@@ -30,6 +30,10 @@ NO_CEILING = (
 )
 
 
+ENERGY = ("joules_per_image", "joules_to_accuracy")
+"""Columns that are left out without a figure, like `mfu`."""
+
+
 class Style(NamedTuple):
     """How much is shown: `wide` adds columns, `explain` adds the ids of rules."""
 
@@ -121,8 +125,9 @@ def _by_model(lines: Iterable[ComparedRow]) -> dict[str, list[ComparedRow]]:
 def _block(rows: Sequence[tuple[Row, Ratio | Breach | str | None]], extra: Sequence[str], style: Style) -> Block:
     target = next((row["target"] for row, _ in rows if not pd.isna(row["target"])), None)
     titles = _titles(target, style)
-    if all(pd.isna(row["mfu"]) for row, _ in rows):
-        titles.pop("mfu", None)
+    for name in ("mfu", *ENERGY):
+        if all(pd.isna(row[name]) for row, _ in rows):
+            titles.pop(name, None)
     columns = [Heading("method", False), *(Heading(label(name), False) for name in extra)]
     columns += [Heading("framework", False), *(Heading(title) for title in titles.values())]
     compared = any(ratio is not None for _, ratio in rows)
@@ -137,7 +142,8 @@ def _block(rows: Sequence[tuple[Row, Ratio | Breach | str | None]], extra: Seque
 
 
 def _titles(target: float | None, style: Style) -> dict[str, str]:
-    reach = {} if target is None else {"time_to_accuracy_s": f"seconds\nto {METRICS['accuracy'].write(target)} %"}
+    written = METRICS["accuracy"].write(target or 0)
+    reach = {} if target is None else {"time_to_accuracy_s": f"seconds\nto {written} %"}
     if not style.wide:
         return {
             "accuracy": "accuracy\n%", "throughput": "images/s", "train_s": "train\ns", "total_s": "total\ns", **reach,
@@ -146,7 +152,8 @@ def _titles(target: float | None, style: Style) -> dict[str, str]:
     return {
         "accuracy": "accuracy\n%", "accuracy_mde": "resolution\npoints", "seeds": "seeds", "throughput": "images/s",
         "mfu": "MFU\n%", "epoch_s": "epoch\ns", "train_s": "train\ns", "compile_s": "compile\ns", "total_s": "total\ns",
-        **reach, "latency_ms": "step\nms", "latency_p95_ms": "step p95\nms", "peak_memory_mb": "MB", "runs": "runs",
+        **reach, "latency_ms": "step\nms", "latency_p95_ms": "step p95\nms", "peak_memory_mb": "MB",
+        "joules_per_image": "J per\nimage", "joules_to_accuracy": f"J to\n{written} %", "runs": "runs",
     }  # fmt: skip
 
 
@@ -213,12 +220,24 @@ def legend(
             yield MFU_LEGEND
         if (good["mfu"].isna() & good["throughput"].notna()).any():
             yield NO_CEILING
+        yield from _energy(good)
         yield from table.attrs.get("shortfalls", ())
     yield from _ratios(lines, shipped)
     yield from table.attrs.get("leads", ())
     for dataset, rows in good.groupby("dataset", sort=False):
         if notes := dict.fromkeys(note for own in rows["notes"] for note in own):
             yield f"{dataset}: {'; '.join(notes)}"
+
+
+def _energy(good: pd.DataFrame) -> Iterator[str]:
+    """Yield the sources and the uncertainty of the energies, or why there are none; nothing for older records."""
+    sources = "; ".join(dict.fromkeys(filter(None, good["energy_source"])))
+    errors = good["joules_per_image_error"].dropna()
+    if len(errors):
+        worst = METRICS["joules_per_image"].write(errors.max())
+        yield f"J: energy above the idle machine, by {sources}; standard uncertainty per image at most {worst} J"
+    elif sources:
+        yield f"energy is left out: {sources}"
 
 
 def _which(marked: Sequence[Row], rows: Sequence[Row]) -> str:

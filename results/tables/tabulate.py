@@ -13,13 +13,17 @@ from numpy.typing import NDArray
 from harness.errors import Refused
 from results import statistics
 from results.rules.pair_rules import pooled
+from results.storage.energy import joules_to
 from results.tables.columns import CASE_TYPES, METRICS, PROCESS_TYPES
 from results.tables.figures import MARKS
 
 GROUP = ("protocol", "version", "machine", "environment", "device", "status")
 """Records are pooled only if they are equal in all these columns (V52)."""
 
-POOLED = ("seed", "reason", "marks", "notes", "traits", "epoch_seconds", "epoch_val_accuracy", "test_images")
+POOLED = (
+    "seed", "reason", "marks", "notes", "traits", "epoch_seconds", "epoch_joules", "epoch_val_accuracy",
+    "energy_source", "test_images",
+)  # fmt: skip
 """Columns besides the figures that may differ between the processes of a row."""
 
 SHARED = [name for name in PROCESS_TYPES if name in CASE_TYPES and name not in METRICS and name not in POOLED]
@@ -31,9 +35,10 @@ def table(frame: pd.DataFrame, target_accuracy: float | None = None) -> pd.DataF
 
     Times and memory are medians over processes with the interval of `statistics.median`. Accuracies are means over
     seeds with their t interval, after a median over the processes of each seed. `target_accuracy`, a fraction of
-    validation accuracy, fills `time_to_accuracy_s` (the median over runs; a run that did not reach the target counts as
-    infinite, and an infinite median is NaN) and `reached`. Rows that are not `ok` have reasons and no figures. A later
-    record of a case replaces an interrupted one. Raises `Refused` for a target outside 0 to 1.
+    validation accuracy, fills `time_to_accuracy_s` and `joules_to_accuracy` (medians over runs; a run that did not
+    reach the target counts as infinite, and an infinite median is NaN) and `reached`. Rows that are not `ok` have
+    reasons and no figures. A later record of a case replaces an interrupted one. Raises `Refused` for a target outside
+    0 to 1.
     """
     if target_accuracy is not None and not 0 < target_accuracy <= 1:
         raise Refused(f"a target accuracy of {target_accuracy:g} is not a fraction; write 0.75 for 75 %")
@@ -71,6 +76,7 @@ def _row(shared: Mapping[str, Any], group: Mapping[str, NDArray[Any]], target: f
     row["throughputs"] = []
     row["marks"] = _in_order(group["marks"], MARKS)
     row["notes"] = _in_order(group["notes"], ())
+    row["energy_source"] = "; ".join(dict.fromkeys(filter(None, group["energy_source"])))
     row["traits"] = pooled(group["traits"])
     if row["status"] != "ok":
         return row
@@ -82,6 +88,8 @@ def _row(shared: Mapping[str, Any], group: Mapping[str, NDArray[Any]], target: f
             for seconds, accuracies in zip(group["epoch_seconds"], group["epoch_val_accuracy"], strict=True)
         ]
         columns["time_to_accuracy_s"] = np.array(times, dtype=np.float64)
+        spent = zip(group["epoch_joules"], group["epoch_val_accuracy"], strict=True)
+        columns["joules_to_accuracy"] = np.array([joules_to(target, *one) for one in spent], dtype=np.float64)
         row["target"], row["reached"] = target, int(np.isfinite(times).sum())
     for name, values in columns.items():
         row.update(_figure(name, values, seeds))

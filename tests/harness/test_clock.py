@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.clock import LATENCY_STEPS, Clock, NotFinite, Window, empty_step_us
+from harness.clock import LATENCY_STEPS, Clock, Kind, NotFinite, Window, empty_step_us
 from harness.errors import Refused
 
 MS = 1_000_000
@@ -362,3 +362,49 @@ def test_what_comes_before_an_epoch_runs_with_the_window_closed() -> None:
     train(clock, device, epochs=2, per_epoch=10)
     assert seen == [0, 1]
     assert sum(clock.epoch_ns) == 20 * MS
+
+
+class Watts:
+    """A meter of a machine that uses one watt, on the clock of the test."""
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        self._now, self.seconds, self.epochs, self._epoch = now, dict[str, float](), list[float](), 0.0
+        self._began = 0
+
+    def begin(self) -> None:
+        self._began = self._now()
+
+    def end(self, kind: Kind) -> None:
+        spent = (self._now() - self._began) / 1e9
+        self.seconds[kind] = self.seconds.get(kind, 0.0) + spent
+        self._epoch += spent
+        self._began = self._now()
+
+    def end_epoch(self) -> None:
+        self.epochs.append(self._epoch)
+        self._epoch = 0.0
+
+
+def test_a_meter_sees_the_intervals_of_the_windows_and_no_evaluation() -> None:
+    at = [0]
+
+    def now() -> int:
+        return at[0]
+
+    def pass_(seconds: float) -> None:
+        at[0] += round(seconds * 1e9)
+
+    meter = Watts(now)
+    clock = Clock(
+        steps=20, batch_size=4, warmup_steps=3, sync=lambda: None, compile_events=lambda: 0, now=now, meter=meter,
+        on_epoch_end=lambda epoch: pass_(100.0), on_first_step=lambda: pass_(50.0),
+    )  # fmt: skip
+    for _ in range(2):
+        clock.epoch_begin()
+        for _ in range(10):
+            pass_(1.0)
+            clock.tick(0.0)
+        clock.epoch_end()
+        pass_(7.0)
+    assert meter.seconds == {window.kind: window.seconds for window in clock.windows()}
+    assert meter.epochs == [10.0, 10.0]

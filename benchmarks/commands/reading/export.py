@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -21,13 +22,18 @@ if TYPE_CHECKING:
 
     from harness.running.record import Record
 
-Target = Literal["tensorboard", "mlflow", "markdown", "csv", "parquet", "pytest-benchmark", "badge", "script"]
+Target = Literal[
+    "tensorboard", "mlflow", "wandb", "markdown", "csv", "parquet", "pytest-benchmark", "badge", "script", "model-card",
+    "dataset",
+]  # fmt: skip
 TARGETS: tuple[Target, ...] = get_args(Target)
 SERVER = "MLFLOW_TRACKING_URI"
+EXTRAS = {"model-card": "huggingface", "dataset": "huggingface"}
+"""Extras that a target needs, if they do not have its name."""
 
 
 class Wish(NamedTuple):
-    """The options of `export` except the format and the filter."""
+    """The options of `export` except the format and the filter; `filtered` is whether there is a filter."""
 
     results: Path
     out: str | None
@@ -37,6 +43,7 @@ class Wish(NamedTuple):
     experiment: str
     checkpoint: str | None
     input_scaling: str | None
+    filtered: bool
 
 
 @click.command(cls=GroupedCommand)
@@ -45,11 +52,11 @@ class Wish(NamedTuple):
 @option("--where", multiple=True, metavar="NAME=VALUE", group="What to read", help="only records with this value")
 @option("--metric", type=click.Choice(tuple(METRICS)), group=OUTPUT, help="metric of a badge")
 @option("--label", group=OUTPUT, help="left text of a badge")
-@option("--experiment", default="finetune-bench", group=OUTPUT, help="MLflow experiment")
+@option("--experiment", default="finetune-bench", group=OUTPUT, help="MLflow experiment or W&B project")
 @option("--checkpoint", group="What to read", help="file of initial weights of a script, if the run's was a file")
 @option("--input-scaling", group="What to read", help="input scaling of a bare file, as for `run`")
 @shared("target-accuracy")
-@option("--out", group=OUTPUT, help="file, folder (tensorboard) or server address (mlflow); default: the terminal")
+@option("--out", group=OUTPUT, help="file, folder or, for mlflow, server address; default: the terminal")
 @results_or_run_option
 def command(case: str | None, target: Target, where: tuple[str, ...], **wishes: Any) -> None:
     """Write results in the format of another program.
@@ -58,18 +65,20 @@ def command(case: str | None, target: Target, where: tuple[str, ...], **wishes: 
     per process on a server. markdown: a summary for a pull request. csv, parquet: one row per process.
     pytest-benchmark: its JSON. badge: an SVG image of one figure, or JSON for shields.io if --out ends in .json.
     script: the training of one case, by default of the answer, as a Python file that needs only its framework; --out
-    also writes the initial weights beside it.
+    also writes the initial weights beside it. wandb: a folder of offline runs for `wandb sync`. model-card: a folder
+    for the Hugging Face Hub with the saved network of one case, by default of the answer. dataset: a folder for the
+    Hugging Face Hub with all records.
     """
     from results import load
 
-    wish = Wish(**wishes)
+    wish = Wish(**wishes, filtered=bool(case or where))
     frame = _chosen(load(wish.results), (*(_conditions(case) if case else ()), *where))
     try:
         code = _export(frame, target, wish)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in OURS:
             raise
-        package = f"pip install 'finetune-bench[{target}]'"
+        package = f"pip install 'finetune-bench[{EXTRAS.get(target, target)}]'"
         raise Declined(f"--to {target} needs {error.name}, which is not installed; run `{package}`") from error
     for warning in frame.attrs["warnings"]:
         click.echo(f"! {warning}", err=True)
@@ -106,12 +115,16 @@ def _some(values: pd.Series[str]) -> str:
 
 
 def _export(frame: pd.DataFrame, target: Target, wish: Wish) -> int:
-    if target == "tensorboard":
-        return _event_files(frame, wish)
-    if target == "mlflow":
-        return _runs(frame, wish)
-    if target == "script":
-        return _script(frame, wish)
+    writers: dict[str, Callable[[pd.DataFrame, Wish], int]] = {
+        "tensorboard": _event_files,
+        "mlflow": _runs,
+        "wandb": _offline_runs,
+        "script": _script,
+        "model-card": _model_card,
+        "dataset": _dataset,
+    }
+    if target in writers:
+        return writers[target](frame, wish)
     if target in ("markdown", "badge"):
         return _from_table(frame, target, wish)
     if target == "pytest-benchmark":
@@ -129,10 +142,8 @@ def _event_files(frame: pd.DataFrame, wish: Wish) -> int:
 
     if wish.out is None:
         raise Refused("--to tensorboard writes a folder; give it with --out, then run `tensorboard --logdir FOLDER`")
-    try:
+    with _writing(wish.out):
         written, left_out = write_event_files(frame, Path(wish.out))
-    except OSError as error:
-        raise Refused(f"--out {wish.out} cannot be written ({error.strerror})") from error
     rest = f"; {left_out} runs without training left out" if left_out else ""
     click.echo(f"{len(written)} runs written to {wish.out}{rest}", err=True)
     return 0 if written else 3
@@ -147,6 +158,51 @@ def _runs(frame: pd.DataFrame, wish: Wish) -> int:
     sent = send_runs(frame, server, wish.experiment)
     click.echo(f"{sent.created} runs created in {wish.experiment}, {sent.present} already exist", err=True)
     return 0
+
+
+def _offline_runs(frame: pd.DataFrame, wish: Wish) -> int:
+    from results.exports.offline_runs import write_offline_runs
+
+    if wish.out is None:
+        raise Refused("--to wandb writes a folder; give it with --out, then run `wandb sync FOLDER/offline-run-*`")
+    with _writing(wish.out):
+        written = write_offline_runs(frame, Path(wish.out), wish.experiment)
+    click.echo(f"{written.created} runs written to {wish.out}, {written.present} already exist", err=True)
+    return 0
+
+
+def _dataset(frame: pd.DataFrame, wish: Wish) -> int:
+    from results.exports.dataset_folder import write_dataset
+
+    if wish.out is None:
+        raise Refused("--to dataset writes a folder; give it with --out")
+    if wish.filtered or not (wish.results / "runs").is_dir():
+        raise Refused("a dataset has all records of a results folder, so that `verify` can check it; leave out --where")
+    with _writing(wish.out):
+        done = write_dataset(frame, wish.results, Path(wish.out))
+    click.echo(f"{len(frame)} records written to {wish.out}: {done.copied + done.extended} new files", err=True)
+    return 0
+
+
+def _model_card(frame: pd.DataFrame, wish: Wish) -> int:
+    from results.exports.model_card import write_model_card
+
+    if wish.out is None:
+        raise Refused("--to model-card writes a folder; give it with --out")
+    row, records = _chosen_case(frame, wish, "a model card describes")
+    saved = [record for record in records if "model" in record.artefacts]
+    with _writing(wish.out):
+        files = write_model_card(row, (saved or records)[0], Path(wish.out))
+    click.echo(f"{len(files)} files written to {wish.out}; the license in README.md is yours to add", err=True)
+    return 0
+
+
+@contextmanager
+def _writing(out: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Refused(f"--out {out} cannot be written ({error.strerror})") from error
 
 
 def _from_table(frame: pd.DataFrame, target: Target, wish: Wish) -> int:
@@ -188,7 +244,7 @@ def _script(frame: pd.DataFrame, wish: Wish) -> int:
     from results.exports.scripts.case_script import case_script, weights_name
     from results.exports.scripts.settings import Described
 
-    record = _winner(frame, wish)
+    record = _chosen_case(frame, wish, "a script trains")[1][0]
     name = weights_name(record.case)
     found = checkpoint_of(record.case, wish.checkpoint, wish.input_scaling)
     file = Path(wish.out) if wish.out else Path("script.py")
@@ -199,8 +255,8 @@ def _script(frame: pd.DataFrame, wish: Wish) -> int:
     return _deliver(text.encode(), wish.out, text=True)
 
 
-def _winner(frame: pd.DataFrame, wish: Wish) -> Record:
-    """Return the first finished record of the only case, or of the answer if there are several cases."""
+def _chosen_case(frame: pd.DataFrame, wish: Wish, what: str) -> tuple[Row, list[Record]]:
+    """Return the row and the finished records, by seed, of the only case, or of the answer if there are several."""
     from results import table
     from results.storage.rows import record_at
     from results.tables.answer import answers
@@ -208,15 +264,15 @@ def _winner(frame: pd.DataFrame, wish: Wish) -> Record:
     rows = table(frame, wish.target_accuracy)
     rows = rows[rows["status"] == "ok"]
     if rows.empty:
-        raise Refused("a script trains one finished case, but no record is one; measure a case with `run`")
+        raise Refused(f"{what} one finished case, but no record is one; measure a case with `run`")
     chosen: Row = rows.iloc[0].to_dict()
     if len(rows) > 1:
         found = answers(rows, read_certificates(wish.results).all).found
         if len(found) != 1:
-            raise Refused(f"a script trains one case, not {len(rows)}; name it, or use --where: {_differing(rows)}")
+            raise Refused(f"{what} one case, not {len(rows)}; name it, or use --where: {_differing(rows)}")
         chosen = found[0].chosen
     of_case = frame[(frame["version"] == chosen["version"]) & (frame["status"] == "ok")].sort_values("seed")
-    return record_at(Path(of_case["file"].iloc[0]), int(of_case["offset"].iloc[0]))
+    return chosen, [record_at(Path(row["file"]), row["offset"]) for row in of_case.to_dict("records")]
 
 
 def _deliver(content: bytes, out: str | None, *, text: bool = False) -> int:

@@ -23,6 +23,8 @@ class NVMLError(Exception): ...
 class NVMLError_DriverNotLoaded(NVMLError): ...
 class NVMLError_NotFound(NVMLError): ...
 class NVMLError_NotSupported(NVMLError): ...
+class NVMLError_NoPermission(NVMLError): ...
+COUNTED = {"GPU-a": 10**15, "GPU-b": 5}
 
 def fails(name, error):
     if FAULT == name:
@@ -46,6 +48,12 @@ def nvmlDeviceGetClockInfo(device, kind):
 def nvmlDeviceGetPowerUsage(device):
     fails("power", NVMLError_NotSupported())
     return 310500
+def nvmlDeviceGetTotalEnergyConsumption(device):
+    fails("energy", NVMLError_NotSupported())
+    fails("permission", NVMLError_NoPermission())
+    before = COUNTED[device]
+    COUNTED[device] += 250
+    return before
 def nvmlDeviceGetCurrentClocksThrottleReasons(device): return 0x4 | 0x1 | 0x20
 def nvmlDeviceGetComputeRunningProcesses(device):
     fails("processes", NVMLError_NotSupported())

@@ -17,9 +17,11 @@ from harness.clock import NotFinite
 from harness.data.augment import parse_augment
 from harness.data.checkpoint import read_checkpoint
 from harness.errors import Declined, Refused
+from harness.process.energy import Idle
+from harness.running import sensors
 from harness.running.evaluate import quality
 from harness.running.initial_weights import head_arrays
-from harness.running.record import Record
+from harness.running.record import Energy, Record
 from harness.running.saved_model import read_card
 from harness.spec import Optimizer, Schedule, key, version
 from results.rules.record_rules import breaches
@@ -448,3 +450,51 @@ def test_an_image_is_evaluated_from_its_features_while_the_backbone_is_fixed(
     batches = sum(-(-count // 32) for count in evaluated) * passes + -(-found.images["test"] // 32)
     checks = 1 + (passes == 1)  # of the head, and of the features
     assert len(seen) == batches + checks
+
+
+class Constant:
+    """A counter of a machine that uses ten watts, and twenty once it was watched while idle."""
+
+    name = "made up"
+
+    def __init__(self) -> None:
+        self.watched = False
+
+    def joules(self) -> float:
+        return (20 if self.watched else 10) * time.perf_counter()
+
+
+def test_a_machine_with_a_counter_has_energy_and_its_idle_watch_is_in_no_part_of_the_time(
+    tiny_dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = Constant()
+
+    def watch(counters: list[Any]) -> list[Idle]:
+        time.sleep(0.5)
+        counter.watched = True
+        return [Idle(10.0, 0.1, 0.001) for _ in counters]
+
+    monkeypatch.setattr(sensors, "open_counters", lambda device: ([counter], []))
+    monkeypatch.setattr(sensors, "watch_idle", watch)
+    before = time.time()
+    found = run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario(STAGE, STAGE, start="random")))
+    assert found.total_s < time.time() - before - 0.49
+    assert found.energy is not None
+    assert [one.name for one in found.energy.counters] == ["made up"]
+    for stage in found.stages:
+        assert stage.energy is not None
+        assert len(stage.energy.epochs) == len(stage.epochs)
+        for window in stage.windows:
+            kind = stage.energy.kinds[window.kind]
+            assert kind.seconds == pytest.approx(window.seconds, abs=0.02)
+            assert kind.joules[0] == pytest.approx(20 * kind.seconds, abs=0.02)
+
+
+def test_a_machine_without_a_counter_says_so_and_waits_for_nothing(
+    tiny_dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensors, "open_counters", lambda device: ([], ["this machine has no RAPL counter"]))
+    monkeypatch.setattr(sensors, "watch_idle", lambda counters: pytest.fail("it waited"))
+    found = run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario(start="random")))
+    assert found.energy == Energy(absent=("this machine has no RAPL counter",))
+    assert all(stage.energy is None for stage in found.stages)

@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from msgspec.structs import replace
 
 import results
 from harness.errors import Refused
+from harness.running.record import Quality
 from results.storage.merge import merge
+from results.storage.run_files import open_run
 from tests.benchmarks.commanding import invoke, refused
-from tests.results.records import build
+from tests.results.records import MACHINE, build
 from tests.results.tables.test_load import store
 
 
@@ -106,6 +110,49 @@ def test_the_command_says_what_it_did_and_refuses_a_folder_without_runs(tmp_path
     into = ("--results", tmp_path / "into")
     assert "files copied, 0 extended, 0 unchanged" in invoke("merge", one, *into).output
     assert "holds no runs" in refused("merge", tmp_path / "nowhere", *into)
+
+
+def test_a_source_whose_figures_do_not_follow_is_named_and_nothing_is_copied(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    logits, labels = np.eye(2, dtype=np.float32)[[0, 1, 1, 0]], np.array([0, 1, 1, 1])
+    with open_run(made, command=["run"], planned=(), machine=MACHINE, environment={}) as run:
+        loss = float(np.log1p(np.exp(-1.0)) + 0.25)
+        record = replace(build(), logits=run.put_arrays({"logits": logits, "labels": labels}))
+        run.append(replace(record, test=Quality(accuracy=0.75, loss=loss, images=4)))
+        run.finish()
+    into = ("--results", tmp_path / "into")
+    assert invoke("merge", folder_of(tmp_path / "one", 1), made, *into).exit_code == 0
+    edited = tmp_path / "edited"
+    shutil.copytree(made, edited)
+    (file,) = edited.rglob("*.jsonl")
+    file.write_bytes(file.read_bytes().replace(b'"test":{"accuracy":0.75', b'"test":{"accuracy":1.0'))
+    done = invoke("merge", folder_of(tmp_path / "other", 2), edited, "--results", tmp_path / "new")
+    assert (done.exit_code, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{edited} failed its verification, so nothing was merged: ")
+    assert "accuracy is 1, but the raw rows give 0.75" in line
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("line", [b"not a row\n", b'{"row":"process","schema":2}\n'])
+def test_a_source_with_a_row_that_cannot_be_read_is_named(line: bytes, tmp_path: Path) -> None:
+    one = folder_of(tmp_path / "one", 0)
+    (file,) = one.rglob("*.jsonl")
+    file.write_bytes(file.read_bytes() + line)
+    done = invoke("merge", one, "--results", tmp_path / "into")
+    assert done.exit_code in (1, 2)
+    (said,) = done.stderr.splitlines()[-1:]
+    assert str(one) in said
+    assert "nothing was merged" in said
+    assert not (tmp_path / "into").exists()
+
+
+def test_an_interrupted_run_is_merged_although_it_lacks_cases(tmp_path: Path) -> None:
+    one = tmp_path / "one"
+    with open_run(one, command=["run"], planned=("a", "b"), machine=MACHINE, environment={}) as run:
+        run.append(build())
+    assert invoke("merge", one, "--results", tmp_path / "into").exit_code == 0
+    assert results.load(tmp_path / "into").attrs["missing"]
 
 
 def test_rows_of_schema_1_are_read_as_they_were_written(tmp_path: Path) -> None:

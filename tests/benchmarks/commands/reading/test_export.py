@@ -24,7 +24,7 @@ from tests.results.tables.test_load import store
 
 GUIDE = (ROOT / "docs" / "exports.md").read_text()
 COMMANDS = re.findall(r"^\$ python -m benchmarks (export .*)$", GUIDE, re.MULTILINE)
-SERVED = ("tensorboard", "mlflow")
+SERVED = ("tensorboard", "mlflow", "wandb", "model-card", "dataset")
 """Their libraries are not installed beside the frameworks; tests/results/exports has their tests."""
 
 
@@ -45,16 +45,19 @@ def test_the_commands_of_the_guide_write_their_files(
 
 
 @pytest.mark.parametrize(
-    ("target", "module"),
+    ("target", "module", "extra"),
     [
-        ("tensorboard", "tensorboard"),
-        ("mlflow", "mlflow"),
-        ("badge", "anybadge"),
-        ("pytest-benchmark", "pytest_benchmark"),
+        ("tensorboard", "tensorboard", "tensorboard"),
+        ("mlflow", "mlflow", "mlflow"),
+        ("wandb", "wandb", "wandb"),
+        ("badge", "anybadge", "badge"),
+        ("pytest-benchmark", "pytest_benchmark", "pytest-benchmark"),
+        ("model-card", "huggingface_hub", "huggingface"),
+        ("dataset", "huggingface_hub", "huggingface"),
     ],
 )
 def test_a_missing_library_is_one_line_with_the_extra_to_install(
-    target: str, module: str, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    target: str, module: str, extra: str, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
@@ -62,12 +65,12 @@ def test_a_missing_library_is_one_line_with_the_extra_to_install(
     out = "http://127.0.0.1:1" if target == "mlflow" else tmp_path / "out"
     done = invoke(
         *("export", "--results", finished.results, "--to", target, "--out", out),
-        *("--metric", "accuracy", "--where", "scenario=full"),
+        *("--metric", "accuracy", *(() if target == "dataset" else ("--where", "scenario=full"))),
     )
     assert (done.exit_code, done.stdout) == (3, "")
     (line,) = done.stderr.splitlines()
     assert f"--to {target} needs {module}" in line
-    assert f"pip install 'finetune-bench[{target}]'" in line
+    assert f"pip install 'finetune-bench[{extra}]'" in line
     assert not (tmp_path / "out").exists()
 
 
@@ -136,7 +139,11 @@ def test_what_cannot_be_chosen_or_written_is_refused(finished: Finished, tmp_pat
     assert "did you mean scenario or" in refused(*export, "csv", "--where", "scenari=full")
     assert "no record matches; scenario is full, freeze-conv" in refused(*export, "csv", "--where", "scenario=none")
     assert "cannot be written" in refused(*export, "csv", "--out", tmp_path / "nowhere" / "x.csv")
-    assert "give it with --out" in refused(*export, "tensorboard")
+    for folder in ("tensorboard", "wandb", "model-card", "dataset"):
+        assert "give it with --out" in refused(*export, folder)
+    assert "leave out --where" in refused(*export, "dataset", "--where", "seed=1", "--out", tmp_path / "d")
+    (run,) = finished.results.rglob("*.jsonl")
+    assert "leave out --where" in refused("export", "--results", run, "--to", "dataset", "--out", tmp_path / "d")
     assert "MLFLOW_TRACKING_URI" in refused(*export, "mlflow")
     assert "does not exist" in refused("export", "--results", tmp_path / "nothing", "--to", "csv")
 
