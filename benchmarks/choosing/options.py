@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import click
 import msgspec
 
+from benchmarks.choosing.configuration import say_taken
 from benchmarks.choosing.selection import Selection
 from benchmarks.choosing.sharding import SHARE
 from harness.spec import SETTINGS
@@ -66,6 +67,12 @@ class GroupedCommand(click.Command):
         for group, lines in groups.items():
             with formatter.section(group):
                 formatter.write_dl(lines)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Print what is taken from a `pyproject.toml`, then run the command."""
+        if ctx.obj is not None and not ctx.params.get("quiet"):
+            say_taken(ctx, ctx.obj)
+        return super().invoke(ctx)
 
 
 def option(*names: str, group: str = "Options", **facts: Any) -> Callable[[F], F]:

@@ -11,10 +11,10 @@ from harness.process.environment import HERE
 
 
 def start_program(*arguments: str) -> subprocess.Popen[str]:
-    """Start this program with these arguments; packages in the current folder are not imported."""
+    """Start this program with these arguments; packages and defaults of the current folder are not used."""
     folders = [] if PREFIX else [str(HERE.root)]  # the interpreter finds an installed package
     path = os.pathsep.join([*folders, *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-P", "-m", f"{PREFIX}benchmarks", *arguments]
+    command = [sys.executable, "-P", "-m", f"{PREFIX}benchmarks", "--no-config", *arguments]
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8", env=environment)

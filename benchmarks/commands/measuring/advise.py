@@ -14,6 +14,7 @@ from benchmarks.advising.advice import lines
 from benchmarks.advising.advise import advise, divided, with_methods
 from benchmarks.advising.field import Budget, Setup
 from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.choosing.configuration import command_line
 from benchmarks.choosing.options import MEASURE, POSITIVE, GroupedCommand, given, option, selection_options, shared
 from benchmarks.comparing.comparison_run import finished
 from benchmarks.preparing.plan import Preparation
@@ -42,7 +43,8 @@ def command(data: str, minutes: float, steps: int | None, results: Path, **optio
         preparation = Preparation(catalogue, progress.on_event)
         division, prepared = divided(wanted, catalogue, preparation)
         progress.say([prepared.sentence(), *prepared.meta.notes])
-        with open_run(results, command=sys.argv[1:], planned=(), machine=machine, environment=environment()) as writer:
+        here = environment()
+        with open_run(results, command=command_line(), planned=(), machine=machine, environment=here) as writer:
             tools = catalogue, preparation, writer, machine, progress.on_event
             with finished(writer, "cases"):
                 advice = advise(Setup(*tools, wanted, division, prepared), Budget(started, minutes * 60, steps))

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
+from benchmarks.choosing.configuration import command_line
 from benchmarks.choosing.options import MEASURE, RUN, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.scenarios import SCENARIOS
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
@@ -111,7 +112,7 @@ def _stored(results: Path, shard: Shard | None) -> Iterator[None]:
         yield
         return
     facts: dict[str, Any] = {"machine": describe_machine(), "environment": environment(), "shard": shard}
-    with open_run(results, command=sys.argv[1:], planned=(), **facts) as writer:
+    with open_run(results, command=command_line(), planned=(), **facts) as writer:
         yield
         writer.finish()
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
+from benchmarks.choosing.configuration import command_line
 from benchmarks.choosing.options import MEASURE, OUTPUT, RUN, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.selection import SelectedCase, Selection, expand, in_turns
 from benchmarks.choosing.sharding import Share, case_items, take, twins
@@ -160,7 +161,7 @@ def _run(
         keys = [key(planned.case) for planned in plan]
         with open_run(
             results,
-            command=sys.argv[1:],
+            command=command_line(),
             planned=keys,
             machine=machine,
             environment=environment(),

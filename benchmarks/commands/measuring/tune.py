@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.choosing.configuration import command_line
 from benchmarks.choosing.options import MEASURE, POSITIVE, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.selection import Selection, expand
 from benchmarks.comparing.comparison_run import finished
@@ -43,7 +44,7 @@ def command(minutes: float, results: Path, **options: Any) -> None:
     machine = describe_machine()
     with (
         RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress,
-        open_run(results, command=sys.argv[1:], planned=(), machine=machine, environment=environment()) as writer,
+        open_run(results, command=command_line(), planned=(), machine=machine, environment=environment()) as writer,
     ):
         progress.expect(1)
         with finished(writer):
@@ -54,11 +55,12 @@ def command(minutes: float, results: Path, **options: Any) -> None:
 
 def _command() -> str:
     """Return the `run` command with the options of this one."""
-    words = iter(sys.argv[2:])
+    given_words = command_line()
+    words = iter(given_words[given_words.index("tune") + 1 :])
     kept = []
     for word in words:
         if word == "--minutes":
             next(words, None)
-        elif not word.startswith("--minutes="):
+        elif not word.startswith(("--minutes=", "--json", "--quiet", "-q")):
             kept.append(word)
     return f"{PROGRAM} run {shlex.join(kept)}"
