@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import itertools
+import logging
 import pkgutil
 import textwrap
 from pathlib import Path
@@ -16,6 +18,7 @@ from benchmarks import commands
 from benchmarks.choosing.configuration import WORDS, defaults, find_configuration
 from benchmarks.running.terminal import use_stand_ins
 from harness.errors import Declined, Refused, not_utf8, printable, unknown
+from harness.process.launch import STARTED
 
 
 class Commands(click.Group):
@@ -106,6 +109,15 @@ def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) ->
     ctx.exit()
 
 
+def _show_processes(context: click.Context) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("+ %(message)s"))
+    STARTED.addHandler(handler)
+    STARTED.setLevel(logging.INFO)
+    context.call_on_close(functools.partial(STARTED.removeHandler, handler))
+    context.call_on_close(functools.partial(STARTED.setLevel, logging.NOTSET))
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--config/--no-config", default=True, help="Use the defaults of [tool.finetune-bench] in pyproject.toml.")
 @click.option(
@@ -116,13 +128,19 @@ def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) ->
     callback=_print_version,
     help="Show the version and exit.",
 )
+@click.option("-q", "--quiet", is_flag=True, help="Print only the answer or table, warnings and errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Print each process that is started.")
 @click.pass_context
-def main(context: click.Context, config: bool) -> None:
+def main(context: click.Context, config: bool, quiet: bool, verbose: bool) -> None:
     """Benchmark fine-tuning in PyTorch and Keras: speed, accuracy, and changes of both.
 
     Exit codes: 0 success; 1 a check failed, such as a confirmed regression; 2 wrong usage or refused input; 3 a case
     failed, is missing, was skipped although named in the options, or nothing was measured; 130 interrupted.
     """
+    if quiet and verbose:
+        raise Refused("give either --quiet or --verbose")
+    if verbose:
+        _show_processes(context)
     name, folder = context.invoked_subcommand, _working_folder()
     found = find_configuration(Path(folder)) if config and name and folder else None
     if found and name:

@@ -30,6 +30,13 @@ SELECTION = {
     MEASURE: ("warmup_steps",),
 }  # fmt: skip
 """The fields of `Selection` below each heading; all others are below "How to train"."""
+
+
+def _quiet(context: click.Context, option: click.Parameter, value: bool) -> bool:
+    """Return the value of the command's own option, or that of the program."""
+    return value or bool(context.find_root().params.get("quiet"))
+
+
 SHARED: Mapping[str, Mapping[str, Any]] = {
     "shard": {
         "group": RUN,
@@ -42,7 +49,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "wide": {"is_flag": True, "help": "show every column of the table"},
     "explain": {"is_flag": True, "help": "name the rule of each note, such as V46; `rules V46` explains it"},
     "out": {"type": FILE, "help": "output file; default: the terminal"},
-    "quiet": {"is_flag": True, "help": "show no progress"},
+    "quiet": {"short": "-q", "is_flag": True, "help": "show no progress", "callback": _quiet},
     "results": {"type": FOLDER, "default": RESULTS, "help": "folder of results"},
 }
 
@@ -86,7 +93,9 @@ def options_of(table: Mapping[str, Mapping[str, Any]], group: str, *names: str) 
 
     def decorate(command: F) -> F:
         for name in reversed(names):
-            command = option(f"--{name}", **{"group": group, **table[name]})(command)
+            facts = {"group": group, **table[name]}
+            short = [facts.pop("short")] if "short" in facts else []
+            command = option(*short, f"--{name}", **facts)(command)
         return command
 
     return decorate

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 
 from harness import PREFIX
 from harness.process.environment import HERE
+from harness.process.launch import STARTED
 
 
 def start_program(*arguments: str) -> subprocess.Popen[str]:
@@ -17,4 +19,5 @@ def start_program(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-P", "-m", f"{PREFIX}benchmarks", "--no-config", *arguments]
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
     pipe = subprocess.PIPE
+    STARTED.info("%s", shlex.join(command))
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8", env=environment)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.choosing.documents import json_option, print_json
-from benchmarks.choosing.options import GroupedCommand, option
+from benchmarks.choosing.options import GroupedCommand, option, shared
 from benchmarks.running.terminal import aligned
 from results.verdicts.accuracy_simulation import ASSERTED, FALLS, SEED_SDS, AccuracyCell, simulate_accuracy
 from results.verdicts.accuracy_simulation import missed as missed_accuracy
@@ -37,14 +37,15 @@ class SimulateDocument(msgspec.Struct, frozen=True, kw_only=True):
 @option("--comparisons", type=click.IntRange(min=10), default=2_000, help="comparisons per line")
 @option("--seed", default=0, help="seed of the simulated noise")
 @json_option(lambda: SimulateDocument)
-def command(comparisons: int, seed: int, json_: bool) -> None:
+@shared("quiet")
+def command(comparisons: int, seed: int, json_: bool, quiet: bool) -> None:
     """Simulate comparisons and count correct verdicts.
 
     The margin is 3 %. Two other methods see the same simulated data: a 10 % threshold on means against a stored run,
     and the Mann-Whitney test on pooled steps at 5 %. Lines with +0 % count every reported change; the other lines count
     reported slow-downs. Exits with 1 if a rate is outside its limit.
     """
-    bar = partial(track, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    bar = partial(track, console=Console(stderr=True), transient=True, disable=quiet or not sys.stderr.isatty())
     cells = [simulate(*one, comparisons, seed) for one in bar(list(product(SETTINGS, CHANGES)), "time")]
     falls = [simulate_accuracy(*one, comparisons, seed) for one in bar(list(product(SEED_SDS, FALLS)), "accuracy")]
     failures = [*chain.from_iterable(map(missed, cells)), *chain.from_iterable(map(missed_accuracy, falls))]
