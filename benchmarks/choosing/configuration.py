@@ -35,7 +35,7 @@ def find_configuration(folder: Path) -> Configuration | None:
             tool = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {})
         except (OSError, ValueError) as error:
             raise Refused(f"{file} cannot be read ({error}); correct it, or use --no-config") from error
-        if TABLE in tool:
+        if isinstance(tool, dict) and TABLE in tool:
             if not isinstance(tool[TABLE], dict):
                 raise Refused(f"{file}: tool.{TABLE} must be a table, [tool.{TABLE}]")
             return Configuration(file, tool[TABLE])

@@ -124,6 +124,8 @@ def test_a_wrong_table_key_or_value_is_one_line_with_the_file(project: Path, tex
 def test_a_value_that_is_no_table_is_refused(project: Path) -> None:
     (project / "pyproject.toml").write_text("[tool]\nfinetune-bench = 3\n")
     assert "must be a table, [tool.finetune-bench]" in refused("table")
+    (project / "pyproject.toml").write_text("tool = 3\n")
+    assert invoke("list", "suites").exit_code == 0
 
 
 def test_the_example_of_the_page_is_accepted(project: Path) -> None:
