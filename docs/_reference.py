@@ -200,7 +200,7 @@ def documents() -> str:
         "A command with `--json` prints one JSON document on stdout and nothing else there; progress and warnings go",
         "to stderr. The exit code is the same. If the command is refused or cannot measure, stdout may be empty.",
         "Shares are fractions and times are in seconds unless a name or the text of a type says otherwise. A missing",
-        "figure is null. `gate` prints nothing with exit code 4, and `certify` prints null for a shard without scenarios.\n",
+        "figure is null. `gate` prints nothing with exit code 4, and `certify` null for a shard without scenarios.\n",
         *_table(("command", "document"), ((name, _type(root)) for (name, _), root in zip(shapes, roots, strict=True))),
     ]
     for name, described in sorted(types.items()):
