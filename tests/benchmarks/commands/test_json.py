@@ -252,12 +252,12 @@ def test_explain_gives_the_document_of_its_file(tmp_path: Path) -> None:
 
 def test_bisect_gives_the_candidate_and_the_probabilities(tmp_path: Path) -> None:
     sides = [f"--set={side}.warmup-steps={steps}" for side, steps in zip("ABB", (1, 2, 3), strict=True)]
-    asked = ("bisect", *CASE, "--margin", "30%", *sides, "--inject-delay", "2=150%", "--quiet", "--results", tmp_path)
-    found = document(BisectDocument, *asked, "--measurements", "14")
+    asked = ("bisect", *CASE, "--margin", "30%", *sides, "--inject-delay", "2=300%", "--quiet", "--results", tmp_path)
+    found = document(BisectDocument, *asked, "--measurements", "24")
     assert (found.first_slower, found.before) == ("warmup-steps=3", "warmup-steps=2")
     assert found.change is not None
     assert math.isclose(sum(found.posterior), 1)
-    shown = text(*asked, "--measurements", "14")  # from the stored measurements
+    shown = text(*asked, "--measurements", "24")  # from the stored measurements
     assert_in_order(["first slower: warmup-steps=3", f"{100 * found.change:+.1f} %", f"{found.probability:.1%}"], shown)
 
 
