@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import itertools
+import logging
 import pkgutil
 import textwrap
 from pathlib import Path
@@ -13,8 +15,10 @@ from typing import Any
 import click
 
 from benchmarks import commands
+from benchmarks.choosing.configuration import WORDS, defaults, find_configuration
 from benchmarks.running.terminal import use_stand_ins
 from harness.errors import Declined, Refused, not_utf8, printable, unknown
+from harness.process.launch import STARTED
 
 
 class Commands(click.Group):
@@ -29,6 +33,7 @@ class Commands(click.Group):
         """Refuse bytes that are not UTF-8 in arguments and the working folder, because records are UTF-8."""
         if wrong := next((text for text in (*args, _working_folder()) if not_utf8(text)), None):
             ctx.fail(f"{printable(wrong)} is not valid UTF-8; rename the file or folder")
+        ctx.meta[WORDS] = list(args)
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -39,8 +44,7 @@ class Commands(click.Group):
         """Import the command's module."""
         if cmd_name not in self.list_commands(ctx):
             ctx.fail(unknown("command", cmd_name, self.list_commands(ctx)))
-        command: click.Command = importlib.import_module(command_modules()[cmd_name]).command
-        return command
+        return _load(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands by folder, each with its first sentence; reading the source is faster than an import."""
@@ -60,6 +64,11 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
+
+
+def _load(name: str) -> click.Command:
+    command: click.Command = importlib.import_module(command_modules()[name]).command
+    return command
 
 
 def _working_folder() -> str:
@@ -100,7 +109,17 @@ def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) ->
     ctx.exit()
 
 
+def _show_processes(context: click.Context) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("+ %(message)s"))
+    STARTED.addHandler(handler)
+    STARTED.setLevel(logging.INFO)
+    context.call_on_close(functools.partial(STARTED.removeHandler, handler))
+    context.call_on_close(functools.partial(STARTED.setLevel, logging.NOTSET))
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--config/--no-config", default=True, help="Use the defaults of [tool.finetune-bench] in pyproject.toml.")
 @click.option(
     "--version",
     is_flag=True,
@@ -109,9 +128,21 @@ def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) ->
     callback=_print_version,
     help="Show the version and exit.",
 )
-def main() -> None:
+@click.option("-q", "--quiet", is_flag=True, help="Print only the answer or table, warnings and errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Print each process that is started.")
+@click.pass_context
+def main(context: click.Context, config: bool, quiet: bool, verbose: bool) -> None:
     """Benchmark fine-tuning in PyTorch and Keras: speed, accuracy, and changes of both.
 
     Exit codes: 0 success; 1 a check failed, such as a confirmed regression; 2 wrong usage or refused input; 3 a case
     failed, is missing, was skipped although named in the options, or nothing was measured; 130 interrupted.
     """
+    if quiet and verbose:
+        raise Refused("give either --quiet or --verbose")
+    if verbose:
+        _show_processes(context)
+    name, folder = context.invoked_subcommand, _working_folder()
+    found = find_configuration(Path(folder)) if config and name and folder else None
+    if found and name:
+        context.default_map = {name: defaults(found, name, command_modules(), _load)}
+        context.obj = found.file

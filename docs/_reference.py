@@ -15,6 +15,7 @@ import msgspec
 
 from benchmarks import cli
 from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.choosing.documents import JsonOption
 from benchmarks.choosing.scenarios import RECIPES, SCENARIOS
 from benchmarks.choosing.suites import SUITES
 from harness.data.augment import AUGMENTATIONS
@@ -185,6 +186,30 @@ def schema() -> str:
     return _page("Schema of results", *lines)
 
 
+def documents() -> str:
+    """Return the page about `--json`: the document of each command, and every type in it."""
+    shapes = [
+        (f"`{name}`", shape)
+        for name, dotted in cli.command_modules().items()
+        for option in importlib.import_module(dotted).command.params
+        if isinstance(option, JsonOption)
+        for shape in option.shapes()
+    ]
+    roots, types = msgspec.json.schema_components([shape for _, shape in shapes])
+    lines = [
+        "A command with `--json` prints one JSON document on stdout and nothing else there; progress and warnings go",
+        "to stderr. The exit code is the same. If the command is refused or cannot measure, stdout may be empty.",
+        "Shares are fractions and times are in seconds unless a name or the text of a type says otherwise. A missing",
+        "figure is null. `gate` prints nothing with exit code 4, and `certify` null for a shard without scenarios.\n",
+        *_table(("command", "document"), ((name, _type(root)) for (name, _), root in zip(shapes, roots, strict=True))),
+    ]
+    for name, described in sorted(types.items()):
+        lines += [f"\n## {name}\n", *_described(described)]
+        fields = ((f"`{field}`", _type(one)) for field, one in described.get("properties", {}).items())
+        lines += _table(("field", "type"), fields)
+    return _page("JSON documents", *lines)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "command-line": command_line,
     "settings": settings,
@@ -192,6 +217,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "models": models,
     "statuses": statuses,
     "schema": schema,
+    "documents": documents,
 }
 """The generated pages by file name, without the ending."""
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import click
 import msgspec
 
+from benchmarks.choosing.configuration import say_taken
 from benchmarks.choosing.selection import Selection
 from benchmarks.choosing.sharding import SHARE
 from harness.spec import SETTINGS
@@ -29,6 +30,13 @@ SELECTION = {
     MEASURE: ("warmup_steps",),
 }  # fmt: skip
 """The fields of `Selection` below each heading; all others are below "How to train"."""
+
+
+def _quiet(context: click.Context, option: click.Parameter, value: bool) -> bool:
+    """Return the value of the command's own option, or that of the program."""
+    return value or bool(context.find_root().params.get("quiet"))
+
+
 SHARED: Mapping[str, Mapping[str, Any]] = {
     "shard": {
         "group": RUN,
@@ -41,7 +49,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "wide": {"is_flag": True, "help": "show every column of the table"},
     "explain": {"is_flag": True, "help": "name the rule of each note, such as V46; `rules V46` explains it"},
     "out": {"type": FILE, "help": "output file; default: the terminal"},
-    "quiet": {"is_flag": True, "help": "show no progress"},
+    "quiet": {"short": "-q", "is_flag": True, "help": "show no progress", "callback": _quiet},
     "results": {"type": FOLDER, "default": RESULTS, "help": "folder of results"},
 }
 
@@ -67,6 +75,12 @@ class GroupedCommand(click.Command):
             with formatter.section(group):
                 formatter.write_dl(lines)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Print what is taken from a `pyproject.toml`, then run the command."""
+        if ctx.obj is not None and not ctx.params.get("quiet"):
+            say_taken(ctx, ctx.obj)
+        return super().invoke(ctx)
+
 
 def option(*names: str, group: str = "Options", **facts: Any) -> Callable[[F], F]:
     """Declare an option as `click.option` does, below a heading and with its default in the help."""
@@ -79,7 +93,9 @@ def options_of(table: Mapping[str, Mapping[str, Any]], group: str, *names: str) 
 
     def decorate(command: F) -> F:
         for name in reversed(names):
-            command = option(f"--{name}", **{"group": group, **table[name]})(command)
+            facts = {"group": group, **table[name]}
+            short = [facts.pop("short")] if "short" in facts else []
+            command = option(*short, f"--{name}", **facts)(command)
         return command
 
     return decorate

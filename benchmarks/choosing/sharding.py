@@ -64,7 +64,9 @@ def take(share: Share | None, items: Sequence[Item[T]], unit: Unit) -> tuple[lis
     if share is None:
         return [item.value for item in items], None
     own, shard = part_of(share, items, unit)
-    click.echo(f"shard {shard.name}: {len(own)} of {len(items)} {unit}", err=True)
+    context = click.get_current_context(silent=True)
+    if context is None or not context.params.get("quiet"):
+        click.echo(f"shard {shard.name}: {len(own)} of {len(items)} {unit}", err=True)
     return own, shard
 
 

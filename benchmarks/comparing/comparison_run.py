@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import secrets
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from rich.console import Console
 from ulid import ULID
 
 from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.choosing.configuration import command_line
 from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.pairs import failure_of, measure_pair
 from benchmarks.comparing.prepare import ComparisonPreparation, PreparedComparison
@@ -219,7 +219,7 @@ def open_comparison_run(
     with (
         RunProgress(Console(stderr=True), quiet=quiet) as progress,
         open_run(
-            results, command=sys.argv[1:], planned=(), machine=machine, environment=environment(), shard=shard
+            results, command=command_line(), planned=(), machine=machine, environment=environment(), shard=shard
         ) as writer,
     ):
         preparation = ComparisonPreparation(catalogue, read_certificates(results), progress.on_event)

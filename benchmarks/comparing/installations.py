@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -22,7 +23,7 @@ from harness.entry import VERSIONS
 from harness.errors import Declined, Refused
 from harness.process.ask import ask
 from harness.process.environment import HERE, Place
-from harness.process.launch import Event
+from harness.process.launch import STARTED, Event
 
 NEEDED = Path("harness") / "entry.py"
 
@@ -105,6 +106,7 @@ def _install(root: Path, home: Path, spec: SideSpec) -> None:
         [sys.executable, "-m", "venv", "--clear", str(home)],
         [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", *constraints, f"{root}[all]"],
     ):
+        STARTED.info("%s", shlex.join(command))
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             words = (done.stderr.strip() or "nothing").splitlines()[-1]

@@ -12,6 +12,7 @@ from typing import NoReturn
 from harness import PREFIX
 from harness.errors import Declined, Refused
 from harness.process.environment import HERE
+from harness.process.launch import STARTED
 
 SETTINGS = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
 """The git variables that are kept: paths of the user's settings. A hook sets others to its own repository."""
@@ -139,6 +140,7 @@ def _reason(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def _git(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
+    STARTED.info("git -C %s %s", root, shlex.join(arguments))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in SETTINGS}
     try:
         return subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from harness.errors import printable
-from harness.process.launch import Event
+from harness.process.launch import STARTED, Event
 from harness.running.record import Record
 from results.storage.windows import pays_from
 from results.tables.figures import measure
@@ -37,6 +38,7 @@ class RunProgress:
         self._total = self._done = 0
         self._now, self._begun = now, dict[str, tuple[float, float]]()
         self._announced: set[str] = set()
+        self._continues = not STARTED.isEnabledFor(logging.INFO)  # nothing is printed between begin and end of a case
 
     def say(self, lines: Iterable[str]) -> None:
         """Print lines above the live one."""
@@ -72,7 +74,8 @@ class RunProgress:
             self._show(f"{event['measuring']} cases on {event['nodes']} nodes", self._left())
         elif "begin" in event:
             if not self._live:
-                self._print(f"{self._count(self._done + 1)} {event['begin']}: ", end="")
+                end = "" if self._continues else "\n"
+                self._print(f"{self._count(self._done + 1)} {event['begin']}: ".rstrip(" " if end else ""), end)
             self._show(event["begin"], f"starting{self._left()}")
         else:
             self._show(None, _epoch(event) + self._left(_share(event)))
@@ -99,7 +102,7 @@ class RunProgress:
         if self._task is not None:
             self._bar.update(self._task, completed=self._done, refresh=True)
         where = f" on {node}" if node else ""
-        complete = self._live or node is not None
+        complete = self._live or node is not None or not self._continues
         label = f"{self._count(self._done)} {record.case.label}{where}: " if complete else ""
         self._print(f"{label}{_outcome(record)}{_checkpoint(record)}")
 

@@ -6,6 +6,7 @@ FOLDER/result.json. Its output goes to FOLDER/log.txt, its events to a pipe; ord
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
@@ -25,6 +26,8 @@ from harness.process.machine import usable_cores
 Ending = Literal["ok", "skipped", "refused", "failed", "timeout", "oom", "killed"]
 Event = dict[str, Any]
 
+STARTED = logging.getLogger("finetune-bench")
+"""Has a line for every process that is started; the command line shows them with --verbose."""
 LOOK_UP_S = 1.0
 """Interval at which a waiting parent checks that its worker is alive."""
 
@@ -121,6 +124,7 @@ class Worker:
                     pass_fds=(send, receive),
                     start_new_session=True,
                 )
+            STARTED.info("process %d on %d cores: %s in %s", self.pid, count, call, folder)
         except OSError as error:
             os.close(self._events)
             os.close(self._orders)

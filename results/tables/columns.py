@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
+import msgspec
 import pandas as pd
 from numpy.typing import ArrayLike
 
@@ -182,3 +183,20 @@ CASE_TYPES = {
     for end in (("", "_low", "_high") if column.name in METRICS else ("",))
 }
 """Columns of `results.table` with their types. Missing figures are NaN, and so are the bounds of one replicate."""
+
+_IN_JSON: Mapping[str, Any] = {
+    "string": str | None,
+    "int64": int,
+    "Int64": int | None,
+    "float64": float | None,
+    "bool": bool,
+}
+_LISTS: Mapping[str, Any] = {"throughputs": list[float], "marks": list[str], "notes": list[str]}
+
+CaseRow = msgspec.defstruct(
+    "CaseRow",
+    [(name, _LISTS.get(name) or _IN_JSON[kind]) for name, kind in CASE_TYPES.items()],
+    frozen=True,
+    kw_only=True,
+    namespace={"__doc__": "A row of the table in JSON, by the names of its columns. Missing figures are null."},
+)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+import msgspec
 import numpy as np
 
 from results.verdicts.accuracy_verdict import judge_accuracy
@@ -16,7 +15,7 @@ ASSERTED = 0.5
 FALLS = (0.0, 2.0)
 
 
-class AccuracyCell(NamedTuple):
+class AccuracyCell(msgspec.Struct, frozen=True):
     """Shares of `comparisons` with the verdicts `regression` and `no change`, for one scatter and one true loss."""
 
     seed_sd: float

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -143,7 +144,7 @@ def _shared(posterior: NDArray[np.float64], unbuildable: set[int]) -> NDArray[np
     return shared
 
 
-class Trials(NamedTuple):
+class Trials(msgspec.Struct, frozen=True):
     """The result of simulated searches: share of right answers, mean and largest number of measurements."""
 
     trials: int

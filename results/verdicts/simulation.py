@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy import signal, stats
@@ -46,7 +47,7 @@ SETTINGS = (
 )
 
 
-class Cell(NamedTuple):
+class Cell(msgspec.Struct, frozen=True):
     """Shares of verdicts over `comparisons` of one setting and one true change.
 
     `covered` is the share of final intervals that contain the true change, `pairs` the mean number of pairs.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
+from benchmarks.choosing.documents import json_option, print_json
 from benchmarks.choosing.options import GroupedCommand, option, shared
 from benchmarks.inspecting.predict import Prediction, predict
 from benchmarks.running.terminal import aligned
@@ -19,8 +19,11 @@ from harness.running.saved_model import read_card
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), help="image files or folders")
 @option("--native", is_flag=True, help="load the framework's own file instead of the neutral one")
 @option("--format", "format_", type=click.Choice(["text", "json"]), default="text", help="output format")
+@json_option(lambda: list[Prediction], "the same as --format json")
 @shared("plugin")
-def command(model_dir: Path, images: tuple[Path, ...], native: bool, format_: str, plugin: tuple[str, ...]) -> None:
+def command(
+    model_dir: Path, images: tuple[Path, ...], native: bool, format_: str, json_: bool, plugin: tuple[str, ...]
+) -> None:
     """Classify images with a saved network."""
     card = read_card(model_dir)
     arguments = {
@@ -31,8 +34,8 @@ def command(model_dir: Path, images: tuple[Path, ...], native: bool, format_: st
     }
     cores = card.case.threads  # as in the run: another number of threads may round differently
     predictions = ask(predict, arguments, list[Prediction], cores=cores, engine=card.case.engine)
-    if format_ == "json":
-        click.echo(msgspec.json.encode(predictions))
+    if json_ or format_ == "json":
+        print_json(predictions)
         return
     click.echo(aligned(map(_row, predictions)))
 

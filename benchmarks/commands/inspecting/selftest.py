@@ -5,21 +5,34 @@ from __future__ import annotations
 import sys
 
 import click
+import msgspec
 from rich.console import Console
 
+from benchmarks.choosing.documents import json_option, print_json
 from benchmarks.choosing.options import GroupedCommand, option, shared
 from benchmarks.running.progress import RunProgress
-from benchmarks.selftest.real import described, faults, probe_all
+from benchmarks.selftest.real import Probed, described, faults, probe_all
 from benchmarks.selftest.report import lines, merged, score
-from benchmarks.selftest.running import in_parts
+from benchmarks.selftest.running import SelftestOutcome, in_parts
 from benchmarks.selftest.sins import SINS
+
+
+class SelftestDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The numbers of mistakes detected and planted, every trial, and the real backends with --backends."""
+
+    passed: bool
+    detected: int
+    planted: int
+    outcome: SelftestOutcome
+    backends: tuple[Probed, ...]
 
 
 @click.command(cls=GroupedCommand)
 @option("--seed", default=0, help="seed of the places where mistakes are planted")
 @option("--backends", is_flag=True, help="also check the precision and the cores of the real backends")
+@json_option(lambda: SelftestDocument)
 @shared("quiet")
-def command(seed: int, backends: bool, quiet: bool) -> None:
+def command(seed: int, backends: bool, json_: bool, quiet: bool) -> None:
     """Check that the harness detects known benchmarking mistakes.
 
     It plants each mistake in two sizes on the reference backend. It checks that the rule for a mistake reports it, that
@@ -29,9 +42,13 @@ def command(seed: int, backends: bool, quiet: bool) -> None:
     with RunProgress(Console(stderr=True), quiet=quiet) as progress:
         outcome = merged(in_parts(seed, progress.on_event), [sin.name for sin in SINS])
         probed = probe_all(progress.on_event) if backends else []
-    for line in (*lines(outcome), *(("", *described(probed)) if probed else ())):
-        click.echo(line)
     caught, planted = score(outcome)
-    click.echo(f"{caught}/{planted}")
     passed = caught == planted and all(one.holds for one in outcome.shown) and not any(map(faults, probed))
+    if json_:
+        counts = {"detected": caught, "planted": planted}
+        print_json(SelftestDocument(passed=passed, **counts, outcome=outcome, backends=tuple(probed)))
+    else:
+        for line in (*lines(outcome), *(("", *described(probed)) if probed else ())):
+            click.echo(line)
+        click.echo(f"{caught}/{planted}")
     sys.exit(0 if passed else 1)

@@ -12,8 +12,11 @@ from rich.console import Console
 
 from benchmarks.advising.advice import lines
 from benchmarks.advising.advise import advise, divided, with_methods
+from benchmarks.advising.document import AdviceDocument, document
 from benchmarks.advising.field import Budget, Setup
 from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.choosing.configuration import command_line
+from benchmarks.choosing.documents import json_option, print_json
 from benchmarks.choosing.options import MEASURE, POSITIVE, GroupedCommand, given, option, selection_options, shared
 from benchmarks.comparing.comparison_run import finished
 from benchmarks.preparing.plan import Preparation
@@ -27,8 +30,9 @@ from results.storage.run_files import open_run
 @selection_options("data", "seeds", "features", "native_defaults")
 @option("--minutes", type=POSITIVE, default=10.0, group=MEASURE, help="time limit, with the preparation")
 @option("--steps", type=click.IntRange(min=1), group=MEASURE, help="number of runs instead of a time limit")
+@json_option(lambda: AdviceDocument)
 @shared("plugin", "quiet", "results")
-def command(data: str, minutes: float, steps: int | None, results: Path, **options: Any) -> None:
+def command(data: str, minutes: float, steps: int | None, json_: bool, results: Path, **options: Any) -> None:
     """Find the most accurate network and method for given images.
 
     It trains a classifier on the features of every available network, races fine-tuning of the promising ones, and
@@ -42,9 +46,13 @@ def command(data: str, minutes: float, steps: int | None, results: Path, **optio
         preparation = Preparation(catalogue, progress.on_event)
         division, prepared = divided(wanted, catalogue, preparation)
         progress.say([prepared.sentence(), *prepared.meta.notes])
-        with open_run(results, command=sys.argv[1:], planned=(), machine=machine, environment=environment()) as writer:
+        here = environment()
+        with open_run(results, command=command_line(), planned=(), machine=machine, environment=here) as writer:
             tools = catalogue, preparation, writer, machine, progress.on_event
             with finished(writer, "cases"):
                 advice = advise(Setup(*tools, wanted, division, prepared), Budget(started, minutes * 60, steps))
-    click.echo("\n".join(lines(advice)))
+    if json_:
+        print_json(document(advice))
+    else:
+        click.echo("\n".join(lines(advice)))
     sys.exit(0 if advice.choice.leader else 3)

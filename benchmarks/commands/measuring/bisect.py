@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.choosing.documents import json_option, print_json
 from benchmarks.choosing.options import MEASURE, GroupedCommand, given, option, selection_options, shared
 from benchmarks.comparing.bisecting import Candidate, CandidateRatios, interpreters, revisions, settings
 from benchmarks.comparing.budget import SIDES, Limits, comparison_options
@@ -18,9 +20,27 @@ from benchmarks.comparing.cost import pair_seconds
 from benchmarks.comparing.sides import expand_sides, read_share
 from benchmarks.running.forecast import say_if_long
 from harness.errors import Refused
-from results.verdicts.search import CONFIDENCE, MOST, SearchResult, search, simulate
+from results.verdicts.search import CONFIDENCE, MOST, SearchResult, Trials, search, simulate
 
 PROBABILITY = click.FloatRange(0.5, 0.999)
+
+
+class BisectDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The first slower candidate and the one before it, or null if none is slower than the first.
+
+    `change` is the relative change of the cost, 0.05 for +5 %. `posterior` has the probability of each candidate to be
+    the first slower one; that of the first candidate is for none. `new` measurements were made by this call.
+    """
+
+    first_slower: str | None
+    before: str | None
+    change: float | None
+    probability: float
+    measurements: int
+    new: int
+    candidates: tuple[str, ...]
+    posterior: tuple[float, ...]
+    unbuildable: tuple[str, ...]
 
 
 @click.command(cls=GroupedCommand)
@@ -32,8 +52,9 @@ PROBABILITY = click.FloatRange(0.5, 0.999)
 @option("--confidence", type=PROBABILITY, default=CONFIDENCE, group=MEASURE, help="probability that ends the search")
 @option("--measurements", type=click.IntRange(min=2), default=MOST, group=MEASURE, help="largest number of pairs")
 @option("--simulate", "trials", type=click.IntRange(min=1), metavar="N", group=MEASURE, help="only simulate N searches")
+@json_option(lambda: (BisectDocument, Trials))
 @shared("quiet", "results")
-def command(ends: tuple[str, ...], results: Path, trials: int | None, **options: Any) -> None:
+def command(ends: tuple[str, ...], results: Path, trials: int | None, json_: bool, **options: Any) -> None:
     """Find the first slower revision, interpreter or setting.
 
     Side A is the good candidate. The candidates B are, in order, the revisions after GOOD up to BAD in a git checkout
@@ -49,6 +70,9 @@ def command(ends: tuple[str, ...], results: Path, trials: int | None, **options:
     """
     if trials:
         found = simulate(trials)
+        if json_:
+            print_json(found)
+            return
         click.echo(
             f"64 revisions, a slow-down of 5 %, noise of 2 %: {100 * found.right:.1f} % of {found.trials} searches are "
             f"right, with {found.mean_measurements:.1f} measurements on average, {found.most_measurements} at most"
@@ -67,7 +91,10 @@ def command(ends: tuple[str, ...], results: Path, trials: int | None, **options:
         delays = _delays(options["inject_delay"], len(candidates))
         ratios = CandidateRatios(candidates, given(options), catalogue, run, results, report, delays)
         answer = search(len(candidates), ratios.measure, margin, options["confidence"], options["measurements"])
-    click.echo(_sentence(answer, candidates, ratios.measured))
+    if json_:
+        print_json(_document(answer, candidates, ratios.measured))
+    else:
+        click.echo(_sentence(answer, candidates, ratios.measured))
     sys.exit(3 if answer.probability < options["confidence"] else 0 if answer.first_bad else 1)
 
 
@@ -93,6 +120,21 @@ def _delays(texts: tuple[str, ...], count: int) -> dict[int, float]:
             raise Refused(f"--inject-delay {text}: no candidate {place} (0 to {count - 1}); write for example 1=20%")
         found |= dict.fromkeys(range(int(place), count), read_share(share, f"--inject-delay {text}"))
     return found
+
+
+def _document(answer: SearchResult, candidates: list[Candidate], measured: int) -> BisectDocument:
+    names, first = tuple(one.name for one in candidates), answer.first_bad
+    return BisectDocument(
+        first_slower=None if first is None else names[first],
+        before=None if first is None else names[first - 1],
+        change=None if first is None else math.expm1(answer.step),
+        probability=answer.probability,
+        measurements=answer.measurements,
+        new=measured,
+        candidates=names,
+        posterior=answer.posterior,
+        unbuildable=tuple(names[place] for place in answer.unbuildable),
+    )
 
 
 def _sentence(answer: SearchResult, candidates: list[Candidate], measured: int) -> str:

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from rich.console import Console
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
+from benchmarks.choosing.configuration import command_line
+from benchmarks.choosing.documents import json_option, print_json
 from benchmarks.choosing.options import MEASURE, RUN, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.scenarios import SCENARIOS
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
@@ -38,6 +41,15 @@ FIXED = ("backend", "model", "seeds", "epochs", "data", "limit", "native_default
 LEVELS = ("P0", "P1", "P2", "P3", "P4")
 
 
+class CertifyDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The level reached, of all scenarios and of each; -1 is below P0. `file` is the stored certificate."""
+
+    level: int
+    levels: dict[str, int]
+    file: str
+    certificate: Certificate
+
+
 @click.command(cls=GroupedCommand)
 @click.argument("model", help="model to certify; see `list models`")
 @option("--backends", nargs=2, group=RUN, help="two backends, such as pytorch keras3-jax")
@@ -47,6 +59,7 @@ LEVELS = ("P0", "P1", "P2", "P3", "P4")
 @option("--level", type=click.Choice(LEVELS), default="P3", group=MEASURE, help="exit with 1 below this level")
 @option("--long", is_flag=True, group=MEASURE, help="every scenario, and also images of 224 and 75 px")
 @option("--no-cache", is_flag=True, group=MEASURE, help="make the certificate again if it exists")
+@json_option(lambda: (CertifyDocument, None))
 @shared("shard", "plugin", "quiet", "results")
 def command(
     model: str,
@@ -56,6 +69,7 @@ def command(
     level: str,
     long: bool,
     no_cache: bool,
+    json_: bool,
     results: Path,
     **options: Any,
 ) -> None:
@@ -73,6 +87,8 @@ def command(
     request, shard = _part(whole, options["shard"])
     if request is None:  # more parts than scenarios
         with _stored(results, shard):
+            if json_:
+                print_json(None)
             return
     with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress, _stored(results, shard):
         prepared = prepare(request, catalogue, progress.on_event)
@@ -83,7 +99,11 @@ def command(
                 announce(request, results)
             certificate = certify(request, prepared, catalogue, progress.on_event)
             write_certificate(results, certificate, prepared.key)
-    _print(certificate, path)
+    if json_:
+        levels: dict[str, int] = {scenario: certificate.level(scenario) for scenario in certificate.scenarios}
+        print_json(CertifyDocument(level=certificate.level(), levels=levels, file=str(path), certificate=certificate))
+    else:
+        _print(certificate, path)
     sys.exit(0 if certificate.level() >= LEVELS.index(level) else 1)
 
 
@@ -111,7 +131,7 @@ def _stored(results: Path, shard: Shard | None) -> Iterator[None]:
         yield
         return
     facts: dict[str, Any] = {"machine": describe_machine(), "environment": environment(), "shard": shard}
-    with open_run(results, command=sys.argv[1:], planned=(), **facts) as writer:
+    with open_run(results, command=command_line(), planned=(), **facts) as writer:
         yield
         writer.finish()
 

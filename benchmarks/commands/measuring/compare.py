@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.choosing.documents import json_option
 from benchmarks.choosing.options import MEASURE, OUTPUT, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.sharding import take
 from benchmarks.comparing.budget import SHORTER, comparison_options, read_limits
@@ -19,6 +20,7 @@ from benchmarks.comparing.sides import expand_sides, read_sides, sides_differ
 from benchmarks.running.forecast import say_if_long
 from harness.errors import Refused
 from results.exports.comparison_formats import FORMATS, write
+from results.storage.comparison import Comparison
 from results.tables.wording import plain
 
 NO_SIDES = (
@@ -38,8 +40,9 @@ NO_SIDES = (
 @shared("shard", "plugin")
 @option("--dry-run", is_flag=True, group=OUTPUT, help="only print the cases and the expected time")
 @option("--format", "format_", type=click.Choice(FORMATS), default="text", group=OUTPUT, help="output format")
+@json_option(lambda: list[Comparison], "the same as --format json")
 @shared("out", "quiet", "results")
-def command(sides: tuple[str, ...], format_: str, out: Path | None, results: Path, **options: Any) -> None:
+def command(sides: tuple[str, ...], format_: str, json_: bool, out: Path | None, results: Path, **options: Any) -> None:
     """Compare two backends, revisions, environments or settings.
 
     \b
@@ -52,6 +55,8 @@ def command(sides: tuple[str, ...], format_: str, out: Path | None, results: Pat
     turns on the same cores, and each pair gives one ratio. The default scenario is `full`. Exits with 1 for a confirmed
     regression, with 3 if a case was not measured.
     """
+    if json_ and options["dry_run"]:
+        raise Refused("--dry-run prints text; leave out --json")
     limits = read_limits(options)
     catalogue = read_catalogue(options["plugin"])
     specs = read_sides(sides, options["python"], options["set"], options["inject_delay"], catalogue)
@@ -69,7 +74,7 @@ def command(sides: tuple[str, ...], format_: str, out: Path | None, results: Pat
         if not options["quiet"]:
             say_if_long(*total(cases, limits, results, catalogue), SHORTER)
         found = run.measure(prepared, "compare")
-    write(found.comparisons, format_, out)
+    write(found.comparisons, "json" if json_ else format_, out)
     for sentence in found.failed:
         click.echo(f"error: {plain(sentence)}", err=True)
     sys.exit(exit_code(found))

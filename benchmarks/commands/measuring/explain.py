@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.choosing.documents import as_json, json_option, print_json
 from benchmarks.choosing.options import (
     FILE,
     MEASURE,
@@ -41,9 +41,10 @@ from results.explanations.explanation import Explanation, write_explanation
 @option("--orders", type=click.IntRange(min=4), group=MEASURE, help="number of orders instead of a time limit")
 @option("--order-seed", type=int, group=MEASURE, help="seed of the orders and turns; default: a random one")
 @shared("plugin")
-@option("--json", "json_", type=FILE, group=OUTPUT, help="file for the explanation as JSON")
+@json_option(lambda: Explanation)
+@option("--json-file", type=FILE, group=OUTPUT, help="file for the same JSON document, beside the text")
 @shared("quiet", "results")
-def command(model: str, minutes: float, orders: int | None, json_: Path | None, results: Path, **options: Any) -> None:
+def command(model: str, minutes: float, orders: int | None, json_: bool, results: Path, **options: Any) -> None:
     """Explain which settings make one side faster than the other.
 
     \b
@@ -62,9 +63,12 @@ def command(model: str, minutes: float, orders: int | None, json_: Path | None, 
         limit = Limit(minutes * 60, orders, run.order_seed)
         found = explain(factors, run, catalogue, results, options["stage"], limit)
         write_explanation(results, found)
+    if options["json_file"]:
+        write_whole(options["json_file"], as_json(found))
     if json_:
-        write_whole(json_, msgspec.json.format(msgspec.json.encode(found)))
-    click.echo("\n".join(lines(found)))
+        print_json(found)
+    else:
+        click.echo("\n".join(lines(found)))
 
 
 def lines(explanation: Explanation) -> Iterator[str]:

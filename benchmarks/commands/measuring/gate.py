@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+import msgspec
 
+from benchmarks.choosing.documents import as_json, json_option
 from benchmarks.choosing.options import FILE, OUTPUT, RUN, GroupedCommand, option, shared
 from benchmarks.choosing.suites import case_label, expand_suite, find_suite
 from benchmarks.comparing.budget import SIDES, comparison_options, read_limits
@@ -20,10 +22,25 @@ from benchmarks.comparing.sides import read_delays
 from benchmarks.running.forecast import say_if_long
 from results.exports.benchmark_json import turns_json
 from results.exports.comparison_formats import as_junit, formatted, save
+from results.storage.comparison import Comparison
 from results.verdicts.accepted import read_accepted
 
 FAILURES = ("regression", "inconclusive")
+Failing = Literal["regression", "inconclusive"]
 SHORTER_GATE = "--budget MINUTES ends it earlier, --suite FILE chooses other cases"
+
+
+class GateDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The comparisons; labels of cases that only the base has, and that only this checkout has; sentences on failures.
+
+    A regression that has been accepted has the reasons in `accepted`.
+    """
+
+    exit_code: int
+    comparisons: tuple[Comparison, ...]
+    missing: tuple[str, ...]
+    new: tuple[str, ...]
+    failed: tuple[str, ...]
 
 
 @click.command(cls=GroupedCommand)
@@ -33,12 +50,11 @@ SHORTER_GATE = "--budget MINUTES ends it earlier, --suite FILE chooses other cas
 @option("--fail-on", type=click.Choice(FAILURES), default=FAILURES[0], group=OUTPUT, help="verdict that fails the gate")
 @option("--markdown", type=FILE, group=OUTPUT, help="file to append a summary to, such as $GITHUB_STEP_SUMMARY")
 @option("--junit", type=FILE, group=OUTPUT, help="file for JUnit XML")
-@option("--json", "json_", type=FILE, group=OUTPUT, help="file for the comparisons as JSON")
+@json_option(lambda: GateDocument)
+@option("--json-file", type=FILE, group=OUTPUT, help="file for the same JSON document, beside the text")
 @option("--pytest-benchmark", type=FILE, group=OUTPUT, help="file for pytest-benchmark's JSON")
 @shared("quiet", "results")
-def command(
-    base: str, suite: str, fail_on: Literal["regression", "inconclusive"], results: Path, **options: Any
-) -> None:
+def command(base: str, suite: str, fail_on: Failing, json_: bool, results: Path, **options: Any) -> None:
     """Check in CI whether this checkout is worse than its base.
 
     Side A is the base, side B this checkout. The gate compares every case of a suite, and measures a regression a
@@ -66,9 +82,18 @@ def command(
     except (Incomparable, Unbuildable) as error:
         click.echo(f"no comparable base: {error}", err=True)
         sys.exit(NO_BASE)
-    click.echo("\n".join(_lines(found)))
+    code = exit_code(found, fail_on)
+    document = as_json(_document(found, code))
+    click.echo(document if json_ else "\n".join(_lines(found)), nl=not json_)
+    if options["json_file"]:
+        save(options["json_file"], document)
     _write(found, results, options)
-    sys.exit(exit_code(found, fail_on))
+    sys.exit(code)
+
+
+def _document(found: GateResult, code: int) -> GateDocument:
+    lists = {name: tuple(values) for name, values in found._asdict().items()}
+    return GateDocument(exit_code=code, **lists)
 
 
 def _lines(found: GateResult) -> list[str]:
@@ -86,7 +111,5 @@ def _write(found: GateResult, results: Path, options: dict[str, Any]) -> None:
         save(options["markdown"], table + items.encode() + b"\n", append=True)
     if options["junit"]:
         save(options["junit"], as_junit(found.comparisons, found.missing, found.failed))
-    if options["json_"]:
-        save(options["json_"], formatted(found.comparisons, "json"))
     if options["pytest_benchmark"]:
         save(options["pytest_benchmark"], turns_json(results, found.comparisons))

@@ -23,7 +23,7 @@ from harness.errors import Refused, unknown
 @selection_options()
 @option("--rebuild", "model_again", metavar="MODEL", group=RUN, help="pretrain MODEL again on the embedded source task")
 @option("--out", type=FILE, group=OUTPUT, help="output file of --rebuild; default: MODEL.safetensors")
-@shared("plugin")
+@shared("plugin", "quiet")
 def command(model_again: str | None, out: Path | None, **options: Any) -> None:
     """Prepare the data and checkpoints of a run.
 
@@ -31,7 +31,7 @@ def command(model_again: str | None, out: Path | None, **options: Any) -> None:
     each file. --rebuild pretrains a network of this project again. Exits with 3 if something is not available.
     """
     catalogue = read_catalogue(options["plugin"])
-    with RunProgress(Console(stderr=True)) as progress:
+    with RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress:
         preparation = Preparation(catalogue, progress.on_event)
         if model_again is not None:
             lines, missing = [_rebuilt(model_again, out, catalogue, preparation, progress)], False

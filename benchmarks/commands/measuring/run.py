@@ -14,6 +14,8 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
+from benchmarks.choosing.configuration import command_line
+from benchmarks.choosing.documents import case_rows, json_option, print_json
 from benchmarks.choosing.options import MEASURE, OUTPUT, RUN, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.selection import SelectedCase, Selection, expand, in_turns
 from benchmarks.choosing.sharding import Share, case_items, take, twins
@@ -87,6 +89,7 @@ REPORTED = 40_000_000
 @option("--dry-run", is_flag=True, group=OUTPUT, help="only print the cases, the expected time and the disk space")
 @option("--save-model", type=click.Path(file_okay=False), group=OUTPUT, help="folder for the fine-tuned networks")
 @option("--report/--no-report", default=True, group=OUTPUT, help="write report.html into the folder of results")
+@json_option(case_rows, "print the table as JSON, as `table --json` does")
 @shared("target-accuracy", "wide", "explain", "quiet", "results")
 def command(suite: str | None, results: Path, **options: Any) -> None:
     """Run fine-tuning scenarios and print a table of the results.
@@ -96,6 +99,8 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
     """
     if options["node_label"] and not options["cluster"]:
         raise Refused("--node-label chooses nodes of a cluster; add --cluster")
+    if options["json_"] and options["dry_run"]:
+        raise Refused("--dry-run prints text; leave out --json")
     selections, catalogue = _selections(suite, options)
     cases = in_turns([selected for selection in selections for selected in expand(selection, catalogue)])
     cases, shard = _part(cases, selections, catalogue, options["shard"])
@@ -105,13 +110,20 @@ def command(suite: str | None, results: Path, **options: Any) -> None:
         return
     if shard is not None and options["resume"] and is_complete(run_files(results), shard):
         click.echo(f"shard {shard.name} is complete in {results}; there is nothing to run", err=True)
+        _print_empty(options)
         return
     file, records = _run(cases, catalogue, results, options, shard)
     if shard is not None and not cases:  # more parts than cases; the empty file says that nothing is missing
+        _print_empty(options)
         return
     with _report(results, file) if options["report"] else nullcontext():
         unproved = _print_table(file, results, options)
     sys.exit(exit_code(records, any(options[name] for name in NAMED_BY_HAND)) or unproved)
+
+
+def _print_empty(options: dict[str, Any]) -> None:
+    if options["json_"]:
+        print_json([])
 
 
 def _part(
@@ -160,7 +172,7 @@ def _run(
         keys = [key(planned.case) for planned in plan]
         with open_run(
             results,
-            command=sys.argv[1:],
+            command=command_line(),
             planned=keys,
             machine=machine,
             environment=environment(),
@@ -217,6 +229,7 @@ def _print_table(file: Path, results: Path, options: dict[str, Any]) -> int:
     facts = {
         "style": Style(options["wide"], options["explain"]),
         "require_certificate": options["certify"] == "require",
+        "format_": "json" if options["json_"] else "text",
     }
     return print_table(file, results, options["target_accuracy"], **facts)
 
@@ -232,5 +245,5 @@ def _report(results: Path, file: Path) -> Iterator[None]:
     if not stdout.strip():
         why = (stderr.strip() or f"exit code {process.returncode}").splitlines()[-1]
         click.echo(f"no report was written: {why.removeprefix('error: ').removeprefix('Error: ')}", err=True)
-    else:
+    elif not click.get_current_context().params["quiet"]:
         click.echo(f"report{note}: {stdout.strip()}", err=True)

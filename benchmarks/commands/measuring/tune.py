@@ -11,10 +11,13 @@ import click
 from rich.console import Console
 
 from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.choosing.configuration import command_line
+from benchmarks.choosing.documents import json_option, print_json
 from benchmarks.choosing.options import MEASURE, POSITIVE, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.selection import Selection, expand
 from benchmarks.comparing.comparison_run import finished
 from benchmarks.running.progress import RunProgress
+from benchmarks.tuning.document import TuneDocument, document
 from benchmarks.tuning.tune import Tuning, lines
 from harness import PROGRAM
 from harness.errors import Refused
@@ -25,8 +28,9 @@ from results.storage.run_files import open_run
 @click.command(cls=GroupedCommand)
 @selection_options("seeds")
 @option("--minutes", type=POSITIVE, default=10.0, group=MEASURE, help="time limit; the proof may exceed it")
+@json_option(lambda: TuneDocument)
 @shared("plugin", "quiet", "results")
-def command(minutes: float, results: Path, **options: Any) -> None:
+def command(minutes: float, json_: bool, results: Path, **options: Any) -> None:
     """Find the fastest settings of a case that provably train the same.
 
     It measures memory layout, compilation, the fused optimizer and kept features against the plain settings, each alone
@@ -43,22 +47,26 @@ def command(minutes: float, results: Path, **options: Any) -> None:
     machine = describe_machine()
     with (
         RunProgress(Console(stderr=True), quiet=options["quiet"]) as progress,
-        open_run(results, command=sys.argv[1:], planned=(), machine=machine, environment=environment()) as writer,
+        open_run(results, command=command_line(), planned=(), machine=machine, environment=environment()) as writer,
     ):
         progress.expect(1)
         with finished(writer):
             tuned = Tuning(cases[0], catalogue, writer, machine, minutes, progress.on_event).run()
-    click.echo("\n".join(lines(tuned, _command())))
+    if json_:
+        print_json(document(tuned, _command()))
+    else:
+        click.echo("\n".join(lines(tuned, _command())))
     sys.exit(0 if tuned.best else 1)
 
 
 def _command() -> str:
     """Return the `run` command with the options of this one."""
-    words = iter(sys.argv[2:])
+    given_words = command_line()
+    words = iter(given_words[given_words.index("tune") + 1 :])
     kept = []
     for word in words:
         if word == "--minutes":
             next(words, None)
-        elif not word.startswith("--minutes="):
+        elif not word.startswith(("--minutes=", "--json", "--quiet", "-q")):
             kept.append(word)
     return f"{PROGRAM} run {shlex.join(kept)}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
-import msgspec
 
+from benchmarks.choosing.documents import json_option, print_json
 from benchmarks.choosing.options import OUTPUT, GroupedCommand, option, results_or_run_option
 from benchmarks.comparing.sides import read_share
 
@@ -16,11 +16,18 @@ if TYPE_CHECKING:
     from results.verdicts.history import Series
 
 
+def _shape() -> Any:
+    from results.verdicts.history import Series
+
+    return list[Series]
+
+
 @click.command(cls=GroupedCommand)
 @option("--margin", default="3%", group=OUTPUT, help="smallest change to report; for accuracy it is 1 point")
 @option("--format", "format_", type=click.Choice(("text", "json")), default="text", group=OUTPUT, help="output format")
+@json_option(_shape, "the same as --format json")
 @results_or_run_option
-def command(results: Path, margin: str, format_: Literal["text", "json"]) -> None:
+def command(results: Path, margin: str, format_: Literal["text", "json"], json_: bool) -> None:
     """Show each case over time, and where its level changed.
 
     It warns if a case became slower, larger or less accurate for more than one run. A warning does not change the exit
@@ -32,8 +39,8 @@ def command(results: Path, margin: str, format_: Literal["text", "json"]) -> Non
 
     acceptances = read_accepted(results) if results.is_dir() else []
     found = history(load(results), acceptances, read_share(margin, "--margin"))
-    if format_ == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1))  # bytes, because JSON is always UTF-8
+    if json_ or format_ == "json":
+        print_json(found)
         return
     for line in _lines(found):
         click.echo(line)

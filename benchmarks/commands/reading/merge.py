@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import click
+import msgspec
 
+from benchmarks.choosing.documents import json_option, print_json
 from benchmarks.choosing.options import FOLDER, GroupedCommand, shared
 from benchmarks.inspecting.verify import verify
 from harness.errors import Refused
@@ -16,10 +18,20 @@ from results.storage.run_files import run_files
 from results.storage.shards import gaps
 
 
+class MergeDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The numbers of files copied, extended and unchanged, and a sentence about each missing part of a plan."""
+
+    copied: int
+    extended: int
+    known: int
+    missing: tuple[str, ...]
+
+
 @click.command(cls=GroupedCommand)
 @click.argument("sources", nargs=-1, required=True, type=FOLDER, help="folders of results to copy from")
+@json_option(lambda: MergeDocument)
 @shared("results")
-def command(results: Path, sources: tuple[Path, ...]) -> None:
+def command(results: Path, json_: bool, sources: tuple[Path, ...]) -> None:
     """Copy the results of several folders into one folder.
 
     The target is the folder of --results, which keeps its own results. A second merge of the same SOURCES changes
@@ -33,8 +45,11 @@ def command(results: Path, sources: tuple[Path, ...]) -> None:
             click.echo(f"{source} failed its verification, so nothing was merged: {found[0]}{more}", err=True)
             sys.exit(1)
     done = merge(results, list(sources))
-    click.echo(f"{results}: {done.copied} files copied, {done.extended} extended, {done.known} unchanged")
-    missing = gaps(run_files(results))
+    missing = tuple(map(str, gaps(run_files(results))))
+    if json_:
+        print_json(MergeDocument(**done._asdict(), missing=missing))
+    else:
+        click.echo(f"{results}: {done.copied} files copied, {done.extended} extended, {done.known} unchanged")
     for gap in missing:
         click.echo(f"! {gap}", err=True)
     sys.exit(3 if missing else 0)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from benchmarks.choosing.documents import case_rows, json_option
 from benchmarks.choosing.options import FOLDER, OUTPUT, GroupedCommand, option, results_or_run_option, shared
 from results.certificates.certificate import read_certificates
 from results.exports.comparison_formats import save
@@ -26,13 +27,15 @@ NARROW, WIDE = 100, 200
 @option("--require-certificate", is_flag=True, group=OUTPUT, help="exit with 3 if two backends have no certificate")
 @shared("target-accuracy", "wide", "explain")
 @option("--format", "format_", type=click.Choice(FORMATS), default="text", group=OUTPUT, help="output format")
+@json_option(case_rows, "the same as --format json")
 @shared("out")
 @results_or_run_option
-def command(results: Path, certificates: Path | None, wide: bool, explain: bool, **options: Any) -> None:
+def command(results: Path, certificates: Path | None, wide: bool, explain: bool, json_: bool, **options: Any) -> None:
     """Print the results as a table.
 
     --results also takes the file of one run.
     """
+    options |= {"format_": "json"} if json_ else {}
     sys.exit(print_table(results, certificates or results_folder(results), style=Style(wide, explain), **options))
 
 

@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
+from benchmarks.choosing.documents import json_option, print_json
 from benchmarks.choosing.options import GroupedCommand, option, shared
 from benchmarks.inspecting.verify import verify
 from benchmarks.running.own_process import start_program
 from harness.errors import Declined, Refused
 from results.storage.rows import PairRow, ProcessRow, scan
+
+
+class VerifyDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The number of rows of the table, and a sentence about each figure that does not follow from the raw rows."""
+
+    rows: int
+    differences: tuple[str, ...]
 
 
 @click.command(cls=GroupedCommand)
@@ -23,8 +32,9 @@ from results.storage.rows import PairRow, ProcessRow, scan
     group="What to read",
     help="file that `table --format json` or `csv` wrote; default: a new table",
 )
+@json_option(lambda: VerifyDocument)
 @shared("results")
-def command(results: Path, table: Path | None) -> None:
+def command(results: Path, table: Path | None, json_: bool) -> None:
     """Recalculate every figure from the raw rows.
 
     It checks the figures of a table and of the stored verdicts, and names the first that differs. Exits with 1 if one
@@ -34,6 +44,9 @@ def command(results: Path, table: Path | None) -> None:
         raise Declined(f"{results} has no runs; give a folder of results with --results")
     cells = _made(results) if table is None else _read(table)
     found = list(verify(results, cells))
+    if json_:
+        print_json(VerifyDocument(rows=len(cells), differences=tuple(found)))
+        sys.exit(1 if found else 0)
     if found:
         click.echo(f"{found[0]}{f' (and {len(found) - 1} more)' if len(found) > 1 else ''}")
         sys.exit(1)

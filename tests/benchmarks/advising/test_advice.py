@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.advising.advice import Advice, Images, TwinScore, lines
+from benchmarks.advising.advice import Advice, Images, TwinScore, lines, percent
+from benchmarks.advising.document import document
 from benchmarks.advising.interval import score
 from benchmarks.advising.policy import PROBE, Contender, RaceResult, Ranked
 
@@ -18,6 +19,10 @@ IMAGES = Images("photos", 49, 153, "bees", 83 / 153, held_out=True)
 
 
 def text(*standings: Ranked, accuracy: float = 0.92, **facts: Any) -> str:
+    return "\n".join(lines(advice(*standings, accuracy=accuracy, **facts)))
+
+
+def advice(*standings: Ranked, accuracy: float = 0.92, **facts: Any) -> Advice:
     not_tried = {"full of o": "it needs o.pth", "probe of o": "it needs o.pth"}
     chosen: dict[str, Any] = {
         "images": IMAGES,
@@ -34,7 +39,7 @@ def text(*standings: Ranked, accuracy: float = 0.92, **facts: Any) -> str:
         "runs": 9,
         "command": "run it",
     }
-    return "\n".join(lines(Advice(**{**chosen, **facts})))
+    return Advice(**{**chosen, **facts})
 
 
 def standing(contender: Contender, distance: float, training_s: float = 80.0) -> Ranked:
@@ -101,3 +106,19 @@ def test_a_score_on_the_images_that_chose_is_called_optimistic() -> None:
     said = text(standing(BEST, 0), images=IMAGES._replace(held_out=False))
     assert "153 validation images, which chose it" in said
     assert "the score is optimistic" in said
+
+
+def test_the_document_has_the_figures_of_the_text() -> None:
+    twin = TwinScore("m with keras3-jax", 0.91, 70.0, "abcd1234, P4")
+    made = advice(standing(BEST, 0), standing(NEAR, 1.0, 2.0), standing(FAR, 3.0), twins=(twin,))
+    found, said = document(made), "\n".join(lines(made))
+    assert found.chosen is not None
+    bounds = "–".join(percent(value) for value in (found.chosen.low, found.chosen.high))
+    assert f"{found.chosen.name}: {percent(found.chosen.accuracy)} % (95 % interval {bounds})" in said
+    for one in found.standings:
+        assert f"  {one.name}: {percent(one.val_accuracy)} % of validation images, " in said
+        assert f"{one.runs} runs, {one.state}\n" in said
+    assert f"{percent(found.twins[0].accuracy)} % after {found.twins[0].train_s:.1f} s" in said
+    assert all(reason in said and name in said for name, reason in found.not_tried.items())
+    assert f"preparation {found.preparation_s:.0f} s, probes {found.spent['probes']:.0f} s" in said
+    assert document(advice()).chosen is None

@@ -68,7 +68,7 @@ def test_delays_planted_in_real_processes_come_back(tmp_path: Path) -> None:
 
 def test_the_command_prints_the_answer_first_and_writes_json(tmp_path: Path) -> None:
     file = tmp_path / "explanation.json"
-    result = invoke(*TINY, "--set", "B.batch-size=16", "--results", tmp_path / "results", "--json", file)
+    result = invoke(*TINY, "--set", "B.batch-size=16", "--results", tmp_path / "results", "--json-file", file)
     assert result.exit_code == 0, result.output
     answer, why, work, *_ = result.stdout.splitlines()
     assert answer.startswith("reference/tiny-cnn/scratch: ")

@@ -12,9 +12,10 @@ import pytest
 from click.testing import Result
 from msgspec.structs import replace
 
+from benchmarks.commands.measuring.gate import GateDocument
 from benchmarks.comparing.gate import GateResult, base_results, exit_code
 from results.exports.comparison_formats import as_junit
-from results.storage.comparison import Comparison, Finding
+from results.storage.comparison import Finding
 from results.storage.folder import RESULTS
 from results.verdicts.accepted import Acceptance, accepted_by, add_accepted, read_accepted
 from tests.benchmarks.commanding import ROOT, checkout, frozen_only, invoke, refused
@@ -51,7 +52,7 @@ def test_a_slow_down_is_1_and_0_once_it_is_accepted_and_told_in_every_format(tmp
     old = Acceptance(case="*", metric="throughput", up_to=9.0, reason="an older loss", moment="2026-01-01")
     for folder in (base, tmp_path):
         add_accepted(folder / ("results" if folder == tmp_path else RESULTS), old)
-    outs = {kind: tmp_path / f"out.{kind}" for kind in ("junit", "markdown", "json", "pytest-benchmark")}
+    outs = {kind: tmp_path / f"out.{kind}" for kind in ("junit", "markdown", "json-file", "pytest-benchmark")}
     wanted = [part for kind, path in outs.items() for part in (f"--{kind}", path)]
     said = gate(tmp_path, base, "--suite", file, "--inject-delay", "B=100%", *wanted)
     assert said.exit_code == 0, said.output
@@ -64,7 +65,7 @@ def test_a_slow_down_is_1_and_0_once_it_is_accepted_and_told_in_every_format(tmp
         capture_output=True, text=True, check=True, cwd=tmp_path,
     )  # fmt: skip
     assert "reference/tiny-cnn/scratch[B]" in compared.stdout
-    (found,) = msgspec.json.decode(outs["json"].read_bytes(), type=list[Comparison])
+    (found,) = msgspec.json.decode(outs["json-file"].read_bytes(), type=GateDocument).comparisons
     assert found.purpose == "gate"
     unasked = replace(found, accepted="")
     assert exit_code(GateResult([unasked], [], [], []), "regression") == 1
