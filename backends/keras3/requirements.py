@@ -35,9 +35,13 @@ def decline(case: Case) -> str | None:
         return "Keras on torch runs eagerly; use --engine tensorflow or jax to compile"
     if case.input == "native" and name != "tensorflow":
         return f"Keras' native pipeline is tf.data, which needs --engine tensorflow, not {name}"
-    if case.devices > 1:
-        return f"Keras on {name} is measured on one device here; use --backend pytorch, or leave out --devices"
-    return _idiom(case) if case.idiom else None
+    if case.idiom:
+        return _idiom(case)
+    return _several(case, name) if case.devices > 1 else None
+
+
+def _several(case: Case, name: str) -> str | None:
+    return f"Keras on {name} is measured on one device here; use --backend pytorch, or leave out --devices"
 
 
 def running(case: Case) -> str:

@@ -39,7 +39,7 @@ def decline(case: Case) -> str | None:
 
 def _no_processes(case: Case, gpus: int | None) -> str | None:
     """Return why a case cannot have a process for each of its devices. `gpus` is None on a CPU."""
-    import torch.distributed as distributed
+    from torch import distributed
 
     if case.devices == 1:
         return None
