@@ -35,9 +35,7 @@ def decline(case: Case) -> str | None:
         return "Keras on torch runs eagerly; use --engine tensorflow or jax to compile"
     if case.input == "native" and name != "tensorflow":
         return f"Keras' native pipeline is tf.data, which needs --engine tensorflow, not {name}"
-    if case.idiom:
-        return _idiom(case)
-    return _several(case, name) if case.devices > 1 else None
+    return _several(case, name) if case.devices > 1 else _idiom(case) if case.idiom else None
 
 
 def _several(case: Case, name: str) -> str | None:
