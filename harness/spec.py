@@ -238,7 +238,7 @@ SETTINGS = _settings(
     idiom=Setting("each framework's own defaults, never mixed with matched cases", option="native_defaults"),
     devices=Setting(
         "devices that share each batch of a training; on a CPU, each has --threads cores", several=True, must_run=True,
-        added=True, words="{} devices", exactness="rounding",
+        added=True, exactness="rounding",
     ),
     norm_scope=Setting(
         "batch norm over the batch of all devices (global), or of each device, which is another training",
