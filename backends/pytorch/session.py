@@ -18,7 +18,7 @@ from backends.pytorch import layers, native, randomness, recipe, requirements
 from backends.pytorch.layer_work import TensorKind, layer_work
 from backends.pytorch.network import TorchNetwork, drop_nothing, new_head
 from backends.pytorch.parallel import processes
-from backends.pytorch.parallel.share import Share, deal
+from backends.pytorch.parallel.share import DeviceShare, deal
 from backends.pytorch.parallel.training import SharedClock, Ticking, data_parallel
 from backends.pytorch.weights.convert import read_state, write_state
 from harness.auditing.audit import Observed
@@ -80,14 +80,14 @@ class TorchSession:
         facts = self.case, self.network.name, self._classes, stage, steps, (stage.batch_size // devices, *image)
         with processes.others([processes.job_of(rank, *facts) for rank in range(1, devices)]):
             epochs = (deal(feed.epoch(epoch), devices) for epoch in range(stage.epochs))
-            self.train_share(stage, steps, epochs, Share(0, devices), clock)
+            self.train_share(stage, steps, epochs, DeviceShare(0, devices), clock)
 
     def train_share(
         self,
         stage: Stage,
         steps_per_epoch: int,
         epochs: Iterator[Iterator[Batch]],
-        share: Share,
+        share: DeviceShare,
         clock: Clock | None,
     ) -> None:
         """Train one device's share of a stage, in step with the processes of the other devices.

@@ -26,7 +26,7 @@ MEANING = {
 }
 
 
-class Step(NamedTuple):
+class ScalingStep(NamedTuple):
     """One further number of devices in one kind of scaling, with both sides of its comparison: baseline first."""
 
     kind: Kind
@@ -39,7 +39,7 @@ class Step(NamedTuple):
         return f"{case.backend_name}/{case.model}/{case.scenario.name}, {self.kind} scaling, {case.devices} devices"
 
 
-class Row(NamedTuple):
+class ScalingRow(NamedTuple):
     """A row of a table. `speedup` and its interval are relative to the baseline; `note` says what is behind it."""
 
     kind: Kind
@@ -51,7 +51,7 @@ class Row(NamedTuple):
     note: str = ""
 
 
-def steps_of(baseline: SelectedCase, devices: Sequence[int], norm_scope: str) -> list[Step]:
+def steps_of(baseline: SelectedCase, devices: Sequence[int], norm_scope: str) -> list[ScalingStep]:
     """Return the comparisons of a case on the first of these numbers of devices with all others, strong ones first."""
     found = []
     for kind in ("strong", "weak"):
@@ -61,36 +61,38 @@ def steps_of(baseline: SelectedCase, devices: Sequence[int], norm_scope: str) ->
                 factor = number // devices[0]
                 stages = [replace(stage, batch_size=factor * stage.batch_size) for stage in case.scenario.stages]
                 case = replace(case, scenario=replace(case.scenario, stages=tuple(stages)))
-            found.append(Step(kind, (baseline, baseline._replace(case=case))))
+            found.append(ScalingStep(kind, (baseline, baseline._replace(case=case))))
     return found
 
 
 def table(
-    steps: Sequence[Step],
+    steps: Sequence[ScalingStep],
     comparisons: Mapping[str, Comparison],
     pairs: Mapping[str, Sequence[PairRow]],
     proofs: Mapping[str, str],
-) -> list[Row]:
+) -> list[ScalingRow]:
     """Return the rows of both kinds, each with its baseline first. The mappings are by the label of a step."""
-    rows: list[Row] = []
+    rows: list[ScalingRow] = []
     for step in steps:
         one, other = (side.case for side in step.sides)
         measured = [pair for pair in pairs.get(step.label, ()) if pair.counts]
         if not rows or rows[-1].kind != step.kind:
             speed = median(1e6 / median_step_us(pair.a) for pair in measured) if measured else None
             whole = (1.0, 1.0, 1.0)
-            rows.append(Row(step.kind, one.devices, _batches(step.sides[0]), speed, whole, whole, "baseline"))
+            rows.append(ScalingRow(step.kind, one.devices, _batches(step.sides[0]), speed, whole, whole, "baseline"))
         found = comparisons.get(step.label)
         finding = next((one for one in found.findings if one.metric == "throughput"), None) if found else None
         if finding is None or finding.note:
             note = finding.note if finding else "not measured"
-            rows.append(Row(step.kind, other.devices, _batches(step.sides[1]), None, None, None, note))
+            rows.append(ScalingRow(step.kind, other.devices, _batches(step.sides[1]), None, None, None, note))
             continue
         value, low, high = (math.exp(-cost) for cost in (finding.change, finding.high, finding.low))
         share = one.devices / other.devices
         speed = median(1e6 / median_step_us(pair.b) for pair in measured)
         gains = (value, low, high), (value * share, low * share, high * share)
-        rows.append(Row(step.kind, other.devices, _batches(step.sides[1]), speed, *gains, proofs.get(step.label, "")))
+        rows.append(
+            ScalingRow(step.kind, other.devices, _batches(step.sides[1]), speed, *gains, proofs.get(step.label, ""))
+        )
     return rows
 
 
@@ -113,7 +115,7 @@ def proof_of(kind: Kind, cases: tuple[Case, Case], installed: str, device: str, 
     return f"{found.reason}: {command}"
 
 
-def sections(rows: Sequence[Row]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+def sections(rows: Sequence[ScalingRow]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
     """Yield the heading and the cells of each kind."""
     for kind, meaning in MEANING.items():
         cells: list[tuple[str, ...]] = [("devices", "batch", "images/s", "speed-up", "efficiency", "")]

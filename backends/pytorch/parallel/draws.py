@@ -15,7 +15,7 @@ import torch
 from torch import distributed, nn
 
 from backends.pytorch.network import DROPPING
-from backends.pytorch.parallel.share import Share
+from backends.pytorch.parallel.share import DeviceShare
 
 
 def use_one_generator(device: torch.device) -> None:
@@ -30,7 +30,7 @@ def use_one_generator(device: torch.device) -> None:
 
 
 @contextmanager
-def of_the_whole_batch(module: nn.Module, share: Share) -> Iterator[None]:
+def of_the_whole_batch(module: nn.Module, share: DeviceShare) -> Iterator[None]:
     """Let every known random layer draw for the whole batch in the block.
 
     These are torch's dropout modules, torchvision's stochastic depth, and efficientnet_pytorch's drop-connect, which is
@@ -49,14 +49,14 @@ def of_the_whole_batch(module: nn.Module, share: Share) -> Iterator[None]:
             del layer.forward
 
 
-def _dropped(layer: Any, share: Share, inputs: torch.Tensor) -> torch.Tensor:
+def _dropped(layer: Any, share: DeviceShare, inputs: torch.Tensor) -> torch.Tensor:
     if not layer.training or layer.p == 0.0:
         return inputs
     factors: torch.Tensor = type(layer).forward(layer, _ones(share, inputs))
     return inputs * factors[share.rows(len(factors))]
 
 
-def _drop_connect(original: Any, share: Share, inputs: torch.Tensor, p: float, training: bool) -> torch.Tensor:
+def _drop_connect(original: Any, share: DeviceShare, inputs: torch.Tensor, p: float, training: bool) -> torch.Tensor:
     if not training:
         return inputs
     draws: torch.Tensor = original(inputs.new_ones(share.of * len(inputs), 1, 1, 1), p, training)
@@ -64,7 +64,7 @@ def _drop_connect(original: Any, share: Share, inputs: torch.Tensor, p: float, t
     return inputs / (1 - p) * kept
 
 
-def _ones(share: Share, inputs: torch.Tensor) -> torch.Tensor:
+def _ones(share: DeviceShare, inputs: torch.Tensor) -> torch.Tensor:
     """Return ones for the whole batch. Masks are drawn in the order of the memory, so its layout is that of inputs."""
     ones = inputs.new_ones((share.of * len(inputs), *inputs.shape[1:]))
     last = inputs.dim() == 4 and inputs.is_contiguous(memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ import sys
 import msgspec
 
 from backends.pytorch.parallel.processes import RankJob, connect, keep_to
-from backends.pytorch.parallel.share import Share, receive
+from backends.pytorch.parallel.share import DeviceShare, receive
 from harness.plugins import find_model
 from harness.process.worker import die_with
 
@@ -33,7 +33,7 @@ def main() -> None:
     sys.stdout.flush()
     connect(job.rendezvous, job.case, job.rank)
     epochs = (receive(job.steps_per_epoch, job.shape) for _ in range(job.stage.epochs))
-    session.train_share(job.stage, job.steps_per_epoch, epochs, Share(job.rank, job.case.devices), None)
+    session.train_share(job.stage, job.steps_per_epoch, epochs, DeviceShare(job.rank, job.case.devices), None)
     sys.stdin.read()
     os._exit(0)  # the threads of a process group may crash a normal exit
 

@@ -13,7 +13,7 @@ from torch import distributed
 from harness.data.feed import Batch
 
 
-class Share(NamedTuple):
+class DeviceShare(NamedTuple):
     """Device `rank` (from 0) of a number of devices."""
 
     rank: int
@@ -22,7 +22,7 @@ class Share(NamedTuple):
     def rows(self, batch_size: int) -> slice:
         """Return the rows of this device in a batch.
 
-        >>> Share(1, 2).rows(8)
+        >>> DeviceShare(1, 2).rows(8)
         slice(4, 8, None)
         """
         size = batch_size // self.of
@@ -32,7 +32,7 @@ class Share(NamedTuple):
 def deal(batches: Iterable[Batch], devices: int) -> Iterator[Batch]:
     """Send to each other process its rows of every batch; yield the rows of this process."""
     for batch in batches:
-        parts = [Share(rank, devices).rows(len(batch.ids)) for rank in range(devices)]
+        parts = [DeviceShare(rank, devices).rows(len(batch.ids)) for rank in range(devices)]
         for whole in (batch.inputs, batch.labels):
             tensors = [torch.from_numpy(np.ascontiguousarray(whole[rows])) for rows in parts]
             distributed.scatter(torch.empty_like(tensors[0]), tensors, src=0)

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from backends.pytorch.network import TorchNetwork
 from backends.pytorch.parallel import draws, norm
-from backends.pytorch.parallel.share import Share
+from backends.pytorch.parallel.share import DeviceShare
 from harness.spec import Case
 
 _ACCEPTED = inspect.signature(DistributedDataParallel).parameters
@@ -67,7 +67,7 @@ class SharedClock:
 
 @contextmanager
 def data_parallel(
-    network: TorchNetwork, case: Case, share: Share, device: torch.device
+    network: TorchNetwork, case: Case, share: DeviceShare, device: torch.device
 ) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
     """Yield the forward pass of this device's rows; a backward pass averages the gradients over all devices.
 

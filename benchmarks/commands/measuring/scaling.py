@@ -38,8 +38,8 @@ def command(model: str, devices: str, results: Path, **options: Any) -> None:
     """Measure strong and weak scaling over several devices.
 
     Two live processes take turns, as in `compare`: one with the first number of devices, one with a further number.
-    Each pair gives one ratio. Strong scaling divides one batch; in weak scaling each device has its batch. A row of strong
-    scaling names the certificate that its training is that of the baseline. The default scenario is `full`.
+    Each pair gives one ratio. Strong scaling divides one batch; in weak scaling each device has its batch. A row of
+    strong scaling names the certificate that its training is that of the baseline. The default scenario is `full`.
     """
     catalogue = read_catalogue(options["plugin"])
     numbers = read_numbers(devices)
