@@ -27,7 +27,7 @@ DEVICES = "1,2"
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("model")
+@click.argument("model", help="model to measure; see `list models`")
 @selection_options("seeds", "devices", "model", "limit")
 @option(
     "--devices", default=DEVICES, metavar="N,N", group=MEASURE, help="numbers of devices; the first is the baseline"
