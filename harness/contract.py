@@ -1,8 +1,9 @@
-"""The interface between harness and backend: a backend is a module, a session is one built model on one device.
+"""The interface between harness and backend: a backend is a module, a session is one built model.
 
-A backend module has the names of `Backend`. It imports its framework only inside functions, or in submodules that
-`open_session` imports, so that listing models is fast. All arrays of a session are NumPy arrays with canonical names
-(those of torchvision or efficientnet_pytorch) and canonical layout (OIHW, [out, in]).
+A session is on one device, or on several that train as one. A backend module has the names of `Backend`. It imports its
+framework only inside functions, or in submodules that `open_session` imports, so that listing models is fast. All
+arrays of a session are NumPy arrays with canonical names (those of torchvision or efficientnet_pytorch) and canonical
+layout (OIHW, [out, in]).
 """
 
 from __future__ import annotations

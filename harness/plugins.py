@@ -32,6 +32,8 @@ from harness.process import machine
 from harness.spec import Scenario
 
 GROUP = "finetune_bench"
+_FILES = "plugin_"
+"""Beginning of the module names of plugin files."""
 
 
 def load(path: str) -> ModuleType:
@@ -44,7 +46,7 @@ def load(path: str) -> ModuleType:
     file = Path(path)
     if not file.is_file():
         raise Refused(f"--plugin {path}: no such file")
-    name = f"plugin_{file.stem}_{hashlib.sha256(bytes(file.resolve())).hexdigest()[:8]}"  # file names may repeat
+    name = f"{_FILES}{file.stem}_{hashlib.sha256(bytes(file.resolve())).hexdigest()[:8]}"  # file names may repeat
     if loaded := sys.modules.get(name):
         return loaded
     spec = importlib.util.spec_from_file_location(name, file)
@@ -56,6 +58,12 @@ def load(path: str) -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def loaded() -> tuple[str, ...]:
+    """Return the plugin files that this process has imported."""
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith(_FILES)]
+    return tuple(module.__file__ for module in modules if module.__file__)
 
 
 def installed() -> tuple[str, ...]:

@@ -124,6 +124,13 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     threads: int = 1
     warmup_steps: int = 3
     idiom: bool = False
+    devices: int = 1
+    norm_scope: Literal["global", "device"] = "global"
+
+    @property
+    def cores(self) -> int:
+        """Number of cores of a measured worker on a CPU, with the processes that it starts."""
+        return self.threads * self.devices
 
     @property
     def backend_name(self) -> str:
@@ -221,13 +228,22 @@ SETTINGS = _settings(
     ),
     workers=Setting("workers of a streamed or native pipeline", unproved="pixels are the same", shown="apart"),
     threads=_shown(
-        "threads and cores of a measured worker", must_run=False, unproved="both rows have the same number (V37)",
+        "threads and cores of a measured worker, on each of its devices", must_run=False,
+        unproved="both rows have the same number (V37)",
         words="{} threads",
     ),
     warmup_steps=Setting(
         "steps between the first and the throughput window", unproved="it only selects the timed steps", shown="apart"
     ),
     idiom=Setting("each framework's own defaults, never mixed with matched cases", option="native_defaults"),
+    devices=Setting(
+        "devices that share each batch of a training; on a CPU, each has --threads cores", several=True, must_run=True,
+        added=True, exactness="rounding",
+    ),
+    norm_scope=Setting(
+        "batch norm over the batch of all devices (global), or of each device, which is another training",
+        must_run=True, added=True, words="norm over each {}",
+    ),
 )  # fmt: skip
 """Facts about each field of `Case`, by name, in the order of the fields."""
 

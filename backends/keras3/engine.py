@@ -26,7 +26,7 @@ class Device(NamedTuple):
 class Engine:
     """The engine of this process, configured for one case before any computation; `wide` enables float64."""
 
-    def __init__(self, device: Device, threads: int, *, wide: bool = False) -> None:
+    def __init__(self, device: Device, threads: int, *, wide: bool = False, devices: int = 1) -> None:
         self.name: Name = keras.backend.backend()
         self.device = device
         self._pending: Any = None
@@ -37,6 +37,8 @@ class Engine:
         self._compiled = _count_jax_compilations() if self.name == "jax" else lambda: 0
         _set_threads(self.name, threads)
         _place(self.name, device.kind)
+        if self.name == "jax":
+            _distribute(device.kind, devices)
 
     def seed(self, seed: int) -> None:
         """Seed the generator of torch, which Keras uses for dropout instead of the seed of a layer."""
@@ -144,6 +146,32 @@ def _place(engine: Name, kind: str) -> None:
     elif kind == "cpu":
         jax = import_module("jax")
         jax.config.update("jax_default_device", jax.local_devices(backend="cpu")[0])
+
+
+def _distribute(kind: str, devices: int) -> None:
+    """Divide each batch between a number of devices; XLA computes the sums over a batch across them."""
+    distribution = None
+    if devices > 1:
+        names = keras.distribution.list_devices("gpu" if kind == "cuda" else "cpu")[:devices]
+        distribution = keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
+    keras.distribution.set_distribution(distribution)
+
+
+def divide_processor(devices: int) -> str | None:
+    """Let JAX divide the CPU into this number of devices, before its first computation; return why it cannot."""
+    jax = import_module("jax")
+    if jax.config.jax_num_cpu_devices == devices:
+        return None
+    try:
+        jax.config.update("jax_num_cpu_devices", devices)
+    except RuntimeError:
+        return f"JAX runs in this process already, so that it cannot have {devices} devices"
+    return None
+
+
+def count_devices(kind: str) -> int:
+    """Return the number of devices of this kind, `cpu` or `cuda`, that JAX has."""
+    return len(keras.distribution.list_devices("gpu" if kind == "cuda" else "cpu"))
 
 
 def _count_jax_compilations() -> Callable[[], int]:

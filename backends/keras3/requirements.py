@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
+from harness.running.evaluate import BATCH_SIZE as EVALUATION_BATCH
 from harness.spec import Case
 
 ENGINES: tuple[str, ...] = ("tensorflow", "jax", "torch")
@@ -35,7 +36,25 @@ def decline(case: Case) -> str | None:
         return "Keras on torch runs eagerly; use --engine tensorflow or jax to compile"
     if case.input == "native" and name != "tensorflow":
         return f"Keras' native pipeline is tf.data, which needs --engine tensorflow, not {name}"
-    return _idiom(case) if case.idiom else None
+    return _several(case, device.kind) if case.devices > 1 else _idiom(case) if case.idiom else None
+
+
+def _several(case: Case, kind: str) -> str | None:
+    from backends.keras3 import engine
+
+    name = running(case)
+    if name != "jax":
+        return f"Keras on {name} is measured on one device here; use --engine jax, or leave out --devices"
+    if case.norm_scope == "device":
+        return "XLA computes the statistics of the whole batch; use --backend pytorch with --norm-scope device"
+    if EVALUATION_BATCH % case.devices:
+        return (
+            f"batches of {EVALUATION_BATCH} images are evaluated on all devices; use 2, 4, 8, 16 or {EVALUATION_BATCH}"
+        )
+    if kind == "cpu" and (reason := engine.divide_processor(case.devices)):
+        return reason
+    found = engine.count_devices(kind)
+    return f"JAX finds {found} devices, not {case.devices}" if found < case.devices else None
 
 
 def running(case: Case) -> str:

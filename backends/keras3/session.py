@@ -51,7 +51,7 @@ class KerasSession:
     def __init__(self, case: Case, model: Model, classes: int, device: Device) -> None:
         self.case = case
         wide = case.precision == "fp64"
-        self._engine = Engine(device, case.threads, wide=wide)
+        self._engine = Engine(device, case.threads, wide=wide, devices=case.devices)
         # Layers take their seeds from `random`. keras.utils.set_random_seed would also start an installed TensorFlow.
         random.seed(case.seed)
         self._engine.seed(case.seed)
@@ -204,6 +204,8 @@ class KerasSession:
         if self.optimizer:
             kind = type(self.optimizer)
             settings["optimizer"] = layers.dotted(kind)
+        if (distribution := keras.distribution.distribution()) is not None:
+            settings["devices"] = int(distribution.device_mesh.devices.size)
         return Effective(
             device=self._engine.device.kind,
             device_name=self._engine.device.name,

@@ -29,10 +29,25 @@ def decline(case: Case) -> str | None:
     if case.device == "cuda" and not cuda:
         built = torch.version.cuda or "no CUDA"
         return f"torch {torch.__version__} (built for {built}) finds no CUDA device"
+    if reason := _no_processes(case, torch.cuda.device_count() if cuda and case.device != "cpu" else None):
+        return reason
     on_cuda = cuda and case.device != "cpu"
     if case.precision == "bf16" and not (_cuda_has_bf16() if on_cuda else torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return f"this {'GPU' if on_cuda else 'CPU'} has no bfloat16 arithmetic that torch can use"
     return _no_compiler(on_cuda) if case.compile else None
+
+
+def _no_processes(case: Case, gpus: int | None) -> str | None:
+    """Return why a case cannot have a process for each of its devices. `gpus` is None on a CPU."""
+    from torch import distributed
+
+    if case.devices == 1:
+        return None
+    if not distributed.is_available():
+        return "this build of torch has no torch.distributed; leave out --devices"
+    if gpus is not None and gpus < case.devices:
+        return f"torch finds {gpus} CUDA devices, not {case.devices}; use --devices {gpus} or less"
+    return None
 
 
 def _cuda_has_bf16() -> bool:

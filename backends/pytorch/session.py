@@ -17,6 +17,9 @@ from torch.nn import functional
 from backends.pytorch import layers, native, randomness, recipe, requirements
 from backends.pytorch.layer_work import TensorKind, layer_work
 from backends.pytorch.network import TorchNetwork, drop_nothing, new_head
+from backends.pytorch.parallel import processes
+from backends.pytorch.parallel.share import DeviceShare, deal
+from backends.pytorch.parallel.training import SharedClock, Ticking, data_parallel
 from backends.pytorch.weights.convert import read_state, write_state
 from harness.auditing.audit import Observed
 from harness.auditing.ledger import OnDemand
@@ -42,7 +45,7 @@ class TorchSession:
 
     def __init__(self, case: Case, model: Model, classes: int) -> None:
         requirements.configure(case)
-        self.case = case
+        self.case, self._classes = case, classes
         cuda = case.device == "cuda" or (case.device == "auto" and torch.cuda.is_available())
         self.device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
         channels_last = case.layout == "channels-last" and not case.idiom
@@ -60,13 +63,55 @@ class TorchSession:
         self.forward = self._compiled(self.network.module)
         self.optimizer: torch.optim.Optimizer | None = None
         self._ran: torch.dtype | None = None
+        self._group: tuple[int, str] | None = None
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
-        """Train a stage. Raise `Refused` if it freezes more blocks than the model has."""
+        """Train a stage. Raise `Refused` if it freezes more blocks than the model has.
+
+        With several devices this process is the first of them, and it starts a process for each of the others.
+        """
+        if self.case.devices == 1:
+            forward = self._compiled(self.network.divided(feed.kept.part)[1]) if feed.kept else self.forward
+            self._fit(stage, feed.steps_per_epoch, self._epochs(feed), self.begin(stage), forward, clock)
+            return
+        devices, steps = self.case.devices, feed.steps_per_epoch
+        size = self.case.image_size
+        image = (size, size, 3) if self.batch_layout == "nhwc" else (3, size, size)
+        facts = self.case, self.network.name, self._classes, stage, steps, (stage.batch_size // devices, *image)
+        with processes.others([processes.job_of(rank, *facts) for rank in range(1, devices)]):
+            epochs = (deal(feed.epoch(epoch), devices) for epoch in range(stage.epochs))
+            self.train_share(stage, steps, epochs, DeviceShare(0, devices), clock)
+
+    def train_share(
+        self,
+        stage: Stage,
+        steps_per_epoch: int,
+        epochs: Iterator[Iterator[Batch]],
+        share: DeviceShare,
+        clock: Clock | None,
+    ) -> None:
+        """Train one device's share of a stage, in step with the processes of the other devices.
+
+        `epochs` yields the rows of this device in each batch. Only the first device has a clock.
+        """
         optimizer = self.begin(stage)
-        factor = iter(factors(stage.schedule, stage.epochs, feed.steps_per_epoch).tolist())
-        epochs = self._epochs(feed)
-        forward = self._compiled(self.network.divided(feed.kept.part)[1]) if feed.kept else self.forward
+        losses = torch.zeros(steps_per_epoch, device=self.device, dtype=self.dtype)
+        ready = (iter([self._host(batch, kept=False) for batch in batches]) for batches in epochs)
+        moved = (self._moved(pairs) for pairs in ready)
+        self._group = torch.distributed.get_world_size(), torch.distributed.get_backend()
+        with data_parallel(self.network, self.case, share, self.device) as forward:
+            self._fit(stage, steps_per_epoch, moved, optimizer, forward, SharedClock(clock, share.of, losses))
+
+    def _fit(
+        self,
+        stage: Stage,
+        steps_per_epoch: int,
+        epochs: Iterator[Iterator[Pair]],
+        optimizer: torch.optim.Optimizer,
+        forward: Forward,
+        clock: Ticking,
+    ) -> None:
+        factor = iter(factors(stage.schedule, stage.epochs, steps_per_epoch).tolist())
         with self.arithmetic():
             for _ in range(stage.epochs):
                 batches = next(epochs)  # may compute features, in inference mode
@@ -177,6 +222,8 @@ class TorchSession:
             settings = requirements.settings_read_back()
         if self.case.fused:
             settings["fused_optimizer"] = bool(self.optimizer and self.optimizer.param_groups[0]["fused"])
+        if self._group:
+            settings["devices"], settings["exchange"] = self._group
         return Effective(
             device=self.device.type,
             device_name=torch.cuda.get_device_name(self.device) if cuda else f"{platform.machine()} {capability}",
@@ -256,7 +303,10 @@ class TorchSession:
                 pairs = (self._host(batch, kept=feed.kept is not None) for batch in feed.epoch(epoch))
             # Ready batches are pinned before the window opens, streamed batches when they arrive.
             ready = iter(list(pairs)) if feed.input == "arrays" else pairs
-            yield ((self._move(images, self.dtype), self._move(labels)) for images, labels in ready)
+            yield self._moved(ready)
+
+    def _moved(self, pairs: Iterator[Pair]) -> Iterator[Pair]:
+        return ((self._move(images, self.dtype), self._move(labels)) for images, labels in pairs)
 
     def _host(self, batch: Batch, *, kept: bool) -> Pair:
         inputs, labels = torch.from_numpy(batch.inputs), torch.from_numpy(batch.labels)

@@ -85,7 +85,7 @@ else:
 
 
 LEAST = {"epochs": 1, "batch_size": 1, "threads": 1, "seeds": 1, "validation_seed": 0, "limit": 1, "warmup_steps": 0,
-         "workers": 0, "image_size": 8}  # fmt: skip
+         "workers": 0, "image_size": 8, "devices": 1}  # fmt: skip
 """The smallest valid value of a field."""
 
 
@@ -231,7 +231,7 @@ def _axes(selection: Selection, embedded: bool) -> Iterator[dict[str, Any]]:
     augment = selection.augment or (("flip",) if embedded else ("random-resized-crop,flip",))
     axes["image_size"] = selection.image_size or ((64,) if embedded else (224,))
     axes["augment"] = tuple(map(parse_augment, augment))
-    axes["threads"] = selection.threads or (measuring_threads(),)
+    axes["threads"] = selection.threads or (max(1, measuring_threads() // max(axes["devices"])),)
     axes["seed"] = tuple(range(selection.seeds))
     for values in itertools.product(*axes.values()):
         yield dict(zip(axes, values, strict=True))

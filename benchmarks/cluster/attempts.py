@@ -57,7 +57,7 @@ class Attempt(NamedTuple):
     @property
     def beside(self) -> int:
         """Number of cores that the seats before this one use."""
-        return self.seat * self.case.threads
+        return self.seat * self.case.cores
 
 
 class Attempts:
@@ -132,7 +132,7 @@ def _free_seat(others: Sequence[Attempt]) -> int:
 def _fits(attempt: Attempt, others: Sequence[Attempt]) -> bool:
     if not others:
         return True
-    threads, node = attempt.case.threads, attempt.node
-    alike = all(other.needs_gpu and other.case.threads == threads for other in others)
-    room = attempt.beside + threads <= node.machine.cores
+    cores, node = attempt.case.cores, attempt.node
+    alike = all(other.needs_gpu and other.case.cores == cores for other in others)
+    room = attempt.beside + cores <= node.machine.cores
     return attempt.needs_gpu and alike and room and len(others) < node.gpus

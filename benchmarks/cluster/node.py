@@ -113,7 +113,7 @@ def run_work(work: NodeJob, fetch: Callable[[str], bytes]) -> Reply:
                 RUN_CASE,
                 {"job": job},
                 folder=Path(folder),
-                cores=job.case.threads,
+                cores=job.case.cores,
                 engine=job.case.engine,
                 timeout_s=work.timeout_s,
                 beside=work.beside,

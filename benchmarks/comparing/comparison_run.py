@@ -69,6 +69,11 @@ class ComparisonRun:
         self._pair_s = 0.0
         self._alternate = limits.alternate
 
+    @property
+    def path(self) -> Path:
+        """The file of the run."""
+        return self._writer.path
+
     def prepare(
         self, specs: tuple[SideSpec, SideSpec], cases: Sequence[SideCases], stage: int | None
     ) -> list[PreparedComparison]:

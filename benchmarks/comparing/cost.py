@@ -89,5 +89,5 @@ def _nominal_s(sides: SideCases, limits: Limits, catalogue: Catalogue) -> float:
 def pair_seconds(sides: SideCases, limits: Limits) -> float:
     """Return the seconds of a pair of processes: the start, in parallel if there are enough cores, and the turns."""
     each = [START_S.get(selected.case.backend, 1.0) for selected in sides]
-    beside = not limits.alternate and sum(selected.case.threads for selected in sides) <= len(usable_cores())
+    beside = not limits.alternate and sum(selected.case.cores for selected in sides) <= len(usable_cores())
     return 4 * ROUNDS * limits.turn_s + (max(each) if beside else sum(each))

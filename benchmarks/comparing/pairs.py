@@ -56,7 +56,7 @@ def _take_turns(
         taken = 0
         for name in dict.fromkeys(order):
             workers[name] = stack.enter_context(_worker(sides[name], scratch / name, timeout_s, beside=taken))
-            taken += sides[name].job.case.threads
+            taken += sides[name].job.case.cores
         events = {name: worker.events() for name, worker in workers.items()}
         if all(_wait_for("ready", events[name]) for name in workers):
             for worker in workers.values():
@@ -75,7 +75,7 @@ def _take_turns(
 def _worker(side: Side, folder: Path, timeout_s: float, beside: int) -> Worker:
     case = side.job.case
     arguments = {"job": side.job, "stage": side.stage, "delay": side.delay}
-    facts: dict[str, Any] = {"cores": case.threads, "engine": case.engine, "place": side.place, "beside": beside}
+    facts: dict[str, Any] = {"cores": case.cores, "engine": case.engine, "place": side.place, "beside": beside}
     return Worker(TAKE_TURNS, arguments, folder=folder, timeout_s=timeout_s, **facts)
 
 

@@ -25,7 +25,7 @@ def measure_ceilings(selected: Iterable[SelectedCase], catalogue: Catalogue, res
     for case, batch_size in _networks(selected):
         arguments = {"case": case, "batch_size": batch_size, "machine_key": machine, "plugins": catalogue.plugins}
         try:
-            ceiling = ask(measure_ceiling, arguments, Ceiling, cores=case.threads, engine=case.engine)
+            ceiling = ask(measure_ceiling, arguments, Ceiling, cores=case.cores, engine=case.engine)
         except Declined as reason:
             yield case, str(reason)
         else:

@@ -66,8 +66,9 @@ class Preparation:
             data = self.dataset(case.dataset, case.image_size, selected.division)
             case = replace(case, dataset=data.meta.name, dataset_sha256=data.meta.sha256)
             self._notes |= dict.fromkeys([data.sentence(), *(f"{data.meta.name}: {note}" for note in data.meta.notes)])
-            if reason := without_features(case):
+            if reason := without_features(case) or without_devices(case):
                 raise Declined(reason)
+            refuse_undivided(case)
             _refuse_short(case, data.meta)
             refuse_single_values(case, self._catalogue.plugins)
             found = self._checkpoint_if_needed(selected)
@@ -161,6 +162,33 @@ def without_features(case: Case) -> str | None:
     return None
 
 
+def without_devices(case: Case) -> str | None:
+    """Return why a case cannot use several devices, or None if it can or uses one."""
+    if case.devices == 1:
+        return None
+    used = f"with --devices {case.devices}"
+    reasons = {
+        f"kept features are trained on one device; use --features live {used}": case.features == "kept",
+        f"batches are divided when they are ready in memory; use --input arrays {used}": case.input != "arrays",
+        f"a compiled step runs on one device; leave out --compile {used}": case.compile,
+        f"data parallelism has no native defaults here; leave out --native-defaults {used}": case.idiom,
+    }
+    return next((reason for reason, applies in reasons.items() if applies), None)
+
+
+def refuse_undivided(case: Case) -> None:
+    """Raise `Refused` if a batch of the case cannot be divided between its devices."""
+    if case.norm_scope == "device" and case.devices == 1:
+        raise Refused("--norm-scope device: one device has the whole batch; use it with --devices 2 or more")
+    for number, stage in enumerate(case.scenario.stages, 1):
+        if stage.batch_size % case.devices:
+            near = stage.batch_size - stage.batch_size % case.devices or case.devices
+            raise Refused(
+                f"{case.scenario.name}, stage {number}: a batch of {stage.batch_size} images cannot be divided between "
+                f"{case.devices} devices; use --batch-size {near} or another multiple of {case.devices}"
+            )
+
+
 def _refuse_short(case: Case, meta: DatasetMeta) -> None:
     images = min(meta.counts["train"], case.limit or meta.counts["train"])
     skipped = f", {len(meta.skipped)} file{'s' * (len(meta.skipped) > 1)} skipped" if meta.skipped else ""
@@ -201,10 +229,11 @@ def refuse_single_values(case: Case, plugins: Sequence[str]) -> None:
 
     Only then a worker builds the network to find such layers.
     """
-    single = [(number, stage) for number, stage in enumerate(case.scenario.stages, 1) if stage.batch_size == 1]
+    parts = case.devices if case.norm_scope == "device" else 1
+    single = [(number, stage) for number, stage in enumerate(case.scenario.stages, 1) if stage.batch_size == parts]
     if not single:
         return
-    alike = replace(case, scenario=ANY, dataset="", dataset_sha256="", seed=0, compile=False)
+    alike = replace(case, scenario=ANY, dataset="", dataset_sha256="", seed=0, compile=False, devices=1)
     norms = _single_valued(msgspec.json.encode(alike), tuple(plugins))
     for number, stage in single:
         for norm in norms:
@@ -212,7 +241,7 @@ def refuse_single_values(case: Case, plugins: Sequence[str]) -> None:
                 raise Refused(
                     f"{case.scenario.name}, stage {number}: with a batch of 1 image of {case.image_size} px, "
                     f"{norm.layer} of {case.model} gets one value per channel, which batch norm cannot normalise; use "
-                    "--batch-size 2 or more, a larger --image-size or --bn-mode frozen"
+                    f"--batch-size {2 * parts} or more, a larger --image-size or --bn-mode frozen"
                 )
 
 

@@ -85,7 +85,7 @@ def run_job(
             RUN_CASE,
             {"job": job},
             folder=Path(folder),
-            cores=case.threads,
+            cores=case.cores,
             engine=case.engine,
             timeout_s=timeout_s,
             on_event=on_event,

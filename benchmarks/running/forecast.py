@@ -97,7 +97,7 @@ def _likeness(case: Case) -> tuple[object, ...]:
 
 
 def _guess(case: Case, catalogue: Catalogue) -> float:
-    return _seconds(case, catalogue, _images(case.dataset), case.threads)
+    return _seconds(case, catalogue, _images(case.dataset), case.cores)
 
 
 def _seconds(case: Case, catalogue: Catalogue, images: tuple[int, int], threads: int) -> float:

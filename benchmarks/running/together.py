@@ -42,7 +42,8 @@ def groups(plan: Sequence[PlannedCase], machine: Machine) -> Iterator[list[Plann
 def _joins(planned: PlannedCase, machine: Machine) -> bool:
     # On a GPU, the memory of one process is missing for the other.
     cpu = machine.device_kind(planned.case.device) == "cpu"
-    return planned.job is not None and cpu and len(usable_cores()) >= TOGETHER
+    alone = planned.case.devices > 1  # its processes keep to cores of their own
+    return planned.job is not None and cpu and not alone and len(usable_cores()) >= TOGETHER
 
 
 @contextmanager
@@ -57,7 +58,7 @@ def opened_together(group: Sequence[PlannedCase], timeout_s: float) -> Iterator[
     with ExitStack() as stack:
         workers, taken = list[Worker](), 0
         jobs = [planned.job for planned in group if planned.job]
-        own_cores = sum(job.case.threads for job in jobs) <= len(usable_cores())
+        own_cores = sum(job.case.cores for job in jobs) <= len(usable_cores())
         for job in jobs:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="finetune-bench-")))
             case = job.case
@@ -65,13 +66,13 @@ def opened_together(group: Sequence[PlannedCase], timeout_s: float) -> Iterator[
                 RUN_CASE,
                 {"job": replace(job, wait_after=_wait_after(case) if own_cores else "opening")},
                 folder=folder,
-                cores=case.threads,
+                cores=case.cores,
                 engine=case.engine,
                 timeout_s=timeout_s,
                 beside=taken,
             )
             workers.append(stack.enter_context(worker))
-            taken += case.threads
+            taken += case.cores
         for worker in workers:
             any("opened" in event for event in worker.events())  # reads events until this one comes
         yield [*workers]

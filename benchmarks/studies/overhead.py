@@ -130,7 +130,7 @@ def main(
 
 def _one_process(case: Case, turns: int) -> Measured:
     try:
-        return ask(measure, {"case": case, "turns": turns}, Measured, cores=case.threads, engine=case.engine)
+        return ask(measure, {"case": case, "turns": turns}, Measured, cores=case.cores, engine=case.engine)
     except (Declined, Refused) as error:
         raise click.ClickException(str(error)) from error
 

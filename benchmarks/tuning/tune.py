@@ -78,7 +78,9 @@ def candidates(selected: SelectedCase) -> tuple[list[Acceleration], dict[str, st
     Candidates with one change are first.
     """
     axes = {
-        name: list(get_args(setting.type)) or [False, True] for name, setting in SETTINGS.items() if setting.provable
+        name: list(get_args(setting.type)) or [False, True]
+        for name, setting in SETTINGS.items()
+        if setting.provable and setting.type is not int
     }
     found, not_tried = [], {
         f"other {setting.label}": "changes the numbers; `compare` measures its speed and its accuracy over seeds"
@@ -86,6 +88,7 @@ def candidates(selected: SelectedCase) -> tuple[list[Acceleration], dict[str, st
         if setting.exactness == "arithmetic"
     }  # fmt: skip
     not_tried["other threads"] = "the number of cores is a choice of the measurement"
+    not_tried["other devices"] = "a choice of the measurement too; `scaling` measures it"
     for values in itertools.product(*axes.values()):
         chosen = dict(zip(axes, values, strict=True))
         changes = {name: value for name, value in chosen.items() if getattr(selected.case, name) != value}

@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
     parameter: `report` for events, `orders` from the parent, `started` and `folder`.
     """
     job = msgspec.json.decode((folder / "job.json").read_bytes())
-    _die_with(job["parent"])
+    die_with(job["parent"])
     sys.excepthook = _write_failure(folder)
     root, here = Path(job["root"]).resolve(), Path(__file__).resolve().parents[2]
     if here != root:
@@ -109,7 +109,8 @@ def _orders(pipe: int) -> Callable[[], dict[str, Any]]:
     return next_order
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """Let this process end when its parent, which has this process id, ends."""
     # A worker that outlives its parent would disturb the next measurement.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

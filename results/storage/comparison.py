@@ -10,7 +10,7 @@ from msgspec import field
 Verdict = Literal["regression", "improvement", "no change", "inconclusive"]
 LOOKS = (10, 15, 20)
 """Numbers of pairs after which a comparison is evaluated and may stop."""
-Purpose = Literal["compare", "noise", "gate", "bisect"]
+Purpose = Literal["compare", "noise", "gate", "bisect", "scaling"]
 
 
 class SideFacts(msgspec.Struct, frozen=True, kw_only=True):

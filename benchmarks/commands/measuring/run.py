@@ -202,6 +202,8 @@ def _connect(cases: Sequence[SelectedCase], options: dict[str, Any]) -> RayPool:
     """Connect to the cluster and check its nodes. Raises `Refused`, or `Declined` without Ray."""
     if options["save_model"]:
         raise Refused("--save-model: the networks would stay on the nodes; run these cases without --cluster")
+    if any(selected.case.devices > 1 for selected in cases):
+        raise Refused("--devices: a slot of a cluster is one device; run these cases without --cluster")
     try:
         from benchmarks.cluster.ray_pool import RayPool
     except ModuleNotFoundError as error:

@@ -29,7 +29,7 @@ SHAPES = {"counts": "circle", "disturbed": "cross", "re-run": "diamond"}
 
 def comparisons_section(compared: Sequence[StoredComparison]) -> Section | None:
     """Show the comparisons of a results folder; None without any. A/A tests are in `noise_section`."""
-    shown = [one for one in compared if one.comparison is None or one.comparison.purpose != "noise"]
+    shown = [one for one in compared if one.comparison is None or one.comparison.purpose not in ("noise", "scaling")]
     if not shown:
         return None
     done = [(one, one.comparison) for one in shown if one.comparison is not None]

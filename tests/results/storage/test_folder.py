@@ -83,7 +83,7 @@ def test_every_command_has_the_same_default() -> None:
         found[name] = _default(importlib.import_module(module).command)
     assert {name for name, default in found.items() if default == RESULTS} == {
         "accept", "advise", "bisect", "campaign", "certify", "compare", "doctor", "explain", "export", "gate",
-        "history", "merge", "noise", "report", "run", "table", "tune", "verify"}  # fmt: skip
+        "history", "merge", "noise", "report", "run", "scaling", "table", "tune", "verify"}  # fmt: skip
     assert {default for default in found.values() if default} == {RESULTS}
 
 

@@ -1,0 +1,89 @@
+"""`scaling`: measure what further devices bring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from msgspec.structs import replace
+
+from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.choosing.options import MEASURE, GroupedCommand, given, option, selection_options, shared
+from benchmarks.choosing.selection import Selection, expand
+from benchmarks.comparing.budget import SHORTER, comparison_options, read_limits
+from benchmarks.comparing.comparison_run import open_comparison_run
+from benchmarks.comparing.cost import total
+from benchmarks.comparing.sides import read_sides
+from benchmarks.running.forecast import say_if_long
+from benchmarks.running.terminal import aligned
+from benchmarks.scaling.scaling import proof_of, sections, steps_of, table
+from harness.errors import Declined, Refused
+from harness.process.machine import describe_machine
+from results.certificates.certificate import packages, read_certificates
+from results.verdicts.stored_comparisons import read_comparisons
+
+DEVICES = "1,2"
+
+
+@click.command(cls=GroupedCommand)
+@click.argument("model", help="model to measure; see `list models`")
+@selection_options("seeds", "devices", "model", "limit")
+@option(
+    "--devices", default=DEVICES, metavar="N,N", group=MEASURE, help="numbers of devices; the first is the baseline"
+)
+@comparison_options("pairs", "turn", "budget", "timeout")
+@shared("plugin", "quiet", "results")
+def command(model: str, devices: str, results: Path, **options: Any) -> None:
+    """Measure strong and weak scaling over several devices.
+
+    Two live processes take turns, as in `compare`: one with the first number of devices, one with a further number.
+    Each pair gives one ratio. Strong scaling divides one batch; in weak scaling each device has its batch. A row of
+    strong scaling names the certificate that its training is that of the baseline. The default scenario is `full`.
+    """
+    catalogue = read_catalogue(options["plugin"])
+    numbers = read_numbers(devices)
+    chosen = {"scenario": ("full",), **given(options)}
+    scope = chosen.pop("norm_scope", "global")
+    cases = expand(Selection(**{**chosen, "model": (model,), "devices": numbers}), catalogue)
+    limits = read_limits(options, seeds=0, confirm=False)
+    baselines = [one for one in cases if one.case.devices == numbers[0]]
+    if numbers[0] > 1:
+        baselines = [one._replace(case=replace(one.case, norm_scope=scope)) for one in baselines]
+    steps = [step for baseline in baselines for step in steps_of(baseline, numbers, scope)]
+    specs = read_sides((), (), (), (), catalogue)
+    with open_comparison_run(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as run:
+        prepared = [
+            run.preparation.prepare_speeds(specs, step.sides, None)._replace(label=step.label) for step in steps
+        ]
+        if not options["quiet"]:
+            say_if_long(*total([step.sides for step in steps], limits, results, catalogue), SHORTER)
+        found = run.measure(prepared, "scaling")
+        path = run.path
+    machine, certificates = describe_machine(), read_certificates(results)
+    proofs = {}
+    for step, one in zip(steps, prepared, strict=True):
+        a, b = (side.job.case for side in one.sides)
+        installed = packages(catalogue.backends[a.backend].versions(a.engine))
+        proofs[step.label] = proof_of(step.kind, (a, b), installed, machine.device_kind(a.device), certificates)
+    comparisons = {one.label: one for one in found.comparisons}
+    names = {one.name: one.label for one in found.comparisons}
+    pairs = {names[one.name]: one.pairs for one in read_comparisons(path) if one.name in names}
+    for baseline in baselines:
+        own = [step for step in steps if step.sides[0] is baseline]
+        click.echo(f"{baseline.case.backend_name}, {model}, {baseline.case.scenario.name}")
+        for heading, cells in sections(table(own, comparisons, pairs, proofs)):
+            click.echo(f"\n{heading}\n{aligned(cells, right={0, 1, 2})}")
+    if found.failed:
+        raise Declined("; ".join(found.failed))
+
+
+def read_numbers(text: str) -> tuple[int, ...]:
+    """Read `--devices`. Raises `Refused` for other text than rising numbers, multiples of the first one."""
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise Refused(f"--devices {text}: write numbers of devices, such as {DEVICES}") from error
+    if len(found) < 2 or found[0] < 1 or list(found) != sorted(set(found)) or any(one % found[0] for one in found):
+        raise Refused(f"--devices {text}: write the baseline first and larger multiples of it, such as {DEVICES}")
+    return found
