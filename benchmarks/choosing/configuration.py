@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shlex
+import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -156,9 +157,9 @@ def _words(option: click.Option, value: Any) -> Iterator[str]:
 
 
 def command_line() -> list[str]:
-    """Return the words that started the running command, with the defaults that it took from the file."""
-    context = click.get_current_context()
-    return [*context.meta[WORDS], *taken(context)]
+    """Return the words that started this process, with the defaults that its command took from the file."""
+    context = click.get_current_context(silent=True)
+    return [*context.meta[WORDS], *taken(context)] if context else sys.argv[1:]
 
 
 def say_taken(context: click.Context, file: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Literal, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from benchmarks.choosing.selection import SelectedCase
@@ -39,7 +40,7 @@ class ScalingStep(NamedTuple):
         return f"{case.backend_name}/{case.model}/{case.scenario.name}, {self.kind} scaling, {case.devices} devices"
 
 
-class ScalingRow(NamedTuple):
+class ScalingRow(msgspec.Struct, frozen=True):
     """A row of a table. `speedup` and its interval are relative to the baseline; `note` says what is behind it."""
 
     kind: Kind

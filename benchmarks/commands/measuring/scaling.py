@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from msgspec.structs import replace
 
 from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.choosing.documents import json_option, print_json
 from benchmarks.choosing.options import MEASURE, GroupedCommand, given, option, selection_options, shared
 from benchmarks.choosing.selection import Selection, expand
 from benchmarks.comparing.budget import SHORTER, comparison_options, read_limits
@@ -17,13 +21,22 @@ from benchmarks.comparing.cost import total
 from benchmarks.comparing.sides import read_sides
 from benchmarks.running.forecast import say_if_long
 from benchmarks.running.terminal import aligned
-from benchmarks.scaling.scaling import proof_of, sections, steps_of, table
+from benchmarks.scaling.scaling import ScalingRow, proof_of, sections, steps_of, table
 from harness.errors import Declined, Refused
 from harness.process.machine import describe_machine
 from results.certificates.certificate import packages, read_certificates
 from results.verdicts.stored_comparisons import read_comparisons
 
 DEVICES = "1,2"
+
+
+class CaseScaling(msgspec.Struct, frozen=True, kw_only=True):
+    """The strong and weak scaling of one case."""
+
+    backend: str
+    model: str
+    scenario: str
+    rows: tuple[ScalingRow, ...]
 
 
 @click.command(cls=GroupedCommand)
@@ -33,8 +46,9 @@ DEVICES = "1,2"
     "--devices", default=DEVICES, metavar="N,N", group=MEASURE, help="numbers of devices; the first is the baseline"
 )
 @comparison_options("pairs", "turn", "budget", "timeout")
+@json_option(lambda: list[CaseScaling])
 @shared("plugin", "quiet", "results")
-def command(model: str, devices: str, results: Path, **options: Any) -> None:
+def command(model: str, devices: str, json_: bool, results: Path, **options: Any) -> None:
     """Measure strong and weak scaling over several devices.
 
     Two live processes take turns, as in `compare`: one with the first number of devices, one with a further number.
@@ -69,13 +83,24 @@ def command(model: str, devices: str, results: Path, **options: Any) -> None:
     comparisons = {one.label: one for one in found.comparisons}
     names = {one.name: one.label for one in found.comparisons}
     pairs = {names[one.name]: one.pairs for one in read_comparisons(path) if one.name in names}
+    tables = []
     for baseline in baselines:
         own = [step for step in steps if step.sides[0] is baseline]
-        click.echo(f"{baseline.case.backend_name}, {model}, {baseline.case.scenario.name}")
-        for heading, cells in sections(table(own, comparisons, pairs, proofs)):
-            click.echo(f"\n{heading}\n{aligned(cells, right={0, 1, 2})}")
+        rows = tuple(table(own, comparisons, pairs, proofs))
+        backend, scenario = baseline.case.backend_name, baseline.case.scenario.name
+        tables.append(CaseScaling(backend=backend, model=model, scenario=scenario, rows=rows))
+    if json_:
+        print_json(tables)
+    else:
+        click.echo("\n".join(itertools.chain.from_iterable(map(_lines, tables))))
     if found.failed:
         raise Declined("; ".join(found.failed))
+
+
+def _lines(scaling: CaseScaling) -> Iterator[str]:
+    yield f"{scaling.backend}, {scaling.model}, {scaling.scenario}"
+    for heading, cells in sections(scaling.rows):
+        yield from ("", heading, aligned(cells, right={0, 1, 2}))
 
 
 def read_numbers(text: str) -> tuple[int, ...]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
+from benchmarks.choosing.documents import as_json
 from benchmarks.choosing.selection import WHOLE, SelectedCase
-from benchmarks.commands.measuring.scaling import read_numbers
+from benchmarks.commands.measuring.scaling import CaseScaling, read_numbers
 from benchmarks.scaling.scaling import ScalingStep, proof_of, sections, steps_of, table
 from harness.errors import Refused
 from results.certificates.certificate import NO_CERTIFICATES
@@ -64,6 +66,8 @@ def test_efficiency_is_the_speed_up_over_the_factor_of_devices_with_its_interval
     assert [line[0] for line in cells] == ["devices", "1", "2"]
     assert cells[1][3:] == ("× 1.00", "100%", "baseline")
     assert cells[2][3].startswith("× 1.60 (1.60–") and cells[2][5] == "P4, certificate 1234"
+    one = CaseScaling(backend="pytorch", model="resnet18", scenario="full", rows=tuple(rows))
+    assert msgspec.json.decode(as_json([one]), type=list[CaseScaling]) == [one]
 
 
 def test_the_baseline_is_printed_although_nothing_was_measured() -> None:
