@@ -150,17 +150,23 @@ class Worker:
             os.write(self._orders, msgspec.json.encode(order) + b"\n")
 
     def events(self) -> Iterator[Event]:
-        """Yield the worker's reports until it ends or times out; can be called again to continue."""
+        """Yield the worker's reports until it ends or times out; can be called again to continue.
+
+        Reports that it sent before its time limit are yielded, also if they are read later.
+        """
+        late = False
         while True:
             while b"\n" in self._pending:
                 line, _, self._pending = self._pending.partition(b"\n")
                 yield msgspec.json.decode(line)
-            left = self._left()
-            if left is not None and left <= 0:
+            if late:
                 self._in_time = False
                 return
-            if not select.select([self._events], [], [], LOOK_UP_S if left is None else min(left, LOOK_UP_S))[0]:
-                if self._process.poll() is not None:  # a grandchild may hold the pipe open
+            left = self._left()
+            late = left is not None and left <= 0
+            wait = LOOK_UP_S if left is None else max(0.0, min(left, LOOK_UP_S))
+            if not select.select([self._events], [], [], wait)[0]:
+                if not late and self._process.poll() is not None:  # a grandchild may hold the pipe open
                     return
                 continue
             data = os.read(self._events, 65536)

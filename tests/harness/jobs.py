@@ -99,6 +99,11 @@ def work(seconds: float, steps: int, report: Callable[[dict[str, Any]], None]) -
         sum(range(1000))
 
 
+def report_without_end(report: Callable[[dict[str, Any]], None]) -> None:
+    while True:
+        report({"step": 0})
+
+
 def leave_a_child(report: Callable[[dict[str, Any]], None], wait: bool) -> str:
     """Start a process that keeps every descriptor of the worker open, as a data loader's workers would."""
     child = subprocess.Popen(["sleep", "600"], close_fds=False)

@@ -224,6 +224,21 @@ def test_a_worker_starts_beside_others_if_there_is_room_and_joins_them_with_all_
         assert msgspec.json.decode(worker.outcome().require()) == 2 * [all_cores[-1:]]
 
 
+def test_what_a_worker_reported_in_time_is_read_after_its_limit_too(tmp_path: Path) -> None:
+    with Worker("tests.harness.jobs:sleep", {"seconds": 60}, folder=tmp_path, timeout_s=2) as worker:
+        time.sleep(2.5)
+        assert list(worker.events()) == [{"pid": worker.pid}]
+        assert worker.outcome().reason == "not finished after 2 s"
+
+
+def test_a_worker_that_reports_without_end_ends_in_time(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with Worker("tests.harness.jobs:report_without_end", {}, folder=tmp_path, timeout_s=2) as worker:
+        assert {event["step"] for event in worker.events()} == {0}
+        assert worker.outcome().ending == "timeout"
+    assert time.monotonic() - began < 10
+
+
 def test_a_worker_gets_its_folder_its_start_and_no_input(tmp_path: Path) -> None:
     before = time.time()
     said = msgspec.json.decode(run("look_around", tmp_path).value)
