@@ -247,5 +247,5 @@ def _report(results: Path, file: Path) -> Iterator[None]:
     if not stdout.strip():
         why = (stderr.strip() or f"exit code {process.returncode}").splitlines()[-1]
         click.echo(f"no report was written: {why.removeprefix('error: ').removeprefix('Error: ')}", err=True)
-    elif not click.get_current_context().params["quiet"]:
+    else:
         click.echo(f"report{note}: {stdout.strip()}", err=True)
