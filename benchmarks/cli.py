@@ -18,7 +18,6 @@ from benchmarks import commands
 from benchmarks.choosing.configuration import WORDS, defaults, find_configuration
 from benchmarks.running.terminal import use_stand_ins
 from harness.errors import Declined, Refused, not_utf8, printable, unknown
-from harness.process.launch import STARTED
 
 
 class Commands(click.Group):
@@ -110,6 +109,8 @@ def _print_version(ctx: click.Context, option: click.Parameter, wanted: bool) ->
 
 
 def _show_processes(context: click.Context) -> None:
+    from harness.process.launch import STARTED  # slow to import, and not needed for --help
+
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("+ %(message)s"))
     STARTED.addHandler(handler)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class Declined(Exception):
@@ -53,6 +54,15 @@ def printable(text: str) -> str:
 def _escaped(character: str) -> str:
     byte = ord(character) - 0xDC00  # Python's file names have bytes that are not UTF-8 as U+DC80 to U+DCFF
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else ascii(character)[1:-1]
+
+
+@contextmanager
+def writing(target: object) -> Iterator[None]:
+    """Raise `Refused` if the target, such as `--out FILE`, cannot be written in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused(f"{target} cannot be written ({error.strerror})") from error
 
 
 def not_utf8(text: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from benchmarks.advising.interval import Score
 from benchmarks.advising.policy import RaceResult, Ranked
 from harness.errors import printable
@@ -13,7 +15,7 @@ from results.tables.columns import METRICS
 ORDER = ("probes", "race", "repeats")
 
 
-class TwinScore(NamedTuple):
+class TwinScore(msgspec.Struct, frozen=True):
     """The chosen case in another framework that a certificate covers."""
 
     network: str

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from benchmarks.advising.advice import Advice
+from benchmarks.advising.advice import Advice, TwinScore
 from benchmarks.advising.policy import Ranked
 
 
@@ -36,15 +36,6 @@ class AdviceStanding(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["chosen", "worse", "cannot be told from it"]
 
 
-class AdvisedTwin(msgspec.Struct, frozen=True, kw_only=True):
-    """The chosen case in another framework that a certificate covers."""
-
-    network: str
-    accuracy: float
-    train_s: float
-    certificate: str
-
-
 class AdviceDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The answer and its evidence.
 
@@ -56,7 +47,7 @@ class AdviceDocument(msgspec.Struct, frozen=True, kw_only=True):
     data: str
     chosen: AdvisedCase | None
     standings: tuple[AdviceStanding, ...]
-    twins: tuple[AdvisedTwin, ...]
+    twins: tuple[TwinScore, ...]
     not_tried: dict[str, str]
     validation_images: int
     test_images: int
@@ -78,7 +69,7 @@ def document(advice: Advice) -> AdviceDocument:
         data=images.name,
         chosen=_chosen(advice),
         standings=tuple(_standing(advice, one) for one in choice.standings),
-        twins=tuple(AdvisedTwin(**one._asdict()) for one in advice.twins),
+        twins=advice.twins,
         not_tried=choice.not_tried,
         validation_images=images.validation,
         test_images=images.test,

@@ -14,7 +14,7 @@ from benchmarks.tuning.tune import ProvedAcceleration, Tuned, options
 class TuneStanding(msgspec.Struct, frozen=True, kw_only=True):
     """Measured settings: how many times faster they train than the plain ones, with the 95 % interval.
 
-    `dropped` settings cannot win. `unproved` says why there is no certificate, if one was needed.
+    `dropped` settings can no longer be the fastest. `unproved` is the reason why a necessary certificate is missing.
     """
 
     name: str

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from harness.errors import Refused
 from results.explanations.shares import Shares
-from results.storage.folder import write_below
+from results.storage.folder import read_each, write_by_content
 
 FOLDER = "explanations"
 
@@ -54,20 +52,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_explanation(results_dir: Path, explanation: Explanation) -> Path:
     """Store an explanation beside earlier ones and return its path. Raises `Unwritable`."""
-    content = msgspec.json.encode(explanation)
-    path = results_dir / FOLDER / f"{hashlib.sha256(content).hexdigest()[:16]}.json"
-    write_below(results_dir, path, content)
-    return path
+    return write_by_content(results_dir, results_dir / FOLDER, explanation)
 
 
 def read_explanations(results_dir: Path) -> tuple[Explanation, ...]:
-    """Read the explanations of a results folder, the oldest first. Raises `Refused` for a file that is none."""
-    found = map(_read, sorted((results_dir / FOLDER).glob("*.json")))
+    """Read the explanations of a results folder, the oldest first. Raises `Refused` for a damaged file."""
+    found = read_each(results_dir / FOLDER, Explanation, "an explanation", "delete it")
     return tuple(sorted(found, key=lambda one: one.made))
-
-
-def _read(path: Path) -> Explanation:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Explanation)
-    except msgspec.DecodeError as error:
-        raise Refused(f"{path} is not an explanation ({error}); delete it") from error

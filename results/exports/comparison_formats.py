@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import msgspec
 
-from harness.errors import Refused
+from harness.errors import Refused, writing
 from results.storage.comparison import Comparison
 from results.tables.wording import plain
 from results.verdicts.comparison_text import as_markdown, as_text, differences
@@ -35,11 +35,8 @@ def write(comparisons: Sequence[Comparison], format: str, out: Path | None) -> N
 
 def save(path: Path, content: bytes, *, append: bool = False) -> None:
     """Write a file. Raises `Refused` if it is not writable."""
-    try:
-        with path.open("ab" if append else "wb") as file:
-            file.write(content)
-    except OSError as error:
-        raise Refused(f"{path} cannot be written ({error.strerror})") from error
+    with writing(path), path.open("ab" if append else "wb") as file:
+        file.write(content)
 
 
 def formatted(comparisons: Sequence[Comparison], format: str) -> bytes:

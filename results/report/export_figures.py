@@ -8,7 +8,7 @@ from typing import Any
 
 import vl_convert
 
-from harness.errors import Refused
+from harness.errors import Refused, writing
 from results.report.drawing import CONFIG, INK
 from results.report.section import Chart, Section
 
@@ -28,7 +28,7 @@ def export_figures(sections: Sequence[Section], folder: Path, names: Collection[
         raise Refused(f"unknown chart {', '.join(sorted(unknown))}; the charts are {known or 'none'}")
     config = {**_on_white(CONFIG), "background": "white"}
     written = []
-    try:
+    with writing(f"--figures {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
         for chart, section in (one for one in drawn if not names or one[0].id in names):
             spec = _fixed(chart, section)
@@ -39,8 +39,6 @@ def export_figures(sections: Sequence[Section], folder: Path, names: Collection[
                 path = folder / f"{chart.id}.{ending}"
                 path.write_bytes(content)
                 written.append(path)
-    except OSError as error:
-        raise Refused(f"--figures {folder} cannot be written ({error.strerror})") from error
     return written
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from altair.utils.schemapi import debug_mode
 
-from harness.errors import Refused
+from harness.errors import writing
 from results.report.drawing import look
 from results.report.export_figures import export_figures
 from results.report.page import page
@@ -49,11 +49,9 @@ def write_report(
     with debug_mode(False):  # Altair's validation takes most of the time
         made = sections(material, find)
     content = page(material, made, title(material), vega)
-    try:
+    with writing(f"--out {out}"):
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise Refused(f"--out {out} cannot be written ({error.strerror})") from error
     if figures is not None:
         export_figures(made, figures, charts)
     return material

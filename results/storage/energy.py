@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from itertools import accumulate
 from typing import NamedTuple
 
 from harness.clock import Kind
@@ -73,18 +72,6 @@ def epoch_joules(record: Record) -> list[float]:
         own = [above_idle(epoch, record.energy).value for epoch in stage.energy.epochs]
         found += [own[0] - _compiling(record.energy, stage, stage.energy), *own[1:]] if own else []
     return found
-
-
-def joules_to(target: float, joules: list[float], accuracies: list[float]) -> float:
-    """Return the energy of training until an epoch reaches a validation accuracy; inf if none does, NaN if unknown.
-
-    >>> joules_to(0.7, [5.0, 4.0], [0.5, 0.8]), joules_to(0.9, [5.0, 4.0], [0.5, 0.8]), joules_to(0.9, [], [0.5])
-    (9.0, inf, nan)
-    """
-    if len(joules) != len(accuracies) or not joules:
-        return math.nan
-    reached = zip(accumulate(joules), accuracies, strict=True)
-    return next((spent for spent, accuracy in reached if accuracy >= target), math.inf)
 
 
 def source(record: Record) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
 
 from harness.errors import Refused
 from harness.whole_files import write_whole
 
+T = TypeVar("T")
 RESULTS = Path("bench-results")
 """The default results folder."""
 COMMITTED = "baselines"
@@ -38,6 +44,23 @@ def write_below(results_dir: Path, target: Path, content: bytes) -> None:
         write_whole(target, content, durable=True)
     except OSError as error:
         raise Unwritable(results_dir, error) from error
+
+
+def write_by_content(results_dir: Path, folder: Path, value: Any) -> Path:
+    """Write a value as JSON into a folder below, named by sixteen hex digits of its content. Raises `Unwritable`."""
+    content = msgspec.json.encode(value)
+    path = folder / f"{hashlib.sha256(content).hexdigest()[:16]}.json"
+    write_below(results_dir, path, content)
+    return path
+
+
+def read_each(folder: Path, kind: type[T], what: str, remedy: str) -> Iterator[T]:
+    """Yield the values of all JSON files below a folder, by path. Raises `Refused` for a file that is not `what`."""
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            yield msgspec.json.decode(path.read_bytes(), type=kind)
+        except msgspec.DecodeError as error:
+            raise Refused(f"{path} is not {what} ({error}); {remedy}") from error
 
 
 def make_folder(results_dir: Path, folder: Path) -> None:

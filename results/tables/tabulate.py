@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from harness.errors import Refused
 from results import statistics
 from results.rules.pair_rules import pooled
-from results.storage.energy import joules_to
 from results.tables.columns import CASE_TYPES, METRICS, PROCESS_TYPES
 from results.tables.figures import MARKS
 
@@ -83,18 +82,23 @@ def _row(shared: Mapping[str, Any], group: Mapping[str, NDArray[Any]], target: f
     row["throughputs"] = group["throughput"][~np.isnan(group["throughput"])].tolist()
     columns = {name: group[name] for name in METRICS if name in group}
     if target is not None:
-        times = [
-            statistics.time_to(target, seconds, accuracies) if len(seconds) else math.nan
-            for seconds, accuracies in zip(group["epoch_seconds"], group["epoch_val_accuracy"], strict=True)
-        ]
-        columns["time_to_accuracy_s"] = np.array(times, dtype=np.float64)
-        spent = zip(group["epoch_joules"], group["epoch_val_accuracy"], strict=True)
-        columns["joules_to_accuracy"] = np.array([joules_to(target, *one) for one in spent], dtype=np.float64)
+        times = _spent_to(target, group["epoch_seconds"], group["epoch_val_accuracy"])
+        columns["time_to_accuracy_s"] = times
+        columns["joules_to_accuracy"] = _spent_to(target, group["epoch_joules"], group["epoch_val_accuracy"])
         row["target"], row["reached"] = target, int(np.isfinite(times).sum())
     for name, values in columns.items():
         row.update(_figure(name, values, seeds))
     row["accuracy_mde"] = statistics.detectable(row["accuracy"], int(images.min()) if len(images) else 0)
     return row
+
+
+def _spent_to(target: float, spent: NDArray[Any], accuracies: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the seconds or joules of each run until its target; NaN for a run without them."""
+    found = [
+        statistics.time_to(target, own, reached) if len(own) else math.nan
+        for own, reached in zip(spent, accuracies, strict=True)
+    ]
+    return np.array(found, dtype=np.float64)
 
 
 def _figure(name: str, values: NDArray[np.float64], seeds: NDArray[np.int64]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from backends import keras3
 from tests.backends.programs import answered
 from tests.backends.test_keras3_engines import STAGES, _case, _feed, _open, _train
 
+# Only this engine trains on several devices, and an installation may have another one.
 pytestmark = pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
 
 

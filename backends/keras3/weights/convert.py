@@ -49,10 +49,9 @@ class _Translated(NamedTuple):
 def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Read tensors by canonical name, and the names without a place in the model.
 
-    The backbone may be a nested model; tensors outside it are ignored, and so is a head in one
-    model with it. Raises `Refused` if the file is unreadable or
-    unsafe, or holds another network, a part of one, or values that are not finite. A plugin's model loads the tensors
-    that fit.
+    The backbone may be a nested model; tensors outside it are ignored, and so is a head in one model with it. Raises
+    `Refused` if the file is unreadable or unsafe, or holds another network, a part of one, or values that are not
+    finite. A plugin's model loads the tensors that fit.
     """
     with undrawn():
         network: KerasNetwork = model.build(IMAGE_SIZE)

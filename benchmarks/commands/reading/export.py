@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -13,7 +12,7 @@ import click
 
 from benchmarks.choosing.options import OUTPUT, GroupedCommand, option, results_or_run_option, shared
 from harness import OURS
-from harness.errors import Declined, Refused, unknown
+from harness.errors import Declined, Refused, unknown, writing
 from results.certificates.certificate import read_certificates
 from results.tables.columns import METRICS, Row
 
@@ -142,7 +141,7 @@ def _event_files(frame: pd.DataFrame, wish: Wish) -> int:
 
     if wish.out is None:
         raise Refused("--to tensorboard writes a folder; give it with --out, then run `tensorboard --logdir FOLDER`")
-    with _writing(wish.out):
+    with writing(f"--out {wish.out}"):
         written, left_out = write_event_files(frame, Path(wish.out))
     rest = f"; {left_out} runs without training left out" if left_out else ""
     click.echo(f"{len(written)} runs written to {wish.out}{rest}", err=True)
@@ -165,7 +164,7 @@ def _offline_runs(frame: pd.DataFrame, wish: Wish) -> int:
 
     if wish.out is None:
         raise Refused("--to wandb writes a folder; give it with --out, then run `wandb sync FOLDER/offline-run-*`")
-    with _writing(wish.out):
+    with writing(f"--out {wish.out}"):
         written = write_offline_runs(frame, Path(wish.out), wish.experiment)
     click.echo(f"{written.created} runs written to {wish.out}, {written.present} already exist", err=True)
     return 0
@@ -178,7 +177,7 @@ def _dataset(frame: pd.DataFrame, wish: Wish) -> int:
         raise Refused("--to dataset writes a folder; give it with --out")
     if wish.filtered or not (wish.results / "runs").is_dir():
         raise Refused("a dataset has all records of a results folder, so that `verify` can check it; leave out --where")
-    with _writing(wish.out):
+    with writing(f"--out {wish.out}"):
         done = write_dataset(frame, wish.results, Path(wish.out))
     click.echo(f"{len(frame)} records written to {wish.out}: {done.copied + done.extended} new files", err=True)
     return 0
@@ -191,18 +190,10 @@ def _model_card(frame: pd.DataFrame, wish: Wish) -> int:
         raise Refused("--to model-card writes a folder; give it with --out")
     row, records = _chosen_case(frame, wish, "a model card describes")
     saved = [record for record in records if "model" in record.artefacts]
-    with _writing(wish.out):
+    with writing(f"--out {wish.out}"):
         files = write_model_card(row, (saved or records)[0], Path(wish.out))
     click.echo(f"{len(files)} files written to {wish.out}; the license in README.md is yours to add", err=True)
     return 0
-
-
-@contextmanager
-def _writing(out: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Refused(f"--out {out} cannot be written ({error.strerror})") from error
 
 
 def _from_table(frame: pd.DataFrame, target: Target, wish: Wish) -> int:

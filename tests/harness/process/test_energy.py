@@ -105,6 +105,7 @@ def test_a_gpu_without_a_counter_or_without_permission_is_a_sentence(tmp_path: P
     assert ask(COUNTING, tmp_path, FAULT=fault)[-1].startswith("NVML gives no energy of the GPU (")
 
 
+# What the library says without a GPU can only be asked on a machine without one.
 @pytest.mark.skipif(any(Path("/dev").glob("nvidia[0-9]*")), reason="this machine has an NVIDIA GPU")
 def test_the_real_library_has_no_counter_on_a_machine_without_a_gpu() -> None:
     assert isinstance(gpu.open_gpu_energy(), str)
