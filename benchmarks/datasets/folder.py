@@ -75,7 +75,7 @@ def list_folder(
     splits = _digested(classes, found)
     copies = _same(splits)
     _refuse_shared(folder, copies)
-    notes = list(found.layout.notes)
+    notes = [*found.layout.notes, *_alike_note(classes)]
     if test_split is not None:
         splits["train"], splits["test"] = _divide(splits["train"], classes, test_split, "test", "test")
         notes.append(f"test images: {test_split:g} of each class of the training images, always the same")
@@ -241,6 +241,16 @@ def _divide(
         order = np.random.Generator(np.random.Philox(key=key)).permutation(len(single))
         chosen.update(single[i].path for i in order[:wanted])
     return [f for f in files if f.path not in chosen], [f for f in files if f.path in chosen]
+
+
+def _alike_note(classes: Sequence[str]) -> list[str]:
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        alike[name.casefold()].append(name)
+    groups = [", ".join(names) for names in alike.values() if len(names) > 1]
+    if not groups:
+        return []
+    return [f"classes whose names differ only in case, which are one folder on Windows and macOS: {'; '.join(groups)}"]
 
 
 def _copy_note(classes: Sequence[str], copies: list[list[tuple[str, ImageFile]]], *, divided: bool) -> list[str]:

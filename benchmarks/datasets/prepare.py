@@ -20,7 +20,7 @@ import PIL
 from benchmarks.datasets.folder import ImageFile, Listing, list_folder
 from benchmarks.datasets.skipping import Skipped, skipped_note
 from benchmarks.datasets.writing import PreparedDataset, Rows, entry, finish, recipe_key
-from harness.data.decode import Decoded, Unreadable, decode
+from harness.data.decode import Decoded, Several, Unreadable, decode
 from harness.errors import Refused
 
 Progress = Callable[[int, int], None]
@@ -77,7 +77,8 @@ class _Written(NamedTuple):
 
 
 def _decode_all(place: Path, listing: Listing, side: int, progress: Progress | None) -> _Written:
-    total, done, animated = sum(map(len, listing.splits.values())), 0, 0
+    total, done = sum(map(len, listing.splits.values())), 0
+    several: Counter[Several] = Counter()
     skipped: list[Skipped] = []
     given: Counter[int] = Counter()
     lost: dict[int, list[str]] = defaultdict(list)
@@ -93,7 +94,7 @@ def _decode_all(place: Path, listing: Listing, side: int, progress: Progress | N
                     rows.append(result.pixels)
                     labels.append(file.label)
                     names.append(file.name)
-                    animated += result.animated
+                    several[result.first_of] += 1
                 done += 1
                 if progress is not None:
                     progress(done, total)
@@ -109,7 +110,11 @@ def _decode_all(place: Path, listing: Listing, side: int, progress: Progress | N
                 f"such as {unreadable[0]}; repair or remove them"
             )
     notes = skipped_note([*listing.skipped, *skipped], listing.classes)
-    notes += [f"{animated} animated images: only the first frame of each is used"] if animated else []
+    titles: dict[Several, str] = {
+        "frames": "animated images: only the first frame of each is used",
+        "pages": "TIFF files of several pages: only the first page of each is used",
+    }
+    notes += [f"{several[one]} {title}" for one, title in titles.items() if several[one]]
     return _Written(skipped, notes)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,18 +57,22 @@ class Unreadable(Exception):
     """The file gives no usable image; the message is the reason."""
 
 
+Several = Literal["", "frames", "pages"]
+"""The images in one file: frames of an animation, pages of a TIFF; empty for a single image."""
+
+
 class OpenedImage(NamedTuple):
-    """An upright RGB image of the size in the file, and whether only the first of several frames was taken."""
+    """An upright RGB image of the size in the file, and what it is the first of."""
 
     image: Image.Image
-    animated: bool
+    first_of: Several
 
 
 class Decoded(NamedTuple):
-    """Pixels uint8 [side, side, 3], and whether only the first of several frames was taken."""
+    """Pixels uint8 [side, side, 3], and what they are the first of."""
 
     pixels: NDArray[np.uint8]
-    animated: bool
+    first_of: Several
 
 
 class Kind(NamedTuple):
@@ -78,7 +82,7 @@ class Kind(NamedTuple):
     mode: str
     raw_mode: str
     transparent: bool
-    animated: bool
+    first_of: Several
     orientation: int
 
 
@@ -88,8 +92,8 @@ def decode(path: str | Path, side: int) -> Decoded:
     The image is decoded in full (no JPEG draft mode) and resized once with Pillow's antialiased bilinear filter. The
     pixels equal those of torchvision's `Resize(side)` and `CenterCrop(side)`. Raises `Unreadable`.
     """
-    image, animated = read(path)
-    return Decoded(np.asarray(_centre_square(image, side)), animated)
+    image, first_of = read(path)
+    return Decoded(np.asarray(_centre_square(image, side)), first_of)
 
 
 def read(path: str | Path) -> OpenedImage:
@@ -98,7 +102,7 @@ def read(path: str | Path) -> OpenedImage:
         image.load()
         colours = _rgb(image)
         upright = colours.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else colours
-        return OpenedImage(upright, _animated(image))
+        return OpenedImage(upright, _first_of(image))
 
 
 def kind(path: str | Path) -> Kind:
@@ -107,7 +111,7 @@ def kind(path: str | Path) -> Kind:
         arguments = image.tile[0][3] if image.tile else ""
         raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
         stored = (str(image.format), image.mode, str(raw_mode))
-        return Kind(*stored, "transparency" in image.info, _animated(image), orientation)
+        return Kind(*stored, "transparency" in image.info, _first_of(image), orientation)
 
 
 @contextmanager
@@ -155,11 +159,14 @@ def _named_content(head: bytes) -> str:
     return next((f": {name}" for name in kinds), "")
 
 
-def _animated(image: Image.Image) -> bool:
+def _first_of(image: Image.Image) -> Several:
     try:
-        return getattr(image, "n_frames", 1) > 1
+        single = getattr(image, "n_frames", 1) == 1
     except _DAMAGE:  # a later frame is damaged; only the first one is used
-        return True
+        single = False
+    if single:
+        return ""
+    return "pages" if image.format == "TIFF" else "frames"
 
 
 def _rgb(image: Image.Image) -> Image.Image:

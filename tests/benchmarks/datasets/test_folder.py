@@ -169,6 +169,31 @@ def test_names_are_kept_as_they_are(tmp_path: Path, name: str) -> None:
     assert f"a/{name}.png" in [f.name for files in listing.splits.values() for f in files]
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("Cats", "cats"), "Cats, cats"),
+        (("DOGS", "Dogs", "dogs"), "DOGS, Dogs, dogs"),
+        (("stra\u00dfe", "STRASSE"), "STRASSE, stra\u00dfe"),
+        (("K\u00e4fer", "K\u00c4FER"), "K\u00c4FER, K\u00e4fer"),
+        (("a", "A", "b", "B"), "A, a; B, b"),
+    ],
+)
+@pytest.mark.parametrize("splits", [("",), ("train/", "val/")])
+def test_classes_that_differ_only_in_case_stay_apart_and_are_noted(
+    tmp_path: Path, names: tuple[str, ...], said: str, splits: tuple[str, ...]
+) -> None:
+    listing = list_folder(made(tmp_path, {split + name: 5 for split in splits for name in (*names, "other")}))
+    assert set(listing.classes) == {*names, "other"}
+    (note,) = (note for note in listing.notes if note.startswith("classes whose names differ only in case"))
+    assert note.endswith(f"one folder on Windows and macOS: {said}")
+
+
+def test_names_that_differ_in_more_than_case_are_not_noted(tmp_path: Path) -> None:
+    listing = list_folder(made(tmp_path, {"cats": 5, "cat": 5, "c ats": 5}))
+    assert not any("differ only" in note for note in listing.notes)
+
+
 def test_names_that_are_no_utf8_are_escaped(tmp_path: Path) -> None:
     made(tmp_path, {"a": 5})
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))

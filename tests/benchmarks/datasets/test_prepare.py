@@ -118,6 +118,18 @@ def test_animated_images_are_noted(tmp_path: Path) -> None:
     frames[0].save(source / "train/ants/moving.webp", save_all=True, append_images=frames[1:])
     notes = prepared(source, tmp_path / "cache").meta.notes
     assert "1 animated images: only the first frame of each is used" in notes
+    assert not any("pages" in note for note in notes)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1"])
+def test_files_of_several_pages_are_not_called_animated(tmp_path: Path, mode: str) -> None:
+    source = made(tmp_path / "data")
+    pages = [Image.new("RGB", (32, 32), colour).convert(mode) for colour in ("red", "blue")]
+    for name in ("scan.tif", "scan.png"):  # the content decides
+        pages[0].save(source / "train/ants" / name, "TIFF", save_all=True, append_images=pages[1:])
+    notes = prepared(source, tmp_path / "cache").meta.notes
+    assert "2 TIFF files of several pages: only the first page of each is used" in notes
+    assert not any("animated" in note for note in notes)
 
 
 def test_progress_counts_every_file_once(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_colour_images_of_every_mode_keep_their_colours(tmp_path: Path, name: st
     assert decoded.pixels.dtype == np.uint8
     assert np.abs(decoded.pixels[-1, -1].astype(int) - (200, 40, 40)).max() < 12
     assert np.abs(decoded.pixels[0, 0].astype(int) - (30, 60, 220)).max() < 12
-    assert not decoded.animated
+    assert decoded.first_of == ""
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "1"])
@@ -128,8 +128,18 @@ def test_of_an_animated_image_the_first_frame_is_taken_and_said_so(tmp_path: Pat
     options = {"lossless": True} if format_ == "WEBP" else {}
     frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
     decoded = decode(tmp_path / name, 16)
-    assert decoded.animated
+    assert decoded.first_of == "frames"
     assert decoded.pixels[8, 8].tolist() == [255, 0, 0]
+
+
+def test_of_several_pages_the_first_is_taken_also_if_a_later_one_is_damaged(tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (32, 32), colour) for colour in ("red", "green")]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    whole = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "b.tif").write_bytes(whole[:-40])
+    for name in ("a.tif", "b.tif"):
+        decoded = decode(tmp_path / name, 16)
+        assert (decoded.first_of, decoded.pixels[8, 8].tolist()) == ("pages", [255, 0, 0])
 
 
 def test_content_decides_not_the_ending(tmp_path: Path) -> None:
