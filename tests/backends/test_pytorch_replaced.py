@@ -53,6 +53,84 @@ def test_a_head_in_the_classifiers_place_is_no_unexpected_tensor(tmp_path: Path,
             np.testing.assert_array_equal(arrays[name], tensor.numpy(), name)
 
 
+def learner(kind: str) -> Any:
+    """A network as fastai and people's own code put it together, around torchvision's layers."""
+    nn, network = torch.nn, torchvision.models.resnet18(num_classes=3)
+    network.load_state_dict(state())
+    children = list(network.children())
+    pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    match kind:
+        case "body and head":  # fastai's create_cnn_model
+            norms = [nn.BatchNorm1d(512), nn.Linear(512, 16, bias=False), nn.ReLU(), nn.BatchNorm1d(16)]
+            return nn.Sequential(nn.Sequential(*children[:-2]), nn.Sequential(*pooled, *norms, nn.Linear(16, 3)))
+        case "named body and head":
+            parts = {"body": nn.Sequential(*children[:-2]), "head": nn.Sequential(*pooled, nn.Linear(512, 3))}
+            return nn.Sequential(OrderedDict(parts))
+        case "a head behind the children":
+            return nn.Sequential(*children[:-2], *pooled, nn.Linear(512, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+        case "a flattening between the children":
+            return nn.Sequential(*children[:-1], nn.Flatten(), nn.Linear(512, 3))
+        case "a network and a layer":
+            return nn.Sequential(network, nn.Linear(3, 2))
+        case "a first layer of its own":
+            return nn.Sequential(nn.BatchNorm2d(3), *children[:-1])
+        case "layer0":
+            named = {"layer0": nn.Sequential(*children[:4])} | {f"layer{n - 3}": children[n] for n in range(4, 8)}
+            return nn.Sequential(OrderedDict(named))
+        case "stem and stages":
+            return nn.Sequential(
+                OrderedDict(stem=nn.Sequential(*children[:3]), stages=nn.Sequential(*children[4:8]), head=children[-1])
+            )
+        case _:
+            raise AssertionError(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "body and head",
+        "named body and head",
+        "a head behind the children",
+        "a flattening between the children",
+        "a network and a layer",
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "model.", "module.model."])
+def test_a_network_in_a_sequence_is_read_by_its_numbers_and_its_head_ignored(
+    tmp_path: Path, kind: str, prefix: str
+) -> None:
+    tensors = {prefix + name: tensor for name, tensor in learner(kind).state_dict().items()}
+    arrays, unmapped = pytorch.import_weights(saved(tmp_path / "w.pth", {"model": tensors, "opt": {}}), RESNET)
+    assert unmapped == ()
+    for name, tensor in state().items():
+        if not name.startswith("fc."):
+            np.testing.assert_array_equal(arrays[name], tensor.numpy(), name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [
+        ("a first layer of its own", "1.weight"),
+        ("layer0", "layer0.0.weight"),
+        ("stem and stages", "stem.0.weight"),
+    ],
+)
+def test_the_model_under_other_names_is_named_with_one_of_them(tmp_path: Path, kind: str, other: str) -> None:
+    with pytest.raises(Refused) as caught:
+        pytorch.import_weights(saved(tmp_path / "w.pth", learner(kind).state_dict()), RESNET)
+    assert f"holds tensors with the shapes of a resnet18 under other names, such as {other} for conv1" in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize("depth", [34, 50])
+def test_another_network_under_other_names_is_not_called_this_one(tmp_path: Path, depth: int) -> None:
+    content = torchvision.models.get_model(f"resnet{depth}", num_classes=3).state_dict()
+    renamed = {f"net.{number}.{name.rpartition('.')[2]}": one for number, (name, one) in enumerate(content.items())}
+    with pytest.raises(Refused, match=r"is not a resnet18: \d of its 100 tensors are in the file"):
+        pytorch.import_weights(saved(tmp_path / "w.pth", renamed), RESNET)
+
+
 def replaced(tool: str) -> dict[str, Any]:
     """A state dict in which a tool replaced one tensor, or all values."""
     whole = state()

@@ -19,6 +19,7 @@ from backends.pytorch.network import TorchNetwork
 from backends.pytorch.weights.foreign import recognised, replaced_tensors
 from backends.pytorch.weights.loading import MARK, load
 from backends.pytorch.weights.places import Held, PrefixMatch, WantedTensors, chosen, misfit, places, tensors_in
+from backends.pytorch.weights.renamed import other_name
 from harness.contract import Model
 from harness.data.checkpoint import refuse_not_finite
 from harness.data.weight_files import note, refuse_part, some
@@ -66,9 +67,16 @@ def _find(path: str, model: Model, held: list[Held], wanted: WantedTensors) -> P
     if reason := replaced_tensors(one.name for one in held):
         raise Refused(f"{path} {reason}")
     fitting = len(found[0].fitting(wanted)) if found else 0
+    known = recognised((one.name for one in held), model.name, wanted.shapes)
+    if not known and (other := other_name(held, wanted)):
+        raise Refused(
+            f"{path} holds tensors with the shapes of a {model.name} under other names, such as {other} for "
+            f"{learned[0]}; rename them to those of {model.name}"
+        )
     if 2 * fitting < len(learned):
-        reason = recognised((one.name for one in held), model.name, wanted.shapes) or (
-            _other_types(found, wanted, fitting)
+        reason = (
+            known
+            or _other_types(found, wanted, fitting)
             or f"{fitting} of its {len(learned)} tensors are in the file, whose first tensor is {held[0].name}; "
             "name the file's own --model"
         )

@@ -148,9 +148,19 @@ def _place(
         name = next((name for start, name in _readings(one.name, own, spelling) if start == prefix), "")
         if name.startswith(wanted.classifier) and one.tensor.is_floating_point() and not one.tensor.is_meta:
             found[name] = one
-        elif not (name.startswith(wanted.classifier) and name.endswith(COUNTER)):
+        elif not (name.startswith(wanted.classifier) and name.endswith(COUNTER)) and not (
+            _follows(one.name.removeprefix(prefix), spelling, wanted)
+        ):
             unknown.append(one.name.removeprefix(prefix))
     return PrefixMatch(prefix, found, tuple(unknown))
+
+
+def _follows(name: str, spelling: Mapping[str, str], wanted: WantedTensors) -> bool:
+    # In a sequence, whatever is behind the backbone's last child belongs to a head.
+    filled = {name.partition(".")[0] for name in wanted.shapes}
+    numbers = [int(number) for number, child in spelling.items() if number.isdigit() and child in filled]
+    begin = name.partition(".")[0]
+    return bool(numbers) and begin.isdigit() and int(begin) > max(numbers)
 
 
 def chosen(path: str, whole: list[PrefixMatch], held: list[Held]) -> PrefixMatch:
