@@ -58,31 +58,27 @@ def learner(kind: str) -> Any:
     nn, network = torch.nn, torchvision.models.resnet18(num_classes=3)
     network.load_state_dict(state())
     children = list(network.children())
-    pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    match kind:
-        case "body and head":  # fastai's create_cnn_model
-            norms = [nn.BatchNorm1d(512), nn.Linear(512, 16, bias=False), nn.ReLU(), nn.BatchNorm1d(16)]
-            return nn.Sequential(nn.Sequential(*children[:-2]), nn.Sequential(*pooled, *norms, nn.Linear(16, 3)))
-        case "named body and head":
-            parts = {"body": nn.Sequential(*children[:-2]), "head": nn.Sequential(*pooled, nn.Linear(512, 3))}
-            return nn.Sequential(OrderedDict(parts))
-        case "a head behind the children":
-            return nn.Sequential(*children[:-2], *pooled, nn.Linear(512, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
-        case "a flattening between the children":
-            return nn.Sequential(*children[:-1], nn.Flatten(), nn.Linear(512, 3))
-        case "a network and a layer":
-            return nn.Sequential(network, nn.Linear(3, 2))
-        case "a first layer of its own":
-            return nn.Sequential(nn.BatchNorm2d(3), *children[:-1])
-        case "layer0":
-            named = {"layer0": nn.Sequential(*children[:4])} | {f"layer{n - 3}": children[n] for n in range(4, 8)}
-            return nn.Sequential(OrderedDict(named))
-        case "stem and stages":
-            return nn.Sequential(
-                OrderedDict(stem=nn.Sequential(*children[:3]), stages=nn.Sequential(*children[4:8]), head=children[-1])
-            )
-        case _:
-            raise AssertionError(kind)
+    pooled = (nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    norms = (nn.BatchNorm1d(512), nn.Linear(512, 16, bias=False), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 3))
+    parts: dict[str, tuple[Any, ...]] = {
+        # fastai's create_cnn_model
+        "body and head": (nn.Sequential(*children[:-2]), nn.Sequential(*pooled, *norms)),
+        "named body and head": (
+            OrderedDict(body=nn.Sequential(*children[:-2]), head=nn.Sequential(*pooled, nn.Linear(512, 3))),
+        ),
+        "a head behind the children": (*children[:-2], *pooled, *norms),
+        "a flattening between the children": (*children[:-1], nn.Flatten(), nn.Linear(512, 3)),
+        "a network and a layer": (network, nn.Linear(3, 2)),
+        "a first layer of its own": (nn.BatchNorm2d(3), *children[:-1]),
+        "layer0": (
+            OrderedDict(layer0=nn.Sequential(*children[:4]))
+            | OrderedDict((f"layer{n - 3}", children[n]) for n in range(4, 8)),
+        ),
+        "stem and stages": (
+            OrderedDict(stem=nn.Sequential(*children[:3]), stages=nn.Sequential(*children[4:8]), head=children[-1]),
+        ),
+    }
+    return nn.Sequential(*parts[kind])
 
 
 @pytest.mark.parametrize(

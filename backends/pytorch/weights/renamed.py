@@ -13,11 +13,11 @@ def other_name(held: Iterable[Held], wanted: WantedTensors) -> str:
     Tensors of one kind (`weight`, `running_mean`, …) must have the model's shapes in the model's order, without a
     tensor between them; before and after them may be others. Empty if some do not.
     """
-    held = list(held)
+    real = [one for one in held if one.tensor.is_floating_point() and not one.tensor.is_meta]
     first = ""
     for kind in dict.fromkeys(map(_kind, wanted.learned)):
         model = [wanted.shapes[name] for name in wanted.learned if _kind(name) == kind]
-        file = [one for one in held if _kind(one.name) == kind]
+        file = [one for one in real if _kind(one.name) == kind]
         place = _within([tuple(one.tensor.shape) for one in file], model)
         if place is None:
             return ""
