@@ -65,10 +65,27 @@ def test_a_head_with_a_norm_of_its_own_is_told_from_the_backbone_also_by_keras_b
 def test_a_head_in_one_model_with_the_backbone_is_no_unexpected_tensor(head: str, ending: str) -> None:
     tensors_equal, unmapped = probed()["flat"][head + ending]
     assert tensors_equal
-    # Scaling in front of the backbone is no head: it changes the inputs, so its tensors are named. The older format has
-    # no classes of layers, so it tells a head by the names that Keras gives.
-    beside = {"preceded": {"scaling"}, "named": {"my_features", "bn", "y"} if ending == ".h5" else set()}
+    # Scaling in front of the backbone is no head: it changes the inputs, so its tensors are named.
+    beside = {"preceded": {"scaling"}}
     assert {name.partition("/")[0] for name in unmapped} == beside.get(head, set())
+
+
+@pytest.mark.parametrize("head", ["", "one layer", "two layers", "a norm"])
+def test_an_older_file_of_other_names_is_read_by_the_order_of_its_layers_and_its_head_ignored(head: str) -> None:
+    assert probed()["numbered"][head] == ["read", True, []]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("deeper", "it has no features.0.0.weight (Conv1/kernel); its first tensor is layer_0/kernel"),
+        ("deeper, named", "it has 1 more layers like those (block_17_expand/kernel)"),
+        ("shorter", "it has no features.0.0.weight (Conv1/kernel); its first tensor is layer_1/"),
+    ],
+)
+def test_an_older_file_with_more_or_fewer_convolutions_is_another_network(kind: str, said: str) -> None:
+    (message,) = probed()["numbered"][kind]
+    assert f"is not mobilenet-v2-0.35: {said}" in message
 
 
 def test_half_precision_is_read_as_what_it_means() -> None:
@@ -265,6 +282,53 @@ def _flat(folder: Path) -> dict[str, Any]:
     return found
 
 
+def _numbered(folder: Path) -> dict[str, Any]:
+    """Files before Keras 3 whose layers have the names that Keras or a person gave them."""
+    import h5py
+
+    arrays = _arrays("backbone")
+    with undrawn():
+        layers = [layer for layer in MODEL.build(32).backbone.layers if layer.weights]
+    table = {row.variable: row for row in mobilenet_v2.WEIGHT_MAP}
+    whole = [
+        (layer.name, {v.name: maps.fitted(arrays[table[v.path].name], table[v.path], v.shape) for v in layer.weights})
+        for layer in layers
+    ]
+    dense = {"kernel": np.ones((1280, 4), np.float32), "bias": np.ones(4, np.float32)}
+    small = {"kernel": np.ones((4, 2), np.float32)}
+    norm = {name: np.ones(4, np.float32) for name in ("gamma", "beta", "moving_mean", "moving_variance")}
+    convolution = {"kernel": np.ones((1, 1, 112, 8), np.float32)}
+    contents = {
+        "": whole,
+        "one layer": [*whole, ("", dense)],
+        "two layers": [*whole, ("", dense), ("", small)],
+        "a norm": [*whole, ("", dense), ("", norm), ("", small)],
+        "deeper": [*whole, ("", convolution), ("", dense)],
+        "deeper, named": [*whole, ("block_17_expand", convolution), ("mine", dense)],
+        "shorter": whole[1:],
+    }
+    found: dict[str, Any] = {}
+    for kind, content in contents.items():
+        path = folder / "numbered.h5"
+        with h5py.File(path, "w") as file:
+            keeps = kind.endswith("named")
+            first = int(kind == "shorter")
+            names = [name if keeps else f"layer_{number}" for number, (name, _) in enumerate(content, first)]
+            file.attrs["layer_names"] = names
+            for layer, (_, variables) in zip(names, content, strict=True):
+                group = file.create_group(layer)
+                group.attrs["weight_names"] = [f"{layer}/{variable}:0" for variable in variables]
+                for variable, values in variables.items():
+                    group.create_dataset(f"{layer}/{variable}:0", data=values)
+        try:
+            back, unmapped = keras3.import_weights(str(path), MODEL)
+        except Refused as error:
+            found[kind] = [str(error)]
+            continue
+        found[kind] = ["read", all(np.array_equal(back[n], arrays[n]) for n in arrays), list(unmapped)]
+    return found
+
+
 def _bfloat16(folder: Path) -> list[Any]:
     import keras
 
@@ -371,7 +435,12 @@ if __name__ == "__main__":
     warnings.filterwarnings("ignore", message="__array__ implementation doesn't accept a copy keyword")
     place = Path(sys.argv[1])
     answers = {"formats": _formats(place), "nested": _nested(place), "refused": _bad(place)}
-    answers |= {"older": _older(place), "flat": _flat(place), "bfloat16": _bfloat16(place)}
+    answers |= {
+        "numbered": _numbered(place),
+        "older": _older(place),
+        "flat": _flat(place),
+        "bfloat16": _bfloat16(place),
+    }
     answers["published"] = _published(place)
     if REAL.exists():
         answers["real"] = _real()

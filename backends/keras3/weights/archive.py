@@ -30,11 +30,13 @@ class Stored(NamedTuple):
 
     dataset: Any
     shape: tuple[int, ...]
+    behind: bool = False
+    """Whether its layer follows the backbone's last one and is no convolution; only files before Keras 3 tell."""
 
     @property
     def is_of_a_head(self) -> bool:
         """Whether the layer is of a class that the supported backbones have only in a head, or one more batch norm."""
-        return any(_HEAD_LAYER.fullmatch(part) for part in str(self.dataset.name).split("/"))
+        return self.behind or any(_HEAD_LAYER.fullmatch(part) for part in str(self.dataset.name).split("/"))
 
     @property
     def is_real(self) -> bool:
@@ -107,7 +109,10 @@ def _find(file: Any, backbone: Any, path: str) -> dict[str, dict[str, Stored]]:
         elsewhere = dataset.external or dataset.is_virtual or dataset.file.filename != file.filename
         if elsewhere or dataset.nbytes > LARGEST:
             raise Refused(f"{path}: {name} is stored outside the file or too large; fetch or save it again")
-    return {title: {n: Stored(d, d.shape) for n, d in scope.items()} for title, scope in scopes.items()}
+    behind = _behind(group, backbone) if legacy else frozenset()
+    return {
+        title: {n: Stored(d, d.shape, d.name in behind) for n, d in scope.items()} for title, scope in scopes.items()
+    }
 
 
 def _named_groups(file: Any, backbone: Any) -> dict[str, dict[str, Any]]:
@@ -174,9 +179,30 @@ def _legacy(group: Any, backbone: Any) -> dict[str, dict[str, Any]]:
     layers = [layer for layer in backbone.layers if layer.weights]
     known = {f"{layer.name}/{layer.weights[0].name}" for layer in layers}
     all_named = any(known <= scope.keys() for scope in scopes.values())
-    if all_named or len(by_layer) - len(layers) not in (0, 1):
+    beside = by_layer[len(layers) :]
+    if all_named or len(by_layer) < len(layers) or (len(beside) > 1 and not _is_head(beside, by_layer, layers)):
         return scopes
     return {"": _in_order(by_layer, layers)}
+
+
+def _behind(group: Any, backbone: Any) -> frozenset[str]:
+    """Return the names of all datasets of layers behind the backbone's last one, up to the first convolution."""
+    own, layers = {layer.name for layer in backbone.layers}, _attribute(group, "layer_names")
+    last = max((place for place, layer in enumerate(layers) if layer in own), default=len(layers))
+    found: list[str] = []
+    for layer in layers[last + 1 :]:
+        datasets = [group[layer][name] for name in _attribute(group[layer], "weight_names")]
+        if any(len(dataset.shape) > 2 for dataset in datasets):
+            break
+        found += [dataset.name for dataset in datasets]
+    return frozenset(found)
+
+
+def _is_head(beside: list[list[Any]], by_layer: list[list[Any]], layers: list[Any]) -> bool:
+    # Layers without convolutions behind layers with the backbone's shapes.
+    shapes = [[tuple(variable.shape) for variable in layer.weights] for layer in layers]
+    found = [[tuple(dataset.shape) for dataset in datasets] for datasets in by_layer[: len(layers)]]
+    return found == shapes and all(len(dataset.shape) <= 2 for datasets in beside for dataset in datasets)
 
 
 def _in_order(by_layer: list[list[Any]], layers: list[Any]) -> dict[str, Any]:
@@ -185,7 +211,8 @@ def _in_order(by_layer: list[list[Any]], layers: list[Any]) -> dict[str, Any]:
         for layer, datasets in zip(layers, by_layer, strict=False)
         for variable, dataset in zip(layer.weights, datasets, strict=False)
     }
-    for classifier in by_layer[len(layers) :]:
+    beside = by_layer[len(layers) :]
+    for classifier in beside if len(beside) == 1 else ():  # several layers are a head of one's own
         found |= {f"predictions/{name}": item for name, item in zip(("kernel", "bias"), classifier, strict=False)}
     return found
 

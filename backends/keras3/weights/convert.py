@@ -140,7 +140,8 @@ def _difference(
     variables = {row.name: row.variable for row in table.values()}
     for name, shape in shapes.items():
         if name not in scope.found:
-            return f"it has no {name} ({variables[name]})"
+            first = f"; its first tensor is {scope.unmapped[0]}" if scope.unmapped else ""
+            return f"it has no {name} ({variables[name]}){first}"
         if text := scope.misfit(name, shape):
             return text
     return "it has another structure"
