@@ -62,8 +62,18 @@ FORMATS = ("zip", "legacy", "safetensors", "cut short")
 
 
 PLAIN: dict[str, Any] = {
-    **{"wrapping": "bare", "prefix": "", "kind": "float32", "head": "its own", "order": "as built"},
-    **{"naming": "by name", "counters": True, "beside": {}, "averaged": "", "fault": "", "at": 0, "half": False},
+    "wrapping": "bare",
+    "prefix": "",
+    "kind": "float32",
+    "head": "its own",
+    "order": "as built",
+    "naming": "by name",
+    "counters": True,
+    "beside": {},
+    "averaged": "",
+    "fault": "",
+    "at": 0,
+    "half": False,
     "format_": "zip",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from backends import pytorch
+from harness.data.weight_files import noted
 from harness.errors import Refused
 
 torch = pytest.importorskip("torch")
@@ -17,6 +19,7 @@ torchvision = pytest.importorskip("torchvision")
 pytest.importorskip("efficientnet_pytorch")
 
 RESNET = pytorch.MODELS["resnet18"]
+NARROW = pytorch.MODELS["mobilenet-v2-0.35"]
 LAYER = "layer1.0.conv1.weight"
 
 
@@ -176,3 +179,20 @@ def test_a_file_with_replaced_tensors_is_refused_with_the_tool_and_the_remedy(
 def test_a_file_of_one_tensor_is_refused_because_it_has_no_name(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="has no named tensors; save the network's state_dict"):
         pytorch.import_weights(saved(tmp_path / "w.pth", torch.ones(3)), RESNET)
+
+
+UNSAID: dict[str, Callable[[Any], Any]] = {
+    "Lightning": lambda state: {"state_dict": {f"model.{name}": tensor for name, tensor in state.items()}},
+    "a sequence": lambda state: {name.replace("features.", "0.0.", 1): tensor for name, tensor in state.items()},
+    "averaged": lambda state: {"ema": state},
+    "half precision": lambda state: {n: t.half() if t.is_floating_point() else t for n, t in state.items()},
+    "the backbone alone": lambda state: {n: t for n, t in state.items() if n.startswith("features.")},
+}
+
+
+@pytest.mark.parametrize("wrapping", UNSAID)
+def test_a_mobilenet_whose_padding_is_unknown_is_noted_in_any_wrapping(tmp_path: Path, wrapping: str) -> None:
+    content = torchvision.models.mobilenet_v2(width_mult=0.35, num_classes=5).state_dict()
+    with noted() as notes:
+        pytorch.import_weights(saved(tmp_path / "w.ckpt", UNSAID[wrapping](content)), NARROW)
+    assert any(note.startswith("mobilenet-v2-0.35 pads as TensorFlow does") for note in notes)
