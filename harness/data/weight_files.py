@@ -217,7 +217,7 @@ def _some(names: Sequence[str]) -> str:
     return f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}" if names else "it is empty"
 
 
-IMPORT = 3
+IMPORT = 4
 """Version of the import. Increase it when an import gives other tensors or notes, so that cached imports expire."""
 
 _noted: ContextVar[list[str]] = ContextVar("_noted")

@@ -142,7 +142,7 @@ COLUMNS = (
     Column("wall_s", "object", "figure", "seconds of each part of the process", "s", "process"),
     Column("wall_parts", "string", "mark", "names of the parts of wall_s"),
     Column("marks", "object", "mark", "codes of the notes about the figures"),
-    Column("notes", "object", "mark", "remarks of the process about its data"),
+    Column("notes", "object", "mark", "remarks of the process about its data and checkpoint"),
     Column("traits", "string", "mark", "facts that must be equal on both sides of a ratio, by seed, as JSON"),
     Column("backend_name", "string", "identity", "backend and engine"),
     *_of_case(*(name for name in SETTINGS if name not in _FIRST)),

@@ -15,6 +15,7 @@ import pandas as pd
 
 from harness.errors import Declined, Refused
 from harness.rules import Breach
+from harness.running.record import Record
 from harness.spec import SETTINGS, Case
 from results.ceilings.stored import read_ceilings
 from results.ceilings.utilisation import mfu, trained_images
@@ -199,10 +200,15 @@ def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:
         "logits": record.logits,
         "comparison": row.comparison or None,
         "arm": row.side,
-        "notes": list(record.notes),
+        "notes": [*record.notes, *_checkpoint_notes(record)],
         "file": file,
         "offset": offset,
     }
+
+
+def _checkpoint_notes(record: Record) -> list[str]:
+    notes = record.load.notes if record.load else ()
+    return [f"checkpoint of {record.case.model}: {note}" for note in notes]
 
 
 def _identity(case: Case) -> dict[str, Any]:

@@ -12,11 +12,13 @@ import pytest
 
 import results
 from harness.errors import Refused
+from harness.running.initial_weights import LoadReport
 from harness.running.record import Record
 from results.storage.rows import SCHEMA, record_at
 from results.storage.run_files import open_run, unfinished
 from results.tables.columns import PROCESS_TYPES
 from results.tables.load import NothingMeasured
+from results.tables.render import render
 from tests.results.records import MACHINE, build
 
 
@@ -45,6 +47,16 @@ def test_a_row_per_process_with_typed_columns(tmp_path: Path) -> None:
     assert frame.attrs["warnings"] == []
     again = [record_at(Path(file), offset) for file, offset in zip(frame["file"], frame["offset"], strict=True)]
     assert again[:3] == written
+
+
+def test_what_an_import_noted_of_a_checkpoint_is_below_the_table(tmp_path: Path) -> None:
+    odd = LoadReport(loaded=("conv1.weight",), notes=("the file's padding is unknown",))
+    store(tmp_path, build(model="resnet18", load=odd), build(model="resnet34"))
+    assert results.load(tmp_path)["notes"].tolist() == [
+        ["checkpoint of resnet18: the file's padding is unknown"], []
+    ]  # fmt: skip
+    shown = render(results.table(results.load(tmp_path)), "text")
+    assert "checkpoint of resnet18: the file's padding is unknown" in " ".join(shown.decode().split())
 
 
 def test_a_single_file_and_a_folder_of_runs_can_be_loaded_too(tmp_path: Path) -> None:
