@@ -68,7 +68,8 @@ def _find(path: str, model: Model, held: list[Held], wanted: WantedTensors) -> P
         raise Refused(f"{path} {reason}")
     fitting = len(found[0].fitting(wanted)) if found else 0
     known = recognised((one.name for one in held), model.name, wanted.shapes)
-    if not known and (other := other_name(held, wanted)):
+    strict = _is_ours(model) or 2 * fitting < len(learned)
+    if strict and not known and (other := other_name(held, wanted)):
         raise Refused(
             f"{path} holds tensors with the shapes of a {model.name} under other names, such as {other} for "
             f"{learned[0]}; rename them to those of {model.name}"
