@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from benchmarks.cluster.attempts import Attempt, Node
 from benchmarks.cluster.content import Parcel, pack, parcel_of
 from benchmarks.cluster.node import NodeFacts, NodeJob, Reply, describe_node, difference, installation, run_work
+from benchmarks.cluster.overview import ClusterNode, NodeStatus, node_status
 from benchmarks.cluster.suite import Ended, Lost
 from harness.errors import Refused, one_line
 from harness.spec import Job
@@ -31,6 +32,8 @@ CHECK_S = 120.0
 """Longest time for the first check of a node."""
 LOOK_S = 2.0
 """Interval at which new and lost nodes are looked for."""
+RAY_LABELS = "ray.io/"
+"""Prefix of the labels that Ray gives to nodes itself."""
 START = f"`ray start --head --resources='{{\"{SLOT}\": 1}}'` (other nodes: --address=HOST:PORT instead of --head)"
 """The command that starts a node, for people."""
 
@@ -52,12 +55,7 @@ class RayPool:
         self._parcels: dict[str, Parcel] = {}
         self._content: dict[str, list[ray.ObjectRef]] = {}
         self._looked = 0.0
-        try:
-            ray.init(address="auto" if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise Refused(
-                f"--cluster {address}: no Ray cluster ({one_line(str(error), 150)}); start one with {START}"
-            ) from error
+        _connect(address, f"--cluster {address}")
         try:
             self._check_all(address)
         except BaseException:
@@ -176,6 +174,53 @@ class RayPool:
             if parcel.sha256 not in self._content:
                 self._content[parcel.sha256] = [ray.put(packed)]
         return self._parcels[path]
+
+
+def overview(address: str) -> list[ClusterNode]:
+    """Describe all nodes of a cluster that are alive, also those without a slot. Raises `Refused` without a cluster.
+
+    Each node starts one short process for it.
+    """
+    _connect(address, address)
+    try:
+        nodes = sorted((node for node in ray.nodes() if node["Alive"]), key=_address)
+        asked = [_on(node["NodeID"], status_on_node).remote() for node in nodes]
+        ready, _ = ray.wait(asked, num_returns=len(asked), timeout=CHECK_S)
+        return [_described(node, ref if ref in ready else None) for node, ref in zip(nodes, asked, strict=True)]
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str, asked: str) -> None:
+    try:
+        ray.init(address="auto" if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise Refused(f"{asked}: no Ray cluster ({one_line(str(error), 150)}); start one with {START}") from error
+
+
+def _described(node: Mapping[str, Any], ref: ray.ObjectRef | None) -> ClusterNode:
+    """Return what is known of a node; without a reference, the node gave no answer."""
+    status, problem = None, f"gave no answer in {CHECK_S:g} s"
+    if ref is not None:
+        try:
+            status = msgspec.json.decode(ray.get(ref), type=NodeStatus)
+            differs = difference(installation(), status.facts.installation)
+            problem = differs and f"has {differs}"
+        except RayError as error:
+            problem = f"cannot be used: {_reason(error)}"
+    return ClusterNode(
+        address=_address(node),
+        slots=int(node["Resources"].get(SLOT, 0)),
+        gpus=int(node["Resources"].get("GPU", 0)),
+        labels={name: value for name, value in node["Labels"].items() if not name.startswith(RAY_LABELS)},
+        status=status,
+        problem=problem,
+    )
+
+
+def status_on_node() -> bytes:
+    """Describe a node and the cases that run there, as JSON."""
+    return msgspec.json.encode(node_status())
 
 
 def describe_on_node() -> bytes:

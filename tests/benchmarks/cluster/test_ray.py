@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
+from benchmarks.cluster.node import installation
+from benchmarks.cluster.overview import ClusterNode
 from benchmarks.datasets.cache import ENVIRONMENT
 from results.storage.rows import ProcessRow, RunRow
-from tests.benchmarks.commanding import QUICK, SMALL, checkout, quickly, rows, start
+from tests.benchmarks.commanding import QUICK, ROOT, SMALL, checkout, quickly, rows, start
 from tests.benchmarks.running.test_interrupted import lines_until
 
 pytestmark = pytest.mark.cluster
@@ -193,6 +196,10 @@ def test_a_node_with_another_version_is_refused_by_name_before_anything_runs(
     (line,) = errors.strip().splitlines()
     assert line.startswith(f"error: node {cluster.address_of('b')} has another version of this project (sources ")
     assert not (tmp_path / "results").exists()
+    shown = command_here(tmp_path, "cluster", cluster.ray.address)
+    assert shown.returncode == 3
+    assert shown.stderr.startswith(f"! node {cluster.address_of('b')} has another version of this project (sources ")
+    assert shown.stdout.count("python") == 2  # both nodes have a row with their versions
     # A label chooses the other node.
     code, errors = run_here(
         tmp_path,
@@ -213,12 +220,43 @@ def test_a_node_with_another_version_is_refused_by_name_before_anything_runs(
     assert "no node has the resource timing-slot and the label name=z" in errors
 
 
+def test_the_command_cluster_shows_slots_versions_labels_and_what_runs_where(
+    cluster: RunningCluster, images: Path, tmp_path: Path
+) -> None:
+    cluster.add("b")
+    suite = ("run", *SMALL[:-3], "400", *SMALL[-2:], "--scenario", "scratch", "--data", images)
+    process = start(*suite, "--cluster", cluster.ray.address, "--node-label", "name=b", "--results", tmp_path)
+    end, found = time.monotonic() + 60, list[ClusterNode]()
+    while not any(one.status and one.status.running for one in found) and time.monotonic() < end:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks", "cluster", cluster.ray.address, "--json"],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found = msgspec.json.decode(done.stdout, type=list[ClusterNode])
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    nodes = {one.labels["name"]: one for one in found}
+    assert {name: one.address for name, one in nodes.items()} == {name: cluster.address_of(name) for name in "ab"}
+    assert [one.slots for one in found] == [1, 1]
+    status = {name: one.status for name, one in nodes.items()}
+    assert status["a"] is not None and status["b"] is not None
+    assert status["a"].facts.installation == installation()
+    assert status["a"].running == ()
+    (running,) = status["b"].running
+    assert running.case == "reference/tiny-cnn/scratch/seed0"
+    assert 0 <= running.seconds < 60
+
+
 def run_here(home: Path, *words: str | Path) -> tuple[int, str]:
     """Run from a folder without the project, so that each node uses its own."""
-    command = [sys.executable, "-m", "benchmarks", *quickly("run", *words, "--results", home / "results")]
-    environment = {**os.environ, "PYTHONPATH": ""}
-    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = command_here(home, *quickly("run", *words, "--results", home / "results"))
     return done.returncode, done.stderr
+
+
+def command_here(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command, environment = [sys.executable, "-m", "benchmarks", *words], {**os.environ, "PYTHONPATH": ""}
+    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_node_whose_disk_takes_nothing_is_left_out_and_the_suite_goes_on(
