@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -44,12 +45,12 @@ seeds = 3
 class RunningCluster:
     """A Ray cluster on this machine, whose nodes have names and caches of their own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, client_port: int | None = None) -> None:
         from ray.cluster_utils import Cluster
 
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         self.home = home
-        head = {**self._node("a", {}), "include_dashboard": False}
+        head = {**self._node("a", {}), "include_dashboard": False, "ray_client_server_port": client_port}
         self.ray = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: dict[str, Any] = {"a": self.ray.head_node}
 
@@ -272,3 +273,32 @@ def test_a_node_whose_disk_takes_nothing_is_left_out_and_the_suite_goes_on(
     found = processes(tmp_path / "results")
     assert [row.node for row in found if row.record.status == "killed"] == [broken]
     assert sorted(row.record.case.seed for row in found if row.record.status == "ok") == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.filterwarnings("ignore:.*ray_client_server:pytest.PytestUnraisableExceptionWarning")  # Ray's open logs
+def test_a_client_runs_a_suite_and_sees_the_nodes_as_a_command_on_a_node_does(images: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    cluster = RunningCluster(tmp_path / "caches", port)
+    try:
+        cluster.add("b")
+        as_a_client(cluster, f"ray://127.0.0.1:{port}", images, tmp_path / "results")
+    finally:
+        cluster.ray.shutdown()
+
+
+def as_a_client(cluster: RunningCluster, address: str, images: Path, results: Path) -> None:
+    suite = ("run", *SMALL, "--scenario", "scratch", "--seeds", "4", "--data", images, "--results", results)
+    code, errors = finish(start(*suite, "--cluster", address))
+    assert code == 0, errors
+    found = processes(results)
+    assert sorted(row.record.case.seed for row in found if row.record.status == "ok") == [0, 1, 2, 3]
+    assert {row.node for row in found} == {cluster.address_of("a"), cluster.address_of("b")}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "cluster", address, "--json"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    nodes = msgspec.json.decode(done.stdout, type=list[ClusterNode])
+    assert {one.address for one in nodes} == {cluster.address_of("a"), cluster.address_of("b")}
