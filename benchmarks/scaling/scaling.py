@@ -40,7 +40,8 @@ class ScalingStep(NamedTuple):
 class ScalingRow(msgspec.Struct, frozen=True):
     """A row of a table. `speedup` and its interval are relative to the baseline; `note` says what is behind it.
 
-    `accuracies` and `break_even` need complete runs; the baseline has none.
+    `accuracies` and `break_even` need complete runs; the baseline has none. `exchange` is the share of a step in weak
+    scaling that is spent in exchanges, in waiting and in competition for shared resources; they are one figure.
     """
 
     kind: Kind
@@ -52,6 +53,7 @@ class ScalingRow(msgspec.Struct, frozen=True):
     note: str = ""
     accuracies: Accuracies | None = None
     break_even: BreakEven | None = None
+    exchange: Interval | None = None
 
 
 def steps_of(baseline: SelectedCase, devices: Sequence[int], norm_scope: str) -> list[ScalingStep]:
@@ -86,7 +88,8 @@ def table(
             note = gain.note if gain else "not measured"
             rows.append(ScalingRow(step.kind, other.devices, batches[1], None, None, None, note))
             continue
-        gains, more = (gain.images_per_s[1], gain.speedup, gain.efficiency), (gain.accuracies, break_even(found, gain))
+        gains = gain.images_per_s[1], gain.speedup, gain.efficiency
+        more = gain.accuracies, break_even(found, gain), gain.exchange
         rows.append(ScalingRow(step.kind, other.devices, batches[1], *gains, proofs.get(step.label, ""), *more))
     return rows
 
@@ -130,9 +133,12 @@ def sections(rows: Sequence[ScalingRow]) -> Iterator[tuple[str, list[tuple[str, 
 
 
 def remarks(rows: Sequence[ScalingRow]) -> Iterator[str]:
-    """Yield a line per further number of devices about complete runs: when it pays, and the accuracy of both sides."""
+    """Yield lines per further number of devices: the cost of exchanges, when it pays, the accuracy of both sides."""
     for row in rows:
         about = f"{row.kind} scaling, {row.devices} devices"
+        if row.exchange is not None:
+            share, low, high = row.exchange
+            yield f"{about}: {share:.0%} ({low:.0%} to {high:.0%}) of a step is exchange, waiting and shared resources"
         if row.break_even is not None:
             yield f"{about}: {_pays(row.break_even)}"
         if row.accuracies is not None:

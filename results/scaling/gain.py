@@ -59,6 +59,17 @@ class Gain(NamedTuple):
         one, other = (case.scenario.stages[0].batch_size for case in self.cases)
         return one != other
 
+    @property
+    def exchange(self) -> Interval | None:
+        """The share of a step that one device does not have: exchanges, waiting for each other, shared resources.
+
+        Only weak scaling shows it, where a device computes the same rows in both steps. The three cannot be separated.
+        """
+        if not self.weak or self.efficiency is None:
+            return None
+        value, low, high = self.efficiency
+        return 1 - value, 1 - high, 1 - low
+
 
 def gain_of(stored: StoredComparison) -> Gain | None:
     """Return the gain of a comparison of numbers of devices; None without a pair that counts."""

@@ -40,7 +40,9 @@ def measured(ratios: dict[str, float], runs: Mapping[str, Sequence[Record]] = {}
     """Ten pairs per label; two devices need `ratio` times as long per image as one. `runs` are complete."""
     found = {}
     for label, ratio in ratios.items():
-        pairs = tuple(on_two_devices(pair(ratio * (1 + 0.001 * (n % 3)), number=n)) for n in range(10))
+        pairs = tuple(
+            on_two_devices(pair(ratio * (1 + 0.001 * (n % 3)), number=n), 1 + ("weak" in label)) for n in range(10)
+        )
         findings = [throughput_finding(pairs, 0.05)]
         if runs:
             findings.append(accuracy_finding(runs["A"], runs["B"]))
@@ -84,8 +86,12 @@ def test_efficiency_is_the_speed_up_over_the_factor_of_devices_with_its_interval
     assert msgspec.json.decode(as_json([one]), type=list[CaseScaling]) == [one]
 
 
-def on_two_devices(one: PairRow) -> PairRow:
-    return replace(one, b=replace(one.b, case=replace(one.b.case, devices=2)))
+def on_two_devices(one: PairRow, factor: int) -> PairRow:
+    """B on two devices, with `factor` times the batch."""
+    case = one.b.case
+    stages = tuple(replace(stage, batch_size=factor * stage.batch_size) for stage in case.scenario.stages)
+    case = replace(case, devices=2, scenario=replace(case.scenario, stages=stages))
+    return replace(one, b=replace(one.b, case=case))
 
 
 def complete(accuracy: float, more_s: float) -> list[Record]:
@@ -113,7 +119,17 @@ def test_a_device_pays_when_the_time_saved_is_that_of_its_start() -> None:
     lines = list(remarks([two, slower]))
     assert lines[0].startswith("strong scaling, 2 devices: pays from 4.2") and "+5.0 s outside" in lines[0]
     assert lines[1].startswith("strong scaling, 2 devices: accuracy 87.5%, baseline 90.0%; change -2.5 points")
-    assert lines[2] == "weak scaling, 2 devices: pays never here, because the training is not faster"
+    assert lines[2].startswith("weak scaling, 2 devices: 67% (67% to 67%) of a step is exchange")
+    assert lines[3] == "weak scaling, 2 devices: pays never here, because the training is not faster"
+
+
+def test_the_share_of_exchanges_is_what_weak_scaling_loses_and_strong_scaling_does_not_show_it() -> None:
+    strong, weak = steps()
+    _, two, baseline, other = table(steps(), measured({strong.label: 0.625, weak.label: 0.625}), {})
+    assert two.exchange is None and baseline.exchange is None
+    assert other.exchange is not None and other.efficiency is not None
+    assert other.exchange == pytest.approx([1 - other.efficiency[place] for place in (0, 2, 1)])
+    assert other.exchange[0] == pytest.approx(0.2, abs=0.01)  # a step of two devices takes 1.25 times as long
 
 
 def test_without_complete_runs_or_a_clear_speed_up_the_break_even_is_not_known() -> None:
