@@ -14,7 +14,7 @@ from harness import PROGRAM
 from harness.spec import Case
 from results.certificates.certificate import Certificate, Certificates
 from results.certificates.scope import coverage_of, subject_of_case
-from results.scaling.gain import Accuracies, BreakEven, Interval, break_even, gain_of
+from results.scaling.gain import Accuracies, BreakEven, Interval, break_even, gain_of, note_of
 from results.verdicts.stored_comparisons import StoredComparison
 
 Kind = Literal["strong", "weak"]
@@ -85,7 +85,7 @@ def table(
             whole = (1.0, 1.0, 1.0)
             rows.append(ScalingRow(step.kind, one.devices, batches[0], speed, whole, whole, "baseline"))
         if found is None or gain is None or gain.speedup is None:
-            note = gain.note if gain else "not measured"
+            note = note_of(found) if found else "not measured"
             rows.append(ScalingRow(step.kind, other.devices, batches[1], None, None, None, note))
             continue
         gains = gain.images_per_s[1], gain.speedup, gain.efficiency

@@ -81,12 +81,18 @@ def gain_of(stored: StoredComparison) -> Gain | None:
     other = median(1e6 / median_step_us(pair.b) for pair in measured)
     found = _finding(stored.comparison, "throughput")
     speedup = efficiency = None
-    note = "not measured" if found is None else found.note
+    note = note_of(stored)
     if found is not None and not note:
         value, low, high = (math.exp(-cost) for cost in (found.change, found.high, found.low))
         share = cases[0].devices / cases[1].devices
         speedup, efficiency = (value, low, high), (value * share, low * share, high * share)
     return Gain(cases, (one, other), speedup, efficiency, accuracies_of(stored), note)
+
+
+def note_of(stored: StoredComparison) -> str:
+    """Return why a comparison has no speed-up; empty if it has one."""
+    found = _finding(stored.comparison, "throughput")
+    return "not measured" if found is None else found.note
 
 
 def accuracies_of(stored: StoredComparison) -> Accuracies | None:

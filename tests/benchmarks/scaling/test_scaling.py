@@ -154,6 +154,16 @@ def test_the_baseline_is_printed_although_nothing_was_measured() -> None:
     assert [(row.devices, row.note) for row in rows] == 2 * [(1, "baseline"), (2, "not measured")]
 
 
+def test_a_row_without_a_pair_that_counts_says_how_many_are_needed() -> None:
+    found = measured({steps()[0].label: 0.625})
+    (label, one), *_ = found.items()
+    assert one.comparison is not None
+    findings = (throughput_finding((), 0.05),)
+    none = one._replace(pairs=(), comparison=replace(one.comparison, findings=findings))
+    rows = table(steps(), {label: none}, {})
+    assert [row.note for row in rows[:2]] == ["baseline", "0 pairs, but the first look needs 10"]
+
+
 def test_a_strong_row_without_certificate_names_the_command_and_other_trainings_are_called_so() -> None:
     one, two = CASE, replace(CASE, devices=2)
     text = proof_of("strong", (one, two), "", "cpu", NO_CERTIFICATES)
