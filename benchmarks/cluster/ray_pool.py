@@ -7,6 +7,7 @@ small share of the slot, so that other GPU cases may run, but no CPU case. Ray r
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from benchmarks.cluster.content import Parcel, pack, parcel_of
 from benchmarks.cluster.node import NodeFacts, NodeJob, Reply, describe_node, difference, installation, run_work
 from benchmarks.cluster.overview import ClusterNode, NodeStatus, node_status
 from benchmarks.cluster.suite import Ended, Lost
-from harness.errors import Refused, one_line
+from harness.errors import Declined, Refused, one_line
 from harness.spec import Job
 
 SLOT = "timing-slot"
@@ -47,7 +48,7 @@ class RayPool:
     """
 
     def __init__(self, address: str, labels: Mapping[str, str], threads: int, note: Callable[[str], object]) -> None:
-        self._labels, self._threads, self._note = labels, threads, note
+        self._address, self._labels, self._threads, self._note = address, labels, threads, note
         self._nodes: dict[str, Node] = {}
         self._left_out: set[str] = set()
         self._checks: dict[ray.ObjectRef, Mapping[str, Any]] = {}
@@ -78,21 +79,16 @@ class RayPool:
         self._running[task.remote(msgspec.json.encode(work), content)] = attempt
 
     def wait(self) -> list[Ended]:
-        """Wait until an attempt ends, a node is checked or some seconds have passed; return the attempts that ended."""
-        pending = [*self._running, *self._checks]
-        if pending:
-            ray.wait(pending, timeout=LOOK_S)
-            ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
-        else:
-            time.sleep(LOOK_S)
-            ready = []
-        ended = [self._ended(ref) for ref in ready if ref in self._running]
-        for ref in ready:
-            if ref in self._checks and (problem := self._checked(ref)):
-                self._note(f"{problem}; the node is left out")
-        if time.monotonic() - self._looked > LOOK_S:
-            self._look()
-        return ended
+        """Wait until an attempt ends, a node is checked or some seconds have passed; return the attempts that ended.
+
+        Raises `Declined` if the connection of a Ray client is lost.
+        """
+        try:
+            return self._wait()
+        except ConnectionError as error:
+            raise Declined(
+                f"the connection to {self._address} is lost; finished cases are stored, and --resume continues the run"
+            ) from error
 
     def retire(self, node: Node, reason: str) -> None:
         """Start nothing more on a node."""
@@ -125,6 +121,22 @@ class RayPool:
         if not found:
             wanted = "".join(f" and the label {name}={value}" for name, value in self._labels.items())
             raise Refused(f"--cluster {address}: no node has the resource {SLOT}{wanted}; start nodes with {START}")
+
+    def _wait(self) -> list[Ended]:
+        pending = [*self._running, *self._checks]
+        if pending:
+            ray.wait(pending, timeout=LOOK_S)
+            ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
+        else:
+            time.sleep(LOOK_S)
+            ready = []
+        ended = [self._ended(ref) for ref in ready if ref in self._running]
+        for ref in ready:
+            if ref in self._checks and (problem := self._checked(ref)):
+                self._note(f"{problem}; the node is left out")
+        if time.monotonic() - self._looked > LOOK_S:
+            self._look()
+        return ended
 
     def _look(self) -> None:
         """Forget lost nodes, and begin the check of new ones."""
@@ -193,6 +205,7 @@ def overview(address: str) -> list[ClusterNode]:
 
 def _connect(address: str, asked: str) -> None:
     try:
+        warnings.filterwarnings("ignore", "Ray Client connection timed out")  # the refusal says so
         ray.init(address="auto" if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise Refused(f"{asked}: no Ray cluster ({one_line(str(error), 150)}); start one with {START}") from error

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,7 @@ def test_a_client_runs_a_suite_and_sees_the_nodes_as_a_command_on_a_node_does(im
     try:
         cluster.add("b")
         as_a_client(cluster, f"ray://127.0.0.1:{port}", images, tmp_path / "results")
+        as_a_client_that_loses_its_server(f"ray://127.0.0.1:{port}", images, tmp_path / "lost")
     finally:
         cluster.ray.shutdown()
 
@@ -302,3 +304,19 @@ def as_a_client(cluster: RunningCluster, address: str, images: Path, results: Pa
     assert done.returncode == 0, done.stderr
     nodes = msgspec.json.decode(done.stdout, type=list[ClusterNode])
     assert {one.address for one in nodes} == {cluster.address_of("a"), cluster.address_of("b")}
+
+
+def as_a_client_that_loses_its_server(address: str, images: Path, results: Path) -> None:
+    suite = ("run", *SMALL[:-3], "400", *SMALL[-2:], "--scenario", "scratch", "--seeds", "3", "--data", images)
+    grace = {"RAY_CLIENT_RECONNECT_GRACE_PERIOD": "2"}
+    process = start(*suite, "--results", results, "--cluster", address, **grace)
+    list(lines_until(process, "[1/3]"))
+    for server in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile, or is a zombie
+            if "ray.util.client.server" in server.cmdline():
+                server.kill()
+    code, errors = finish(process)
+    assert code == 3, errors
+    assert f"error: the connection to {address} is lost; finished cases are stored" in errors
+    assert "Traceback" not in errors
+    assert [row.record.status for row in processes(results)][:1] == ["ok"]
