@@ -20,7 +20,7 @@ from results.verdicts.stored_comparisons import StoredComparison
 Kind = Literal["strong", "weak"]
 MEANING = {
     "strong": "strong scaling: one batch is divided between the devices",
-    "weak": "weak scaling: each device has its batch; the larger batch is another training, so only speed is compared",
+    "weak": "weak scaling: each device has its batch; the larger batch is another training",
 }
 
 
