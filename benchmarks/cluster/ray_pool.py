@@ -7,6 +7,7 @@ small share of the slot, so that other GPU cases may run, but no CPU case. Ray r
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from benchmarks.cluster.attempts import Attempt, Node
 from benchmarks.cluster.content import Parcel, pack, parcel_of
 from benchmarks.cluster.node import NodeFacts, NodeJob, Reply, describe_node, difference, installation, run_work
+from benchmarks.cluster.overview import ClusterNode, NodeStatus, node_status
 from benchmarks.cluster.suite import Ended, Lost
-from harness.errors import Refused, one_line
+from harness.errors import Declined, Refused, one_line
 from harness.spec import Job
 
 SLOT = "timing-slot"
@@ -31,6 +33,8 @@ CHECK_S = 120.0
 """Longest time for the first check of a node."""
 LOOK_S = 2.0
 """Interval at which new and lost nodes are looked for."""
+RAY_LABELS = "ray.io/"
+"""Prefix of the labels that Ray gives to nodes itself."""
 START = f"`ray start --head --resources='{{\"{SLOT}\": 1}}'` (other nodes: --address=HOST:PORT instead of --head)"
 """The command that starts a node, for people."""
 
@@ -44,7 +48,7 @@ class RayPool:
     """
 
     def __init__(self, address: str, labels: Mapping[str, str], threads: int, note: Callable[[str], object]) -> None:
-        self._labels, self._threads, self._note = labels, threads, note
+        self._address, self._labels, self._threads, self._note = address, labels, threads, note
         self._nodes: dict[str, Node] = {}
         self._left_out: set[str] = set()
         self._checks: dict[ray.ObjectRef, Mapping[str, Any]] = {}
@@ -52,12 +56,7 @@ class RayPool:
         self._parcels: dict[str, Parcel] = {}
         self._content: dict[str, list[ray.ObjectRef]] = {}
         self._looked = 0.0
-        try:
-            ray.init(address="auto" if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise Refused(
-                f"--cluster {address}: no Ray cluster ({one_line(str(error), 150)}); start one with {START}"
-            ) from error
+        _connect(address, f"--cluster {address}")
         try:
             self._check_all(address)
         except BaseException:
@@ -80,21 +79,16 @@ class RayPool:
         self._running[task.remote(msgspec.json.encode(work), content)] = attempt
 
     def wait(self) -> list[Ended]:
-        """Wait until an attempt ends, a node is checked or some seconds have passed; return the attempts that ended."""
-        pending = [*self._running, *self._checks]
-        if pending:
-            ray.wait(pending, timeout=LOOK_S)
-            ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
-        else:
-            time.sleep(LOOK_S)
-            ready = []
-        ended = [self._ended(ref) for ref in ready if ref in self._running]
-        for ref in ready:
-            if ref in self._checks and (problem := self._checked(ref)):
-                self._note(f"{problem}; the node is left out")
-        if time.monotonic() - self._looked > LOOK_S:
-            self._look()
-        return ended
+        """Wait until an attempt ends, a node is checked or some seconds have passed; return the attempts that ended.
+
+        Raises `Declined` if the connection of a Ray client is lost.
+        """
+        try:
+            return self._wait()
+        except ConnectionError as error:
+            raise Declined(
+                f"the connection to {self._address} is lost; finished cases are stored, and --resume continues the run"
+            ) from error
 
     def retire(self, node: Node, reason: str) -> None:
         """Start nothing more on a node."""
@@ -127,6 +121,22 @@ class RayPool:
         if not found:
             wanted = "".join(f" and the label {name}={value}" for name, value in self._labels.items())
             raise Refused(f"--cluster {address}: no node has the resource {SLOT}{wanted}; start nodes with {START}")
+
+    def _wait(self) -> list[Ended]:
+        pending = [*self._running, *self._checks]
+        if pending:
+            ray.wait(pending, timeout=LOOK_S)
+            ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
+        else:
+            time.sleep(LOOK_S)
+            ready = []
+        ended = [self._ended(ref) for ref in ready if ref in self._running]
+        for ref in ready:
+            if ref in self._checks and (problem := self._checked(ref)):
+                self._note(f"{problem}; the node is left out")
+        if time.monotonic() - self._looked > LOOK_S:
+            self._look()
+        return ended
 
     def _look(self) -> None:
         """Forget lost nodes, and begin the check of new ones."""
@@ -176,6 +186,54 @@ class RayPool:
             if parcel.sha256 not in self._content:
                 self._content[parcel.sha256] = [ray.put(packed)]
         return self._parcels[path]
+
+
+def overview(address: str) -> list[ClusterNode]:
+    """Describe all nodes of a cluster that are alive, also those without a slot. Raises `Refused` without a cluster.
+
+    Each node starts one short process for it.
+    """
+    _connect(address, address)
+    try:
+        nodes = sorted((node for node in ray.nodes() if node["Alive"]), key=_address)
+        asked = [_on(node["NodeID"], status_on_node).remote() for node in nodes]
+        ready, _ = ray.wait(asked, num_returns=len(asked), timeout=CHECK_S)
+        return [_described(node, ref if ref in ready else None) for node, ref in zip(nodes, asked, strict=True)]
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str, asked: str) -> None:
+    try:
+        warnings.filterwarnings("ignore", "Ray Client connection timed out")  # the refusal says so
+        ray.init(address="auto" if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise Refused(f"{asked}: no Ray cluster ({one_line(str(error), 150)}); start one with {START}") from error
+
+
+def _described(node: Mapping[str, Any], ref: ray.ObjectRef | None) -> ClusterNode:
+    """Return what is known of a node; without a reference, the node gave no answer."""
+    status, problem = None, f"gave no answer in {CHECK_S:g} s"
+    if ref is not None:
+        try:
+            status = msgspec.json.decode(ray.get(ref), type=NodeStatus)
+            differs = difference(installation(), status.facts.installation)
+            problem = differs and f"has {differs}"
+        except RayError as error:
+            problem = f"cannot be used: {_reason(error)}"
+    return ClusterNode(
+        address=_address(node),
+        slots=int(node["Resources"].get(SLOT, 0)),
+        gpus=int(node["Resources"].get("GPU", 0)),
+        labels={name: value for name, value in node["Labels"].items() if not name.startswith(RAY_LABELS)},
+        status=status,
+        problem=problem,
+    )
+
+
+def status_on_node() -> bytes:
+    """Describe a node and the cases that run there, as JSON."""
+    return msgspec.json.encode(node_status())
 
 
 def describe_on_node() -> bytes:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import median
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -16,14 +14,13 @@ from harness import PROGRAM
 from harness.spec import Case
 from results.certificates.certificate import Certificate, Certificates
 from results.certificates.scope import coverage_of, subject_of_case
-from results.storage.comparison import Comparison
-from results.storage.rows import PairRow
-from results.verdicts.pair_findings import median_step_us
+from results.scaling.gain import Accuracies, BreakEven, Interval, break_even, gain_of, note_of
+from results.verdicts.stored_comparisons import StoredComparison
 
 Kind = Literal["strong", "weak"]
 MEANING = {
     "strong": "strong scaling: one batch is divided between the devices",
-    "weak": "weak scaling: each device has its batch; the larger batch is another training, so only speed is compared",
+    "weak": "weak scaling: each device has its batch; the larger batch is another training",
 }
 
 
@@ -41,15 +38,22 @@ class ScalingStep(NamedTuple):
 
 
 class ScalingRow(msgspec.Struct, frozen=True):
-    """A row of a table. `speedup` and its interval are relative to the baseline; `note` says what is behind it."""
+    """A row of a table. `speedup` and its interval are relative to the baseline; `note` says what is behind it.
+
+    `accuracies` and `break_even` need complete runs; the baseline has none. `exchange` is the share of a step in weak
+    scaling that is spent in exchanges, in waiting and in competition for shared resources; they are one figure.
+    """
 
     kind: Kind
     devices: int
     batch: str
     images_per_s: float | None
-    speedup: tuple[float, float, float] | None
-    efficiency: tuple[float, float, float] | None
+    speedup: Interval | None
+    efficiency: Interval | None
     note: str = ""
+    accuracies: Accuracies | None = None
+    break_even: BreakEven | None = None
+    exchange: Interval | None = None
 
 
 def steps_of(baseline: SelectedCase, devices: Sequence[int], norm_scope: str) -> list[ScalingStep]:
@@ -67,33 +71,26 @@ def steps_of(baseline: SelectedCase, devices: Sequence[int], norm_scope: str) ->
 
 
 def table(
-    steps: Sequence[ScalingStep],
-    comparisons: Mapping[str, Comparison],
-    pairs: Mapping[str, Sequence[PairRow]],
-    proofs: Mapping[str, str],
+    steps: Sequence[ScalingStep], stored: Mapping[str, StoredComparison], proofs: Mapping[str, str]
 ) -> list[ScalingRow]:
     """Return the rows of both kinds, each with its baseline first. The mappings are by the label of a step."""
     rows: list[ScalingRow] = []
     for step in steps:
         one, other = (side.case for side in step.sides)
-        measured = [pair for pair in pairs.get(step.label, ()) if pair.counts]
+        found = stored.get(step.label)
+        gain = gain_of(found) if found else None
+        batches = [_batches(side) for side in step.sides]
         if not rows or rows[-1].kind != step.kind:
-            speed = median(1e6 / median_step_us(pair.a) for pair in measured) if measured else None
+            speed = gain.images_per_s[0] if gain else None
             whole = (1.0, 1.0, 1.0)
-            rows.append(ScalingRow(step.kind, one.devices, _batches(step.sides[0]), speed, whole, whole, "baseline"))
-        found = comparisons.get(step.label)
-        finding = next((one for one in found.findings if one.metric == "throughput"), None) if found else None
-        if finding is None or finding.note:
-            note = finding.note if finding else "not measured"
-            rows.append(ScalingRow(step.kind, other.devices, _batches(step.sides[1]), None, None, None, note))
+            rows.append(ScalingRow(step.kind, one.devices, batches[0], speed, whole, whole, "baseline"))
+        if found is None or gain is None or gain.speedup is None:
+            note = note_of(found) if found else "not measured"
+            rows.append(ScalingRow(step.kind, other.devices, batches[1], None, None, None, note))
             continue
-        value, low, high = (math.exp(-cost) for cost in (finding.change, finding.high, finding.low))
-        share = one.devices / other.devices
-        speed = median(1e6 / median_step_us(pair.b) for pair in measured)
-        gains = (value, low, high), (value * share, low * share, high * share)
-        rows.append(
-            ScalingRow(step.kind, other.devices, _batches(step.sides[1]), speed, *gains, proofs.get(step.label, ""))
-        )
+        gains = gain.images_per_s[1], gain.speedup, gain.efficiency
+        more = gain.accuracies, break_even(found, gain), gain.exchange
+        rows.append(ScalingRow(step.kind, other.devices, batches[1], *gains, proofs.get(step.label, ""), *more))
     return rows
 
 
@@ -135,7 +132,36 @@ def sections(rows: Sequence[ScalingRow]) -> Iterator[tuple[str, list[tuple[str, 
         yield meaning, cells
 
 
-def _with_interval(values: tuple[float, float, float] | None, whole: str, end: str) -> str:
+def remarks(rows: Sequence[ScalingRow]) -> Iterator[str]:
+    """Yield lines per further number of devices: the cost of exchanges, when it pays, the accuracy of both sides."""
+    for row in rows:
+        about = f"{row.kind} scaling, {row.devices} devices"
+        if row.exchange is not None:
+            share, low, high = row.exchange
+            yield f"{about}: {share:.0%} ({low:.0%} to {high:.0%}) of a step is exchange, waiting and shared resources"
+        if row.break_even is not None:
+            yield f"{about}: {_pays(row.break_even)}"
+        if row.accuracies is not None:
+            found = row.accuracies
+            change, low, high = found.change
+            yield (
+                f"{about}: accuracy {found.other:.1%}, baseline {found.one:.1%}; "
+                f"change {change:+.1f} points ({low:+.1f} to {high:+.1f}), {found.seeds} seeds"
+            )
+
+
+def _pays(found: BreakEven) -> str:
+    if found.images is None or found.epochs is None or found.start_s is None:
+        return f"pays {found.note}"
+    images, early, late = found.images
+    interval = f"{early:.3g}–{late:.3g}; interval of the speed-up only"
+    return (
+        f"pays from {images:.3g} training images ({interval}), {found.epochs[0]:.3g} epochs; "
+        f"a process spends {found.start_s:+.1f} s outside training (medians of {found.runs} runs)"
+    )
+
+
+def _with_interval(values: Interval | None, whole: str, end: str) -> str:
     if values is None:
         return "–"
     value, low, high = values

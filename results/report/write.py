@@ -15,8 +15,9 @@ from results.report.page_data import Material, gather
 from results.report.pictures import FindPixels, nowhere
 from results.report.section import Section
 from results.report.sections.accuracy import accuracy_section, arm
-from results.report.sections.comparisons import comparisons_section, noise_section
-from results.report.sections.explanations import explanations_section
+from results.report.sections.compared.comparisons import comparisons_section, noise_section
+from results.report.sections.compared.explanations import explanations_section
+from results.report.sections.compared.scaling import scaling_section
 from results.report.sections.figures import figures_section
 from results.report.sections.history import history_section
 from results.report.sections.learning import learning_section
@@ -65,6 +66,7 @@ def sections(material: Material, find: FindPixels = nowhere) -> list[Section]:
         None if only_sides else answer_section(material),
         comparisons_section(material.compared),
         explanations_section(material.explained),
+        scaling_section(material.compared),
         *([] if only_sides else _of_cases(material)),
         predictions_section(material, find) if judged else None,
         history_section(material),

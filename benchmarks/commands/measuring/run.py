@@ -20,13 +20,14 @@ from benchmarks.choosing.options import MEASURE, OUTPUT, RUN, GroupedCommand, gi
 from benchmarks.choosing.selection import SelectedCase, Selection, expand, in_turns
 from benchmarks.choosing.sharding import Share, case_items, take, twins
 from benchmarks.choosing.suites import SUITES, find_suite
+from benchmarks.cluster.extra import needs_ray
 from benchmarks.preparing.missing_certificates import lacking, make
 from benchmarks.preparing.plan import PlannedCase, Preparation
 from benchmarks.running.execute import execute, exit_code
 from benchmarks.running.forecast import expected_s, forecast, nominal_s, say_if_long
 from benchmarks.running.own_process import start_program
 from benchmarks.running.progress import RunProgress
-from harness.errors import Declined, Refused
+from harness.errors import Refused
 from harness.process.machine import describe_machine, environment
 from harness.running.evaluate import TRAIN_SAMPLE
 from harness.running.record import Record
@@ -204,12 +205,8 @@ def _connect(cases: Sequence[SelectedCase], options: dict[str, Any]) -> RayPool:
         raise Refused("--save-model: the networks would stay on the nodes; run these cases without --cluster")
     if any(selected.case.devices > 1 for selected in cases):
         raise Refused("--devices: a slot of a cluster is one device; run these cases without --cluster")
-    try:
+    with needs_ray("--cluster"):
         from benchmarks.cluster.ray_pool import RayPool
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise Declined("--cluster needs Ray; run `pip install 'finetune-bench[ray]'`") from error
     threads = max((selected.case.threads for selected in cases), default=1)
     note = partial(click.echo, err=True)
     return RayPool(options["cluster"], dict(options["node_label"]), threads, lambda line: note(f"! {line}"))

@@ -21,13 +21,15 @@ from benchmarks.comparing.cost import total
 from benchmarks.comparing.sides import read_sides
 from benchmarks.running.forecast import say_if_long
 from benchmarks.running.terminal import aligned
-from benchmarks.scaling.scaling import ScalingRow, proof_of, sections, steps_of, table
+from benchmarks.scaling.scaling import ScalingRow, proof_of, remarks, sections, steps_of, table
 from harness.errors import Declined, Refused
 from harness.process.machine import describe_machine
 from results.certificates.certificate import packages, read_certificates
 from results.verdicts.stored_comparisons import read_comparisons
 
 DEVICES = "1,2"
+RUNS = 2
+"""Number of complete runs of each side; accuracy needs at least two."""
 
 
 class CaseScaling(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,22 +47,31 @@ class CaseScaling(msgspec.Struct, frozen=True, kw_only=True):
 @option(
     "--devices", default=DEVICES, metavar="N,N", group=MEASURE, help="numbers of devices; the first is the baseline"
 )
+@option(
+    "--seeds",
+    "runs",
+    type=click.IntRange(min=0),
+    default=RUNS,
+    group=MEASURE,
+    help="complete runs per side, for accuracy and for when a device pays; 0 leaves them out",
+)
 @comparison_options("pairs", "turn", "budget", "timeout")
 @json_option(lambda: list[CaseScaling])
 @shared("plugin", "quiet", "results")
-def command(model: str, devices: str, json_: bool, results: Path, **options: Any) -> None:
+def command(model: str, devices: str, runs: int, json_: bool, results: Path, **options: Any) -> None:
     """Measure strong and weak scaling over several devices.
 
     Two live processes take turns, as in `compare`: one with the first number of devices, one with a further number.
     Each pair gives one ratio. Strong scaling divides one batch; in weak scaling each device has its batch. A row of
-    strong scaling names the certificate that its training is that of the baseline. The default scenario is `full`.
+    strong scaling names the certificate that its training is that of the baseline. Complete runs of both sides, with
+    --seeds, give the accuracy, and from how many images a further device pays. The default scenario is `full`.
     """
     catalogue = read_catalogue(options["plugin"])
     numbers = read_numbers(devices)
     chosen = {"scenario": ("full",), **given(options)}
     scope = chosen.pop("norm_scope", "global")
     cases = expand(Selection(**{**chosen, "model": (model,), "devices": numbers}), catalogue)
-    limits = read_limits(options, seeds=0, confirm=False)
+    limits = read_limits(options, seeds=runs, confirm=False)
     baselines = [one for one in cases if one.case.devices == numbers[0]]
     if numbers[0] > 1:
         baselines = [one._replace(case=replace(one.case, norm_scope=scope)) for one in baselines]
@@ -80,13 +91,11 @@ def command(model: str, devices: str, json_: bool, results: Path, **options: Any
         a, b = (side.job.case for side in one.sides)
         installed = packages(catalogue.backends[a.backend].versions(a.engine))
         proofs[step.label] = proof_of(step.kind, (a, b), installed, machine.device_kind(a.device), certificates)
-    comparisons = {one.label: one for one in found.comparisons}
-    names = {one.name: one.label for one in found.comparisons}
-    pairs = {names[one.name]: one.pairs for one in read_comparisons(path) if one.name in names}
+    stored = {one.comparison.label: one for one in read_comparisons(path) if one.comparison is not None}
     tables = []
     for baseline in baselines:
         own = [step for step in steps if step.sides[0] is baseline]
-        rows = tuple(table(own, comparisons, pairs, proofs))
+        rows = tuple(table(own, stored, proofs))
         backend, scenario = baseline.case.backend_name, baseline.case.scenario.name
         tables.append(CaseScaling(backend=backend, model=model, scenario=scenario, rows=rows))
     if json_:
@@ -101,6 +110,8 @@ def _lines(scaling: CaseScaling) -> Iterator[str]:
     yield f"{scaling.backend}, {scaling.model}, {scaling.scenario}"
     for heading, cells in sections(scaling.rows):
         yield from ("", heading, aligned(cells, right={0, 1, 2}))
+    if lines := list(remarks(scaling.rows)):
+        yield from ("", *lines)
 
 
 def read_numbers(text: str) -> tuple[int, ...]:

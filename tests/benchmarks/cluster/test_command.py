@@ -31,3 +31,11 @@ def test_without_ray_the_command_names_the_package_and_exits_with_3(
 def test_options_that_cannot_be_followed_are_refused(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
     assert words in refused("run", *SMALL, *options, "--results", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_cluster_needs_ray_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "benchmarks.cluster.ray_pool", raising=False)
+    done = invoke("cluster", "ray")
+    assert done.exit_code == 3
+    assert done.stderr == "error: cluster needs Ray; run `pip install 'finetune-bench[ray]'`\n"

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 
+from benchmarks.cluster.node import installation
+from benchmarks.cluster.overview import ClusterNode
 from benchmarks.datasets.cache import ENVIRONMENT
 from results.storage.rows import ProcessRow, RunRow
-from tests.benchmarks.commanding import QUICK, SMALL, checkout, quickly, rows, start
+from tests.benchmarks.commanding import QUICK, ROOT, SMALL, checkout, quickly, rows, start
 from tests.benchmarks.running.test_interrupted import lines_until
 
 pytestmark = pytest.mark.cluster
@@ -41,12 +46,12 @@ seeds = 3
 class RunningCluster:
     """A Ray cluster on this machine, whose nodes have names and caches of their own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, client_port: int | None = None) -> None:
         from ray.cluster_utils import Cluster
 
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         self.home = home
-        head = {**self._node("a", {}), "include_dashboard": False}
+        head = {**self._node("a", {}), "include_dashboard": False, "ray_client_server_port": client_port}
         self.ray = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: dict[str, Any] = {"a": self.ray.head_node}
 
@@ -193,6 +198,10 @@ def test_a_node_with_another_version_is_refused_by_name_before_anything_runs(
     (line,) = errors.strip().splitlines()
     assert line.startswith(f"error: node {cluster.address_of('b')} has another version of this project (sources ")
     assert not (tmp_path / "results").exists()
+    shown = command_here(tmp_path, "cluster", cluster.ray.address)
+    assert shown.returncode == 3
+    assert shown.stderr.startswith(f"! node {cluster.address_of('b')} has another version of this project (sources ")
+    assert shown.stdout.count("python") == 2  # both nodes have a row with their versions
     # A label chooses the other node.
     code, errors = run_here(
         tmp_path,
@@ -213,12 +222,43 @@ def test_a_node_with_another_version_is_refused_by_name_before_anything_runs(
     assert "no node has the resource timing-slot and the label name=z" in errors
 
 
+def test_the_command_cluster_shows_slots_versions_labels_and_what_runs_where(
+    cluster: RunningCluster, images: Path, tmp_path: Path
+) -> None:
+    cluster.add("b")
+    suite = ("run", *SMALL[:-3], "400", *SMALL[-2:], "--scenario", "scratch", "--data", images)
+    process = start(*suite, "--cluster", cluster.ray.address, "--node-label", "name=b", "--results", tmp_path)
+    end, found = time.monotonic() + 60, list[ClusterNode]()
+    while not any(one.status and one.status.running for one in found) and time.monotonic() < end:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks", "cluster", cluster.ray.address, "--json"],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found = msgspec.json.decode(done.stdout, type=list[ClusterNode])
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    nodes = {one.labels["name"]: one for one in found}
+    assert {name: one.address for name, one in nodes.items()} == {name: cluster.address_of(name) for name in "ab"}
+    assert [one.slots for one in found] == [1, 1]
+    status = {name: one.status for name, one in nodes.items()}
+    assert status["a"] is not None and status["b"] is not None
+    assert status["a"].facts.installation == installation()
+    assert status["a"].running == ()
+    (running,) = status["b"].running
+    assert running.case == "reference/tiny-cnn/scratch/seed0"
+    assert 0 <= running.seconds < 60
+
+
 def run_here(home: Path, *words: str | Path) -> tuple[int, str]:
     """Run from a folder without the project, so that each node uses its own."""
-    command = [sys.executable, "-m", "benchmarks", *quickly("run", *words, "--results", home / "results")]
-    environment = {**os.environ, "PYTHONPATH": ""}
-    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = command_here(home, *quickly("run", *words, "--results", home / "results"))
     return done.returncode, done.stderr
+
+
+def command_here(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command, environment = [sys.executable, "-m", "benchmarks", *words], {**os.environ, "PYTHONPATH": ""}
+    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_node_whose_disk_takes_nothing_is_left_out_and_the_suite_goes_on(
@@ -234,3 +274,49 @@ def test_a_node_whose_disk_takes_nothing_is_left_out_and_the_suite_goes_on(
     found = processes(tmp_path / "results")
     assert [row.node for row in found if row.record.status == "killed"] == [broken]
     assert sorted(row.record.case.seed for row in found if row.record.status == "ok") == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.filterwarnings("ignore:.*ray_client_server:pytest.PytestUnraisableExceptionWarning")  # Ray's open logs
+def test_a_client_runs_a_suite_and_sees_the_nodes_as_a_command_on_a_node_does(images: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    cluster = RunningCluster(tmp_path / "caches", port)
+    try:
+        cluster.add("b")
+        as_a_client(cluster, f"ray://127.0.0.1:{port}", images, tmp_path / "results")
+        as_a_client_that_loses_its_server(f"ray://127.0.0.1:{port}", images, tmp_path / "lost")
+    finally:
+        cluster.ray.shutdown()
+
+
+def as_a_client(cluster: RunningCluster, address: str, images: Path, results: Path) -> None:
+    suite = ("run", *SMALL, "--scenario", "scratch", "--seeds", "4", "--data", images, "--results", results)
+    code, errors = finish(start(*suite, "--cluster", address))
+    assert code == 0, errors
+    found = processes(results)
+    assert sorted(row.record.case.seed for row in found if row.record.status == "ok") == [0, 1, 2, 3]
+    assert {row.node for row in found} == {cluster.address_of("a"), cluster.address_of("b")}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "cluster", address, "--json"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    nodes = msgspec.json.decode(done.stdout, type=list[ClusterNode])
+    assert {one.address for one in nodes} == {cluster.address_of("a"), cluster.address_of("b")}
+
+
+def as_a_client_that_loses_its_server(address: str, images: Path, results: Path) -> None:
+    suite = ("run", *SMALL[:-3], "400", *SMALL[-2:], "--scenario", "scratch", "--seeds", "3", "--data", images)
+    grace = {"RAY_CLIENT_RECONNECT_GRACE_PERIOD": "2"}
+    process = start(*suite, "--results", results, "--cluster", address, **grace)
+    list(lines_until(process, "[1/3]"))
+    for server in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile, or is a zombie
+            if "ray.util.client.server" in server.cmdline():
+                server.kill()
+    code, errors = finish(process)
+    assert code == 3, errors
+    assert f"error: the connection to {address} is lost; finished cases are stored" in errors
+    assert "Traceback" not in errors
+    assert [row.record.status for row in processes(results)][:1] == ["ok"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,14 +13,20 @@ from msgspec.structs import replace
 from benchmarks.choosing.documents import as_json
 from benchmarks.choosing.selection import WHOLE, SelectedCase
 from benchmarks.commands.measuring.scaling import CaseScaling, read_numbers
-from benchmarks.scaling.scaling import ScalingStep, proof_of, sections, steps_of, table
+from benchmarks.scaling.scaling import ScalingStep, proof_of, remarks, sections, steps_of, table
 from harness.errors import Refused
+from harness.running.record import Record
 from results.certificates.certificate import NO_CERTIFICATES
+from results.scaling.gain import BreakEven, outside_training_s
 from results.storage.comparison import Comparison, SideFacts
+from results.storage.rows import SCHEMA, PairRow, ProcessRow
+from results.verdicts.accuracy_verdict import accuracy_finding
 from results.verdicts.pair_findings import throughput_finding
+from results.verdicts.stored_comparisons import StoredComparison
 from tests.benchmarks.commanding import invoke
 from tests.harness.test_spec import CASE
 from tests.results.pairs import pair
+from tests.results.records import build
 
 BASELINE = SelectedCase(CASE, "embedded", None, WHOLE)
 SIDES = SideFacts(name="A", text="here"), SideFacts(name="B", text="here")
@@ -28,18 +36,26 @@ def steps(**fields: Any) -> list[ScalingStep]:
     return steps_of(BASELINE, (1, 2), fields.get("norm_scope", "global"))
 
 
-def measured(ratios: dict[str, float]) -> tuple[dict[str, Comparison], dict[str, list[Any]]]:
-    """Ten pairs per label; two devices need `ratio` times as long per image as one."""
-    pairs = {
-        label: [pair(ratio * (1 + 0.001 * (n % 3)), number=n) for n in range(10)] for label, ratio in ratios.items()
-    }
-    comparisons = {
-        label: Comparison(
-            label=label, name=label, sides=SIDES, verdict="inconclusive", findings=(throughput_finding(found, 0.05),)
+def measured(ratios: dict[str, float], runs: Mapping[str, Sequence[Record]] = {}) -> dict[str, StoredComparison]:
+    """Ten pairs per label; two devices need `ratio` times as long per image as one. `runs` are complete."""
+    found = {}
+    for label, ratio in ratios.items():
+        pairs = tuple(
+            on_two_devices(pair(ratio * (1 + 0.001 * (n % 3)), number=n), 1 + ("weak" in label)) for n in range(10)
         )
-        for label, found in pairs.items()
-    }
-    return comparisons, pairs
+        findings = [throughput_finding(pairs, 0.05)]
+        if runs:
+            findings.append(accuracy_finding(runs["A"], runs["B"]))
+        comparison = Comparison(
+            label=label, name=label, sides=SIDES, verdict="inconclusive", findings=tuple(findings), purpose="scaling"
+        )
+        rows = tuple(
+            ProcessRow(schema=SCHEMA, run="r", protocol=1, environment="", record=record, comparison=label, side=side)
+            for side in ("A", "B")
+            for record in runs.get(side, ())
+        )
+        found[label] = StoredComparison(label, "r", Path("r.jsonl"), comparison, pairs, rows)
+    return found
 
 
 def test_strong_scaling_keeps_the_batch_and_weak_scaling_that_of_a_device() -> None:
@@ -51,7 +67,7 @@ def test_strong_scaling_keeps_the_batch_and_weak_scaling_that_of_a_device() -> N
 
 def test_efficiency_is_the_speed_up_over_the_factor_of_devices_with_its_interval() -> None:
     strong, weak = steps()
-    rows = table(steps(), *measured({strong.label: 0.625, weak.label: 0.5}), {strong.label: "P4, certificate 1234"})
+    rows = table(steps(), measured({strong.label: 0.625, weak.label: 0.5}), {strong.label: "P4, certificate 1234"})
     assert [(row.kind, row.devices, row.batch) for row in rows] == [
         ("strong", 1, "16"), ("strong", 2, "16"), ("weak", 1, "16"), ("weak", 2, "32"),
     ]  # fmt: skip
@@ -70,9 +86,82 @@ def test_efficiency_is_the_speed_up_over_the_factor_of_devices_with_its_interval
     assert msgspec.json.decode(as_json([one]), type=list[CaseScaling]) == [one]
 
 
+def on_two_devices(one: PairRow, factor: int) -> PairRow:
+    """B on two devices, with `factor` times the batch."""
+    case = one.b.case
+    stages = tuple(replace(stage, batch_size=factor * stage.batch_size) for stage in case.scenario.stages)
+    case = replace(case, devices=2, scenario=replace(case.scenario, stages=stages))
+    return replace(one, b=replace(one.b, case=case))
+
+
+def complete(accuracy: float, more_s: float) -> list[Record]:
+    """Two runs of 44 steps of 16 images in two epochs; each process takes `more_s` longer than its training."""
+    record = build(accuracy=accuracy)
+    trained = record.total_s - outside_training_s(record)
+    return [replace(record, total_s=trained + more_s) for _ in range(2)]
+
+
+def test_a_device_pays_when_the_time_saved_is_that_of_its_start() -> None:
+    strong, weak = steps()
+    runs = {"A": complete(0.9, 10.0), "B": complete(0.875, 15.0)}
+    _, two, _, slower = table(steps(), measured({strong.label: 0.625, weak.label: 1.5}, runs), {})
+    assert two.break_even is not None and two.break_even.images is not None and two.break_even.epochs is not None
+    images, early, late = two.break_even.images
+    # 5 s at 320 images/s, of which 0.375 are saved
+    assert images == pytest.approx(5 * 320 / 0.375, rel=0.01)
+    assert early < images < late
+    assert two.break_even.epochs[0] == pytest.approx(images / (22 * 16))
+    assert two.break_even.start_s == pytest.approx(5.0)
+    assert two.accuracies is not None
+    assert (two.accuracies.one, two.accuracies.other, two.accuracies.seeds) == (0.9, 0.875, 2)
+    assert two.accuracies.change[0] == pytest.approx(-2.5)
+    assert slower.break_even == BreakEven(note="never here, because the training is not faster")
+    lines = list(remarks([two, slower]))
+    assert lines[0].startswith("strong scaling, 2 devices: pays from 4.2") and "+5.0 s outside" in lines[0]
+    assert lines[1].startswith("strong scaling, 2 devices: accuracy 87.5%, baseline 90.0%; change -2.5 points")
+    assert lines[2].startswith("weak scaling, 2 devices: 67% (67% to 67%) of a step is exchange")
+    assert lines[3] == "weak scaling, 2 devices: pays never here, because the training is not faster"
+
+
+def test_the_share_of_exchanges_is_what_weak_scaling_loses_and_strong_scaling_does_not_show_it() -> None:
+    strong, weak = steps()
+    _, two, baseline, other = table(steps(), measured({strong.label: 0.625, weak.label: 0.625}), {})
+    assert two.exchange is None and baseline.exchange is None
+    assert other.exchange is not None and other.efficiency is not None
+    assert other.exchange == pytest.approx([1 - other.efficiency[place] for place in (0, 2, 1)])
+    assert other.exchange[0] == pytest.approx(0.2, abs=0.01)  # a step of two devices takes 1.25 times as long
+
+
+def test_without_complete_runs_or_a_clear_speed_up_the_break_even_is_not_known() -> None:
+    strong, weak = steps()
+    _, two, *_ = table(steps(), measured({strong.label: 0.625, weak.label: 0.5}), {})
+    assert two.break_even == BreakEven(note="not known without complete runs; give --seeds")
+    runs = {"A": complete(0.9, 10.0), "B": complete(0.9, 15.0)}
+    _, two, *_ = table(steps(), measured({strong.label: 0.999}, runs), {})
+    assert two.break_even == BreakEven(note="not known, because the interval of the speed-up includes 1")
+
+
+def test_a_device_that_starts_no_later_pays_from_the_first_image() -> None:
+    strong, weak = steps()
+    runs = {"A": complete(0.9, 10.0), "B": complete(0.9, 9.0)}
+    _, two, *_ = table(steps(), measured({strong.label: 0.625, weak.label: 0.5}, runs), {})
+    assert two.break_even is not None
+    assert two.break_even.images == (0.0, 0.0, 0.0)
+
+
 def test_the_baseline_is_printed_although_nothing_was_measured() -> None:
-    rows = table(steps(), {}, {}, {})
+    rows = table(steps(), {}, {})
     assert [(row.devices, row.note) for row in rows] == 2 * [(1, "baseline"), (2, "not measured")]
+
+
+def test_a_row_without_a_pair_that_counts_says_how_many_are_needed() -> None:
+    found = measured({steps()[0].label: 0.625})
+    (label, one), *_ = found.items()
+    assert one.comparison is not None
+    findings = (throughput_finding((), 0.05),)
+    none = one._replace(pairs=(), comparison=replace(one.comparison, findings=findings))
+    rows = table(steps(), {label: none}, {})
+    assert [row.note for row in rows[:2]] == ["baseline", "0 pairs, but the first look needs 10"]
 
 
 def test_a_strong_row_without_certificate_names_the_command_and_other_trainings_are_called_so() -> None:

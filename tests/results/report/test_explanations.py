@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from results.explanations.explanation import FOLDER, Factor, write_explanation
-from results.report.sections.explanations import explanations_section
+from results.report.sections.compared.explanations import explanations_section
 from results.report.write import write_report
 from results.storage.merge import merge
 from tests.results.explanations.explained import explanation

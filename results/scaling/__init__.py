@@ -1,0 +1,1 @@
+"""The gain from further devices, from stored comparisons."""
