@@ -12,7 +12,7 @@ from harness.process.launch import launch
 
 Pair = tuple[str, str | None, str, str]
 """Backend, engine, model and scenario of a case."""
-CHUNK = 5
+CHUNK = 10
 """Cases that one worker checks, one after the other."""
 
 

@@ -124,15 +124,18 @@ def test_the_files_of_2018_that_keras_still_publishes_are_read_whole_as_keras_re
     assert probed()["published"] == {"read": True, "unmapped": [], "keras": True}
 
 
-def _arrays(content: str) -> dict[str, Any]:
-    draw = np.random.default_rng(0)
-    shapes = {}
+@cache
+def _shapes() -> dict[str, tuple[int, ...]]:
     table = {row.variable: row for row in mobilenet_v2.WEIGHT_MAP}
     with undrawn():
         network = MODEL.build(32)
-    for variable in network.backbone.weights:
-        row = table[variable.path]
-        shapes[row.name] = maps.canonical_shape(variable.shape, row.layout)
+    rows = ((table[variable.path], variable.shape) for variable in network.backbone.weights)
+    return {row.name: maps.canonical_shape(shape, row.layout) for row, shape in rows}
+
+
+def _arrays(content: str) -> dict[str, Any]:
+    draw = np.random.default_rng(0)
+    shapes = dict(_shapes())
     if content != "backbone":
         prefix = MODEL.classifier if content == "classifier" else "head."
         shapes |= {f"{prefix}weight": (10, 1280), f"{prefix}bias": (10,)}

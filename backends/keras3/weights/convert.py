@@ -6,7 +6,8 @@ Files are read with HDF5 only: no layer is built from a file, so no code in it c
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,8 +54,7 @@ def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, .
     `Refused` if the file is unreadable or unsafe, or holds another network, a part of one, or values that are not
     finite. A plugin's model loads the tensors that fit.
     """
-    with undrawn():
-        network: KerasNetwork = model.build(IMAGE_SIZE)
+    network = _structure(model.build)
     older = _classifier(model, OLDER_CLASSIFIER_LAYER)
     table = {row.variable: row for row in (*_with_classifier(network, model), *heads.ROWS, *older)}
     shapes = {
@@ -72,6 +72,13 @@ def read(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, .
                 _refuse_another(path, scope, other, {n: arrays[n] for n in shapes}, _arrays(path, other, table))
     refuse_not_finite(path, arrays)
     return arrays, scope.unmapped
+
+
+@lru_cache(maxsize=1)
+def _structure(build: Callable[[int], KerasNetwork]) -> KerasNetwork:
+    # Built once for many files, as that takes most of the time to read one. It is never assigned to.
+    with undrawn():
+        return build(IMAGE_SIZE)
 
 
 def _translate(title: str, stored: Mapping[str, Stored], table: Mapping[str, maps.MappedVariable]) -> _Translated:
