@@ -191,7 +191,7 @@ def test_pixels_are_turned_as_pillow_turns_them(tmp_path: Path, format_: str, va
 def test_what_says_how_colours_are_stored_stays(tmp_path: Path) -> None:
     inks = Image.merge("CMYK", [Image.new("L", (32, 32), value) for value in (250, 20, 30, 10)])
     (tmp_path / "a").write_bytes(encoded("JPEG", inks, quality=95, comment=b"removed"))
-    assert kind(tmp_path / "a") == Kind("JPEG", "CMYK", "CMYK;I", False, False, 1)
+    assert kind(tmp_path / "a") == Kind("JPEG", "CMYK", "CMYK;I", False, "", 1)
     red, green, blue = decode(tmp_path / "a", 16).pixels[8, 8].astype(int)
     assert red < 20 and abs(green - 226) < 6 and abs(blue - 216) < 6
     assert b"removed" not in parted((tmp_path / "a").read_bytes()).pixels
