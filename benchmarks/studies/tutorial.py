@@ -1,6 +1,6 @@
 """The script of the PyTorch tutorial beside this harness: whole commands in alternation, with imports and validation.
 
-    python -m benchmarks.studies.peers photos/ --checkpoint resnet18.pth --method frozen --set features=kept
+    python -m benchmarks.studies.tutorial photos/ --checkpoint resnet18.pth --method frozen --set features=kept
 
 Each round runs every command once, in a random order, on the same cores. The images are decoded into the cache before
 the first round; kept features are removed before each. The tutorial's script is `docs/peers/torch_tutorial.py`.
