@@ -1,4 +1,6 @@
-"""fastai's `Learner` with its own SGD at a constant rate, without progress bar, log and validation.
+"""fastai's `Learner` with its own SGD at a constant rate, without log and validation.
+
+fastai's progress bar is a callback that is not imported here.
 
 If the backbone is frozen, `train_bn=False` keeps its batch-norm parameters fixed; fastai trains them by default, which
 is another recipe. Its statistics move.
@@ -45,6 +47,6 @@ learn = Learner(
 )
 if task.frozen:
     learn.freeze()
-with learn.no_bar(), learn.no_logging():
+with learn.no_logging():
     learn.fit(task.epochs, lr=task.lr)
 task.write()
