@@ -37,7 +37,14 @@ images = task.images()
 order = tf.data.Dataset.from_tensor_slices(task.order.reshape(-1, task.batch_size))
 batches = order.map(lambda chosen: (tf.gather(images, chosen), tf.gather(task.labels, chosen)))
 steps = task.order.shape[1] // task.batch_size
-model.fit(batches, epochs=task.epochs, steps_per_epoch=steps, verbose=0, callbacks=StepDone(add_history=True, model=model))
+model.fit(
+    batches,
+    epochs=task.epochs,
+    steps_per_epoch=steps,
+    verbose=0,
+    shuffle=False,
+    callbacks=StepDone(add_history=True, model=model),
+)
 means = np.array(task.losses, dtype=np.float64).reshape(task.epochs, steps)
 count = np.arange(1, steps + 1)
 task.losses = np.diff(means * count, axis=1, prepend=0.0).ravel().tolist()
