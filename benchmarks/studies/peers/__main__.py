@@ -34,7 +34,7 @@ HEADING = ("", "seconds", "images/s", "process s", "seconds รท ours", "process ร
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="use that many training images")
-@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="write the figures here too")
+@click.option("--json-file", "file", type=click.Path(dir_okay=False, path_type=Path), help="write the figures here too")
 def main(
     data: str,
     recipe: tuple[RecipeName, ...],

@@ -58,13 +58,21 @@ def prepare(case: Case, dataset_path: str, limit: int | None, task: str) -> int:
         Image.fromarray(image).save(file)
     start, _ = found.start(session, case)
     if case.backend == "pytorch":
-        np.savez(target / "weights.npz", **{_torchvision_name(name): array for name, array in start.items()})
+        named: dict[str, Any] = {_torchvision_name(name): array for name, array in start.items()}
+        np.savez(target / "weights.npz", **named)
     else:
         session.save_native(task)
     stage = case.scenario.stages[0]
-    facts = {"batch_size": stage.batch_size, "classes": len(found.classes), "frozen": stage.frozen == "backbone"}
-    facts |= {"lr": stage.head_lr, "momentum": stage.optimizer.momentum, "threads": case.threads}
-    facts |= {"mean": SCALING.mean, "std": SCALING.std}
+    facts = {
+        "batch_size": stage.batch_size,
+        "classes": len(found.classes),
+        "frozen": stage.frozen == "backbone",
+        "lr": stage.head_lr,
+        "momentum": stage.optimizer.momentum,
+        "threads": case.threads,
+        "mean": SCALING.mean,
+        "std": SCALING.std,
+    }
     (target / "task.json").write_bytes(msgspec.json.encode(facts))
     return len(chosen)
 
