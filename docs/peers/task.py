@@ -34,7 +34,7 @@ class Task:
         facts = json.loads((self.folder / "task.json").read_text())
         self.batch_size, self.classes, self.frozen = facts["batch_size"], facts["classes"], facts["frozen"]
         self.lr, self.momentum, self.threads = facts["lr"], facts["momentum"], facts["threads"]
-        self.mean, self.std = facts["mean"], facts["std"]
+        self.mean, self.std, self.dtype = facts["mean"], facts["std"], np.dtype(facts["dtype"])
         self.order = np.load(self.folder / "order.npy")  # [epochs, images of an epoch]
         self.epochs = len(self.order)
         self.labels = np.load(self.folder / "labels.npy")  # [n]
@@ -42,9 +42,10 @@ class Task:
         self.times: list[float] = []
 
     def images(self) -> np.ndarray:
-        """All images, normalised, float32 [n, h, w, 3]."""
-        pixels = np.load(self.folder / "images.npy").astype(np.float32) / 255
-        return (pixels - np.float32(self.mean)) / np.float32(self.std)
+        """All images, normalised, [n, h, w, 3] of the task's type: float32, or float64 in the proof."""
+        pixels = np.load(self.folder / "images.npy").astype(np.float32)
+        scale, offset = 1 / (255 * np.array(self.std)), -np.array(self.mean) / np.array(self.std)
+        return (pixels * np.float32(scale) + np.float32(offset)).astype(self.dtype)  # rounded as in this project
 
     def loader(self) -> Any:
         """A DataLoader over the images in memory."""
@@ -55,10 +56,12 @@ class Task:
         return torch.utils.data.DataLoader(dataset, batch_size=self.batch_size, sampler=Order(self.order))
 
     def load(self, model: Any) -> Any:
-        """Load the initial weights into a ResNet18 with torchvision's names; return the model."""
+        """Load the initial weights into a ResNet18 with torchvision's names; return the model, of the task's type."""
         import torch
 
         torch.set_num_threads(self.threads)
+        torch.set_default_dtype(getattr(torch, self.dtype.name))
+        model.to(torch.get_default_dtype())
         weights = np.load(self.folder / "weights.npz")
         model.load_state_dict({name: torch.tensor(weights[name]) for name in weights.files}, strict=True)
         return model

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 import msgspec
@@ -21,7 +21,9 @@ from harness.errors import Declined, Refused
 from harness.process.ask import ask
 from harness.process.machine import measuring_threads
 
-HEADING = ("", "seconds", "images/s", "process s", "seconds ÷ ours", "process ÷ ours", "first losses")
+PROOF_STEPS = 5
+"""Steps of the proof that a loop does the work of ours."""
+HEADING = ("", "seconds", "images/s", "process s", "seconds ÷ ours", "process ÷ ours", "losses part by")
 
 
 @click.command
@@ -42,7 +44,7 @@ def main(
     rounds: int,
     limit: int | None,
     file: Path | None,
-    **sizes: int,
+    **sizes: Any,
 ) -> None:
     """Print the seconds of each loop, and its ratio to this project's loop with a 95 % interval."""
     chosen = [peer for peer in PEERS if not peers or peer.name in peers]
@@ -56,8 +58,12 @@ def main(
     try:
         path = Preparation(read_catalogue(), lambda event: None).dataset(data, plan.image_size).folder
         for name in recipe:
-            measured, beside = measure(present, name, plan, path, limit, rounds)
-            tables[name] = judge(measured, beside, plan.batch_size)
+            proofs = measure(present, name, plan.proof, path, PROOF_STEPS * plan.batch_size, rounds=1)
+            measured = measure(present, name, plan, path, limit, rounds)
+            beside = {peer.name: peer.ours(name).name for peer in present}
+            limits = {peer.name: peer.proof for peer in present}
+            first = {loop: steps[0] for loop, steps in proofs.items()}
+            tables[name] = judge(measured, first, beside, limits, plan.batch_size)
             click.echo(
                 f"\n{name}, {data}, {plan.image_size} px, batch {plan.batch_size}, {plan.epochs} epochs, ", nl=False
             )
@@ -70,8 +76,8 @@ def main(
 
 def measure(
     peers: Sequence[Peer], recipe: RecipeName, plan: Plan, dataset: str, limit: int | None, rounds: int
-) -> tuple[dict[str, list[Steps]], dict[str, str]]:
-    """Run the rounds. Return the steps of each loop by name, and the name of this project's loop for each peer."""
+) -> dict[str, list[Steps]]:
+    """Run the rounds. Return the steps of each loop, by its name."""
     with tempfile.TemporaryDirectory(prefix="finetune-bench-") as scratch:
         folders = dict[Network, Path]()
         loops = dict[str, Callable[[], Steps]]()
@@ -90,8 +96,9 @@ def measure(
             for name in rotated(list(loops), number):
                 steps = loops[name]()
                 measured[name].append(steps)
-                click.echo(f"{recipe}, round {number + 1}: {name} {seconds(steps):.2f} s", err=True)
-    return measured, {peer.name: peer.ours(recipe).name for peer in peers}
+                about = f"{recipe}, {plan.precision}, round {number + 1}"
+                click.echo(f"{about}: {name} {seconds(steps):.2f} s", err=True)
+    return measured
 
 
 def rotated(names: list[str], number: int) -> list[str]:
@@ -118,8 +125,8 @@ def _row(loop: Loop) -> tuple[str, ...]:
     if loop.low is not None and loop.high is not None:
         ratio += f" ({loop.low:.2f}–{loop.high:.2f})"
     wall = "" if loop.wall_ratio is None else f"{loop.wall_ratio:.2f}"
-    losses = " ".join(f"{loss:.5f}" for loss in loop.losses)
-    return (loop.name, f"{loop.seconds:.2f}", f"{loop.images_per_s:.1f}", f"{loop.wall_s:.1f}", ratio, wall, losses)
+    gap = "" if loop.gap is None else f"{loop.gap:.0e}"
+    return (loop.name, f"{loop.seconds:.2f}", f"{loop.images_per_s:.1f}", f"{loop.wall_s:.1f}", ratio, wall, gap)
 
 
 if __name__ == "__main__":

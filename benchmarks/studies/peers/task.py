@@ -72,6 +72,7 @@ def prepare(case: Case, dataset_path: str, limit: int | None, task: str) -> int:
         "threads": case.threads,
         "mean": SCALING.mean,
         "std": SCALING.std,
+        "dtype": "float64" if case.precision == "fp64" else "float32",
     }
     (target / "task.json").write_bytes(msgspec.json.encode(facts))
     return len(chosen)

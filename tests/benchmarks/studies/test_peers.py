@@ -11,12 +11,12 @@ from click.testing import CliRunner
 
 from benchmarks.studies.peers.__main__ import main, rotated, text
 from benchmarks.studies.peers.loops import PEERS, Network, Peer, Plan, RecipeName, run_ours, run_peer
-from benchmarks.studies.peers.ratios import TOLERANCES, difference, judge
+from benchmarks.studies.peers.ratios import FIRST, Loop, difference, judge
 from benchmarks.studies.peers.task import STEPS_FILE, Steps, prepare
 from harness.data.dataset import DatasetMeta
 from harness.process.ask import ask
 
-PLAN = Plan(image_size=32, batch_size=8, epochs=1, threads=1)
+PLAN = Plan(image_size=32, batch_size=8, epochs=1, threads=1).proof
 RECIPES: tuple[RecipeName, ...] = ("full", "frozen")
 
 
@@ -63,7 +63,7 @@ def test_a_peer_has_the_losses_of_our_loop(
     assert len(theirs.step_ends_s) == len(theirs.losses) == 5
     assert list(theirs.step_ends_s) == sorted(theirs.step_ends_s)
     assert theirs.end_s >= theirs.step_ends_s[-1]
-    assert difference(theirs.losses, ours.losses) is None
+    assert difference(theirs.losses, ours.losses, [peer.proof] * 5) is None
 
 
 def test_a_script_that_fails_is_one_line(tmp_path: Path) -> None:
@@ -88,41 +88,55 @@ def _steps(total_s: float, *losses: float, wall_s: float = 10.0) -> Steps:
     return Steps(step_ends_s=ends, end_s=total_s, losses=losses or (2.0, 1.9, 1.8), wall_s=wall_s)
 
 
+def _judge(measured: dict[str, list[Steps]], *proof: float) -> list[Loop]:
+    proofs = {"ours": _steps(1.0, 2.0, 1.9, 1.8), "peer": _steps(1.0, *(proof or (2.0, 1.9, 1.8)))}
+    return judge(measured, proofs, {"peer": "ours"}, {"peer": 1e-9}, batch_size=4)
+
+
 def test_a_ratio_is_the_median_over_the_pairs_of_a_round() -> None:
     measured = {
         "ours": [_steps(7.0), _steps(14.0), _steps(7.0)],
         "peer": [_steps(7.7, wall_s=20.0), _steps(21.0, wall_s=30.0), _steps(8.4, wall_s=40.0)],
     }
-    ours, peer = judge(measured, {"peer": "ours"}, batch_size=4)
+    ours, peer = _judge(measured, 2.0, 1.9, 1.8 * (1 + 1e-12))
     assert (peer.ratio, peer.low, peer.high) == pytest.approx((1.2, 1.1, 1.5))
     assert (peer.wall_ratio, peer.seconds, peer.rounds) == (3.0, 8.4, 3)
+    assert peer.gap == pytest.approx(1e-12, rel=1e-3)
     assert ours.images_per_s == pytest.approx(4.0)
-    assert (ours.ratio, ours.beside) == (None, None)
+    assert (ours.ratio, ours.beside, ours.gap) == (None, None, None)
 
 
 def test_one_round_has_a_ratio_without_an_interval() -> None:
-    _, peer = judge({"ours": [_steps(7.0)], "peer": [_steps(14.0)]}, {"peer": "ours"}, batch_size=4)
+    _, peer = _judge({"ours": [_steps(7.0)], "peer": [_steps(14.0)]})
     assert (peer.ratio, peer.low, peer.high) == (2.0, None, None)
 
 
-@pytest.mark.parametrize("step", range(len(TOLERANCES)))
+@pytest.mark.parametrize("step", range(len(FIRST)))
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_a_peer_whose_losses_differ_is_named_and_has_no_ratio(step: int, sign: int) -> None:
+def test_a_peer_whose_first_losses_differ_is_named_and_has_no_ratio(step: int, sign: int) -> None:
     losses = [2.0, 1.9, 1.8]
-    losses[step] *= 1 + sign * 1.5 * TOLERANCES[step]
-    measured = {"ours": [_steps(7.0)] * 2, "peer": [_steps(7.0), _steps(7.0, *losses)]}
-    loops = judge(measured, {"peer": "ours"}, batch_size=4)
+    losses[step] *= 1 + sign * 1.5 * FIRST[step]
+    loops = _judge({"ours": [_steps(7.0)] * 2, "peer": [_steps(7.0), _steps(7.0, *losses)]})
     assert loops[1].ratio is None
-    assert loops[1].different == f"loss of step {step + 1} is {losses[step]:.5f} instead of {[2.0, 1.9, 1.8][step]:.5f}"
+    assert loops[1].different == f"loss of step {step + 1} is {losses[step]:.9g} instead of {[2.0, 1.9][step]:.9g}"
     assert f"peer: {loops[1].different}, so its work differs and it has no ratio" in text(loops)
 
 
+@pytest.mark.parametrize("step", range(3))
+def test_a_peer_whose_losses_differ_in_float64_has_no_ratio(step: int) -> None:
+    losses = [2.0, 1.9, 1.8]
+    losses[step] *= 1 + 2e-9
+    _, peer = _judge({"ours": [_steps(7.0)], "peer": [_steps(7.0)]}, *losses)
+    assert (peer.ratio, peer.gap) == (None, None)
+    assert peer.different and peer.different.startswith(f"in float64, loss of step {step + 1} is ")
+
+
 def test_a_loss_that_is_not_a_number_differs() -> None:
-    assert difference((2.0, float("nan")), (2.0, 1.9)) == "loss of step 2 is nan instead of 1.90000"
+    assert difference((2.0, float("nan")), (2.0, 1.9), FIRST) == "loss of step 2 is nan instead of 1.9"
 
 
 def test_a_peer_with_fewer_steps_differs() -> None:
-    assert difference((2.0, 1.9), (2.0, 1.9, 1.8)) == "2 steps instead of 3"
+    assert difference((2.0, 1.9), (2.0, 1.9, 1.8), FIRST) == "2 steps instead of 3"
 
 
 def test_each_loop_is_first_in_one_round() -> None:
