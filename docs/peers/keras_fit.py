@@ -14,6 +14,7 @@ import tensorflow as tf
 from task import Task
 
 task = Task()
+keras.config.set_floatx(task.dtype.name)
 tf.config.threading.set_intra_op_parallelism_threads(task.threads)
 tf.config.threading.set_inter_op_parallelism_threads(task.threads)
 
