@@ -14,7 +14,7 @@ import msgspec
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.preparing.plan import Preparation
 from benchmarks.running.terminal import aligned, use_stand_ins
-from benchmarks.studies.peers.loops import PEERS, Network, Peer, Plan, RecipeName, run_ours, run_peer
+from benchmarks.studies.peers.loops import PEERS, Peer, PeerNetwork, Plan, RecipeName, run_ours, run_peer
 from benchmarks.studies.peers.ratios import Loop, judge, seconds
 from benchmarks.studies.peers.task import Steps, prepare
 from harness.errors import Declined, Refused
@@ -79,7 +79,7 @@ def measure(
 ) -> dict[str, list[Steps]]:
     """Run the rounds. Return the steps of each loop, by its name."""
     with tempfile.TemporaryDirectory(prefix="finetune-bench-") as scratch:
-        folders = dict[Network, Path]()
+        folders = dict[PeerNetwork, Path]()
         loops = dict[str, Callable[[], Steps]]()
         for peer in peers:
             if peer.network not in folders:

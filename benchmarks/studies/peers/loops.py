@@ -24,7 +24,7 @@ MOMENTUM = 0.8999999761581421
 RecipeName = Literal["full", "frozen"]
 
 
-class Network(msgspec.Struct, frozen=True):
+class PeerNetwork(msgspec.Struct, frozen=True):
     """A network, in the backend of this project whose framework the loops use."""
 
     model: str
@@ -32,14 +32,14 @@ class Network(msgspec.Struct, frozen=True):
     engine: str | None = None
 
 
-RESNET18 = Network("resnet18", "pytorch")
-MOBILENET = Network("mobilenet-v2-0.35", "keras3", "tensorflow")
+RESNET18 = PeerNetwork("resnet18", "pytorch")
+MOBILENET = PeerNetwork("mobilenet-v2-0.35", "keras3", "tensorflow")
 
 
 class Ours(msgspec.Struct, frozen=True):
     """The loop of this project for a network. `live_norm`: the statistics of frozen batch norms move."""
 
-    network: Network
+    network: PeerNetwork
     live_norm: bool
 
     @property
@@ -54,7 +54,7 @@ class Peer(msgspec.Struct, frozen=True):
     name: str
     script: str
     libraries: tuple[str, ...]
-    network: Network
+    network: PeerNetwork
     live_norm: bool
     proof: float = 1e-9
     """Largest relative difference of a loss in float64; another order of sums gives 1e-13 in ten steps (V04)."""
@@ -95,7 +95,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """The same task in float64 with one epoch, in which losses differ only if the work does."""
         return replace(self, epochs=1, precision="fp64")
 
-    def case(self, network: Network, recipe: RecipeName, *, live_norm: bool = False) -> Case:
+    def case(self, network: PeerNetwork, recipe: RecipeName, *, live_norm: bool = False) -> Case:
         """Return the case of our loop: SGD at a constant rate of 0.001, momentum 0.9 in float32, random weights."""
         stage = Stage(
             epochs=self.epochs,

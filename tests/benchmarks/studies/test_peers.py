@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.studies.peers.__main__ import main, rotated, text
-from benchmarks.studies.peers.loops import PEERS, Network, Peer, Plan, RecipeName, run_ours, run_peer
+from benchmarks.studies.peers.loops import PEERS, Peer, PeerNetwork, Plan, RecipeName, run_ours, run_peer
 from benchmarks.studies.peers.ratios import FIRST, Loop, difference, judge
 from benchmarks.studies.peers.task import STEPS_FILE, Steps, prepare
 from harness.data.dataset import DatasetMeta
@@ -36,7 +36,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def tasks(dataset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[Network, str], Path]:
+def tasks(dataset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[PeerNetwork, str], Path]:
     return {(peer.network, recipe): Path() for peer in PEERS for recipe in RECIPES} | {
         (network, recipe): _prepared(dataset, network, recipe, tmp_path_factory.mktemp("task"))
         for network in dict.fromkeys(peer.network for peer in PEERS if peer.missing() is None)
@@ -44,7 +44,7 @@ def tasks(dataset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[
     }
 
 
-def _prepared(dataset: str, network: Network, recipe: RecipeName, folder: Path) -> Path:
+def _prepared(dataset: str, network: PeerNetwork, recipe: RecipeName, folder: Path) -> Path:
     case = PLAN.case(network, recipe)
     facts = {"case": case, "dataset_path": dataset, "limit": None, "task": str(folder)}
     assert ask(prepare, facts, int, engine=case.engine) == 40
@@ -54,7 +54,7 @@ def _prepared(dataset: str, network: Network, recipe: RecipeName, folder: Path) 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
 def test_a_peer_has_the_losses_of_our_loop(
-    peer: Peer, recipe: RecipeName, tasks: dict[tuple[Network, str], Path]
+    peer: Peer, recipe: RecipeName, tasks: dict[tuple[PeerNetwork, str], Path]
 ) -> None:
     if reason := peer.missing():
         pytest.skip(reason)
