@@ -17,6 +17,8 @@ from harness.data.dataset import DatasetMeta
 from harness.process.ask import ask
 
 PLAN = Plan(image_size=32, batch_size=8, epochs=1, threads=1).proof
+IN_EVERY_RUN = ("tutorial", "keras")
+"""Peers that need no further library."""
 RECIPES: tuple[RecipeName, ...] = ("full", "frozen")
 
 
@@ -52,7 +54,10 @@ def _prepared(dataset: str, network: PeerNetwork, recipe: RecipeName, folder: Pa
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+@pytest.mark.parametrize(
+    "peer",
+    [pytest.param(peer, id=peer.name, marks=() if peer.name in IN_EVERY_RUN else pytest.mark.peers) for peer in PEERS],
+)
 def test_a_peer_has_the_losses_of_our_loop(
     peer: Peer, recipe: RecipeName, tasks: dict[tuple[PeerNetwork, str], Path]
 ) -> None:
