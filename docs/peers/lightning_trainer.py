@@ -12,7 +12,6 @@ import lightning
 import torch
 from task import Task
 from torch.nn import functional
-from torchvision import models
 
 task = Task()
 
@@ -20,10 +19,7 @@ task = Task()
 class Classifier(lightning.LightningModule):
     def __init__(self) -> None:
         super().__init__()
-        self.model = task.load(models.resnet18(num_classes=task.classes))
-        if task.frozen:
-            self.model.requires_grad_(False)
-            self.model.fc.requires_grad_(True)
+        self.model = task.resnet18()
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         images, labels = batch

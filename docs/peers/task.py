@@ -66,6 +66,16 @@ class Task:
         model.load_state_dict({name: torch.tensor(weights[name]) for name in weights.files}, strict=True)
         return model
 
+    def resnet18(self) -> Any:
+        """torchvision's ResNet18 with the initial weights; only its head trains if the backbone is frozen."""
+        from torchvision.models import resnet18
+
+        model = self.load(resnet18(num_classes=self.classes))
+        if self.frozen:
+            model.requires_grad_(False)
+            model.fc.requires_grad_(True)
+        return model
+
     def step_done(self, loss: Any) -> None:
         """Note the end of a training step and its loss."""
         self.losses.append(loss)

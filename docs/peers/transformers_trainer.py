@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from task import Order, Task
 from torch import nn
-from torchvision import models
 from transformers import Trainer, TrainerCallback, TrainingArguments, get_constant_schedule
 
 task = Task()
@@ -19,10 +18,7 @@ task = Task()
 class Classifier(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.model = task.load(models.resnet18(num_classes=task.classes))
-        if task.frozen:
-            self.model.requires_grad_(False)
-            self.model.fc.requires_grad_(True)
+        self.model = task.resnet18()
 
     def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         logits = self.model(pixel_values)

@@ -61,7 +61,7 @@ def main(
             proofs = measure(present, name, plan.proof, path, PROOF_STEPS * plan.batch_size, rounds=1)
             measured = measure(present, name, plan, path, limit, rounds)
             beside = {peer.name: peer.ours(name).name for peer in present}
-            limits = {peer.name: peer.proof for peer in present}
+            limits = {peer.name: peer.tolerance for peer in present}
             first = {loop: steps[0] for loop, steps in proofs.items()}
             tables[name] = judge(measured, first, beside, limits, plan.batch_size)
             click.echo(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
 from benchmarks.studies.peers.task import STEPS_FILE, Steps, train
@@ -19,7 +20,7 @@ from harness.process.environment import bound_to, worker_environment
 from harness.spec import Case, Optimizer, Precision, Scenario, Stage
 
 SCRIPTS = Path(__file__).parents[3] / "docs" / "peers"
-MOMENTUM = 0.8999999761581421
+MOMENTUM = float(np.float32(0.9))
 """0.9 as float32 holds it: Keras rounds the number so on TensorFlow, also for float64 weights."""
 RecipeName = Literal["full", "frozen"]
 
@@ -56,7 +57,7 @@ class Peer(msgspec.Struct, frozen=True):
     libraries: tuple[str, ...]
     network: PeerNetwork
     live_norm: bool
-    proof: float = 1e-9
+    tolerance: float = 1e-9
     """Largest relative difference of a loss in float64; another order of sums gives 1e-13 in ten steps (V04)."""
 
     def missing(self) -> str | None:
@@ -72,11 +73,11 @@ class Peer(msgspec.Struct, frozen=True):
 # The tutorial normalises its images itself, with another rounding of float32, and fastai computes its loss in float32;
 # that alone moves losses by 1e-7.
 PEERS = (
-    Peer("tutorial", "tutorial_loop.py", ("torchvision",), RESNET18, live_norm=True, proof=1e-6),
+    Peer("tutorial", "tutorial_loop.py", ("torchvision",), RESNET18, live_norm=True, tolerance=1e-6),
     Peer("timm", "timm_step.py", ("timm",), RESNET18, live_norm=False),
     Peer("lightning", "lightning_trainer.py", ("lightning",), RESNET18, live_norm=True),
     Peer("transformers", "transformers_trainer.py", ("transformers", "accelerate"), RESNET18, live_norm=True),
-    Peer("fastai", "fastai_learner.py", ("fastai",), RESNET18, live_norm=True, proof=1e-6),
+    Peer("fastai", "fastai_learner.py", ("fastai",), RESNET18, live_norm=True, tolerance=1e-6),
     Peer("keras", "keras_fit.py", ("keras", "tensorflow"), MOBILENET, live_norm=False),
 )
 

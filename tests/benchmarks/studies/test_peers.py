@@ -68,7 +68,7 @@ def test_a_peer_has_the_losses_of_our_loop(
     assert len(theirs.step_ends_s) == len(theirs.losses) == 5
     assert list(theirs.step_ends_s) == sorted(theirs.step_ends_s)
     assert theirs.end_s >= theirs.step_ends_s[-1]
-    assert difference(theirs.losses, ours.losses, [peer.proof] * 5) is None
+    assert difference(theirs.losses, ours.losses, [peer.tolerance] * 5) is None
 
 
 def test_a_script_that_fails_is_one_line(tmp_path: Path) -> None:
