@@ -6,10 +6,10 @@ This module does not use `results.tables.figures` or `results.statistics`, so it
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import NamedTuple, TypeVar
 
 import pandas as pd
 from msgspec.structs import replace
@@ -19,15 +19,37 @@ from harness.running.record import Record
 from results.rules.time_rules import voided
 from results.storage.rows import record_at
 
-Row = Mapping[Hashable, Any]
 RELATIVE = 1e-9
-OWN = ("protocol", "version", "machine", "environment", "device", "status")
-"""Columns that identify a row of a table (V52)."""
-THROUGHPUT = ("throughput", "throughput_low", "throughput_high")
+
+
+class Origin(NamedTuple):
+    """The columns that identify a row of a table and its records (V52)."""
+
+    protocol: int
+    version: str
+    machine: str
+    environment: str
+    device: str
+    status: str
+
+
+class CheckedRow(NamedTuple):
+    """The columns of a row of a table that the rules compute again. Figures are NaN without one."""
+
+    model: str
+    backend_name: str
+    scenario: str
+    runs: int
+    seeds: int
+    accuracy: float
+    train_s: float
+    throughput: float
+    throughput_low: float
+    throughput_high: float
 
 
 @rule("V46", "table")
-def left_out_seeds(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
+def left_out_seeds(row: CheckedRow, records: Sequence[Record]) -> Iterator[Finding]:
     """The accuracy is not the mean over all seeds; it may be that of the best seed."""
     seeds: dict[int, list[float]] = {}
     for record in records:
@@ -37,52 +59,51 @@ def left_out_seeds(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
     if not seeds:
         return
     expected = fmean(median(own) for own in seeds.values())
-    if row["seeds"] != len(seeds):
-        yield f"the accuracy is of {row['seeds']} seeds, but the records have {len(seeds)}"
-    if not _same(row["accuracy"], expected):
-        yield f"the accuracy is {row['accuracy']:.4f}, but the mean over seeds is {expected:.4f}"
+    if row.seeds != len(seeds):
+        yield f"the accuracy is of {row.seeds} seeds, but the records have {len(seeds)}"
+    if not _same(row.accuracy, expected):
+        yield f"the accuracy is {row.accuracy:.4f}, but the mean over seeds is {expected:.4f}"
 
 
 @rule("V48", "table")
-def range_not_of_processes(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
+def range_not_of_processes(row: CheckedRow, records: Sequence[Record]) -> Iterator[Finding]:
     """A bound of the throughput's range is not the throughput of any process."""
     rates = _rates(records)
-    for end in ("low", "high"):
-        bound = row[f"throughput_{end}"]
-        if not pd.isna(bound) and not any(_same(bound, rate) for rate in rates):
+    for bound in (row.throughput_low, row.throughput_high):
+        if not math.isnan(bound) and not any(_same(bound, rate) for rate in rates):
             yield f"the range of images/s ends at {bound:.6g}, which is not the throughput of any process"
 
 
 @rule("V51", "table")
-def throughput_not_one_division(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
+def throughput_not_one_division(row: CheckedRow, records: Sequence[Record]) -> Iterator[Finding]:
     """The throughput is not the median over processes of images ÷ seconds."""
-    if pd.isna(row["throughput"]):
+    if math.isnan(row.throughput):
         return
     expected = median(_rates(records) or [math.nan])
-    if not _same(row["throughput"], expected):
-        yield f"{row['throughput']:.6g} images/s, but the median of images ÷ seconds is {expected:.6g}"
+    if not _same(row.throughput, expected):
+        yield f"{row.throughput:.6g} images/s, but the median of images ÷ seconds is {expected:.6g}"
 
 
 @rule("V34", "table")
-def training_with_compiling(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
+def training_with_compiling(row: CheckedRow, records: Sequence[Record]) -> Iterator[Finding]:
     """The training time is not the median over processes, or includes compilation."""
     trained = [seconds for record in records if math.isfinite(seconds := _trained(record))]
-    if trained and not _same(row["train_s"], median(trained)):
-        yield f"{row['train_s']:.6g} s of training, but the median without compilation is {median(trained):.6g} s"
+    if trained and not _same(row.train_s, median(trained)):
+        yield f"{row.train_s:.6g} s of training, but the median without compilation is {median(trained):.6g} s"
 
 
 @rule("V50", "table")
-def left_out_records(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
+def left_out_records(row: CheckedRow, records: Sequence[Record]) -> Iterator[Finding]:
     """A row of the table leaves out a record."""
-    if row["runs"] < len(records):
-        yield f"{row['runs']} runs, but there are {len(records)} records"
+    if row.runs < len(records):
+        yield f"{row.runs} runs, but there are {len(records)} records"
 
 
 @rule("V52", "table")
-def several_versions(row: Row, records: Sequence[Record]) -> Iterator[Finding]:
+def several_versions(row: CheckedRow, records: Sequence[Record]) -> Iterator[Finding]:
     """A row pools records of several protocols, or of cases that differ in more than the seed."""
-    if row["runs"] > len(records):
-        yield f"{row['runs']} runs are pooled, but only {len(records)} have the row's protocol, version and machine"
+    if row.runs > len(records):
+        yield f"{row.runs} runs are pooled, but only {len(records)} have the row's protocol, version and machine"
     cases = {(record.version, _but_for_seed(record)) for record in records}
     if len(cases) > 1:
         yield f"{len(cases)} different cases are pooled"
@@ -97,20 +118,27 @@ TABLE_RULES = (
 def unfollowed(table: pd.DataFrame, frame: pd.DataFrame) -> list[Breach]:
     """Return a breach for each figure of `results.table` that does not follow from the rows of `results.load`."""
     sources = frame[(frame["status"] == "ok") & frame["arm"].isna()]
+    good = table[table["status"] == "ok"]
     found = []
-    columns = [*OWN, "model", "backend_name", "scenario", "runs", "seeds", "accuracy", "train_s", *THROUGHPUT]
-    for row in table.loc[table["status"] == "ok", columns].to_dict("records"):
-        rows = sources[_matches(sources, row)]
+    for row, origin in zip(_rows(good, CheckedRow), _rows(good, Origin), strict=True):
+        rows = sources[_matches(sources, origin)]
         records = [record_at(Path(file), offset) for file, offset in zip(rows["file"], rows["offset"], strict=True)]
-        where = f"{row['model']} {row['backend_name']} {row['scenario']}"
+        where = f"{row.model} {row.backend_name} {row.scenario}"
         found += [breach._replace(where=where) for breach in ask(TABLE_RULES, row, records)]
     return found
 
 
-def _matches(frame: pd.DataFrame, row: Row) -> pd.Series[bool]:
+T = TypeVar("T", CheckedRow, Origin)
+
+
+def _rows(table: pd.DataFrame, kind: type[T]) -> Iterator[T]:
+    return map(kind._make, table[list(kind._fields)].itertuples(index=False))
+
+
+def _matches(frame: pd.DataFrame, origin: Origin) -> pd.Series[bool]:
     found = pd.Series(data=True, index=frame.index)
-    for name in OWN:
-        found &= frame[name].isna() if pd.isna(row[name]) else frame[name] == row[name]
+    for name, value in zip(origin._fields, origin, strict=True):
+        found &= frame[name].isin([value])  # equal, or missing on both sides
     return found
 
 

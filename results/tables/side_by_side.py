@@ -11,7 +11,7 @@ import pandas as pd
 from harness.rules import Breach
 from results.certificates.certificate import Certificate
 from results.certificates.scope import coverage_of, subject_of_row
-from results.rules.pair_rules import unlike
+from results.rules.pair_rules import read_traits, unlike
 from results.statistics import ratio_interval
 from results.tables.columns import METRICS, Row, key_of
 from results.tables.identity import alike
@@ -50,17 +50,19 @@ def may_compare(
     A reason is a few words, or a breach of a rule of `results.rules.pair_rules`.
     """
     reasons = {
-        "protocol": _differs(one, other, "protocol"),
-        "data": _differs(one, other, "dataset_sha256"),
+        "different protocol": _differs(one, other, "protocol"),
+        "different data": _differs(one, other, "dataset_sha256"),
         "native defaults": one["idiom"] or other["idiom"],
-        "architecture": _differs(one, other, "backbone_parameters"),
-        "checkpoint": _differs(one, other, "checkpoint_sha256"),
+        "different architecture": _differs(one, other, "backbone_parameters"),
+        "different checkpoint": _differs(one, other, "checkpoint_sha256"),
     }
-    void: str = "void" if pd.isna(one[metric]) or pd.isna(other[metric]) else ""
-    timed = METRICS[metric].unit in ("s", "ms", "images/s")
-    first = next((word for word, holds in reasons.items() if holds), "")
-    if reason := first or unlike(one, other, timed=timed) or void:
+    if reason := next((words for words, holds in reasons.items() if holds), ""):
         return reason
+    timed = METRICS[metric].unit in ("s", "ms", "images/s")
+    if breach := unlike(read_traits(one["traits"]), read_traits(other["traits"]), timed=timed):
+        return breach
+    if pd.isna(one[metric]) or pd.isna(other[metric]):
+        return "no figure on one side"
     found = coverage_of(subject_of_row(one), subject_of_row(other), certificates)
     return found.certificate or found.reason
 

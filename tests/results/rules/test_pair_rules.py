@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from harness.rules import Breach
 from harness.running.numerics import Numerics
 from harness.running.record import Record
-from results.rules.pair_rules import pooled, traits, unlike
+from results.rules.pair_rules import pooled, read_traits, traits, unlike
 from tests.results.records import build
 
 EXACT = Numerics(product_bits=21.9, convolution_bits=21.2, flushes_denormals=True)
@@ -26,7 +26,7 @@ def record(seed: int = 0, **changes: Any) -> Record:
 
 
 def compared(one: Record, other: Record, *, timed: bool = True) -> str:
-    found = unlike({"traits": traits(one)}, {"traits": traits(other)}, timed=timed)
+    found = unlike(read_traits(traits(one)), read_traits(traits(other)), timed=timed)
     return f"{found.text} ({found.rule})" if found else ""
 
 
@@ -37,14 +37,17 @@ def slightly_off(by: float) -> tuple[float, ...]:
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"head_sha256": "other"}, "first head (V08)"),
-        ({"order_sha256": "other"}, "order (V24)"),
-        ({"colours": slightly_off(1e-5)}, "normalisation (V26)"),
-        ({"pixels_sha256": "other"}, "pixels (V28)"),
-        ({"numerics": replace(EXACT, convolution_bits=11.7)}, "precision (V32)"),
-        ({"effective": replace(build().effective, threads=2)}, "threads (V37)"),
-        ({"numerics": replace(EXACT, flushes_denormals=False), "subnormals": 7}, "denormals (V38)"),
-        ({"wall_s": {"step": 4.0}}, "parts of time (V43)"),
+        ({"head_sha256": "other"}, "different initial heads (V08)"),
+        ({"order_sha256": "other"}, "different order of samples (V24)"),
+        ({"colours": slightly_off(1e-5)}, "different input scaling (V26)"),
+        ({"pixels_sha256": "other"}, "different pixels (V28)"),
+        ({"numerics": replace(EXACT, convolution_bits=11.7)}, "different numerical precision (V32)"),
+        ({"effective": replace(build().effective, threads=2)}, "different number of threads (V37)"),
+        (
+            {"numerics": replace(EXACT, flushes_denormals=False), "subnormals": 7},
+            "denormal weights set to 0 on one side (V38)",
+        ),
+        ({"wall_s": {"step": 4.0}}, "time in different parts (V43)"),
     ],
 )  # fmt: skip
 def test_what_differs_withholds_the_ratio_and_names_its_rule(changes: dict[str, Any], word: str) -> None:
@@ -82,5 +85,5 @@ def test_V24_a_native_pipeline_has_an_order_and_pixels_of_its_own() -> None:
 def test_only_seeds_that_both_have_are_compared() -> None:
     ours = pooled([traits(record(0)), traits(record(1, pixels_sha256="a"))])
     theirs = pooled([traits(record(1, pixels_sha256="b")), traits(record(2, head_sha256="x"))])
-    assert unlike({"traits": ours}, {"traits": theirs}, timed=True) == Breach("V28", "", "pixels")
-    assert unlike({"traits": traits(record(0))}, {"traits": theirs}, timed=True) is None
+    assert unlike(read_traits(ours), read_traits(theirs), timed=True) == Breach("V28", "", "different pixels")
+    assert unlike(read_traits(traits(record(0))), read_traits(theirs), timed=True) is None

@@ -112,16 +112,16 @@ def test_two_backends_stand_on_one_line_without_a_ratio(tmp_path: Path) -> None:
     assert set(full.cells) == {"pytorch", "keras3-tensorflow"}
     assert full.ratios == {"keras3-tensorflow": "≠ no certificate"}
     assert scratch.ratios == {}
-    assert alexnet.ratios == {"keras3-tensorflow": "≠ architecture"}
+    assert alexnet.ratios == {"keras3-tensorflow": "≠ different architecture"}
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"dataset_sha256": "e" * 64}, "data"),
-        ({"checkpoint_sha256": "e" * 64}, "checkpoint"),
+        ({"dataset_sha256": "e" * 64}, "different data"),
+        ({"checkpoint_sha256": "e" * 64}, "different checkpoint"),
         ({"idiom": True}, "native defaults"),
-        ({"backbone_parameters": 7}, "architecture"),
+        ({"backbone_parameters": 7}, "different architecture"),
         ({}, "no certificate"),
     ],
 )
