@@ -127,7 +127,7 @@ def _plain(option: Any) -> Any:
 
 
 def _watch(module: nn.Module, image: torch.Tensor) -> list[_Seen]:
-    """Return the layers in the order of their calls. A call belongs to the layer that ends next, as in `trace`."""
+    """Return the layers in the order of their calls. A call counts for the layer whose forward pass ends next."""
     found: list[_Seen] = []
     watch = _Watch()
 

@@ -81,7 +81,7 @@ class FactorSet:
         return "B" if switched == self.all else f"A with {names} of B"
 
     def group(self, declined: Mapping[Switched, str]) -> None:
-        """Make one factor of those that cannot be separated, because combinations are declined with these reasons.
+        """Join factors into one if they cannot be separated: some combinations of them are declined, for these reasons.
 
         Raises `Declined` if a side itself is declined.
         """

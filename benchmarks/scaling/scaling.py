@@ -25,7 +25,7 @@ MEANING = {
 
 
 class ScalingStep(NamedTuple):
-    """One further number of devices in one kind of scaling, with both sides of its comparison: baseline first."""
+    """A comparison of a number of devices with the baseline, in strong or weak scaling. The first side is the baseline."""
 
     kind: Kind
     sides: SideCases

@@ -67,7 +67,7 @@ class JudgedImages(NamedTuple):
 
 
 def compared_cases(compared: Iterable[StoredComparison], first: int) -> Iterator[ShownCase]:
-    """Yield the sides of comparisons with processes as cases, numbered from `first` on."""
+    """Yield a case for each side of a comparison that has processes. Their numbers start at `first`."""
     number = first
     for one in compared:
         for side in ("A", "B"):

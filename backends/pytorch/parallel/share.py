@@ -30,7 +30,7 @@ class DeviceShare(NamedTuple):
 
 
 def deal(batches: Iterable[Batch], devices: int) -> Iterator[Batch]:
-    """Send to each other process its rows of every batch; yield the rows of this process."""
+    """Send every other process its rows of each batch; yield the rows of this process."""
     for batch in batches:
         parts = [DeviceShare(rank, devices).rows(len(batch.ids)) for rank in range(devices)]
         for whole in (batch.inputs, batch.labels):

@@ -178,7 +178,7 @@ class TorchWatch:
         return next((hindrance for hindrance, true in hindrances.items() if true), "")
 
     def observed(self, lines: list[TensorChange]) -> Observed:
-        """Return the observations; test for random modules now if no optimizer stepped."""
+        """Return the observations. If no optimizer has stepped, random modules are looked for now."""
         self._find_random()
         unchecked, others = [], []
         if self._classes is not None:
