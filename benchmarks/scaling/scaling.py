@@ -25,7 +25,7 @@ MEANING = {
 
 
 class ScalingStep(NamedTuple):
-    """A comparison of a number of devices with the baseline, in strong or weak scaling. The first side is the baseline."""
+    """A comparison of a number of devices with the baseline, its first side, in strong or weak scaling."""
 
     kind: Kind
     sides: SideCases
