@@ -67,7 +67,11 @@ def open_stored(path: str, backbone: Any) -> Iterator[Mapping[str, Mapping[str, 
         reason = str(error).splitlines()[0]
         raise Refused(f"{path} is not a readable Keras file ({reason}); fetch or save it again") from error
     with file:
-        yield _find(file, backbone, path)
+        try:
+            found = _find(file, backbone, path)
+        except (KeyError, RuntimeError, ValueError, OSError) as error:  # as h5py reports damage
+            raise Refused(f"{path} lacks a tensor that it lists ({error}); fetch or save it again") from error
+        yield found
 
 
 def _content(path: str) -> Any:
@@ -99,10 +103,7 @@ def _classes(config: Any, wanted: frozenset[str]) -> Iterator[str]:
 def _find(file: Any, backbone: Any, path: str) -> dict[str, dict[str, Stored]]:
     group = file.get("model_weights", file)
     legacy = "layer_names" in group.attrs or "layer_names0" in group.attrs
-    try:
-        scopes = _legacy(group, backbone) if legacy else _named_groups(file, backbone)
-    except (KeyError, RuntimeError) as error:
-        raise Refused(f"{path} lacks a tensor that it lists ({error}); fetch or save it again") from error
+    scopes = _legacy(group, backbone) if legacy else _named_groups(file, backbone)
     if not any(scopes.values()):
         raise Refused(f"{path} holds no Keras layers; save it with model.save or model.save_weights")
     for name, dataset in (pair for scope in scopes.values() for pair in scope.items()):
@@ -167,7 +168,7 @@ def _legacy(group: Any, backbone: Any) -> dict[str, dict[str, Any]]:
     scopes: dict[str, dict[str, Any]] = {"": {}}
     by_layer: list[list[Any]] = []
     for layer in _attribute(group, "layer_names"):
-        datasets = {name: group[layer][name] for name in _attribute(group[layer], "weight_names")}
+        datasets = _of_layer(group, layer)
         if datasets:
             by_layer.append(list(datasets.values()))
         paths = {("/" + name).rpartition("/")[0].rpartition("/")[2]: None for name in datasets}
@@ -191,11 +192,19 @@ def _behind(group: Any, backbone: Any) -> frozenset[str]:
     last = max((place for place, layer in enumerate(layers) if layer in own), default=len(layers))
     found: list[str] = []
     for layer in layers[last + 1 :]:
-        datasets = [group[layer][name] for name in _attribute(group[layer], "weight_names")]
+        datasets = _of_layer(group, layer).values()
         if any(len(dataset.shape) > 2 for dataset in datasets):
             break
         found += [dataset.name for dataset in datasets]
     return frozenset(found)
+
+
+def _of_layer(group: Any, layer: str) -> dict[str, Any]:
+    """Return the datasets that the attribute of a layer's group lists. Raises KeyError for one that is missing."""
+    found = {name: group[layer].get(name) for name in _attribute(group[layer], "weight_names")}
+    if wrong := [name for name, item in found.items() if not isinstance(item, h5py.Dataset)]:
+        raise KeyError(wrong[0])
+    return found
 
 
 def _is_head(beside: list[list[Any]], by_layer: list[list[Any]], layers: list[Any]) -> bool:
