@@ -20,9 +20,9 @@ from results import load
 from tests.benchmarks.commanding import invoke
 
 DIGESTS = {
-    "efficientnet-b0": "c982fd0cc3e95d6567a6e38a78e995ce3c742db643100eac975f3706390f864a",
-    "mobilenet-v2-0.35": "351e01ac0dbd4988a45d0c4e4d92bceed0638316ec77d32b607bd06d34182a8e",
-    "resnet18": "25e628d0f222c12c6aea5b637beaacbfb7af5727e733b3d054a48688443b3538",
+    "efficientnet-b0": "998d88c0e6287f1c5e636e9bd7b021b8b9e1c3a42c182163d52fdd2da34084ed",
+    "mobilenet-v2-0.35": "5dece6058ac80ce2554064d93e4f3a79ff9f3d7e131ebc071f4e09e69e137c36",
+    "resnet18": "fd7370738b76c33145f53c6e1a47c410bb87d7b485823628850e946ff60a55ab",
 }
 SEEDS, POINTS = 5, 0.03
 
