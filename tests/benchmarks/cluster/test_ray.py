@@ -52,9 +52,9 @@ class RunningCluster:
     """A Ray cluster on this machine, whose nodes have names and caches of their own."""
 
     def __init__(self, home: Path) -> None:
+        os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", **PATIENCE})  # read when Ray is imported
         from ray.cluster_utils import Cluster
 
-        os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", **PATIENCE})
         self.home = home
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
