@@ -100,9 +100,8 @@ def measure(
         wall_s, spent = time.monotonic() - started, cpu_s() - cpu
         writer.finish()
     if bad := [record for record in records if record.status != "ok"]:
-        raise Refused(
-            f"{bad[0].case.label} {bad[0].status}: {bad[0].reason}; {len(bad)} cases of the study have no figures"
-        )
+        first = f"{bad[0].case.label} {bad[0].status}: {bad[0].reason}"
+        raise Refused(f"{first}; {len(bad)} of {len(records)} cases have no figures")
     return SuiteCost(slots=slots, wall_s=wall_s, worker_s=tuple(record.total_s for record in records), cpu_s=spent)
 
 
@@ -173,13 +172,19 @@ def lines(cluster: SuiteCost, local: SuiteCost) -> Iterator[str]:
     """Yield the figures as sentences."""
     for name, one in (("cluster", cluster), ("local", local)):
         count = len(one.worker_s)
+        what = f"{count} {_many('case', count)} in {one.wall_s:.0f} s on {one.slots} {_many('slot', one.slots)}"
+        worker_s = sum(one.worker_s) / count
+        cost = f"{one.outside_s:.3f} s outside ({one.cpu_s / count:.3f} s of CPU time)"
         yield (
-            f"{name}: {count} cases in {one.wall_s:.0f} s on {one.slots} {'slot' if one.slots == 1 else 'slots'}; "
-            f"a worker ran {one.busy:.1%} of the slots' time; a case took {sum(one.worker_s) / count:.2f} s in its "
-            f"worker and {one.outside_s:.3f} s outside ({one.cpu_s / count:.3f} s of CPU time)"
+            f"{name}: {what}; a worker ran {one.busy:.1%} of the slots' time; "
+            f"a case took {worker_s:.2f} s in its worker and {cost}"
         )
     more = cluster.outside_s - local.outside_s
     yield f"cluster minus local: {more:+.3f} s per case, {more / LONG_CASE_S:.2%} of a case of {LONG_CASE_S:g} s"
+
+
+def _many(noun: str, count: int) -> str:
+    return noun if count == 1 else f"{noun}s"
 
 
 @click.command
