@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -29,6 +30,8 @@ from harness.spec import Job
 SOURCES = ("harness", "backends", "benchmarks", "results")
 SENT = ("logits.npz", "log.txt")
 """Files of a worker's folder that travel back."""
+VENDORED = "thirdparty_files"
+"""The folder with copies of packages that Ray puts into `sys.path` when it is imported. Nothing here uses them."""
 LISTED = 3
 """Number of differing packages that a message names."""
 
@@ -84,7 +87,8 @@ def describe_node() -> NodeFacts:
 def installation(root: Path = HERE.root) -> Installed:
     """Describe the installation of this process."""
     sources = sources_digest(*(root / package for package in SOURCES))
-    packages = {found.name.lower().replace("_", "-"): found.version for found in metadata.distributions()}
+    places = [place for place in sys.path if Path(place).name != VENDORED]
+    packages = {found.name.lower().replace("_", "-"): found.version for found in metadata.distributions(path=places)}
     return Installed(sources=sources, packages={"python": platform.python_version(), **packages})
 
 

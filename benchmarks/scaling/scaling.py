@@ -37,9 +37,17 @@ class ScalingStep(NamedTuple):
         return f"{case.backend_name}/{case.model}/{case.scenario.name}, {self.kind} scaling, {case.devices} devices"
 
 
+class Proof(NamedTuple):
+    """The note of a row about its proof; `missing` if the row claims the training of the baseline without one."""
+
+    note: str
+    missing: bool = False
+
+
 class ScalingRow(msgspec.Struct, frozen=True):
     """A row of a table. `speedup` and its interval are relative to the baseline; `note` says what is behind it.
 
+    A row that claims the training of the baseline has no speed-up without a certificate.
     `accuracies` and `break_even` need complete runs; the baseline has none. `exchange` is the share of a step in weak
     scaling that is spent in exchanges, in waiting and in competition for shared resources; they are one figure.
     """
@@ -71,7 +79,7 @@ def steps_of(baseline: SelectedCase, devices: Sequence[int], norm_scope: str) ->
 
 
 def table(
-    steps: Sequence[ScalingStep], stored: Mapping[str, StoredComparison], proofs: Mapping[str, str]
+    steps: Sequence[ScalingStep], stored: Mapping[str, StoredComparison], proofs: Mapping[str, Proof]
 ) -> list[ScalingRow]:
     """Return the rows of both kinds, each with its baseline first. The mappings are by the label of a step."""
     rows: list[ScalingRow] = []
@@ -88,29 +96,35 @@ def table(
             note = note_of(found) if found else "not measured"
             rows.append(ScalingRow(step.kind, other.devices, batches[1], None, None, None, note))
             continue
+        proof = proofs[step.label]
+        if proof.missing:
+            figures = gain.images_per_s[1], None, None, proof.note, gain.accuracies
+            rows.append(ScalingRow(step.kind, other.devices, batches[1], *figures))
+            continue
         gains = gain.images_per_s[1], gain.speedup, gain.efficiency
         more = gain.accuracies, break_even(found, gain), gain.exchange
-        rows.append(ScalingRow(step.kind, other.devices, batches[1], *gains, proofs.get(step.label, ""), *more))
+        rows.append(ScalingRow(step.kind, other.devices, batches[1], *gains, proof.note, *more))
     return rows
 
 
-def proof_of(kind: Kind, cases: tuple[Case, Case], installed: str, device: str, certificates: Certificates) -> str:
+def proof_of(kind: Kind, cases: tuple[Case, Case], installed: str, device: str, certificates: Certificates) -> Proof:
     """Return the certificate that both sides of a step train the same, or why there is none and how to make one.
 
     `installed` are the packages of the backend; `device` is the kind of the devices.
     """
     one, other = cases
     if kind == "weak":
-        return "another batch"
+        return Proof("another batch")
     if other.norm_scope == "device":
-        return "norm over each device: another training"
+        return Proof("norm over each device: another training")
     subjects = [subject_of_case(case, installed, device) for case in cases]
     found = coverage_of(subjects[0], subjects[1], certificates.all)
     if isinstance(found.certificate, Certificate):
-        return f"P{found.certificate.level(one.scenario.name)}, certificate {found.certificate.sha256[:8]}"
+        level = found.certificate.level(one.scenario.name)
+        return Proof(f"P{level}, certificate {found.certificate.sha256[:8]}")
     chosen = f"--backend {one.backend}" + (f" --engine {one.engine}" if one.engine else "")
     command = f"{PROGRAM} certify {one.model} {chosen} --set devices={other.devices} --scenario {one.scenario.name}"
-    return f"{found.reason}: {command}"
+    return Proof(f"{found.reason}: {command}", missing=True)
 
 
 def sections(rows: Sequence[ScalingRow]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:

@@ -23,7 +23,7 @@ from tests.backends.test_pytorch import CLASSES, make_case, make_feed, make_stag
 torch = pytest.importorskip("torch")
 pytest.importorskip("efficientnet_pytorch")
 
-PLUGIN = Path(__file__).with_name("parallel_model.py")
+PLUGIN = Path(pytorch.__file__).parent / "probing" / "small_network.py"
 
 
 class Trained(NamedTuple):
@@ -36,7 +36,7 @@ class Trained(NamedTuple):
 def train(
     case: Case, *stages: Stage, on_epoch_end: Callable[[int], object] = lambda epoch: None, images: int = 24
 ) -> Trained:
-    model = load(str(PLUGIN)).MODEL if case.model == "two-torch-blocks" else pytorch.MODELS[case.model]
+    model = load(str(PLUGIN)).MODEL if case.model == "small-network" else pytorch.MODELS[case.model]
     session: Any = pytorch.open_session(case, model, CLASSES)
     session.load(random_arrays(session.state(), model.initialisation, case.seed))
     session.load(head_arrays(case.head, session.head_features, CLASSES, "default", case.seed))
@@ -57,7 +57,7 @@ def train(
 
 
 def own(**fields: Any) -> Case:
-    return make_case("two-torch-blocks", precision="fp64", head="mlp", **fields)
+    return make_case("small-network", precision="fp64", head="mlp", **fields)
 
 
 FULL = make_stage(epochs=2, batch_size=8)
@@ -127,7 +127,7 @@ def test_a_training_that_ends_early_leaves_no_process() -> None:
 
 
 def test_a_process_that_cannot_begin_is_named_with_its_reason(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(RuntimeError, match=r"^rank 1 of 2 failed: .*two-torch-blocks"):
+    with pytest.raises(RuntimeError, match=r"^rank 1 of 2 failed: .*small-network"):
         train_without_plugin()
     assert "rank 1 of 2:" in capfd.readouterr().err
     assert not others()
@@ -135,7 +135,7 @@ def test_a_process_that_cannot_begin_is_named_with_its_reason(capfd: pytest.Capt
 
 def train_without_plugin() -> None:
     session: Any = pytorch.open_session(own(devices=2), load(str(PLUGIN)).MODEL, CLASSES)
-    session.network.name = "no-two-torch-blocks"  # the other process looks for the model by this name
+    session.network.name = "no-small-network"  # the other process looks for the model by this name
     session.train(FULL, make_feed(session, session.case, FULL, 24), None)
 
 

@@ -63,8 +63,9 @@ def command(model: str, devices: str, runs: int, json_: bool, results: Path, **o
 
     Two live processes take turns, as in `compare`: one with the first number of devices, one with a further number.
     Each pair gives one ratio. Strong scaling divides one batch; in weak scaling each device has its batch. A row of
-    strong scaling names the certificate that its training is that of the baseline. Complete runs of both sides, with
-    --seeds, give the accuracy, and from how many images a further device pays. The default scenario is `full`.
+    strong scaling names the certificate that its training is that of the baseline; without one it has no speed-up.
+    Complete runs of both sides, with --seeds, give the accuracy, and from how many images a further device pays. The
+    default scenario is `full`.
     """
     catalogue = read_catalogue(options["plugin"])
     numbers = read_numbers(devices)

@@ -124,3 +124,15 @@ def test_a_failed_job_is_a_result_of_the_case_and_not_of_the_node(
     work = replace(work, job=replace(work.job, case=replace(work.job.case, model="unknown")))
     reply = run_work(work, content.__getitem__)
     assert (reply.ending, reply.broken) == ("refused", False)
+
+
+def test_copies_of_packages_that_ray_brings_are_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray puts them into the path of every process that imports it."""
+    for place in ("thirdparty_files", "own"):
+        metadata = tmp_path / place / f"some_{place}-1.0.dist-info" / "METADATA"
+        metadata.parent.mkdir(parents=True)
+        metadata.write_text(f"Name: some-{place.replace('_', '-')}\nVersion: 1.0\n")
+        monkeypatch.syspath_prepend(tmp_path / place)
+    found = installation.__wrapped__()
+    assert found.packages["some-own"] == "1.0"
+    assert "some-thirdparty-files" not in found.packages

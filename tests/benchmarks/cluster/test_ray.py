@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,17 @@ import msgspec
 import psutil
 import pytest
 
-from benchmarks.cluster.node import installation
+from benchmarks.cluster.node import difference, installation
 from benchmarks.cluster.overview import ClusterNode
 from benchmarks.datasets.cache import ENVIRONMENT
 from results.storage.rows import ProcessRow, RunRow
 from tests.benchmarks.commanding import QUICK, ROOT, SMALL, checkout, quickly, rows, start
 from tests.benchmarks.running.test_interrupted import lines_until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.filterwarnings("ignore:.*ray_client_server:pytest.PytestUnraisableExceptionWarning"),  # Ray's open logs
+]
 
 SLOT = {"timing-slot": 1}
 SUITE = """
@@ -41,22 +44,38 @@ scenario = ["scratch"]
 seeds = 3
 """
 """Forty cases."""
+PATIENCE = {"RAY_raylet_start_wait_time_s": "180", "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180"}
+"""Time limits of Ray for the start of its own processes, in seconds; its defaults of 30 are short beside other work."""
 
 
 class RunningCluster:
     """A Ray cluster on this machine, whose nodes have names and caches of their own."""
 
-    def __init__(self, home: Path, client_port: int | None = None) -> None:
+    def __init__(self, home: Path) -> None:
+        os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", **PATIENCE})  # read when Ray is imported
         from ray.cluster_utils import Cluster
 
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         self.home = home
-        head = {**self._node("a", {}), "include_dashboard": False, "ray_client_server_port": client_port}
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.client_address = f"ray://127.0.0.1:{port}"
+        head = {**self._node("a", {}), "include_dashboard": False, "ray_client_server_port": port}
         self.ray = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: dict[str, Any] = {"a": self.ray.head_node}
 
     def add(self, name: str, **environment: str) -> None:
         self.nodes[name] = self.ray.add_node(**self._node(name, environment))
+
+    @contextmanager
+    def joined(self, name: str, **environment: str) -> Iterator[None]:
+        """Have one more node in the block; all nodes know afterwards that it left."""
+        self.add(name, **environment)
+        try:
+            yield
+        finally:
+            self.ray.remove_node(self.nodes.pop(name))
+            self.ray.wait_for_nodes(timeout=60)
 
     def _node(self, name: str, environment: dict[str, str]) -> dict[str, Any]:
         variables = {ENVIRONMENT: str(self.home / name), **environment}
@@ -77,11 +96,15 @@ class RunningCluster:
         return f"{node.node_ip_address}:{node.node_manager_port}"
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[RunningCluster]:
-    running = RunningCluster(tmp_path / "caches")
-    yield running
-    running.ray.shutdown()
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    """Two nodes, a and b, for all tests, because a cluster takes long to start. A test leaves these two behind."""
+    running = RunningCluster(tmp_path_factory.mktemp("caches"))
+    try:
+        running.add("b")
+        yield running
+    finally:
+        running.ray.shutdown()
 
 
 @pytest.fixture
@@ -105,12 +128,13 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 def test_a_node_is_killed_and_another_joins_and_no_row_is_lost(
     cluster: RunningCluster, suite: tuple[str | Path, ...], tmp_path: Path
 ) -> None:
-    cluster.add("b")
     process = start(*suite, "--cluster", cluster.ray.address)
     list(lines_until(process, "[6/40]"))
     lost = cluster.kill("b")
-    cluster.add("c")
-    code, errors = finish(process)
+    with cluster.joined("c"):
+        code, errors = finish(process)
+        late = cluster.address_of("c")
+    cluster.add("b")
     assert code == 3, errors
     assert f"on {lost}: killed" in errors
     found = processes(tmp_path / "results")
@@ -123,15 +147,14 @@ def test_a_node_is_killed_and_another_joins_and_no_row_is_lost(
     assert len(good) == 40
     (again,) = [row for row in found if row.record.key == killed[0].record.key and row.record.status == "ok"]
     assert again.attempt == 2
-    assert again.node in (cluster.address_of("a"), cluster.address_of("c"))
-    assert cluster.address_of("c") in {row.node for row in found}, "the late node ran nothing"
-    assert len(list((tmp_path / "caches" / "a" / "content").glob("[0-9a-f]*[0-9a-f]"))) == 1  # the data, fetched once
+    assert again.node in (cluster.address_of("a"), late)
+    assert late in {row.node for row in found}, "the late node ran nothing"
+    assert len(list((cluster.home / "a" / "content").glob("[0-9a-f]*[0-9a-f]"))) == 1  # the data, fetched once
 
 
 def test_the_driver_is_killed_and_resumed_and_every_case_has_one_row(
     cluster: RunningCluster, images: Path, tmp_path: Path
 ) -> None:
-    cluster.add("b")
     suite = ("run", *SMALL, "--scenario", "scratch", "--seeds", "12", "--data", images)
     command = (*suite, "--results", tmp_path / "results", "--cluster", cluster.ray.address)
     process = start(*command)
@@ -192,40 +215,30 @@ def test_a_node_with_another_version_is_refused_by_name_before_anything_runs(
     copy = checkout(tmp_path / "other")
     with (copy / "harness" / "spec.py").open("a") as file:
         file.write("# another revision\n")
-    cluster.add("b", PYTHONPATH=str(copy))
-    code, errors = run_here(tmp_path, *SMALL, "--data", images, "--cluster", cluster.ray.address)
-    assert code == 2
-    (line,) = errors.strip().splitlines()
-    assert line.startswith(f"error: node {cluster.address_of('b')} has another version of this project (sources ")
-    assert not (tmp_path / "results").exists()
-    shown = command_here(tmp_path, "cluster", cluster.ray.address)
-    assert shown.returncode == 3
-    assert shown.stderr.startswith(f"! node {cluster.address_of('b')} has another version of this project (sources ")
-    assert shown.stdout.count("python") == 2  # both nodes have a row with their versions
-    # A label chooses the other node.
-    code, errors = run_here(
-        tmp_path,
-        *SMALL,
-        "--data",
-        images,
-        "--cluster",
-        cluster.ray.address,
-        "--node-label",
-        "name=a",
-        "--scenario",
-        "scratch",
-    )
-    assert code == 0, errors
-    assert [row.node for row in processes(tmp_path / "results")] == [cluster.address_of("a")]
-    code, errors = run_here(tmp_path, *SMALL, "--cluster", cluster.ray.address, "--node-label", "name=z")
-    assert code == 2
-    assert "no node has the resource timing-slot and the label name=z" in errors
+    with cluster.joined("other", PYTHONPATH=str(copy)):
+        address, other = cluster.ray.address, cluster.address_of("other")
+        code, errors = run_here(tmp_path, *SMALL, "--data", images, "--cluster", address)
+        assert code == 2
+        (line,) = errors.strip().splitlines()
+        assert line.startswith(f"error: node {other} has another version of this project (sources ")
+        assert not (tmp_path / "results").exists()
+        shown = command_here(tmp_path, "cluster", address)
+        assert shown.returncode == 3
+        assert shown.stderr.startswith(f"! node {other} has another version of this project (sources ")
+        assert shown.stdout.count("python") == 3  # every node has a row with its versions
+        # A label chooses another node.
+        case = (*SMALL, "--scenario", "scratch", "--data", images)
+        code, errors = run_here(tmp_path, *case, "--cluster", address, "--node-label", "name=a")
+        assert code == 0, errors
+        assert [row.node for row in processes(tmp_path / "results")] == [cluster.address_of("a")]
+        code, errors = run_here(tmp_path, *SMALL, "--cluster", address, "--node-label", "name=z")
+        assert code == 2
+        assert "no node has the resource timing-slot and the label name=z" in errors
 
 
 def test_the_command_cluster_shows_slots_versions_labels_and_what_runs_where(
     cluster: RunningCluster, images: Path, tmp_path: Path
 ) -> None:
-    cluster.add("b")
     suite = ("run", *SMALL[:-3], "400", *SMALL[-2:], "--scenario", "scratch", "--data", images)
     process = start(*suite, "--cluster", cluster.ray.address, "--node-label", "name=b", "--results", tmp_path)
     end, found = time.monotonic() + 60, list[ClusterNode]()
@@ -243,7 +256,7 @@ def test_the_command_cluster_shows_slots_versions_labels_and_what_runs_where(
     assert [one.slots for one in found] == [1, 1]
     status = {name: one.status for name, one in nodes.items()}
     assert status["a"] is not None and status["b"] is not None
-    assert status["a"].facts.installation == installation()
+    assert difference(installation(), status["a"].facts.installation) == ""
     assert status["a"].running == ()
     (running,) = status["b"].running
     assert running.case == "reference/tiny-cnn/scratch/seed0"
@@ -265,10 +278,10 @@ def test_a_node_whose_disk_takes_nothing_is_left_out_and_the_suite_goes_on(
     cluster: RunningCluster, images: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    cluster.add("b", **{ENVIRONMENT: str(tmp_path / "file")})
-    broken = cluster.address_of("b")
     command = ("run", *SMALL, "--scenario", "scratch", "--seeds", "5", "--data", images)
-    code, errors = finish(start(*command, "--cluster", cluster.ray.address, "--results", tmp_path / "results"))
+    with cluster.joined("broken", **{ENVIRONMENT: str(tmp_path / "file")}):
+        broken = cluster.address_of("broken")
+        code, errors = finish(start(*command, "--cluster", cluster.ray.address, "--results", tmp_path / "results"))
     assert code == 3, errors
     assert f"node {broken}: cache folder" in errors
     found = processes(tmp_path / "results")
@@ -276,21 +289,10 @@ def test_a_node_whose_disk_takes_nothing_is_left_out_and_the_suite_goes_on(
     assert sorted(row.record.case.seed for row in found if row.record.status == "ok") == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.filterwarnings("ignore:.*ray_client_server:pytest.PytestUnraisableExceptionWarning")  # Ray's open logs
-def test_a_client_runs_a_suite_and_sees_the_nodes_as_a_command_on_a_node_does(images: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    cluster = RunningCluster(tmp_path / "caches", port)
-    try:
-        cluster.add("b")
-        as_a_client(cluster, f"ray://127.0.0.1:{port}", images, tmp_path / "results")
-        as_a_client_that_loses_its_server(f"ray://127.0.0.1:{port}", images, tmp_path / "lost")
-    finally:
-        cluster.ray.shutdown()
-
-
-def as_a_client(cluster: RunningCluster, address: str, images: Path, results: Path) -> None:
+def test_a_client_runs_a_suite_and_sees_the_nodes_as_a_command_on_a_node_does(
+    cluster: RunningCluster, images: Path, tmp_path: Path
+) -> None:
+    address, results = cluster.client_address, tmp_path / "results"
     suite = ("run", *SMALL, "--scenario", "scratch", "--seeds", "4", "--data", images, "--results", results)
     code, errors = finish(start(*suite, "--cluster", address))
     assert code == 0, errors
@@ -306,7 +308,10 @@ def as_a_client(cluster: RunningCluster, address: str, images: Path, results: Pa
     assert {one.address for one in nodes} == {cluster.address_of("a"), cluster.address_of("b")}
 
 
-def as_a_client_that_loses_its_server(address: str, images: Path, results: Path) -> None:
+def test_a_client_that_loses_its_server_ends_with_one_line(
+    cluster: RunningCluster, images: Path, tmp_path: Path
+) -> None:
+    address, results = cluster.client_address, tmp_path / "results"
     suite = ("run", *SMALL[:-3], "400", *SMALL[-2:], "--scenario", "scratch", "--seeds", "3", "--data", images)
     grace = {"RAY_CLIENT_RECONNECT_GRACE_PERIOD": "2"}
     process = start(*suite, "--results", results, "--cluster", address, **grace)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from backends import pytorch
 from benchmarks.datasets.writing import PreparedDataset
-from harness.data.feed import Batch
+from benchmarks.selftest.several_devices.mistakes import MISTAKES, DeviceMistake
+from benchmarks.selftest.sin import SinPlace
 from harness.spec import Case, Job, Scenario, Stage
 from results.certificates.certificate import Check
 from results.certificates.evidence import ArmEvidence, EvidencePair
@@ -34,7 +32,7 @@ FULL = Scenario(
 def jobs(data: PreparedDataset, devices: int) -> list[Job]:
     case = Case(
         backend="pytorch",
-        model="two-torch-blocks",
+        model="small-network",
         scenario=FULL,
         dataset=data.meta.name,
         dataset_sha256=data.meta.sha256,
@@ -67,59 +65,21 @@ def test_two_devices_train_as_one(
     assert max(check.worst for check in found if check.what == "losses in float64") < 1e-9
 
 
-def statistics_of_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = pytorch.open_session
-
-    def open_session(case: Case, *rest: Any) -> Any:
-        return real(replace(case, norm_scope="device") if case.devices > 1 else case, *rest)
-
-    monkeypatch.setattr(pytorch, "open_session", open_session)
-
-
-def repeated_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    from backends.pytorch import session
-
-    real = session.deal
-
-    def deal(batches: Iterable[Batch], devices: int) -> Iterator[Batch]:
-        """Every device gets the rows of the first one."""
-        return real((Batch(*(_repeated(array, devices) for array in batch)) for batch in batches), devices)
-
-    monkeypatch.setattr(session, "deal", deal)
-
-
-def _repeated(array: np.ndarray, devices: int) -> np.ndarray:
-    return np.concatenate([array[: len(array) // devices]] * devices)
-
-
-def rate_times_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    from backends.pytorch.session import TorchSession
-
-    real = TorchSession.train
-
-    def train(self: Any, stage: Stage, *rest: Any) -> None:
-        factor = self.case.devices
-        scaled = replace(stage, head_lr=factor * stage.head_lr, backbone_lr=factor * stage.backbone_lr)
-        real(self, scaled, *rest)
-
-    monkeypatch.setattr(TorchSession, "train", train)
-
-
 @pytest.mark.parametrize(
-    ("sin", "found"),
+    ("mistake", "found"),
     [
-        (statistics_of_each_device, "P3 losses in float64"),
-        (repeated_samples, "P3 losses in float64"),
-        (rate_times_devices, "P3 learning rates relative to the schedule"),
+        (MISTAKES[0], "P3 losses in float64"),
+        (MISTAKES[1], "P3 losses in float64"),
+        (MISTAKES[2], "P3 learning rates relative to the schedule"),
     ],
+    ids=[mistake.name for mistake in MISTAKES],
 )
-def test_a_sin_of_data_parallelism_is_found(
-    sin: Callable[[pytest.MonkeyPatch], None],
+def test_a_mistake_of_data_parallelism_is_found(
+    mistake: DeviceMistake,
     found: str,
     one: tuple[ArmEvidence, ArmEvidence],
     tiny_dataset: PreparedDataset,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sin(monkeypatch)
-    assert found in failed(checks(one, tiny_dataset, tmp_path))
+    with mistake.plant(pytorch, SinPlace(True, np.random.default_rng(0))):
+        assert found in failed(checks(one, tiny_dataset, tmp_path))

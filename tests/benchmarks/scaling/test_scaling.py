@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from benchmarks.choosing.documents import as_json
 from benchmarks.choosing.selection import WHOLE, SelectedCase
 from benchmarks.commands.measuring.scaling import CaseScaling, read_numbers
-from benchmarks.scaling.scaling import ScalingStep, proof_of, remarks, sections, steps_of, table
+from benchmarks.scaling.scaling import Proof, ScalingStep, proof_of, remarks, sections, steps_of, table
 from harness.errors import Refused
 from harness.running.record import Record
 from results.certificates.certificate import NO_CERTIFICATES
@@ -58,6 +58,21 @@ def measured(ratios: dict[str, float], runs: Mapping[str, Sequence[Record]] = {}
     return found
 
 
+PROVED = {steps()[0].label: Proof("P4, certificate 1234"), steps()[1].label: Proof("another batch")}
+
+
+def test_without_a_certificate_strong_scaling_has_no_speed_up_and_weak_scaling_is_another_training() -> None:
+    strong, weak = steps()
+    lacking = {**PROVED, strong.label: Proof("not certified: run certify", missing=True)}
+    runs = {"A": complete(0.9, 10.0), "B": complete(0.9, 15.0)}
+    _, two, _, weak_two = table(steps(), measured({strong.label: 0.625, weak.label: 0.5}, runs), lacking)
+    assert (two.speedup, two.efficiency, two.break_even) == (None, None, None)
+    assert two.images_per_s is not None and two.accuracies is not None
+    assert weak_two.speedup is not None and weak_two.note == "another batch"
+    (_, cells), _ = sections([two, weak_two])
+    assert cells[1][3:] == ("–", "–", "not certified: run certify")
+
+
 def test_strong_scaling_keeps_the_batch_and_weak_scaling_that_of_a_device() -> None:
     strong, weak = steps()
     batches = [[stage.batch_size for stage in side.case.scenario.stages] for side in (*strong.sides, *weak.sides)]
@@ -67,7 +82,7 @@ def test_strong_scaling_keeps_the_batch_and_weak_scaling_that_of_a_device() -> N
 
 def test_efficiency_is_the_speed_up_over_the_factor_of_devices_with_its_interval() -> None:
     strong, weak = steps()
-    rows = table(steps(), measured({strong.label: 0.625, weak.label: 0.5}), {strong.label: "P4, certificate 1234"})
+    rows = table(steps(), measured({strong.label: 0.625, weak.label: 0.5}), PROVED)
     assert [(row.kind, row.devices, row.batch) for row in rows] == [
         ("strong", 1, "16"), ("strong", 2, "16"), ("weak", 1, "16"), ("weak", 2, "32"),
     ]  # fmt: skip
@@ -104,7 +119,7 @@ def complete(accuracy: float, more_s: float) -> list[Record]:
 def test_a_device_pays_when_the_time_saved_is_that_of_its_start() -> None:
     strong, weak = steps()
     runs = {"A": complete(0.9, 10.0), "B": complete(0.875, 15.0)}
-    _, two, _, slower = table(steps(), measured({strong.label: 0.625, weak.label: 1.5}, runs), {})
+    _, two, _, slower = table(steps(), measured({strong.label: 0.625, weak.label: 1.5}, runs), PROVED)
     assert two.break_even is not None and two.break_even.images is not None and two.break_even.epochs is not None
     images, early, late = two.break_even.images
     # 5 s at 320 images/s, of which 0.375 are saved
@@ -125,7 +140,7 @@ def test_a_device_pays_when_the_time_saved_is_that_of_its_start() -> None:
 
 def test_the_share_of_exchanges_is_what_weak_scaling_loses_and_strong_scaling_does_not_show_it() -> None:
     strong, weak = steps()
-    _, two, baseline, other = table(steps(), measured({strong.label: 0.625, weak.label: 0.625}), {})
+    _, two, baseline, other = table(steps(), measured({strong.label: 0.625, weak.label: 0.625}), PROVED)
     assert two.exchange is None and baseline.exchange is None
     assert other.exchange is not None and other.efficiency is not None
     assert other.exchange == pytest.approx([1 - other.efficiency[place] for place in (0, 2, 1)])
@@ -134,23 +149,23 @@ def test_the_share_of_exchanges_is_what_weak_scaling_loses_and_strong_scaling_do
 
 def test_without_complete_runs_or_a_clear_speed_up_the_break_even_is_not_known() -> None:
     strong, weak = steps()
-    _, two, *_ = table(steps(), measured({strong.label: 0.625, weak.label: 0.5}), {})
+    _, two, *_ = table(steps(), measured({strong.label: 0.625, weak.label: 0.5}), PROVED)
     assert two.break_even == BreakEven(note="not known without complete runs; give --seeds")
     runs = {"A": complete(0.9, 10.0), "B": complete(0.9, 15.0)}
-    _, two, *_ = table(steps(), measured({strong.label: 0.999}, runs), {})
+    _, two, *_ = table(steps(), measured({strong.label: 0.999}, runs), PROVED)
     assert two.break_even == BreakEven(note="not known, because the interval of the speed-up includes 1")
 
 
 def test_a_device_that_starts_no_later_pays_from_the_first_image() -> None:
     strong, weak = steps()
     runs = {"A": complete(0.9, 10.0), "B": complete(0.9, 9.0)}
-    _, two, *_ = table(steps(), measured({strong.label: 0.625, weak.label: 0.5}, runs), {})
+    _, two, *_ = table(steps(), measured({strong.label: 0.625, weak.label: 0.5}, runs), PROVED)
     assert two.break_even is not None
     assert two.break_even.images == (0.0, 0.0, 0.0)
 
 
 def test_the_baseline_is_printed_although_nothing_was_measured() -> None:
-    rows = table(steps(), {}, {})
+    rows = table(steps(), {}, PROVED)
     assert [(row.devices, row.note) for row in rows] == 2 * [(1, "baseline"), (2, "not measured")]
 
 
@@ -160,17 +175,18 @@ def test_a_row_without_a_pair_that_counts_says_how_many_are_needed() -> None:
     assert one.comparison is not None
     findings = (throughput_finding((), 0.05),)
     none = one._replace(pairs=(), comparison=replace(one.comparison, findings=findings))
-    rows = table(steps(), {label: none}, {})
+    rows = table(steps(), {label: none}, PROVED)
     assert [row.note for row in rows[:2]] == ["baseline", "0 pairs, but the first look needs 10"]
 
 
 def test_a_strong_row_without_certificate_names_the_command_and_other_trainings_are_called_so() -> None:
     one, two = CASE, replace(CASE, devices=2)
-    text = proof_of("strong", (one, two), "", "cpu", NO_CERTIFICATES)
+    text, missing = proof_of("strong", (one, two), "", "cpu", NO_CERTIFICATES)
+    assert missing
     assert text.endswith("certify tiny-cnn --backend reference --set devices=2 --scenario own")
-    assert proof_of("weak", (one, two), "", "cpu", NO_CERTIFICATES) == "another batch"
+    assert proof_of("weak", (one, two), "", "cpu", NO_CERTIFICATES) == ("another batch", False)
     scoped = replace(two, norm_scope="device")
-    assert "another training" in proof_of("strong", (one, scoped), "", "cpu", NO_CERTIFICATES)
+    assert "another training" in proof_of("strong", (one, scoped), "", "cpu", NO_CERTIFICATES).note
 
 
 @pytest.mark.parametrize("text", ["1", "2,1", "0,2", "1,1", "2,3", "one,two"])

@@ -1,4 +1,4 @@
-"""A plugin with a small torch model that has everything that depends on the rows of a batch: batch norm and dropout."""
+"""A plugin file with a small torch network that has batch norm and dropout, for checks on several devices."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def build(image_size: int) -> Parts:
     return Parts(backbone=backbone, features=8, blocks=((first,), (second,)))
 
 
-MODEL = Model(name="two-torch-blocks", build=build, classifier="fc.", initialisation="torch-default", blocks=2)
+MODEL = Model(name="small-network", build=build, classifier="fc.", initialisation="torch-default", blocks=2)
 MODELS = {"pytorch": [MODEL]}
