@@ -16,6 +16,7 @@ from tests.benchmarks.commanding import invoke
 FORMS = len(MISTAKES) * 2
 
 
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
 def test_on_two_devices_of_jax_each_mistake_is_found_and_a_correct_training_is_proved() -> None:
     arguments = {"backend": "keras3", "engine": "jax", "seed": 0}
