@@ -1,9 +1,11 @@
-"""Names of a package whose modules are imported on first access."""
+"""Imports: names of a package whose modules are imported on first access, and quick imports of large packages."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 
@@ -20,3 +22,17 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         return getattr(import_module(homes[name]), name)
 
     return find
+
+
+def import_quickly(name: str) -> ModuleType:
+    """Import a module with garbage collection switched off.
+
+    Imports leave hardly any garbage, but every collection visits all objects: a fifth of the time to import TensorFlow.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return import_module(name)
+    finally:
+        if enabled:
+            gc.enable()

@@ -6,12 +6,12 @@ import gc
 import os
 import re
 
-from tests.quick_xla import FLAGS
+from tests.quickly import FLAGS
 
 os.environ.update({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"})  # read when NumPy is imported
 os.environ.setdefault("XLA_FLAGS", FLAGS)  # workers that the harness starts see no such variable
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +46,17 @@ def pytest_configure(config: pytest.Config) -> None:
         os.sched_setaffinity(0, cores[number::processes] or {cores[number % len(cores)]})
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
     """Leave modules and collected tests out of garbage collection, which some libraries ask for in every call: it took
     a tenth of a second to half a second each time."""
-    gc.collect()
-    gc.freeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -22,7 +22,7 @@ FRAMEWORKS = {"torch", "torchvision", "efficientnet_pytorch", "tensorflow", "ker
 LONGEST = 500
 MOST = 12
 """Modules of a folder at most."""
-BY_NAME = {"import_module", "__import__", "find_spec", "import_string"}
+BY_NAME = {"import_module", "import_quickly", "__import__", "find_spec", "import_string"}
 
 FILES = sorted(path for package in BELOW for path in (ROOT / package).rglob("*.py"))
 

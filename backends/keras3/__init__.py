@@ -15,6 +15,7 @@ from backends.keras3.models import MODELS
 from backends.keras3.requirements import ENGINES
 from harness.auditing.auditor import Auditor, Frozen, Norm
 from harness.contract import Model, Probe, Session
+from harness.lazy import import_quickly
 from harness.running.numerics import Numerics
 from harness.spec import Case
 
@@ -46,7 +47,10 @@ def decline(case: Case) -> str | None:
     """Return why this case cannot run here, or None. Imports Keras if it is installed."""
     from backends.keras3 import requirements
 
-    return requirements.missing_package(case.engine or ENGINES[0]) or requirements.decline(case)
+    if reason := requirements.missing_package(case.engine or ENGINES[0]):
+        return reason
+    import_quickly(f"{__name__}.session")
+    return requirements.decline(case)
 
 
 def open_session(case: Case, model: Model, classes: int) -> Session:
@@ -79,6 +83,7 @@ def probe_numerics(session: Session) -> Numerics:
 
 def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Read a Keras file without running code from it: see `convert.read`."""
+    import_quickly("keras")
     from backends.keras3.weights import convert
 
     return convert.read(path, model)
@@ -86,6 +91,7 @@ def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tu
 
 def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
     """Write a Keras file: see `convert.write`."""
+    import_quickly("keras")
     from backends.keras3.weights import convert
 
     convert.write(arrays, model, path)

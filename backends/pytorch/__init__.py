@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from backends.pytorch.models import MODELS
 from harness.auditing.auditor import Auditor, Frozen, Norm
 from harness.contract import Model, Probe, Session
+from harness.lazy import import_quickly
 from harness.running.numerics import Numerics
 from harness.spec import Case
 
@@ -41,7 +42,10 @@ def decline(case: Case) -> str | None:
     """Return why this case cannot run here, or None. Imports torch if it is installed."""
     from backends.pytorch import requirements
 
-    return requirements.missing_package() or requirements.decline(case)
+    if reason := requirements.missing_package():
+        return reason
+    import_quickly(f"{__name__}.session")
+    return requirements.decline(case)
 
 
 def open_session(case: Case, model: Model, classes: int) -> Session:
@@ -69,6 +73,7 @@ def probe_numerics(session: Session) -> Numerics:
 
 def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Read a state dict: see `convert.import_weights`."""
+    import_quickly(f"{__name__}.weights.convert")
     from backends.pytorch.weights import convert
 
     return convert.import_weights(path, model)
@@ -76,6 +81,7 @@ def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tu
 
 def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
     """Write a state dict: see `convert.export_weights`."""
+    import_quickly(f"{__name__}.weights.convert")
     from backends.pytorch.weights import convert
 
     convert.export_weights(arrays, model, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import inspect
 import os
 import signal
@@ -20,6 +19,7 @@ import msgspec
 
 from harness import OURS, PREFIX
 from harness.errors import Declined, Refused, one_line
+from harness.lazy import import_quickly
 from harness.whole_files import write_whole
 
 _OUT_OF_MEMORY = ("OutOfMemoryError", "ResourceExhaustedError")
@@ -46,7 +46,7 @@ def main(folder: Path) -> None:
     if here != root:
         raise Refused(f"the harness in {here} ran instead of the one in {root}")
     module, _, name = job["call"].partition(":")
-    function = getattr(importlib.import_module(f"{PREFIX}{module}"), name)
+    function = getattr(import_quickly(f"{PREFIX}{module}"), name)
     declared = get_type_hints(function)
     arguments = {name: msgspec.convert(value, declared.get(name, Any)) for name, value in job["arguments"].items()}
     wanted = inspect.signature(function).parameters

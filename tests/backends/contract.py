@@ -25,7 +25,7 @@ from harness.running.run import run_case
 from harness.spec import Case, Job, Scenario, Stage
 from results.rules.record_rules import breaches
 from results.rules.time_rules import voided
-from tests.quick_xla import compile_quickly
+from tests.quickly import collect_rarely, compile_quickly
 
 CLASSES = ("red", "green", "blue")
 NOT_OF_THE_MACHINE = ("compile in window", "other steps", "fetched outside", "evaluated inside")
@@ -48,6 +48,7 @@ def short(name: str) -> Scenario:
 def check_cases(backend: str, engine: str | None, pairs: list[list[str]], folder: str) -> dict[str, list[str]]:
     """Problems of each (model, scenario) pair, by `model/scenario`; an empty list means that the contract holds."""
     compile_quickly()
+    collect_rarely()
     return {
         f"{model}/{name}": list(_problems(backend, engine, model, short(name), Path(folder), probed=place == 0))
         for place, (model, name) in enumerate(pairs)

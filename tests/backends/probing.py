@@ -21,7 +21,7 @@ from harness.plugins import find_model
 from harness.running.initial_weights import random_arrays
 from harness.schedule import factors
 from harness.spec import Case, Optimizer, Scenario, Schedule, Stage
-from tests.quick_xla import compile_quickly
+from tests.quickly import collect_rarely, compile_quickly
 
 CLASSES, BATCH, DRAWS, STEPS = 3, 4, 4000, 6
 RATES = {"head_lr": 0.01, "backbone_lr": 0.003, "batch_size": BATCH}
@@ -52,10 +52,18 @@ def probe_case(backend: str, engine: str | None, model: str, size: int, **fields
 
 
 def answers(
-    backend: str, engine: str | None, model: str, size: int, stages: list[str], rules: list[str], folder: str
+    backend: str,
+    engine: str | None,
+    model: str,
+    size: int,
+    stages: list[str],
+    rules: list[str],
+    others: bool,
+    folder: str,
 ) -> dict[str, Any]:
-    """Facts in float64; arrays go to `folder`/answers.npz, as `ask` names them."""
+    """Facts in float64; arrays go to `folder`/answers.npz, as `ask` names them. With `others`, `other_twins` too."""
     compile_quickly()
+    collect_rarely()
     module, offered = find_model(backend, model, ())
     case = probe_case(backend, engine, model, size, dropout=False)
     if reason := module.decline(case):
@@ -66,19 +74,16 @@ def answers(
     facts["rates in training"] = rates_in_training(session, probe, size)
     facts["stand_ins"], facts["engine"] = probe.stand_ins(), engine
     np.savez(Path(folder) / "answers.npz", **arrays)
-    return facts
+    return {"twin": facts, "other twins": other_twins(backend, engine, size, folder) if others else {}}
 
 
 def other_twins(backend: str, engine: str | None, size: int, folder: str) -> dict[str, Any]:
-    """What drops in efficientnet-b0; arrays go to `folder`/answers.npz, as resnet18's `features/i`."""
+    """What drops in efficientnet-b0; arrays go to `folder`/others.npz, as resnet18's `features/i`."""
     module, offered = find_model(backend, "resnet18", ())
-    case = probe_case(backend, engine, "resnet18", size)
-    if reason := module.decline(case):
-        return {"declined": reason}
-    session = module.open_session(case, offered, CLASSES)
+    session = module.open_session(probe_case(backend, engine, "resnet18", size), offered, CLASSES)
     session.load(weights(session))
     features = module.open_probe(session).features(batch(session, size)[0])
-    np.savez(Path(folder) / "answers.npz", **{f"features/{block}": one for block, one in enumerate(features)})
+    np.savez(Path(folder) / "others.npz", **{f"features/{block}": one for block, one in enumerate(features)})
     return dropping(backend, engine, "efficientnet-b0", size)
 
 

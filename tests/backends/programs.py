@@ -9,6 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+PROGRAM = """
+import gc, runpy, sys
+gc.set_threshold(100_000, 50, 100)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""It collects garbage rarely: building and tracing networks makes many objects and little garbage."""
+
 
 def answered(file: str, engine: str, *arguments: str, timeout_s: float = 280, **variables: str) -> dict[str, Any]:
     """The JSON in the last line that the program prints; an assertion with its last words if it fails.
@@ -18,7 +26,7 @@ def answered(file: str, engine: str, *arguments: str, timeout_s: float = 280, **
     environment = {**os.environ, "KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
     environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), **variables}
     done = subprocess.run(
-        [sys.executable, file, *arguments], env=environment, timeout=timeout_s,
+        [sys.executable, "-c", PROGRAM, file, *arguments], env=environment, timeout=timeout_s,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -51,29 +51,38 @@ def skip_without(*packages: str) -> None:
             pytest.skip(f"{name} is not installed")
 
 
-def asked(place: Path, call: str, backend: str, engine: str | None, **arguments: Any) -> tuple[Any, Path]:
-    folder = place / f"{call}-{backend}-{engine}"
-    arguments = {"backend": backend, "engine": engine, "size": SIZE, **arguments}
-    outcome = launch(f"tests.backends.probing:{call}", arguments, folder=folder, cores=1, engine=engine, timeout_s=250)
+@cache
+def asked(place: Path, backend: str, engine: str | None) -> tuple[Answers, Answers]:
+    """Everything that one framework is asked, in one worker: `answers`, and `other_twins` of two frameworks."""
+    folder = place / f"{backend}-{engine}"
+    stages, rules = ASKED[engine] if engine else [[*WHOLE[i], *LAST[i]] for i in (0, 1)]
+    others = engine in (None, "tensorflow")
+    arguments = {"backend": backend, "engine": engine, "model": TWIN, "size": SIZE, "stages": stages, "rules": rules}
+    outcome = launch(
+        "tests.backends.probing:answers",
+        {**arguments, "others": others},
+        folder=folder,
+        cores=1,
+        engine=engine,
+        timeout_s=500,
+    )
     if outcome.ending == "skipped":
         pytest.skip(outcome.reason)
     assert outcome.ending == "ok", f"{outcome.reason}\n{(folder / 'log.txt').read_text()[-3000:]}"
     facts = msgspec.json.decode(outcome.value)
     assert "declined" not in facts, facts
-    return facts, folder
+    return (
+        Answers(facts["twin"], dict(np.load(folder / "answers.npz"))),
+        Answers(facts["other twins"], dict(np.load(folder / "others.npz")) if others else {}),
+    )
 
 
-@cache
 def answers(place: Path, backend: str, engine: str | None) -> Answers:
-    stages, rules = ASKED[engine] if engine else [[*WHOLE[i], *LAST[i]] for i in (0, 1)]
-    facts, folder = asked(place, "answers", backend, engine, model=TWIN, stages=stages, rules=rules)
-    return Answers(facts, dict(np.load(folder / "answers.npz")))
+    return asked(place, backend, engine)[0]
 
 
-@cache
 def other_twins(place: Path, backend: str, engine: str | None) -> Answers:
-    facts, folder = asked(place, "other_twins", backend, engine)
-    return Answers(facts, dict(np.load(folder / "answers.npz")))
+    return asked(place, backend, engine)[1]
 
 
 @pytest.fixture(params=keras3.ENGINES)

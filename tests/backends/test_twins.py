@@ -30,7 +30,7 @@ pytestmark = [
 
 
 class Answer(NamedTuple):
-    """What `twins.answer` returned, and the arrays it wrote."""
+    """What `twins.answers` returned for a model, and the arrays it wrote."""
 
     layers: dict[str, list[list[Any]]]
     arrays: dict[str, NDArray[Any]]
@@ -71,21 +71,24 @@ def test_training_in_float64_moves_the_same_tensors_equally(folder: Path, model:
 def _both(folder: Path, model: str, engine: str) -> tuple[Answer, Answer]:
     if not find_spec(engine):
         pytest.skip(f"{engine} is not installed")
-    return _answer(folder, "pytorch", None, model), _answer(folder, "keras3", engine, model)
+    together = tuple(name for name, of in SHORT if of == engine) if (model, engine) in SHORT else (model,)
+    return _answers(folder, "pytorch", None, together)[model], _answers(folder, "keras3", engine, together)[model]
 
 
 @cache
-def _answer(folder: Path, backend: str, engine: str | None, model: str) -> Answer:
-    place = folder / f"{model}-{backend}-{engine}"
-    question = {"backend": backend, "engine": engine, "model": model, "sizes": SIZES}
+def _answers(folder: Path, backend: str, engine: str | None, models: tuple[str, ...]) -> dict[str, Answer]:
+    place = folder / f"{models[0]}-{backend}-{engine}"
     outcome = launch(
-        "tests.backends.twins:answer",
-        {**question, "start": str(folder / f"{model}.npz")},
+        "tests.backends.twins:answers",
+        {"backend": backend, "engine": engine, "models": models, "sizes": SIZES},
         folder=place,
         cores=1,
         engine=engine,
         timeout_s=850,
     )
     assert outcome.ending == "ok", f"{outcome.reason}\n{(place / 'log.txt').read_text()[-3000:]}"
-    with np.load(place / "answer.npz") as arrays:
-        return Answer(msgspec.json.decode(outcome.value), dict(arrays))
+    found = {}
+    for name, layers in msgspec.json.decode(outcome.value).items():
+        with np.load(place / f"{name}.npz") as arrays:
+            found[name] = Answer(layers, dict(arrays))
+    return found

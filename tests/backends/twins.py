@@ -16,22 +16,32 @@ from harness.data.feed import Feed, normalise
 from harness.plugins import find_model
 from harness.running.initial_weights import COUNTER, random_arrays
 from harness.spec import Case, Scenario, Stage
+from tests.quickly import collect_rarely
 
 CLASSES, BATCH = 5, 8
 STAGE = Stage(epochs=1, head_lr=0.01, backbone_lr=0.01, batch_size=BATCH)
 LAYOUTS = {"nhwc": (0, 1, 2, 3), "nchw": (0, 3, 1, 2)}
 
 
-def answer(backend: str, engine: str | None, model: str, sizes: list[int], start: str, folder: str) -> dict[str, Any]:
-    """Write `answer.npz` to the worker's folder and return the layers of each size.
+def answers(backend: str, engine: str | None, models: list[str], sizes: list[int], folder: str) -> dict[str, Any]:
+    """Write `MODEL.npz` to the worker's folder for each model, and return the layers of each size by model.
 
-    `start` is a file of arrays that both twins start from; whoever is asked first makes it. The first size is trained.
+    The folder above has the arrays that both twins start from; whoever is asked first makes them. The first size is
+    trained. One worker answers for several models, so that a framework starts once.
     """
+    collect_rarely()
+    place = Path(folder)
+    return {name: _answer(backend, engine, name, sizes, place.parent / f"{name}.npz", place) for name in models}
+
+
+def _answer(
+    backend: str, engine: str | None, model: str, sizes: list[int], start: Path, folder: Path
+) -> dict[str, list[Any]]:
     found: dict[str, NDArray[Any]] = {}
     layers = {}
     for size in sizes:
         session = _open(backend, engine, model, size)
-        if not Path(start).exists():
+        if not start.exists():
             np.savez(start, **_unsettled(session))
         with np.load(start) as arrays:
             session.load({tensor.name: arrays[tensor.name] for tensor in session.state()})
@@ -44,7 +54,7 @@ def answer(backend: str, engine: str | None, model: str, sizes: list[int], start
             found |= {f"before/{t.name}": t.array for t in session.state() if not t.name.endswith(COUNTER)}
             found["losses"] = np.array(_train(session, size))
             found |= {f"after/{t.name}": t.array for t in session.state() if not t.name.endswith(COUNTER)}
-    np.savez(Path(folder) / "answer.npz", **found)
+    np.savez(folder / f"{model}.npz", **found)
     return layers
 
 

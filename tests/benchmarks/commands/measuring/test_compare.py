@@ -157,9 +157,9 @@ def test_both_arms_start_apart_and_take_their_turns_on_the_same_cores(tmp_path: 
         assert turns == [all_cores[-1]] * len(turns)
 
 
-def test_a_case_that_fails_is_3_and_does_not_stop_the_next(tmp_path: Path) -> None:
+def test_a_case_that_fails_is_3_and_does_not_stop_the_next(tmp_path: Path, checkpoint: Path) -> None:
     other = frozen_only(tmp_path / "other")
-    both = (*SMALL, *SHORT, "--scenario", "freeze-conv", "--seeds", "0")
+    both = (*SMALL, *SHORT, "--scenario", "freeze-conv", "--checkpoint", checkpoint, "--seeds", "0")
     said = invoke("compare", "here", f"dir:{other}", "--results", tmp_path / "results", *both)
     assert said.exit_code == 3, said.output
     assert "error: reference/tiny-cnn/scratch: side B: failed – AssertionError" in said.stderr

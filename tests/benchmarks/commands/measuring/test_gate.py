@@ -33,10 +33,11 @@ augment = ["none"]
 FAST = ("--seeds", "0", "--turn", "0.02", "--pairs", "10", "--margin", "20%", "--quiet")
 
 
-def suite(folder: Path, *scenarios: str) -> Path:
+def suite(folder: Path, *scenarios: str, checkpoint: Path | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "cases.toml"
-    file.write_text(CASE.format(scenarios=", ".join(f'"{name}"' for name in scenarios)))
+    given = f'checkpoint = ["{checkpoint}"]\n' if checkpoint else ""
+    file.write_text(CASE.format(scenarios=", ".join(f'"{name}"' for name in scenarios)) + given)
     return file
 
 
@@ -107,8 +108,8 @@ batch_size = 8
 """
 
 
-def test_a_case_that_fails_is_3_and_the_others_are_measured(tmp_path: Path) -> None:
-    file = suite(tmp_path, "scratch", "freeze-conv")
+def test_a_case_that_fails_is_3_and_the_others_are_measured(tmp_path: Path, checkpoint: Path) -> None:
+    file = suite(tmp_path, "scratch", "freeze-conv", checkpoint=checkpoint)
     base = frozen_only(tmp_path / "base")
     said = gate(tmp_path, base, "--suite", file)
     assert said.exit_code == 3, said.output

@@ -71,9 +71,11 @@ def test_a_killed_part_resumes_by_the_same_command_and_a_complete_one_does_nothi
     assert len(keys(tmp_path)) == 4
 
 
-def test_comparisons_in_parts_are_in_one_folder_after_the_merge_and_a_missing_one_is_named(tmp_path: Path) -> None:
+def test_comparisons_in_parts_are_in_one_folder_after_the_merge_and_a_missing_one_is_named(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     plan = ("compare", "here", "here", *SMALL, "--scenario", "scratch", "--scenario", "full", "--seeds", "0",
-            "--turn", "0.02", "--threads", "1", "--budget", "0.02")  # fmt: skip
+            "--checkpoint", checkpoint, "--turn", "0.02", "--threads", "1", "--budget", "0.02")  # fmt: skip
     for number in (1, 2):
         done = invoke(*plan, "--shard", f"{number}/2", "--results", tmp_path / str(number))
         assert done.exit_code == 0, done.output
@@ -86,8 +88,9 @@ def test_comparisons_in_parts_are_in_one_folder_after_the_merge_and_a_missing_on
     assert len(read_comparisons(tmp_path / "into")) == 2
 
 
-def test_noise_in_parts_measures_every_case_once(tmp_path: Path) -> None:
-    plan = ("noise", *SMALL, "--scenario", "scratch", "--scenario", "full", "--turn", "0.01", "--budget", "0.01")
+def test_noise_in_parts_measures_every_case_once(checkpoint: Path, tmp_path: Path) -> None:
+    plan = ("noise", *SMALL, "--scenario", "scratch", "--scenario", "full", "--checkpoint", checkpoint,
+            "--turn", "0.01", "--budget", "0.01")  # fmt: skip
     for number in (1, 2, 3):
         invoke(*plan, "--shard", f"{number}/3", "--results", tmp_path / str(number))
     merged = invoke("merge", *(tmp_path / str(n) for n in (1, 2, 3)), "--results", tmp_path / "into")
