@@ -10,10 +10,7 @@ from msgspec.structs import replace
 
 from benchmarks.choosing.selection import SelectedCase
 from benchmarks.comparing.sides import SideCases
-from harness import PROGRAM
-from harness.spec import Case
-from results.certificates.certificate import Certificate, Certificates
-from results.certificates.scope import coverage_of, subject_of_case
+from results.certificates.certificate import Certificates
 from results.scaling.gain import Accuracies, BreakEven, Interval, break_even, gain_of, note_of
 from results.verdicts.stored_comparisons import StoredComparison
 
@@ -35,13 +32,6 @@ class ScalingStep(NamedTuple):
         """The kind and number of devices, for messages and stored comparisons."""
         case = self.sides[1].case
         return f"{case.backend_name}/{case.model}/{case.scenario.name}, {self.kind} scaling, {case.devices} devices"
-
-
-class Proof(NamedTuple):
-    """The note of a row about its proof; `missing` if the row claims the training of the baseline without one."""
-
-    note: str
-    missing: bool = False
 
 
 class ScalingRow(msgspec.Struct, frozen=True):
@@ -79,52 +69,27 @@ def steps_of(baseline: SelectedCase, devices: Sequence[int], norm_scope: str) ->
 
 
 def table(
-    steps: Sequence[ScalingStep], stored: Mapping[str, StoredComparison], proofs: Mapping[str, Proof]
+    steps: Sequence[ScalingStep], stored: Mapping[str, StoredComparison], certificates: Certificates
 ) -> list[ScalingRow]:
-    """Return the rows of both kinds, each with its baseline first. The mappings are by the label of a step."""
+    """Return the rows of both kinds, each with its baseline first. `stored` is by the label of a step."""
     rows: list[ScalingRow] = []
     for step in steps:
         one, other = (side.case for side in step.sides)
         found = stored.get(step.label)
-        gain = gain_of(found) if found else None
+        gain = gain_of(found, certificates) if found else None
         batches = [_batches(side) for side in step.sides]
         if not rows or rows[-1].kind != step.kind:
+            whole = (1.0, 1.0, 1.0) if gain else None
             speed = gain.images_per_s[0] if gain else None
-            whole = (1.0, 1.0, 1.0)
             rows.append(ScalingRow(step.kind, one.devices, batches[0], speed, whole, whole, "baseline"))
-        if found is None or gain is None or gain.speedup is None:
+        if found is None or gain is None or note_of(found):
             note = note_of(found) if found else "not measured"
             rows.append(ScalingRow(step.kind, other.devices, batches[1], None, None, None, note))
             continue
-        proof = proofs[step.label]
-        if proof.missing:
-            figures = gain.images_per_s[1], None, None, proof.note, gain.accuracies
-            rows.append(ScalingRow(step.kind, other.devices, batches[1], *figures))
-            continue
-        gains = gain.images_per_s[1], gain.speedup, gain.efficiency
-        more = gain.accuracies, break_even(found, gain), gain.exchange
-        rows.append(ScalingRow(step.kind, other.devices, batches[1], *gains, proof.note, *more))
+        gains = gain.images_per_s[1], gain.speedup, gain.efficiency, gain.note, gain.accuracies
+        more = (break_even(found, gain), gain.exchange) if gain.speedup else ()
+        rows.append(ScalingRow(step.kind, other.devices, batches[1], *gains, *more))
     return rows
-
-
-def proof_of(kind: Kind, cases: tuple[Case, Case], installed: str, device: str, certificates: Certificates) -> Proof:
-    """Return the certificate that both sides of a step train the same, or why there is none and how to make one.
-
-    `installed` are the packages of the backend; `device` is the kind of the devices.
-    """
-    one, other = cases
-    if kind == "weak":
-        return Proof("another batch")
-    if other.norm_scope == "device":
-        return Proof("norm over each device: another training")
-    subjects = [subject_of_case(case, installed, device) for case in cases]
-    found = coverage_of(subjects[0], subjects[1], certificates.all)
-    if isinstance(found.certificate, Certificate):
-        level = found.certificate.level(one.scenario.name)
-        return Proof(f"P{level}, certificate {found.certificate.sha256[:8]}")
-    chosen = f"--backend {one.backend}" + (f" --engine {one.engine}" if one.engine else "")
-    command = f"{PROGRAM} certify {one.model} {chosen} --set devices={other.devices} --scenario {one.scenario.name}"
-    return Proof(f"{found.reason}: {command}", missing=True)
 
 
 def sections(rows: Sequence[ScalingRow]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:

@@ -66,7 +66,7 @@ def sections(material: Material, find: FindPixels = nowhere) -> list[Section]:
         None if only_sides else answer_section(material),
         comparisons_section(material.compared),
         explanations_section(material.explained),
-        scaling_section(material.compared),
+        scaling_section(material.compared, material.certificates),
         *([] if only_sides else _of_cases(material)),
         predictions_section(material, find) if judged else None,
         history_section(material),

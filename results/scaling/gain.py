@@ -1,4 +1,7 @@
-"""The gain from further devices in one comparison: speed-up, efficiency, accuracy, and from how many images it pays."""
+"""The gain from further devices in one comparison: speed-up, efficiency, accuracy, and from how many images it pays.
+
+The speed-up of strong scaling needs a certificate that both numbers of devices train the same.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from harness import PROGRAM
+from harness.pairing.side_record import SideRecord
 from harness.running.record import Record
 from harness.spec import Case
+from results.certificates.certificate import Certificates, packages
+from results.certificates.scope import coverage_of, subject_of_case
 from results.storage.comparison import Comparison, Finding
 from results.storage.rows import ProcessRow
 from results.storage.windows import training_seconds
@@ -44,20 +51,22 @@ class Accuracies(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gain(NamedTuple):
-    """One comparison of a first with a further number of devices. `speedup` is None with a `note` that says why."""
+    """One comparison of a first with a further number of devices.
+
+    `speedup` is None without a measurement or a proof. `note` says why, or what is behind the speed-up.
+    """
 
     cases: tuple[Case, Case]
     images_per_s: tuple[float, float]
     speedup: Interval | None
     efficiency: Interval | None
     accuracies: Accuracies | None
-    note: str = ""
+    note: str
 
     @property
     def weak(self) -> bool:
         """Whether each device has the batch of the baseline."""
-        one, other = (case.scenario.stages[0].batch_size for case in self.cases)
-        return one != other
+        return _is_weak(*self.cases)
 
     @property
     def exchange(self) -> Interval | None:
@@ -71,26 +80,58 @@ class Gain(NamedTuple):
         return 1 - value, 1 - high, 1 - low
 
 
-def gain_of(stored: StoredComparison) -> Gain | None:
+class _Claim(NamedTuple):
+    """What a speed-up claims about the training; `unproved` if it claims the same training without a certificate."""
+
+    text: str
+    unproved: bool = False
+
+
+def gain_of(stored: StoredComparison, certificates: Certificates) -> Gain | None:
     """Return the gain of a comparison of numbers of devices; None without a pair that counts."""
     measured = [pair for pair in stored.pairs if pair.counts]
     if not measured:
         return None
-    cases = measured[0].a.case, measured[0].b.case
+    sides = measured[0].a, measured[0].b
+    cases = sides[0].case, sides[1].case
     one = median(1e6 / median_step_us(pair.a) for pair in measured)
     other = median(1e6 / median_step_us(pair.b) for pair in measured)
     found = _finding(stored.comparison, "throughput")
     speedup = efficiency = None
+    claim = _claim(sides, certificates)
     note = note_of(stored)
-    if found is not None and not note:
+    if found is not None and not note and not claim.unproved:
         value, low, high = (math.exp(-cost) for cost in (found.change, found.high, found.low))
         share = cases[0].devices / cases[1].devices
         speedup, efficiency = (value, low, high), (value * share, low * share, high * share)
-    return Gain(cases, (one, other), speedup, efficiency, accuracies_of(stored), note)
+    return Gain(cases, (one, other), speedup, efficiency, accuracies_of(stored), note or claim.text)
+
+
+def _claim(sides: tuple[SideRecord, SideRecord], certificates: Certificates) -> _Claim:
+    one, other = (side.case for side in sides)
+    if _is_weak(one, other):
+        return _Claim("another batch")
+    if other.norm_scope == "device":
+        return _Claim("norm over each device: another training")
+    subjects = [
+        subject_of_case(side.case, packages(side.versions), side.effective.device if side.effective else "")
+        for side in sides
+    ]
+    found = coverage_of(subjects[0], subjects[1], certificates.all)
+    if found.certificate is not None:
+        level = found.certificate.level(one.scenario.name)
+        return _Claim(f"P{level}, certificate {found.certificate.sha256[:8]}")
+    chosen = f"--backend {one.backend}" + (f" --engine {one.engine}" if one.engine else "")
+    command = f"{PROGRAM} certify {one.model} {chosen} --set devices={other.devices} --scenario {one.scenario.name}"
+    return _Claim(f"{found.reason}: {command}", unproved=True)
+
+
+def _is_weak(one: Case, other: Case) -> bool:
+    return one.scenario.stages[0].batch_size != other.scenario.stages[0].batch_size
 
 
 def note_of(stored: StoredComparison) -> str:
-    """Return why a comparison has no speed-up; empty if it has one."""
+    """Return why a comparison has no measured speed-up; empty if it has one."""
     found = _finding(stored.comparison, "throughput")
     return "not measured" if found is None else found.note
 

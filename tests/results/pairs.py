@@ -54,5 +54,6 @@ def _side(turns: list[Turn], memory: float) -> SideRecord:
         status="ok",
         turns=tuple(turns),
         memory=Memory(process_peak=round(8e8 * memory), private_peak=1, framework=1),
+        effective=record.effective,
         versions=record.versions,
     )

@@ -21,10 +21,9 @@ from benchmarks.comparing.cost import total
 from benchmarks.comparing.sides import read_sides
 from benchmarks.running.forecast import say_if_long
 from benchmarks.running.terminal import aligned
-from benchmarks.scaling.scaling import ScalingRow, proof_of, remarks, sections, steps_of, table
+from benchmarks.scaling.scaling import ScalingRow, remarks, sections, steps_of, table
 from harness.errors import Declined, Refused
-from harness.process.machine import describe_machine
-from results.certificates.certificate import packages, read_certificates
+from results.certificates.certificate import read_certificates
 from results.verdicts.stored_comparisons import read_comparisons
 
 DEVICES = "1,2"
@@ -86,17 +85,12 @@ def command(model: str, devices: str, runs: int, json_: bool, results: Path, **o
             say_if_long(*total([step.sides for step in steps], limits, results, catalogue), SHORTER)
         found = run.measure(prepared, "scaling")
         path = run.path
-    machine, certificates = describe_machine(), read_certificates(results)
-    proofs = {}
-    for step, one in zip(steps, prepared, strict=True):
-        a, b = (side.job.case for side in one.sides)
-        installed = packages(catalogue.backends[a.backend].versions(a.engine))
-        proofs[step.label] = proof_of(step.kind, (a, b), installed, machine.device_kind(a.device), certificates)
+    certificates = read_certificates(results)
     stored = {one.comparison.label: one for one in read_comparisons(path) if one.comparison is not None}
     tables = []
     for baseline in baselines:
         own = [step for step in steps if step.sides[0] is baseline]
-        rows = tuple(table(own, stored, proofs))
+        rows = tuple(table(own, stored, certificates))
         backend, scenario = baseline.case.backend_name, baseline.case.scenario.name
         tables.append(CaseScaling(backend=backend, model=model, scenario=scenario, rows=rows))
     if json_:

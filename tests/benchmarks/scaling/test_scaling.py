@@ -13,11 +13,11 @@ from msgspec.structs import replace
 from benchmarks.choosing.documents import as_json
 from benchmarks.choosing.selection import WHOLE, SelectedCase
 from benchmarks.commands.measuring.scaling import CaseScaling, read_numbers
-from benchmarks.scaling.scaling import Proof, ScalingStep, proof_of, remarks, sections, steps_of, table
+from benchmarks.scaling.scaling import ScalingStep, remarks, sections, steps_of, table
 from harness.errors import Refused
 from harness.running.record import Record
-from results.certificates.certificate import NO_CERTIFICATES
-from results.scaling.gain import BreakEven, outside_training_s
+from results.certificates.certificate import NO_CERTIFICATES, Certificates
+from results.scaling.gain import BreakEven, gain_of, outside_training_s
 from results.storage.comparison import Comparison, SideFacts
 from results.storage.rows import SCHEMA, PairRow, ProcessRow
 from results.verdicts.accuracy_verdict import accuracy_finding
@@ -25,6 +25,7 @@ from results.verdicts.pair_findings import throughput_finding
 from results.verdicts.stored_comparisons import StoredComparison
 from tests.benchmarks.commanding import invoke
 from tests.harness.test_spec import CASE
+from tests.results.certificates.test_certificate import certificate
 from tests.results.pairs import pair
 from tests.results.records import build
 
@@ -58,19 +59,21 @@ def measured(ratios: dict[str, float], runs: Mapping[str, Sequence[Record]] = {}
     return found
 
 
-PROVED = {steps()[0].label: Proof("P4, certificate 1234"), steps()[1].label: Proof("another batch")}
+PROOF = certificate(build(), build(), accelerated={"devices": 2})
+PROVED = Certificates((PROOF,))
 
 
 def test_without_a_certificate_strong_scaling_has_no_speed_up_and_weak_scaling_is_another_training() -> None:
     strong, weak = steps()
-    lacking = {**PROVED, strong.label: Proof("not certified: run certify", missing=True)}
     runs = {"A": complete(0.9, 10.0), "B": complete(0.9, 15.0)}
-    _, two, _, weak_two = table(steps(), measured({strong.label: 0.625, weak.label: 0.5}, runs), lacking)
+    stored = measured({strong.label: 0.625, weak.label: 0.5}, runs)
+    _, two, _, weak_two = table(steps(), stored, NO_CERTIFICATES)
     assert (two.speedup, two.efficiency, two.break_even) == (None, None, None)
     assert two.images_per_s is not None and two.accuracies is not None
     assert weak_two.speedup is not None and weak_two.note == "another batch"
     (_, cells), _ = sections([two, weak_two])
-    assert cells[1][3:] == ("–", "–", "not certified: run certify")
+    note = "no certificate: python -m benchmarks certify resnet18 --backend pytorch --set devices=2 --scenario full"
+    assert cells[1][3:] == ("–", "–", note)
 
 
 def test_strong_scaling_keeps_the_batch_and_weak_scaling_that_of_a_device() -> None:
@@ -96,7 +99,7 @@ def test_efficiency_is_the_speed_up_over_the_factor_of_devices_with_its_interval
     (_, cells), _ = sections(rows)
     assert [line[0] for line in cells] == ["devices", "1", "2"]
     assert cells[1][3:] == ("× 1.00", "100%", "baseline")
-    assert cells[2][3].startswith("× 1.60 (1.60–") and cells[2][5] == "P4, certificate 1234"
+    assert cells[2][3].startswith("× 1.60 (1.60–") and cells[2][5] == f"P3, certificate {PROOF.sha256[:8]}"
     one = CaseScaling(backend="pytorch", model="resnet18", scenario="full", rows=tuple(rows))
     assert msgspec.json.decode(as_json([one]), type=list[CaseScaling]) == [one]
 
@@ -179,14 +182,14 @@ def test_a_row_without_a_pair_that_counts_says_how_many_are_needed() -> None:
     assert [row.note for row in rows[:2]] == ["baseline", "0 pairs, but the first look needs 10"]
 
 
-def test_a_strong_row_without_certificate_names_the_command_and_other_trainings_are_called_so() -> None:
-    one, two = CASE, replace(CASE, devices=2)
-    text, missing = proof_of("strong", (one, two), "", "cpu", NO_CERTIFICATES)
-    assert missing
-    assert text.endswith("certify tiny-cnn --backend reference --set devices=2 --scenario own")
-    assert proof_of("weak", (one, two), "", "cpu", NO_CERTIFICATES) == ("another batch", False)
-    scoped = replace(two, norm_scope="device")
-    assert "another training" in proof_of("strong", (one, scoped), "", "cpu", NO_CERTIFICATES).note
+def test_another_norm_scope_needs_no_certificate_and_is_called_another_training() -> None:
+    (stored,) = measured({"weak": 0.625}).values()
+    pairs = tuple(
+        replace(one, b=replace(one.b, case=replace(one.a.case, devices=2, norm_scope="device"))) for one in stored.pairs
+    )
+    gain = gain_of(stored._replace(pairs=pairs), NO_CERTIFICATES)
+    assert gain is not None and gain.speedup is not None
+    assert gain.note == "norm over each device: another training"
 
 
 @pytest.mark.parametrize("text", ["1", "2,1", "0,2", "1,1", "2,3", "one,two"])

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from harness.spec import Case
+from results.certificates.certificate import NO_CERTIFICATES, read_certificates, write_certificate
 from results.report.sections.compared.scaling import scaling_section
 from results.report.write import write_report
 from results.storage.comparison import Comparison, SideFacts
@@ -16,8 +17,9 @@ from results.storage.rows import Pair
 from results.storage.run_files import open_run
 from results.verdicts.pair_findings import throughput_finding
 from results.verdicts.stored_comparisons import read_comparisons
+from tests.results.certificates.test_certificate import certificate
 from tests.results.pairs import pair
-from tests.results.records import MACHINE
+from tests.results.records import MACHINE, build
 from tests.results.report.conftest import Open
 from tests.results.report.test_page import data
 
@@ -51,6 +53,9 @@ def test_each_kind_has_its_baseline_and_a_point_per_number_of_devices(tmp_path: 
     store(tmp_path, "strong 2", 0.625)
     store(tmp_path, "strong 4", 0.4, devices=4)
     store(tmp_path, "weak 2", 0.5, batch=32)
+    for devices in (2, 4):
+        proof = certificate(build(), build(), accelerated={"devices": devices})
+        write_certificate(tmp_path, proof, str(devices))
     write_report(tmp_path, tmp_path / "report.html")
     page = open_page(tmp_path / "report.html")
     points = data(page, "scaling", "gains")
@@ -68,7 +73,8 @@ def test_each_kind_has_its_baseline_and_a_point_per_number_of_devices(tmp_path: 
 def test_norm_over_each_device_has_a_chart_of_its_own_that_says_so(tmp_path: Path) -> None:
     store(tmp_path, "strong 2", 0.625)
     store(tmp_path, "device norm", 0.55, norm_scope="device")
-    section = scaling_section(read_comparisons(tmp_path))
+    write_certificate(tmp_path, certificate(build(), build(), accelerated={"devices": 2}), "2")
+    section = scaling_section(read_comparisons(tmp_path), read_certificates(tmp_path))
     assert section is not None
     assert [chart.title.endswith("norm over each device: another training") for chart in section.charts] == [
         False,
@@ -77,5 +83,15 @@ def test_norm_over_each_device_has_a_chart_of_its_own_that_says_so(tmp_path: Pat
     assert len(section.grids[0].rows) == 2
 
 
+def test_without_a_certificate_strong_scaling_has_no_speed_up_on_the_page_either(tmp_path: Path) -> None:
+    store(tmp_path, "strong 2", 0.625)
+    store(tmp_path, "weak 2", 0.5, batch=32)
+    section = scaling_section(read_comparisons(tmp_path), NO_CERTIFICATES)
+    assert section is not None
+    strong, weak = (row.cells for row in section.grids[0].rows)
+    assert any("no certificate: python -m benchmarks certify" in cell for cell in strong)
+    assert not any("×" in cell for cell in strong) and any("× 2.0" in cell for cell in weak)
+
+
 def test_other_comparisons_have_no_section() -> None:
-    assert scaling_section(()) is None
+    assert scaling_section((), NO_CERTIFICATES) is None

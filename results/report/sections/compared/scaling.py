@@ -7,6 +7,7 @@ from typing import Any
 
 import altair as alt
 
+from results.certificates.certificate import Certificates
 from results.report.drawing import INK, finish
 from results.report.section import Chart, Grid, GridRow, Section
 from results.scaling.gain import Gain, Interval, break_even, gain_of
@@ -20,12 +21,14 @@ NOTE = "Strong scaling divides one batch; in weak scaling each device has its ba
 DEVICE_NORM = "norm over each device: another training"
 
 
-def scaling_section(compared: Sequence[StoredComparison]) -> Section | None:
+def scaling_section(compared: Sequence[StoredComparison], certificates: Certificates) -> Section | None:
     """Show the comparisons of `scaling`; None without any. Each case and norm scope has a chart of its own."""
     found = [
         (one, gain)
         for one in compared
-        if one.comparison is not None and one.comparison.purpose == "scaling" and (gain := gain_of(one)) is not None
+        if one.comparison is not None
+        and one.comparison.purpose == "scaling"
+        and (gain := gain_of(one, certificates)) is not None
     ]
     if not found:
         return None
