@@ -23,6 +23,8 @@ from results.storage.windows import training_seconds
 from results.verdicts.pair_findings import median_step_us
 from results.verdicts.stored_comparisons import StoredComparison
 
+ANOTHER_NORM = "norm over each device: another training"
+"""The note of a speed-up with `--norm-scope device`."""
 Interval = tuple[float, float, float]
 """A value with the ends of its 95 % interval."""
 
@@ -112,7 +114,7 @@ def _claim(sides: tuple[SideRecord, SideRecord], certificates: Certificates) -> 
     if _is_weak(one, other):
         return _Claim("another batch")
     if other.norm_scope == "device":
-        return _Claim("norm over each device: another training")
+        return _Claim(ANOTHER_NORM)
     subjects = [
         subject_of_case(side.case, packages(side.versions), side.effective.device if side.effective else "")
         for side in sides

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from backends import keras3
 from backends.keras3.models import mobilenet_v2, undrawn
+from benchmarks.preparing.embedded_networks import SHIPPED
 from harness.data.checkpoint import read_checkpoint
 from harness.errors import Refused
 from tests.backends.programs import answered
@@ -33,7 +34,6 @@ MODEL = keras3.MODELS["mobilenet-v2-0.35"]
 ENGINE = "jax" if find_spec("jax") else "tensorflow"
 pytestmark = pytest.mark.skipif(not find_spec("keras") or not find_spec(ENGINE), reason="keras is not installed")
 REMEDY = re.compile(r"use |save |fetch |name its own --model")
-NETWORK = Path(__file__).parents[2] / "benchmarks" / "networks" / "mobilenet-v2-0.35.safetensors"
 KERNEL = re.compile(r"(depthwise_|conv2d|block|Conv).*(vars/0|kernel(:0)?)$")
 
 Change = Callable[[Any, str], None]
@@ -119,7 +119,11 @@ FILES = st.fixed_dictionaries(
 @cache
 def _arrays() -> dict[str, Any]:
     names = {row.name for row in mobilenet_v2.WEIGHT_MAP}
-    return {name: array for name, array in read_checkpoint(NETWORK).arrays.items() if name in names}
+    return {
+        name: array
+        for name, array in read_checkpoint(SHIPPED / f"{MODEL.name}.safetensors").arrays.items()
+        if name in names
+    }
 
 
 @cache
@@ -231,6 +235,8 @@ if __name__ == "__main__":
     )
     @example(PLAIN)
     @example(PLAIN | {"fault": "a tensor is missing"})
+    @example(PLAIN | {"fault": "a group instead of a tensor", "ending": ".h5"})
+    @example(PLAIN | {"fault": "a tensor instead of a group", "ending": ".h5"})
     @given(FILES)
     def check(file: dict[str, Any]) -> None:
         with tempfile.TemporaryDirectory() as folder:

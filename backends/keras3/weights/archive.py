@@ -201,7 +201,10 @@ def _behind(group: Any, backbone: Any) -> frozenset[str]:
 
 def _of_layer(group: Any, layer: str) -> dict[str, Any]:
     """Return the datasets that the attribute of a layer's group lists. Raises KeyError for one that is missing."""
-    found = {name: group[layer].get(name) for name in _attribute(group[layer], "weight_names")}
+    own = group[layer]
+    if not isinstance(own, h5py.Group):
+        raise KeyError(layer)
+    found = {name: own.get(name) for name in _attribute(own, "weight_names")}
     if wrong := [name for name, item in found.items() if not isinstance(item, h5py.Dataset)]:
         raise KeyError(wrong[0])
     return found

@@ -10,7 +10,7 @@ import altair as alt
 from results.certificates.certificate import Certificates
 from results.report.drawing import INK, finish
 from results.report.section import Chart, Grid, GridRow, Section
-from results.scaling.gain import Gain, Interval, break_even, gain_of
+from results.scaling.gain import ANOTHER_NORM, Gain, Interval, break_even, gain_of
 from results.tables.wording import plain
 from results.verdicts.stored_comparisons import StoredComparison
 
@@ -18,7 +18,6 @@ KINDS = {"strong": "#1B7FC4", "weak": "#D55E00"}
 SHAPES = ("circle", "square")
 SPEED = "speed-up over the first number of devices"
 NOTE = "Strong scaling divides one batch; in weak scaling each device has its batch, which is another training."
-DEVICE_NORM = "norm over each device: another training"
 
 
 def scaling_section(compared: Sequence[StoredComparison], certificates: Certificates) -> Section | None:
@@ -47,7 +46,7 @@ def scaling_section(compared: Sequence[StoredComparison], certificates: Certific
 
 def _name(gain: Gain) -> str:
     one, other = gain.cases
-    scope = f" · {DEVICE_NORM}" if other.norm_scope == "device" else ""
+    scope = f" · {ANOTHER_NORM}" if other.norm_scope == "device" else ""
     return plain(f"{one.backend_name} · {one.model} · {one.scenario.name}{scope}")
 
 
