@@ -29,7 +29,7 @@ Schema = Mapping[str, Any]
 CLICK = """
 ```{{eval-rst}}
 .. click:: {module}:command
-   :prog: python -m benchmarks {name}
+   :prog: finetune-bench {name}
 ```"""
 
 MEANINGS = {
@@ -46,7 +46,7 @@ MEANINGS = {
 
 def command_line() -> str:
     """Return the page about the commands, by folder; sphinx-click writes the options of each."""
-    lines = ["`finetune-bench` is the same program as `python -m benchmarks`. `--help` prints the same.\n"]
+    lines = ["`--help` prints the same. In a checkout, `python -m benchmarks` is the same program.\n"]
     modules = cli.command_modules()
     for package, names in itertools.groupby(modules, lambda name: modules[name].rpartition(".")[0]):
         lines.append(f"\n## {inspect.cleandoc(importlib.import_module(package).__doc__ or package).rstrip('.')}")

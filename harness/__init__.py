@@ -5,8 +5,8 @@ from __future__ import annotations
 PREFIX = __name__.removesuffix("harness")
 """What is before the names of this project's packages: nothing in a checkout, `finetune_bench.` in a wheel."""
 
-PROGRAM = "finetune-bench" if PREFIX else "python -m benchmarks"
-"""The command in messages: a wheel has no module `benchmarks`, and a checkout needs no installed command."""
+PROGRAM = "finetune-bench"
+"""The command, as messages and documents name it; in a checkout, `python -m benchmarks` is the same."""
 
 OURS = ("harness", "backends", "results", "benchmarks", "finetune_bench")
 """The names of this project's packages: a missing module of them is a fault of this project."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # `scipy.stats` takes half a second and is imported at its first use
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 CONFIDENCE = 0.95
 NOISE = 0.10
@@ -43,7 +43,7 @@ def median(values: ArrayLike) -> Figure:
     runs = len(sample)
     if runs < 2:
         return NOTHING if not runs else Figure(_finite(sample[0]), math.nan, math.nan, 1)
-    rank = max(1, int(stats.binom.ppf((1 - CONFIDENCE) / 2, runs, 0.5)))  # ten times as fast as `quantile_test`
+    rank = max(1, int(scipy.stats.binom.ppf((1 - CONFIDENCE) / 2, runs, 0.5)))  # ten times as fast as `quantile_test`
     middle = sample[[(runs - 1) // 2, runs // 2]].mean()
     return Figure(_finite(middle), _finite(sample[rank - 1]), _finite(sample[runs - rank]), runs)
 
@@ -57,8 +57,8 @@ def mean(values: ArrayLike) -> Figure:
     sample = _sample(values)
     if len(sample) < 2:
         return NOTHING if not len(sample) else Figure(float(sample[0]), math.nan, math.nan, 1)
-    centre, error = float(sample.mean()), stats.sem(sample)
-    low, high = stats.t.interval(CONFIDENCE, len(sample) - 1, centre, error) if error else (centre, centre)
+    centre, error = float(sample.mean()), scipy.stats.sem(sample)
+    low, high = scipy.stats.t.interval(CONFIDENCE, len(sample) - 1, centre, error) if error else (centre, centre)
     return Figure(centre, float(low), float(high), len(sample))
 
 
@@ -84,7 +84,7 @@ def welch(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Any:
     """Run Welch's t test of two means (scipy); the result has `df`, `pvalue` and `confidence_interval`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # scipy warns about a sample without spread
-        return stats.ttest_ind(ours, theirs, equal_var=False)
+        return scipy.stats.ttest_ind(ours, theirs, equal_var=False)
 
 
 def detectable(accuracy: float, images: int) -> float:
@@ -95,7 +95,7 @@ def detectable(accuracy: float, images: int) -> float:
     """
     if not images or not math.isfinite(accuracy):
         return math.nan
-    bounds = stats.binomtest(round(accuracy * images), images).proportion_ci(CONFIDENCE, method="wilson")
+    bounds = scipy.stats.binomtest(round(accuracy * images), images).proportion_ci(CONFIDENCE, method="wilson")
     return float(bounds.high - bounds.low) / 2
 
 

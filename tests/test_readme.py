@@ -53,9 +53,9 @@ def test_the_page_about_extending_shows_the_examples_as_they_are(path: Path) -> 
     assert shown[1] == path.read_text()
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m benchmarks run")])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("finetune-bench run")])
 def test_every_run_command_of_the_readme_is_understood(command: str, tmp_path: Path) -> None:
-    words = shlex.split(command)[3:]
+    words = shlex.split(command)[2:]
     for place, word in enumerate(words):
         if words[place - 1] == "--data" and "/" in word:
             for split in ("train", "val"):
@@ -66,16 +66,16 @@ def test_every_run_command_of_the_readme_is_understood(command: str, tmp_path: P
     assert "cases, about" in done.stdout
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m benchmarks")])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("finetune-bench")])
 def test_every_command_of_the_readme_has_the_names_and_options_that_it_uses(command: str) -> None:
-    _, _, _, name, *words = shlex.split(command)
+    _, name, *words = shlex.split(command)
     found = main.get_command(click.Context(main), name)
     assert found is not None
     found.make_context(name, words)  # raises what the command line would say
 
 
 def test_the_readme_shows_photographs_as_a_picture(tmp_path: Path) -> None:
-    assert "python -m benchmarks show photos/" in COMMANDS
+    assert "finetune-bench show photos/" in COMMANDS
     for place, (split, name) in enumerate(itertools.product(("train", "val"), ("ants", "bees"))):
         folder = tmp_path / "photos" / split / name
         folder.mkdir(parents=True)

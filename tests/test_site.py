@@ -51,7 +51,7 @@ PAGES = [*WRITTEN, DOCS / "index.md", *DOCS.glob("*/README.md")]
 COMMANDS = [
     pytest.param(command, id=f"{path.relative_to(DOCS)}: {command[:60]}")
     for path in PAGES
-    for command in re.findall(r"^\$ python -m benchmarks (.*)$", path.read_text(), re.MULTILINE)
+    for command in re.findall(r"^\$ finetune-bench (.*)$", path.read_text(), re.MULTILINE)
 ]
 
 

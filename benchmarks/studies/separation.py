@@ -1,6 +1,6 @@
 """Check that the embedded task separates the scenarios, with two additional control scenarios.
 
-python -m benchmarks run --plugin benchmarks/studies/separation.py --seeds 5 --backend pytorch --model resnet18
+finetune-bench run --plugin benchmarks/studies/separation.py --seeds 5 --backend pytorch --model resnet18
     --scenario scratch --scenario full --scenario freeze-conv --scenario frozen-random --scenario scratch-renormed
 python -m benchmarks.studies.separation results
 """

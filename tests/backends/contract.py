@@ -47,7 +47,7 @@ def short(name: str) -> Scenario:
 
 def check_cases(backend: str, engine: str | None, pairs: list[list[str]], folder: str) -> dict[str, list[str]]:
     """Problems of each (model, scenario) pair, by `model/scenario`; an empty list means that the contract holds."""
-    compile_quickly()
+    compile_quickly(engine)
     collect_rarely()
     return {
         f"{model}/{name}": list(_problems(backend, engine, model, short(name), Path(folder), probed=place == 0))

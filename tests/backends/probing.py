@@ -62,7 +62,7 @@ def answers(
     folder: str,
 ) -> dict[str, Any]:
     """Facts in float64; arrays go to `folder`/answers.npz, as `ask` names them. With `others`, `other_twins` too."""
-    compile_quickly()
+    compile_quickly(engine)
     collect_rarely()
     module, offered = find_model(backend, model, ())
     case = probe_case(backend, engine, model, size, dropout=False)

@@ -99,7 +99,7 @@ def photos(folder: Path, *splits: str) -> Path:
 def readme(beginning: str, folder: Path) -> list[str]:
     """The words of the command in the README that begins so, on that folder."""
     (line,) = re.findall(
-        rf"^\$ python -m benchmarks (run --data photos/ {beginning}.*)$", (ROOT / "README.md").read_text(), re.M
+        rf"^\$ finetune-bench (run --data photos/ {beginning}.*)$", (ROOT / "README.md").read_text(), re.M
     )
     return [str(folder) if word == "photos/" else word for word in shlex.split(line)]
 

@@ -72,7 +72,7 @@ def test_without_a_certificate_strong_scaling_has_no_speed_up_and_weak_scaling_i
     assert two.images_per_s is not None and two.accuracies is not None
     assert weak_two.speedup is not None and weak_two.note == "another batch"
     (_, cells), _ = sections([two, weak_two])
-    note = "no certificate: python -m benchmarks certify resnet18 --backend pytorch --set devices=2 --scenario full"
+    note = "no certificate: finetune-bench certify resnet18 --backend pytorch --set devices=2 --scenario full"
     assert cells[1][3:] == ("–", "–", note)
 
 

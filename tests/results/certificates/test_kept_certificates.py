@@ -19,7 +19,7 @@ from tests.results.records import build
 FOLDER = Path(__file__).resolve().parents[3] / "docs" / "certificates"
 PAGE = (FOLDER / "README.md").read_text()
 NONE_KEPT = "None is kept yet."
-LINES = re.findall(r"^\$ python -m benchmarks certify (.*)$", PAGE, re.MULTILINE)
+LINES = re.findall(r"^\$ finetune-bench certify (.*)$", PAGE, re.MULTILINE)
 
 
 def asked(line: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def test_one_run_of_one_case_has_no_interval_and_nothing_to_compare(tmp_path: Pa
     text = page_of(tmp_path, build())
     assert "It is the only case." in text
     assert "There is only one run, so the spread of accuracy and training time between runs is unknown." in text
-    assert "There is no certificate. To make one, run `python -m benchmarks certify`." in text
+    assert "There is no certificate. To make one, run `finetune-bench certify`." in text
 
 
 def test_a_run_that_was_cut_off_says_what_it_lacks(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ def test_the_sample_opens_and_passes_no_image_on(open_page: Open) -> None:
     assert page.locator("#answer p").first.inner_text().startswith("On hymenoptera_data, the fastest way")
     assert page.locator("#predictions table").count() > 0  # what the network says of them is there
     assert "data:image" not in (ROOT / "docs" / "sample-report.html").read_text()
-    assert page.locator("#trust pre").first.inner_text().startswith("python -m benchmarks run --data hymenoptera_data")
+    assert page.locator("#trust pre").first.inner_text().startswith("finetune-bench run --data hymenoptera_data")
 
 
 def test_every_picture_of_the_readme_is_there() -> None:

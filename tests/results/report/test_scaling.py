@@ -89,7 +89,7 @@ def test_without_a_certificate_strong_scaling_has_no_speed_up_on_the_page_either
     section = scaling_section(read_comparisons(tmp_path), NO_CERTIFICATES)
     assert section is not None
     strong, weak = (row.cells for row in section.grids[0].rows)
-    assert any("no certificate: python -m benchmarks certify" in cell for cell in strong)
+    assert any("no certificate: finetune-bench certify" in cell for cell in strong)
     assert not any("×" in cell for cell in strong) and any("× 2.0" in cell for cell in weak)
 
 

@@ -59,9 +59,7 @@ def test_seeds_and_runs_give_intervals_and_a_lone_seed_is_said(tmp_path: Path) -
 def test_without_a_certificate_each_framework_has_an_answer_of_its_own_and_it_says_why(tmp_path: Path) -> None:
     ours, theirs = said(tmp_path, taking(build(), 9), taking(build(accuracy=0.99, **KERAS), 3))
     assert ours[0].startswith("On embedded-target, the fastest way to the best accuracy with pytorch was full of ")
-    why = (
-        "It is not compared with the answer of {}: no certificate (`python -m benchmarks certify` makes a certificate)."
-    )
+    why = "It is not compared with the answer of {}: no certificate (`finetune-bench certify` makes a certificate)."
     assert why.format("keras3-tensorflow") in ours
     assert why.format("pytorch") in theirs
     assert "99.0" not in " ".join(ours)

@@ -23,7 +23,7 @@ from tests.results.records import build
 from tests.results.tables.test_load import store
 
 GUIDE = (ROOT / "docs" / "exports.md").read_text()
-COMMANDS = re.findall(r"^\$ python -m benchmarks (export .*)$", GUIDE, re.MULTILINE)
+COMMANDS = re.findall(r"^\$ finetune-bench (export .*)$", GUIDE, re.MULTILINE)
 SERVED = ("tensorboard", "mlflow", "wandb", "model-card", "dataset")
 """Their libraries are not installed beside the frameworks; tests/results/exports has their tests."""
 
