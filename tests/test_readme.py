@@ -55,7 +55,7 @@ def test_the_page_about_extending_shows_the_examples_as_they_are(path: Path) -> 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("finetune-bench run")])
 def test_every_run_command_of_the_readme_is_understood(command: str, tmp_path: Path) -> None:
-    words = shlex.split(command)[2:]
+    words = shlex.split(command)[1:]
     for place, word in enumerate(words):
         if words[place - 1] == "--data" and "/" in word:
             for split in ("train", "val"):
