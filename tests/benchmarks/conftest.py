@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from PIL import Image
 
+from benchmarks.comparing import comparison_run
+from benchmarks.explaining import explain
 from harness.running.record import Record
 from tests.benchmarks.commanding import SMALL, invoke, records
 from tests.conftest import coloured
 from tests.harness.cases import write_tiny
 
 CLASSES = ("blue", "green", "red")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _disturbed_pairs_count() -> Iterator[None]:
+    """Tests disturb each other, so a comparison would measure nearly every pair twice; test_compare.py repeats two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison_run, "REPEATS", 0)
+        patch.setattr(explain, "AGAIN", 0)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 from click.testing import Result
 
 from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.comparing import comparison_run
 from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.pairs import LEAST_STEPS
@@ -168,10 +169,27 @@ def test_a_case_that_fails_is_3_and_does_not_stop_the_next(tmp_path: Path, check
     assert judged == ["reference/tiny-cnn/freeze-conv"]
 
 
-def test_processes_that_follow_each_other_make_pairs_too(tmp_path: Path) -> None:
-    _, stored = compare(tmp_path, "here", "here", "--seeds", "0", "--alternate")
-    assert {pair.order for pair in stored.pairs} == {"AB", "BA"}
-    assert all(len(side.turns) == 6 for pair in stored.pairs for side in (pair.a, pair.b))
+@pytest.fixture(scope="module")
+def alternated(tmp_path_factory: pytest.TempPathFactory) -> StoredComparison:
+    """Processes that follow each other, on a machine where every pair is disturbed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison_run, "REPEATS", 2)
+        patch.setattr(comparison_run, "disturbed", lambda sensors, threads: ["another program ran"])
+        return compare(tmp_path_factory.mktemp("alternated"), "here", "here", "--seeds", "0", "--alternate")[1]
+
+
+def test_processes_that_follow_each_other_make_pairs_too(alternated: StoredComparison) -> None:
+    assert {pair.order for pair in alternated.pairs} == {"AB", "BA"}
+    assert all(len(side.turns) == 6 for pair in alternated.pairs for side in (pair.a, pair.b))
+
+
+def test_the_first_disturbed_pairs_are_measured_again_and_later_ones_count(alternated: StoredComparison) -> None:
+    assert [pair.counts for pair in alternated.pairs] == [False] * 2 + [True] * LOOKS[0]
+    both = ("side A: another program ran", "side B: another program ran")
+    assert {pair.disturbed for pair in alternated.pairs} == {both}
+    assert alternated.comparison is not None
+    assert alternated.comparison.repeated_pairs == 2
+    assert alternated.comparison.findings[0].replicates == LOOKS[0]
 
 
 ROOM_FOR_ONE = """
