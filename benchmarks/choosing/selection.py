@@ -47,8 +47,8 @@ class _Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     splits: Annotated[str | None, _help("train=FOLDER,val=FOLDER,test=FOLDER; none: all folders are classes")] = None
     checkpoint: Annotated[Names, _help("file, imagenet, embedded, or MODEL=SOURCE; default: depends on the data")] = ()
     input_scaling: Annotated[
-        str | None, _help("input scaling of a bare file: imagenet, minus-one-to-one, zero-to-one, R,G,B/R,G,B")
-    ] = None
+        Names, _help("of a bare file: imagenet, minus-one-to-one, zero-to-one, R,G,B/R,G,B, or MODEL=SCALING")
+    ] = ()
     image_size: Annotated[tuple[int, ...], _help("side in pixels; default 224, embedded 64")] = ()
     augment: Annotated[Names, _help("such as random-resized-crop:scale=0.5,flip; see `list augmentations`")] = ()
     recipe: Annotated[str | None, _help("embedded or tutorial; default: depends on the data")] = None
@@ -118,10 +118,11 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[SelectedCase]:
     """Return the cases of a selection, in the order of its lists. Raises `Refused` for unknown names."""
     pairs = _pairs(selection, catalogue)
     _refuse_nonsense(selection)
-    checkpoints = _by_model(selection.checkpoint)
+    checkpoints = _by_model("--checkpoint", selection.checkpoint, catalogue)
+    scalings = _by_model("--input-scaling", selection.input_scaling, catalogue)
     names, scenarios = with_files(selection.scenario, catalogue.scenarios)
     shares = selection.validation_split, selection.validation_seed, selection.test_split
-    reading = selection.input_scaling, Division(selection.splits, *shares)
+    division = Division(selection.splits, *shares)
     cases = []
     batches: tuple[int | None, ...] = selection.batch_size or (None,)
     for data, (backend, engine, model), name, batch in itertools.product(selection.data, pairs, names, batches):
@@ -134,10 +135,11 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[SelectedCase]:
             recipe = replace(recipe, stage=replace(recipe.stage, head_lr=lr, backbone_lr=lr))
         scenario = _adjusted(find_scenario(name, recipe, scenarios), selection, batch)
         checkpoint = checkpoints.get(model, checkpoints.get("*", "embedded" if embedded else "imagenet"))
+        scaling = scalings.get(model, scalings.get("*"))
         for axes in _axes(selection, embedded):
             what: dict[str, Any] = {"backend": backend, "engine": engine, "model": model, "scenario": scenario}
             case = Case(**what, dataset=data, dataset_sha256="", **axes)
-            cases.append(SelectedCase(case, checkpoint, *reading))
+            cases.append(SelectedCase(case, checkpoint, scaling, division))
     return cases
 
 
@@ -209,11 +211,19 @@ def _refuse_nonsense(selection: Selection) -> None:
             raise Refused(f"--{field.replace('_', '-')} {share}: must be between 0 and 1")
 
 
-def _by_model(checkpoints: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for text in checkpoints:
-        model, equals, source = text.partition("=")
-        found[model if equals else "*"] = source if equals else text
+def _by_model(option: str, texts: Sequence[str], catalogue: Catalogue) -> dict[str, str]:
+    """Return the value of each model that has its own, and under `*` the value of all others."""
+    models = dict.fromkeys(model for facts in catalogue.backends.values() for model in facts.models)
+    found: dict[str, str] = {}
+    for text in texts:
+        model, equals, value = text.partition("=")
+        if equals and model not in models and not Path(text).exists():
+            raise Refused(f"{option} {text}: {unknown('model', model, models)}")
+        name, value = (model, value) if model in models and equals else ("*", text)
+        if name in found:
+            others = "; write MODEL=VALUE for each model" if name == "*" else ""
+            raise Refused(f"{option} is given twice for {'all models' if name == '*' else name}{others}")
+        found[name] = value
     return found
 
 

@@ -19,8 +19,8 @@ from results.tables.identity import alike
 from results.tables.side_by_side import may_compare
 from results.tables.wording import APART, extra_columns, plain, worded
 
-LeftOut = Literal["no accuracy or no training time", "each framework's own defaults (--native-defaults)",
-                  "its epoch was selected on the images that it is scored on"]  # fmt: skip
+LeftOut = Literal["no accuracy or no training time", "each framework's own defaults, --native-defaults",
+                  "the epoch was selected on the images of the score"]  # fmt: skip
 """Why a case is not a candidate."""
 DIFFERENT_CASES = "the two frameworks have different best cases"
 
@@ -66,9 +66,9 @@ def left_out(row: Row) -> LeftOut | None:
     if not (math.isfinite(row["accuracy"]) and math.isfinite(row["train_s"])):
         return "no accuracy or no training time"
     if row["idiom"]:
-        return "each framework's own defaults (--native-defaults)"
+        return "each framework's own defaults, --native-defaults"
     if "best epoch on test" in row["marks"]:
-        return "its epoch was selected on the images that it is scored on"
+        return "the epoch was selected on the images of the score"
     return None
 
 
@@ -151,7 +151,7 @@ def _nothing(answers: Answers, statuses: Sequence[str]) -> str:
 
 
 def _counted(answers: Answers) -> str:
-    return "; ".join(f"{_count(number, 'case')}, {reason}" for reason, number in answers.left_out.items())
+    return "; ".join(f"{_count(number, 'case')} ({reason})" for reason, number in answers.left_out.items())
 
 
 def _sentences(answer: Answer, differing: Sequence[str]) -> Iterator[str]:

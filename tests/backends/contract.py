@@ -72,25 +72,32 @@ def _problems(
     )
     if reason := module.decline(case):
         return [f"declined: {reason}"]
-    session = module.open_session(case, offered, len(CLASSES))
-    untrained = replace(case, seed=1, scenario=replace(scenario, start="random"))
-    arrays, _ = FoundModel(module, offered, CLASSES).start(session, untrained)
-    problems = [*_of_state(session), *_of_predict(session, prepared.folder, size)]
-    if probed:
-        problems += _of_features(session, offered.blocks, prepared.folder, size)
-    if probed and hasattr(module, "open_probe"):
-        problems += _of_probe(module.open_probe(session), session, size)
     checkpoint = folder / f"{model}.safetensors"
-    backbone = {name: array for name, array in arrays.items() if not name.startswith("head.")}
-    write_checkpoint(
-        checkpoint, backbone, model=model, normalisation=NORMALISATIONS["imagenet"], origin="contract", classes=()
-    )
-    del session
+    problems = []
+    if not checkpoint.exists():
+        problems += _of_untrained(FoundModel(module, offered, CLASSES), case, prepared.folder, checkpoint, probed)
     job = Job(case=case, dataset_path=str(prepared.folder), checkpoint_path=str(checkpoint), strict=True,
               save_model=str(folder / "kept") if probed else None)  # fmt: skip
     record = run_case(job, str(folder), time.time(), lambda event: None)
     problems += _of_record(record, scenario)
     return problems + (_of_kept(record.artefacts["model"], folder, prepared.folder) if probed else [])
+
+
+def _of_untrained(found: FoundModel, case: Case, dataset: Path, checkpoint: Path, probed: bool) -> list[str]:
+    """What is wrong with a session before it trains, which no scenario changes. Writes its random weights."""
+    session, size = found.open(case), case.image_size
+    untrained = replace(case, seed=1, scenario=replace(case.scenario, start="random"))
+    arrays, _ = found.start(session, untrained)
+    problems = [*_of_state(session), *_of_predict(session, dataset, size)]
+    if probed:
+        problems += _of_features(session, found.model.blocks, dataset, size)
+    if probed and hasattr(found.backend, "open_probe"):
+        problems += _of_probe(found.backend.open_probe(session), session, size)
+    backbone = {name: array for name, array in arrays.items() if not name.startswith("head.")}
+    write_checkpoint(
+        checkpoint, backbone, model=case.model, normalisation=NORMALISATIONS["imagenet"], origin="contract", classes=()
+    )
+    return problems
 
 
 def coloured(size: int) -> ArraySet:

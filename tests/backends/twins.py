@@ -16,7 +16,7 @@ from harness.data.feed import Feed, normalise
 from harness.plugins import find_model
 from harness.running.initial_weights import COUNTER, random_arrays
 from harness.spec import Case, Scenario, Stage
-from tests.quickly import collect_rarely
+from tests.quickly import collect_rarely, compile_quickly
 
 CLASSES, BATCH = 5, 8
 STAGE = Stage(epochs=1, head_lr=0.01, backbone_lr=0.01, batch_size=BATCH)
@@ -29,6 +29,7 @@ def answers(backend: str, engine: str | None, models: list[str], sizes: list[int
     The folder above has the arrays that both twins start from; whoever is asked first makes them. The first size is
     trained. One worker answers for several models, so that a framework starts once.
     """
+    compile_quickly(engine)
     collect_rarely()
     place = Path(folder)
     return {name: _answer(backend, engine, name, sizes, place.parent / f"{name}.npz", place) for name in models}

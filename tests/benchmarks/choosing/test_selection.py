@@ -128,14 +128,41 @@ def test_engines_belong_to_the_backend_that_has_them(catalogue: Catalogue) -> No
         ("keras3", "jax"), ("keras3", "torch"), ("reference", None)]  # fmt: skip
 
 
-def test_checkpoints_can_be_given_per_model(catalogue: Catalogue) -> None:
+def test_checkpoints_and_their_input_scalings_can_be_given_per_model(catalogue: Catalogue) -> None:
     wanted = Selection(
-        model=("resnet18", "mobilenet-v2-0.35"), scenario=("full",), checkpoint=("resnet18=a.pth", "b.safetensors")
-    )  # fmt: skip
-    assert {d.case.model: d.checkpoint for d in expand(wanted, catalogue) if d.case.backend == "pytorch"}[
-        "resnet18"
-    ] == "a.pth"
-    assert {d.case.model: d.checkpoint for d in expand(wanted, catalogue)}["mobilenet-v2-0.35"] == "b.safetensors"
+        backend=("pytorch",),
+        model=("resnet18", "mobilenet-v2-0.35"),
+        scenario=("full",),
+        checkpoint=("resnet18=a.pth", "b.h5"),
+        input_scaling=("imagenet", "mobilenet-v2-0.35=minus-one-to-one"),
+    )
+    found = {one.case.model: (one.checkpoint, one.input_scaling) for one in expand(wanted, catalogue)}
+    assert found == {"resnet18": ("a.pth", "imagenet"), "mobilenet-v2-0.35": ("b.h5", "minus-one-to-one")}
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "words"),
+    [
+        ("checkpoint", ("a.pth", "b.pth"), "--checkpoint is given twice for all models; write MODEL=VALUE"),
+        ("checkpoint", ("resnet18=a.pth", "resnet18=b.pth"), "--checkpoint is given twice for resnet18"),
+        ("checkpoint", ("resnt18=a.pth",), r"no model resnt18 \(did you mean resnet18"),
+        ("checkpoint", ("runs/lr=0.1/last.pth",), "no model runs/lr"),
+        ("input_scaling", ("imagenet", "zero-to-one"), "--input-scaling is given twice for all models"),
+        ("input_scaling", ("resnet=imagenet",), "no model resnet"),
+    ],
+)
+def test_a_value_of_no_model_or_of_one_twice_is_refused(
+    catalogue: Catalogue, option: str, values: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(Refused, match=words):
+        cases(catalogue, **{option: values})
+
+
+def test_a_file_whose_path_has_an_equals_sign_is_that_file(catalogue: Catalogue, tmp_path: Path) -> None:
+    file = tmp_path / "lr=0.1" / "last.pth"
+    file.parent.mkdir()
+    file.touch()
+    assert {one.checkpoint for one in cases(catalogue, checkpoint=(str(file),))} == {str(file)}
 
 
 def test_augmentations_are_alternatives_each_a_sequence(catalogue: Catalogue) -> None:

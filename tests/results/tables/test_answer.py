@@ -105,16 +105,16 @@ def test_a_score_that_chose_its_own_epoch_is_never_preferred(tmp_path: Path) -> 
     selected = build(scenario="selected", stage={"keep": "best"}, test_is_val=True, accuracy=0.99)
     (answer,) = said(tmp_path / "both", selected, build(scenario="fair", accuracy=0.6))
     assert "was fair of resnet18" in answer[0]
-    assert answer[-1] == "Left out: 1 case, its epoch was selected on the images that it is scored on."
+    assert answer[-1] == "Left out: 1 case (the epoch was selected on the images of the score)."
     (nothing,) = said(tmp_path / "alone", selected)
-    assert nothing == ["There is no answer because no case is a candidate: 1 case, its epoch was selected on the "
-                       "images that it is scored on."]  # fmt: skip
+    assert nothing == ["There is no answer because no case is a candidate: 1 case (the epoch was selected on the "
+                       "images of the score)."]  # fmt: skip
 
 
 def test_an_idiom_is_never_an_answer(tmp_path: Path) -> None:
     (answer,) = said(tmp_path, build(idiom=True, accuracy=0.99), build(accuracy=0.6))
     assert "60.0 %" in answer[0]
-    assert answer[-1] == "Left out: 1 case, each framework's own defaults (--native-defaults)."
+    assert answer[-1] == "Left out: 1 case (each framework's own defaults, --native-defaults)."
 
 
 def test_settings_machines_and_packages_have_answers_of_their_own_and_are_named(tmp_path: Path) -> None:
