@@ -14,6 +14,7 @@ from harness import PROTOCOL
 
 Part = Literal["backbone", "head"]
 Precision = Literal["fp32", "bf16", "fp64"]
+Layout = Literal["channels-last", "channels-first"]
 WaitAfter = Literal["opening", "first step"]
 Frozen = Literal["none", "backbone"] | int
 """The frozen part of a network: nothing, the backbone, or its first k blocks."""
@@ -114,7 +115,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     precision: Precision = "fp32"
-    layout: Literal["channels-last", "channels-first"] = "channels-last"
+    layout: Layout = "channels-last"
     compile: bool = False
     features: Literal["live", "kept"] = "live"
     fused: bool = False

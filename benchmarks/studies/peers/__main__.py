@@ -20,6 +20,7 @@ from benchmarks.studies.peers.task import Steps, prepare
 from harness.errors import Declined, Refused
 from harness.process.ask import ask
 from harness.process.machine import measuring_threads
+from harness.spec import Layout
 
 PROOF_STEPS = 5
 """Steps of the proof that a loop does the work of ours."""
@@ -35,6 +36,8 @@ HEADING = ("", "seconds", "images/s", "process s", "seconds รท ours", "process ร
 @click.option("--image-size", type=click.IntRange(32), default=64, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--layout", type=click.Choice(get_args(Layout)), default="channels-last", show_default=True,
+              help="memory layout of our PyTorch loop; the others have channels-first")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), help="use that many training images")
 @click.option("--json-file", "file", type=click.Path(dir_okay=False, path_type=Path), help="write the figures here too")
 def main(
@@ -67,7 +70,7 @@ def main(
             click.echo(
                 f"\n{name}, {data}, {plan.image_size} px, batch {plan.batch_size}, {plan.epochs} epochs, ", nl=False
             )
-            click.echo(f"{plan.threads} threads, {rounds} rounds\n{text(tables[name])}")
+            click.echo(f"{plan.threads} threads, ours {plan.layout}, {rounds} rounds\n{text(tables[name])}")
     except (Declined, Refused) as error:
         raise click.ClickException(str(error)) from error
     if file:

@@ -17,7 +17,7 @@ from benchmarks.studies.peers.task import STEPS_FILE, Steps, train
 from harness.errors import Refused, one_line
 from harness.process.ask import ask
 from harness.process.environment import bound_to, worker_environment
-from harness.spec import Case, Optimizer, Precision, Scenario, Stage
+from harness.spec import Case, Layout, Optimizer, Precision, Scenario, Stage
 
 SCRIPTS = Path(__file__).parents[3] / "docs" / "peers"
 MOMENTUM = float(np.float32(0.9))
@@ -83,13 +83,18 @@ PEERS = (
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The size of the task and its precision: what all loops of a run have in common."""
+    """The size of the task and its precision, which all loops of a run share, and the memory layout of ours.
+
+    The peers keep the layout of their library: channels-first in PyTorch, channels-last in Keras, as ours always is
+    on TensorFlow.
+    """
 
     image_size: int
     batch_size: int
     epochs: int
     threads: int
     precision: Precision = "fp32"
+    layout: Layout = "channels-last"
 
     @property
     def proof(self) -> Plan:
@@ -117,6 +122,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             image_size=self.image_size,
             threads=self.threads,
             precision=self.precision,
+            layout=self.layout if network.backend == "pytorch" else "channels-last",
         )
 
 
