@@ -309,7 +309,8 @@ def lines(tuned: Tuned, command: str) -> Iterator[str]:
         value, low, high = one.speed_up
         state = "" if not one.dropped else ", cannot win"
         proof = f", not proved equal: {tuned.unproved[one.name]}" if one.name in tuned.unproved else ""
-        yield f"  {one.name}: × {value:.2f} ({low:.2f}–{high:.2f}), {one.samples} pairs{state}{proof}"
+        pairs = f"{one.samples} pair{'s' * (one.samples != 1)}"
+        yield f"  {one.name}: × {value:.2f} ({low:.2f}–{high:.2f}), {pairs}{state}{proof}"
     for name, reason in tuned.not_tried.items():
         yield f"  not tried: {name} – {reason}"
 
