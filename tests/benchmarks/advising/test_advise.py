@@ -65,9 +65,9 @@ def test_the_same_number_of_runs_gives_the_same_choice(balanced: Path, checkpoin
 def test_the_command_that_it_prints_runs_the_chosen_case(balanced: Path, checkpoint: Path, tmp_path: Path) -> None:
     _, text = advised(balanced, checkpoint, tmp_path / "results", "--steps", "3")
     words = shlex.split(text.splitlines()[-1])
-    assert words[:4] == ["python", "-m", "benchmarks", "run"]
+    assert words[:2] == ["finetune-bench", "run"]
     assert {"--test-split", "0.25", "--seeds", "5"} <= set(words)
-    result = invoke(*words[3:], "--dry-run", "--results", tmp_path / "results")
+    result = invoke(*words[1:], "--dry-run", "--results", tmp_path / "results")
     assert result.exit_code == 0, result.output
     assert "5 cases" in result.stdout
 

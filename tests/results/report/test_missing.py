@@ -49,7 +49,7 @@ def test_more_charts_than_can_be_looked_at_are_left_out_and_it_is_said() -> None
 
 def test_no_accuracy(tmp_path: Path) -> None:
     record = replace(build(), test=None, val=None)
-    assert "no case is a candidate: 1 case, no accuracy or no training time." in page_of(tmp_path, record)
+    assert "no case is a candidate: 1 case (no accuracy or no training time)." in page_of(tmp_path, record)
 
 
 def test_one_run_of_one_case_has_no_interval_and_nothing_to_compare(tmp_path: Path) -> None:
