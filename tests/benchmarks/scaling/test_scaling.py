@@ -200,7 +200,8 @@ def test_devices_that_are_no_rising_multiples_are_refused(text: str) -> None:
 
 
 def test_a_backend_without_data_parallelism_ends_with_its_reason() -> None:
-    found = invoke("scaling", "tiny-cnn", "--backend", "reference", "--image-size", "32", "--quiet")
+    tiny = ("scaling", "tiny-cnn", "--backend", "reference", "--image-size", "32", "--scenario", "scratch", "--quiet")
+    found = invoke(*tiny)
     assert found.exit_code == 3
     assert "the reference backend has no data parallelism" in found.stderr
     assert "strong scaling" in found.stdout and "baseline" in found.stdout
