@@ -56,9 +56,13 @@ def test_a_line_is_recognised_with_other_figures_and_not_with_other_words() -> N
 def test_the_commands_of_a_tutorial_print_what_it_shows(page: Path, tmp_path: Path) -> None:
     if "--backend pytorch" in page.read_text():
         pytest.importorskip("torch", reason="torch is not installed")
-    folder = checkout(tmp_path)
+    folder = checkout(tmp_path / "checkout")
     (folder / "docs").symlink_to(ROOT / "docs")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = tmp_path / "bin" / "finetune-bench"  # the installed one runs the checkout that it was installed from
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m benchmarks "$@"\n')
+    command.chmod(0o755)
+    path = os.pathsep.join((str(command.parent), str(Path(sys.executable).parent), os.environ["PATH"]))
     environment = {**os.environ, "PATH": path, "COLUMNS": "100"}
     found = blocks(page.read_text())
     assert found
