@@ -212,18 +212,22 @@ def _refuse_nonsense(selection: Selection) -> None:
 
 
 def _by_model(option: str, texts: Sequence[str], catalogue: Catalogue) -> dict[str, str]:
-    """Return the value of each model that has its own, and under `*` the value of all others."""
+    """Return the value of each model that has its own, and under `*` the value of all others.
+
+    Raises `Refused` for an unknown model and for two values of one.
+    """
     models = dict.fromkeys(model for facts in catalogue.backends.values() for model in facts.models)
     found: dict[str, str] = {}
     for text in texts:
         model, equals, value = text.partition("=")
-        if equals and model not in models and not Path(text).exists():
-            raise Refused(f"{option} {text}: {unknown('model', model, models)}")
-        name, value = (model, value) if model in models and equals else ("*", text)
-        if name in found:
-            others = "; write MODEL=VALUE for each model" if name == "*" else ""
-            raise Refused(f"{option} is given twice for {'all models' if name == '*' else name}{others}")
-        found[name] = value
+        if not equals or model not in models:
+            if equals and not Path(text).exists():
+                raise Refused(f"{option} {text}: {unknown('model', model, models)}")
+            model, value = "*", text
+        if model in found:
+            of = "all models; write MODEL=VALUE for each model" if model == "*" else model
+            raise Refused(f"{option} is given twice for {of}")
+        found[model] = value
     return found
 
 
