@@ -6,6 +6,10 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+Key = TypeVar("Key", bound=str | int)
+Value = TypeVar("Value")
 
 
 class Declined(Exception):
@@ -54,6 +58,20 @@ def printable(text: str) -> str:
 def _escaped(character: str) -> str:
     byte = ord(character) - 0xDC00  # Python's file names have bytes that are not UTF-8 as U+DC80 to U+DCFF
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else ascii(character)[1:-1]
+
+
+def each_once(option: str, pairs: Iterable[tuple[Key, Value]], remedy: str = "give one value") -> dict[Key, Value]:
+    """Return the pairs as a dict. Raises `Refused` for a key that occurs twice: one of its values would be ignored.
+
+    >>> each_once("--python", [("A", "old"), ("B", "new")])
+    {'A': 'old', 'B': 'new'}
+    """
+    found: dict[Key, Value] = {}
+    for key, value in pairs:
+        if key in found:
+            raise Refused(f"{option} is given twice for {key}; {remedy}")
+        found[key] = value
+    return found
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.scenarios import FIVE, RECIPES, check_scenario, find_scenario, with_files
 from harness.data.augment import parse_augment
-from harness.errors import Refused, unknown
+from harness.errors import Refused, each_once, unknown
 from harness.process.machine import measuring_threads
 from harness.spec import SETTINGS, Case, Scenario, Stage, key
 
@@ -27,6 +27,10 @@ def _help(description: str) -> msgspec.Meta:
 Names = tuple[str, ...]
 CHOSEN = [setting for setting in SETTINGS.values() if setting.role == "setting"]
 """The settings of a case that have an option."""
+
+
+OTHERS = "all models"
+"""The key of a value that is for no single model."""
 
 
 class _Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,8 +138,8 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[SelectedCase]:
         if (lr := selection.lr) is not None:
             recipe = replace(recipe, stage=replace(recipe.stage, head_lr=lr, backbone_lr=lr))
         scenario = _adjusted(find_scenario(name, recipe, scenarios), selection, batch)
-        checkpoint = checkpoints.get(model, checkpoints.get("*", "embedded" if embedded else "imagenet"))
-        scaling = scalings.get(model, scalings.get("*"))
+        checkpoint = checkpoints.get(model, checkpoints.get(OTHERS, "embedded" if embedded else "imagenet"))
+        scaling = scalings.get(model, scalings.get(OTHERS))
         for axes in _axes(selection, embedded):
             what: dict[str, Any] = {"backend": backend, "engine": engine, "model": model, "scenario": scenario}
             case = Case(**what, dataset=data, dataset_sha256="", **axes)
@@ -212,23 +216,21 @@ def _refuse_nonsense(selection: Selection) -> None:
 
 
 def _by_model(option: str, texts: Sequence[str], catalogue: Catalogue) -> dict[str, str]:
-    """Return the value of each model that has its own, and under `*` the value of all others.
+    """Return the value of each model that has its own, and the value of all others.
 
     Raises `Refused` for an unknown model and for two values of one.
     """
     models = dict.fromkeys(model for facts in catalogue.backends.values() for model in facts.models)
-    found: dict[str, str] = {}
-    for text in texts:
+
+    def read(text: str) -> tuple[str, str]:
         model, equals, value = text.partition("=")
-        if not equals or model not in models:
-            if equals and not Path(text).exists():
-                raise Refused(f"{option} {text}: {unknown('model', model, models)}")
-            model, value = "*", text
-        if model in found:
-            of = "all models; write MODEL=VALUE for each model" if model == "*" else model
-            raise Refused(f"{option} is given twice for {of}")
-        found[model] = value
-    return found
+        if equals and model in models:
+            return model, value
+        if equals and not Path(text).exists():
+            raise Refused(f"{option} {text}: {unknown('model', model, models)}")
+        return OTHERS, text
+
+    return each_once(option, map(read, texts), "write MODEL=VALUE for each model")
 
 
 def _adjusted(scenario: Scenario, selection: Selection, batch_size: int | None) -> Scenario:

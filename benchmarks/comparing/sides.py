@@ -11,7 +11,7 @@ import msgspec
 
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
-from harness.errors import Refused, unknown
+from harness.errors import Refused, each_once, unknown
 from results.storage.rows import SideName
 
 NAMES: tuple[SideName, SideName] = ("A", "B")
@@ -47,11 +47,10 @@ def read_sides(
     if len(texts) not in (0, 2):
         raise Refused(f"{' '.join(texts)}: give two sides, such as `pytorch keras3`, or none with --set")
     specs = {name: _read(name, text, catalogue) for name, text in zip(NAMES, texts or (HERE, HERE), strict=True)}
-    for text in pythons:
-        name, python = read_side(text, "--python")
+    for name, python in each_once("--python", (read_side(text, "--python") for text in pythons)).items():
         specs[name] = specs[name]._replace(python=python)
-    for text in settings:
-        name, values = read_setting(text)
+    written = ((text.partition("=")[0].replace("_", "-"), read_setting(text)) for text in settings)
+    for name, values in each_once("--set", written).values():
         specs[name] = specs[name]._replace(settings={**specs[name].settings, **values})
     for name, delay in read_delays(delays).items():
         specs[name] = specs[name]._replace(delay=delay)
@@ -92,8 +91,10 @@ def read_share(text: str, where: str) -> float:
 
 def read_delays(texts: Sequence[str]) -> dict[SideName, float]:
     """Return the injected delay of each side that has one. Raises `Refused`."""
-    split = [(text, *read_side(text, "--inject-delay")) for text in texts]
-    return {side: read_share(share, f"--inject-delay {text}") for text, side, share in split}
+    split = ((text, *read_side(text, "--inject-delay")) for text in texts)
+    return each_once(
+        "--inject-delay", ((side, read_share(share, f"--inject-delay {text}")) for text, side, share in split)
+    )
 
 
 def read_side(text: str, option: str) -> tuple[SideName, str]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.errors import Refused, unknown
+from harness.errors import Refused, each_once, unknown
 from harness.spec import Augmentation
 
 Augment = Callable[[NDArray[np.uint8], int, int, int, int], NDArray[np.uint8]]
@@ -94,15 +94,16 @@ def parse_augment(text: str) -> tuple[Augmentation, ...]:
 
 def _parse_one(item: str) -> Augmentation:
     name, *pairs = (part.strip() for part in item.split(":"))
-    parameters = {}
-    for pair in pairs:
+
+    def read(pair: str) -> tuple[str, float]:
         parameter, _, value = pair.partition("=")
         try:
-            parameters[parameter.strip()] = float(value)
+            return parameter.strip(), float(value)
         except ValueError:
             message = f"{pair!r} is not PARAMETER=NUMBER, as in flip:probability=0.5"
             raise Refused(f"augmentation {name}: {message}") from None
-    return Augmentation(name=name, parameters=parameters)
+
+    return Augmentation(name=name, parameters=each_once(f"augmentation {name}: a number", map(read, pairs)))
 
 
 def format_augment(augmentations: Iterable[Augmentation]) -> str:

@@ -19,7 +19,7 @@ from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.cost import pair_seconds
 from benchmarks.comparing.sides import expand_sides, read_share
 from benchmarks.running.forecast import say_if_long
-from harness.errors import Refused
+from harness.errors import Refused, each_once
 from results.verdicts.search import CONFIDENCE, MOST, SearchResult, Trials, search, simulate
 
 PROBABILITY = click.FloatRange(0.5, 0.999)
@@ -113,12 +113,15 @@ def _candidates(ends: tuple[str, ...], options: dict[str, Any]) -> list[Candidat
 
 
 def _delays(texts: tuple[str, ...], count: int) -> dict[int, float]:
-    found: dict[int, float] = {}
-    for text in texts:
+    def read(text: str) -> tuple[int, float]:
         place, _, share = text.partition("=")
         if not place.isdigit() or int(place) >= count:
             raise Refused(f"--inject-delay {text}: no candidate {place} (0 to {count - 1}); write for example 1=20%")
-        found |= dict.fromkeys(range(int(place), count), read_share(share, f"--inject-delay {text}"))
+        return int(place), read_share(share, f"--inject-delay {text}")
+
+    found: dict[int, float] = {}
+    for first, share in each_once("--inject-delay", map(read, texts)).items():
+        found |= dict.fromkeys(range(first, count), share)
     return found
 
 

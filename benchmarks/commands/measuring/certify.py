@@ -27,7 +27,7 @@ from benchmarks.running.forecast import say_if_long
 from benchmarks.running.progress import RunProgress
 from benchmarks.running.terminal import aligned
 from harness.certifying.answers import StandInCost
-from harness.errors import Refused, unknown
+from harness.errors import Refused, each_once, unknown
 from harness.process.machine import describe_machine, environment
 from harness.spec import SETTINGS
 from results.certificates.certificate import Certificate, place, read_certificate, read_certificates, write_certificate
@@ -139,9 +139,9 @@ def _stored(results: Path, shard: Shard | None) -> Iterator[None]:
 def read_accelerations(texts: Sequence[str]) -> dict[str, Any]:
     """Return the settings of `--set SETTING=VALUE[,SETTING=VALUE…]`, as fields of `Selection`. Raises `Refused`."""
     found: dict[str, Any] = {}
-    for text in ",".join(texts).split(",") if texts else ():
-        name, _, value = text.partition("=")
-        found |= read_value(text, name, value)
+    given = ((text.partition("=")[0], text) for text in ",".join(texts).split(",") if texts)
+    for name, text in each_once("--set", given).items():
+        found |= read_value(text, name, text.partition("=")[2])
         setting = SETTINGS.get(name)
         if setting is None or not setting.provable:
             able = [one.name for one in SETTINGS.values() if one.provable]

@@ -27,7 +27,7 @@ from benchmarks.running.execute import execute, exit_code
 from benchmarks.running.forecast import expected_s, forecast, nominal_s, say_if_long
 from benchmarks.running.own_process import start_program
 from benchmarks.running.progress import RunProgress
-from harness.errors import Refused
+from harness.errors import Refused, each_once
 from harness.process.machine import describe_machine, environment
 from harness.running.evaluate import TRAIN_SAMPLE
 from harness.running.record import Record
@@ -205,11 +205,12 @@ def _connect(cases: Sequence[SelectedCase], options: dict[str, Any]) -> RayPool:
         raise Refused("--save-model: the networks would stay on the nodes; run these cases without --cluster")
     if any(selected.case.devices > 1 for selected in cases):
         raise Refused("--devices: a slot of a cluster is one device; run these cases without --cluster")
+    labels = each_once("--node-label", options["node_label"])
     with needs_ray("--cluster"):
         from benchmarks.cluster.ray_pool import RayPool
     threads = max((selected.case.threads for selected in cases), default=1)
     note = partial(click.echo, err=True)
-    return RayPool(options["cluster"], dict(options["node_label"]), threads, lambda line: note(f"! {line}"))
+    return RayPool(options["cluster"], labels, threads, lambda line: note(f"! {line}"))
 
 
 def _prepare(

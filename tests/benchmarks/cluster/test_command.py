@@ -25,6 +25,7 @@ def test_without_ray_the_command_names_the_package_and_exits_with_3(
     [
         (("--node-label", "gpu=h100"), "--node-label chooses nodes of a cluster; add --cluster"),
         (("--node-label", "gpu", "--cluster", "ray"), "gpu must be KEY=VALUE"),
+        (("--node-label", "gpu=a", "--node-label", "gpu=b", "--cluster", "ray"), "--node-label is given twice for gpu"),
         (("--save-model", "models", "--cluster", "ray"), "the networks would stay on the nodes"),
     ],
 )

@@ -158,3 +158,17 @@ def test_a_dry_run_counts_the_starts_once_where_both_have_cores(
     monkeypatch.setattr("benchmarks.comparing.cost.usable_cores", lambda: list(range(cores)))
     case = ("--backend", "pytorch", "--model", "resnet18", "--scenario", "scratch", "--seeds", "0")
     assert said in invoke("compare", "here", "here", *case, *options, "--results", tmp_path, "--dry-run").output
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"python": ("A=old", "A=new")}, "--python is given twice for A"),
+        ({"settings": ("B.layout=channels-first", "B.layout=channels-last")}, "--set is given twice for B.layout"),
+        ({"settings": ("B.batch-size=8", "B.batch_size=16")}, "--set is given twice for B.batch-size"),
+        ({"delay": ("B=3%", "A=1%", "B=8%")}, "--inject-delay is given twice for B"),
+    ],
+)
+def test_a_second_value_for_the_same_side_is_refused(given: dict[str, tuple[str, ...]], words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        sides(**given)

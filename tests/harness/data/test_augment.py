@@ -99,6 +99,8 @@ def test_unknown_names_and_parameters_are_refused_with_the_nearest() -> None:
         parse_augment("centre-crop:size=3")
     with pytest.raises(Refused, match="probability=2 is not between 0 and 1"):
         compose((Augmentation(name="flip", parameters={"probability": 2.0}),))
+    with pytest.raises(Refused, match="augmentation flip: a number is given twice for probability"):
+        parse_augment("flip:probability=0.5:probability=0.2")
     with pytest.raises(Refused, match="PARAMETER=NUMBER"):
         parse_augment("flip:probability=often")
     with pytest.raises(Refused, match="is not between"):

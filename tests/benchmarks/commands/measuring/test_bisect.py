@@ -70,6 +70,9 @@ def test_revisions_come_from_git_in_order_and_wrong_ones_are_refused(tmp_path: P
     assert "did you mean precision" in refused(*common, "--set", "A.precison=fp32", "--set", "B.precison=bf16")
     two = ("--set", "A.warmup_steps=1", "--set", "B.warmup_steps=2")
     assert "no candidate 9 (0 to 1)" in refused(*common, *two, "--inject-delay", "9=5%")
+    assert "--inject-delay is given twice for 1" in refused(
+        *common, *two, "--inject-delay", "1=5%", "--inject-delay", "1=9%"
+    )
 
 
 @pytest.mark.parametrize(

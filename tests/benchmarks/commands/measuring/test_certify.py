@@ -97,6 +97,7 @@ def test_a_backend_is_certified_against_itself_with_a_setting(tmp_path: Path) ->
         (["--backend", "reference", "--set", "precision=bf16"], "precision changes the numbers, so there is no proof"),
         (["--backend", "reference", "--set", "batch_size=4"], "batch_size changes the training, so there is no proof"),
         (["--backend", "reference", "--set", "features=dead"], "live, kept"),
+        (["--backend", "reference", "--set", "features=kept,features=live"], "--set is given twice for features"),
         (["--backend", "reference", "--set", "features=kept", "--scenario", "full"], "no stage of full keeps a part"),
     ],
 )
