@@ -11,6 +11,7 @@ from benchmarks.advising.interval import Score
 from benchmarks.advising.policy import RaceResult, Ranked
 from harness.errors import printable
 from results.tables.columns import METRICS
+from results.tables.wording import counted
 
 ORDER = ("probes", "race", "repeats")
 
@@ -84,7 +85,7 @@ def _answer(advice: Advice) -> Iterator[str]:
     yield (
         f"On {images.name}, the best accuracy within {advice.limit} was {advice.names[leader.contender]}: "
         f"{percent(score.accuracy)} % ({interval}) on {images.test} {kind}, "
-        f"after {METRICS['train_s'].write(leader.training_s)} s of training ({_count(advice.seeds, 'seed')})."
+        f"after {METRICS['train_s'].write(leader.training_s)} s of training ({counted(advice.seeds, 'seed')})."
     )
     yield from _rivals(advice, leader)
     resolution = f"± {percent(score.resolution)} points{_within(advice, score)}"
@@ -125,7 +126,7 @@ def _rivals(advice: Advice, leader: Ranked) -> Iterator[str]:
             if first.training_s < leader.training_s
             else ""
         )
-        yield f"On {images} it cannot be told from {_count(len(rivals), 'other case')}{faster}."
+        yield f"On {images} it cannot be told from {counted(len(rivals), 'other case')}{faster}."
 
 
 def _within(advice: Advice, score: Score) -> str:
@@ -136,7 +137,7 @@ def _within(advice: Advice, score: Score) -> str:
     within = sum(abs(other - score.accuracy) <= score.resolution for other in others)
     better = sum(other - score.accuracy > score.resolution for other in others)
     more = f", {better} better by more" if better else ""
-    return f"; {within} of {_count(len(others), 'other measured case')} within it{more}"
+    return f"; {within} of {counted(len(others), 'other measured case')} within it{more}"
 
 
 def _standings(advice: Advice) -> Iterator[str]:
@@ -145,7 +146,7 @@ def _standings(advice: Advice) -> Iterator[str]:
         state = "chosen" if one is leader else "worse" if one.behind else "cannot be told from it"
         yield (
             f"  {advice.names[one.contender]}: {percent(one.accuracy)} % of validation images, "
-            f"{METRICS['train_s'].write(one.training_s)} s, {_count(one.runs, 'run')}, {state}"
+            f"{METRICS['train_s'].write(one.training_s)} s, {counted(one.runs, 'run')}, {state}"
         )
 
 
@@ -160,9 +161,7 @@ def _budget(advice: Advice) -> str:
     unit = "" if advice.before_s is None else " s"
     parts = [] if advice.before_s is None else [f"preparation {advice.before_s:.0f} s"]
     parts += [f"{name} {advice.choice.spent[name]:.0f}{unit}" for name in ORDER if name in advice.choice.spent]
-    return (
-        f"Spent: {_count(advice.runs, 'run')} in {advice.spent_s:.0f} s of at most {advice.limit} ({', '.join(parts)})."
-    )
+    return f"Spent: {counted(advice.runs, 'run')} in {advice.spent_s:.0f} s of at most {advice.limit} ({', '.join(parts)})."
 
 
 def backend_of(network: str) -> str:
@@ -177,7 +176,3 @@ def backend_of(network: str) -> str:
 def percent(share: float) -> str:
     """Return a fraction as per cent with one digit, as tables show accuracy."""
     return METRICS["accuracy"].write(share)
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -34,6 +34,7 @@ from results.certificates.scope import Coverage, coverage_of
 from results.storage.rows import Pair, SideName
 from results.storage.run_files import RunWriter
 from results.storage.windows import compile_s, pays_from, training_seconds
+from results.tables.wording import counted
 from results.verdicts.pair_findings import log_ratio, median_step_us
 
 SHORT_EPOCHS = 3
@@ -309,8 +310,7 @@ def lines(tuned: Tuned, command: str) -> Iterator[str]:
         value, low, high = one.speed_up
         state = "" if not one.dropped else ", cannot win"
         proof = f", not proved equal: {tuned.unproved[one.name]}" if one.name in tuned.unproved else ""
-        pairs = f"{one.samples} pair{'s' * (one.samples != 1)}"
-        yield f"  {one.name}: × {value:.2f} ({low:.2f}–{high:.2f}), {pairs}{state}{proof}"
+        yield f"  {one.name}: × {value:.2f} ({low:.2f}–{high:.2f}), {counted(one.samples, 'pair')}{state}{proof}"
     for name, reason in tuned.not_tried.items():
         yield f"  not tried: {name} – {reason}"
 

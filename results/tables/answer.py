@@ -17,7 +17,7 @@ from results.certificates.scope import NONE_MADE
 from results.tables.columns import METRICS, Row
 from results.tables.identity import alike
 from results.tables.side_by_side import may_compare
-from results.tables.wording import APART, extra_columns, plain, worded
+from results.tables.wording import APART, counted, extra_columns, plain, worded
 
 LeftOut = Literal["no accuracy or no training time", "each framework's own defaults, --native-defaults",
                   "the epoch was selected on the images of the score"]  # fmt: skip
@@ -139,19 +139,19 @@ def paragraphs(answers: Answers, statuses: Sequence[str] = ()) -> list[list[str]
     differing = [name for name in extra_columns(firsts, ("dataset", "backend_name"), TELLING) if name != "dataset"]
     found = [[plain(one) for one in _sentences(answer, differing)] for answer in answers.found]
     if answers.left_out:
-        found[-1].append(f"Left out: {_counted(answers)}.")
+        found[-1].append(f"Left out: {_reasons(answers)}.")
     return found
 
 
 def _nothing(answers: Answers, statuses: Sequence[str]) -> str:
     if answers.left_out:
-        return f"There is no answer because no case is a candidate: {_counted(answers)}."
+        return f"There is no answer because no case is a candidate: {_reasons(answers)}."
     listed = ", ".join(f"{count} {status}" for status, count in Counter(statuses).items())
     return f"Nothing was measured, so there is no answer{f': {listed}' if listed else ''}."
 
 
-def _counted(answers: Answers) -> str:
-    return "; ".join(f"{_count(number, 'case')} ({reason})" for reason, number in answers.left_out.items())
+def _reasons(answers: Answers) -> str:
+    return "; ".join(f"{counted(number, 'case')} ({reason})" for reason, number in answers.left_out.items())
 
 
 def _sentences(answer: Answer, differing: Sequence[str]) -> Iterator[str]:
@@ -159,8 +159,8 @@ def _sentences(answer: Answer, differing: Sequence[str]) -> Iterator[str]:
     where = ", ".join(worded(row, name) for name in differing)
     place = f"On {row['dataset']}{f' ({where})' if where else ''}"
     case, backend = f"{row['scenario']} of {row['model']}", row["backend_name"]
-    counted = f"{_count(row['runs'], 'run')}, {_count(row['seeds'], 'seed')}"
-    figures = f"{_accuracy(row)} after {_seconds(row)} of training ({counted})"
+    repeats = f"{counted(row['runs'], 'run')}, {counted(row['seeds'], 'seed')}"
+    figures = f"{_accuracy(row)} after {_seconds(row)} of training ({repeats})"
     several = answer.frameworks > 1
     if several and answer.alone:
         yield f"{place}, the fastest way to the best accuracy with {backend} was {case}: {figures}."
@@ -214,7 +214,3 @@ def _seconds(row: Row) -> str:
     metric, low, high = METRICS["train_s"], row["train_s_low"], row["train_s_high"]
     spread: str = "" if pd.isna(low) else f" ({metric.write(low)}–{metric.write(high)})"
     return f"{metric.write(row['train_s'])} s{spread}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

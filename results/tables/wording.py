@@ -36,6 +36,15 @@ def plain(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "run"), counted(2, "run")
+    ('1 run', '2 runs')
+    """
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def figure(row: Row, name: str, *, brief: bool = False) -> str:
     """Format one figure of a row: `182 (176–190)`, `75.2 ± 3.1`; `brief` leaves out all intervals except `±`."""
     metric = METRICS[name]

@@ -73,9 +73,7 @@ def _problems(
     if reason := module.decline(case):
         return [f"declined: {reason}"]
     checkpoint = folder / f"{model}.safetensors"
-    problems = []
-    if not checkpoint.exists():
-        problems += _of_untrained(FoundModel(module, offered, CLASSES), case, prepared.folder, checkpoint, probed)
+    problems = _of_untrained(FoundModel(module, offered, CLASSES), case, prepared.folder, checkpoint, probed)
     job = Job(case=case, dataset_path=str(prepared.folder), checkpoint_path=str(checkpoint), strict=True,
               save_model=str(folder / "kept") if probed else None)  # fmt: skip
     record = run_case(job, str(folder), time.time(), lambda event: None)
@@ -84,7 +82,7 @@ def _problems(
 
 
 def _of_untrained(found: FoundModel, case: Case, dataset: Path, checkpoint: Path, probed: bool) -> list[str]:
-    """What is wrong with a session before it trains, which no scenario changes. Writes its random weights."""
+    """What is wrong with a session before it trains. Writes its random weights."""
     session, size = found.open(case), case.image_size
     untrained = replace(case, seed=1, scenario=replace(case.scenario, start="random"))
     arrays, _ = found.start(session, untrained)

@@ -65,7 +65,7 @@ def _lacking(material: Material) -> Iterator[str]:
     if not _about(material) and material.shown:
         several = len({case.backend for case in material.shown}) > 1
         consequence = ", so no ratio between backends is printed" if several else ""
-        yield f"There is no certificate{consequence}. To make one, run `{PROGRAM} certify`."
+        yield f"No certificate found{consequence}. Use `{PROGRAM} certify` to create one."
     unchecked = dict.fromkeys(
         what for case in material.shown for r in _records(case) for stage in r.stages for what in stage.audit.unchecked
     )

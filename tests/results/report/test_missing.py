@@ -56,7 +56,7 @@ def test_one_run_of_one_case_has_no_interval_and_nothing_to_compare(tmp_path: Pa
     text = page_of(tmp_path, build())
     assert "It is the only case." in text
     assert "There is only one run, so the spread of accuracy and training time between runs is unknown." in text
-    assert "There is no certificate. To make one, run `finetune-bench certify`." in text
+    assert "No certificate found. Use `finetune-bench certify` to create one." in text
 
 
 def test_a_run_that_was_cut_off_says_what_it_lacks(tmp_path: Path) -> None:
@@ -101,6 +101,6 @@ def test_a_certificate_allows_a_ratio_and_is_listed_with_what_it_proved(tmp_path
     write_certificate(tmp_path, proof, "k")
     text = page_of(tmp_path, one, other)
     assert "× 0.83 P3" in text
-    assert "There is no certificate" not in text
+    assert "No certificate found" not in text
     assert "pytorch and keras3-tensorflow" in text
     assert proof.sha256[:8] in text
