@@ -161,7 +161,8 @@ def _budget(advice: Advice) -> str:
     unit = "" if advice.before_s is None else " s"
     parts = [] if advice.before_s is None else [f"preparation {advice.before_s:.0f} s"]
     parts += [f"{name} {advice.choice.spent[name]:.0f}{unit}" for name in ORDER if name in advice.choice.spent]
-    return f"Spent: {counted(advice.runs, 'run')} in {advice.spent_s:.0f} s of at most {advice.limit} ({', '.join(parts)})."
+    spent = f"{counted(advice.runs, 'run')} in {advice.spent_s:.0f} s"
+    return f"Spent: {spent} of at most {advice.limit} ({', '.join(parts)})."
 
 
 def backend_of(network: str) -> str:
