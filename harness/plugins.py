@@ -32,7 +32,7 @@ from harness.process import machine
 from harness.spec import Scenario
 
 GROUP = "finetune_bench"
-_FILES = "plugin_"
+FILES = "plugin_"
 """Beginning of the module names of plugin files."""
 
 
@@ -46,7 +46,7 @@ def load(path: str) -> ModuleType:
     file = Path(path)
     if not file.is_file():
         raise Refused(f"--plugin {path}: no such file")
-    name = f"{_FILES}{file.stem}_{hashlib.sha256(bytes(file.resolve())).hexdigest()[:8]}"  # file names may repeat
+    name = f"{FILES}{file.stem}_{hashlib.sha256(bytes(file.resolve())).hexdigest()[:8]}"  # file names may repeat
     if loaded := sys.modules.get(name):
         return loaded
     spec = importlib.util.spec_from_file_location(name, file)
@@ -62,7 +62,7 @@ def load(path: str) -> ModuleType:
 
 def loaded() -> tuple[str, ...]:
     """Return the plugin files that this process has imported."""
-    modules = [module for name, module in list(sys.modules.items()) if name.startswith(_FILES)]
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith(FILES)]
     return tuple(module.__file__ for module in modules if module.__file__)
 
 

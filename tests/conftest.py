@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import sys
 
 from tests.quickly import FLAGS
 
@@ -20,6 +21,7 @@ import pytest
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays
 from benchmarks.datasets.cache import ENVIRONMENT
 from benchmarks.datasets.writing import PreparedDataset
+from harness import plugins
 from harness.process.machine import usable_cores
 
 EXPECTED_SKIPS = {"CUDA": re.compile(r"\bcuda\b", re.IGNORECASE), "../shared": re.compile(re.escape("../shared"))}
@@ -105,6 +107,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ[ENVIRONMENT]
     else:
         os.environ[ENVIRONMENT] = before
+
+
+@pytest.fixture(autouse=True)
+def _plugins_of_one_test() -> Iterator[None]:
+    """Forget the plugin files that a test imports: a training on several devices gives them to its other processes."""
+    before = set(plugins.loaded())
+    yield
+    if set(plugins.loaded()) - before:
+        for name in [name for name in sys.modules if name.startswith(plugins.FILES)]:
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import os
 import re
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
@@ -51,8 +52,8 @@ class Rapl:
         self._zones = [(zone / "energy_uj", int((zone / "max_energy_range_uj").read_text())) for zone in zones]
         self._last = [int(file.read_text()) for file, _ in self._zones]
         self._total = 0
-        self._lock, self._reread_s = threading.Lock(), reread_s
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._lock = threading.Lock()
+        threading.Thread(target=_reread, args=(weakref.ref(self), reread_s), daemon=True).start()
 
     def joules(self) -> float:
         """Return the energy since the start; each counter may have wrapped once since the last reading."""
@@ -64,10 +65,19 @@ class Rapl:
                 self._last[place] = now
             return self._total / 1e6
 
-    def _watch(self) -> None:
-        while True:
-            time.sleep(self._reread_s)
-            self.joules()
+
+def _reread(counter: weakref.ref[Rapl], interval_s: float) -> None:
+    """Read a counter at an interval until it is no longer used, or until it cannot be read."""
+    while True:
+        time.sleep(interval_s)
+        rapl = counter()
+        if rapl is None:
+            return
+        try:
+            rapl.joules()
+        except OSError:  # the next caller of `joules` gets the error
+            return
+        del rapl
 
 
 def open_counters(device: str, powercap: Path = POWERCAP) -> tuple[list[Counter], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -142,3 +143,18 @@ def test_a_counter_that_stands_still_has_an_interval_as_long_as_the_watch() -> N
         counter.now += seconds
 
     assert watch_idle([counter], 2.0, lambda: counter.now, sleep) == [Idle(0.0, 0.0, pytest.approx(2.0, abs=0.05))]
+
+
+def test_a_counter_is_no_longer_read_once_it_is_dropped_or_its_file_is_gone(tmp_path: Path) -> None:
+    dropped = Rapl([zone(tmp_path, "intel-rapl:0", "package-0")], reread_s=0.05)
+    gone = zone(tmp_path, "intel-rapl:1", "package-1")
+    kept = Rapl([gone], reread_s=0.05)
+    threads = [thread for thread in threading.enumerate() if thread.name.endswith("(_reread)")]
+    assert len(threads) >= 2
+    (gone / "energy_uj").unlink()
+    del dropped
+    for thread in threads[-2:]:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+    with pytest.raises(FileNotFoundError):
+        kept.joules()
