@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +13,8 @@ import numpy as np
 from keras.src.backend.common import dtypes
 from keras.src.utils import module_utils
 from numpy.typing import NDArray
+
+from backends.keras3.parallel import devices as parallel
 
 Name = Literal["tensorflow", "jax", "torch"]
 
@@ -35,10 +38,17 @@ class Engine:
             module_utils.tensorflow._available = False
         _set_widest(self.name, wide)
         self._compiled = _count_jax_compilations() if self.name == "jax" else lambda: 0
-        _set_threads(self.name, threads)
+        _set_threads(self.name, threads, devices)
         _place(self.name, device.kind)
-        if self.name == "jax":
-            _distribute(device.kind, devices)
+        self.strategy = parallel.distribute(device.kind, devices)
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Return the context in which the variables of a training are created."""
+        return nullcontext() if self.strategy is None else self.strategy.scope()
+
+    def shared(self, batches: Any) -> Any:
+        """Return the batches with their rows divided between TensorFlow's devices; unchanged for one device."""
+        return batches if self.strategy is None else parallel.mirrored().SharedBatches(batches, self.strategy)
 
     def seed(self, seed: int) -> None:
         """Seed the generator of torch, which Keras uses for dropout instead of the seed of a layer."""
@@ -48,6 +58,13 @@ class Engine:
     def note(self, outcome: Any) -> None:
         """Keep the result of the dispatched step, for `sync`."""
         self._pending = outcome
+
+    def devices(self) -> int:
+        """Return the number of devices that share a batch, read back from the engine."""
+        if self.strategy is not None:
+            return int(self.strategy.num_replicas_in_sync)
+        distribution = keras.distribution.distribution()
+        return 1 if distribution is None else int(distribution.device_mesh.devices.size)
 
     def sync(self) -> None:
         """Return when the device has done all its work."""
@@ -65,12 +82,14 @@ class Engine:
         return {"jax": self._compiled(), "tensorflow": traces, "torch": 0}[self.name]
 
     def threads(self) -> int:
-        """Return the thread limit of one operation, read back from the engine; on JAX the usable cores."""
-        if self.name == "tensorflow":
-            return int(import_module("tensorflow").config.threading.get_intra_op_parallelism_threads())
+        """Return the thread limit of one operation on a device, read back from the engine; on JAX the usable cores."""
         if self.name == "torch":
             return int(import_module("torch").get_num_threads())
-        return len(os.sched_getaffinity(0))
+        if self.name == "tensorflow":
+            pool = int(import_module("tensorflow").config.threading.get_intra_op_parallelism_threads())
+        else:
+            pool = len(os.sched_getaffinity(0))
+        return max(1, pool // self.devices())
 
     def device_memory(self) -> int | None:
         """Return the peak of bytes allocated on an accelerator, None on a CPU."""
@@ -127,12 +146,14 @@ def _set_widest(engine: Name, wide: bool) -> None:
         dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64" if wide else "float32"
 
 
-def _set_threads(engine: Name, threads: int) -> None:
+def _set_threads(engine: Name, threads: int, devices: int) -> None:
     # JAX has no such setting: it uses the cores in the affinity of the process.
     if engine == "tensorflow":
+        # The devices of a CPU share a pool. It cannot change once TensorFlow runs, as in a certificate of two cases.
         threading = import_module("tensorflow").config.threading
-        threading.set_intra_op_parallelism_threads(threads)
-        threading.set_inter_op_parallelism_threads(1)
+        with suppress(RuntimeError):
+            threading.set_intra_op_parallelism_threads(threads * devices)
+            threading.set_inter_op_parallelism_threads(devices)
     elif engine == "torch":
         import_module("torch").set_num_threads(threads)
 
@@ -146,32 +167,6 @@ def _place(engine: Name, kind: str) -> None:
     elif kind == "cpu":
         jax = import_module("jax")
         jax.config.update("jax_default_device", jax.local_devices(backend="cpu")[0])
-
-
-def _distribute(kind: str, devices: int) -> None:
-    """Divide each batch between a number of devices; XLA computes the sums over a batch across them."""
-    distribution = None
-    if devices > 1:
-        names = keras.distribution.list_devices("gpu" if kind == "cuda" else "cpu")[:devices]
-        distribution = keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
-    keras.distribution.set_distribution(distribution)
-
-
-def divide_processor(devices: int) -> str | None:
-    """Let JAX divide the CPU into this number of devices, before its first computation; return why it cannot."""
-    jax = import_module("jax")
-    if jax.config.jax_num_cpu_devices == devices:
-        return None
-    try:
-        jax.config.update("jax_num_cpu_devices", devices)
-    except RuntimeError:
-        return f"JAX runs in this process already, so that it cannot have {devices} devices"
-    return None
-
-
-def count_devices(kind: str) -> int:
-    """Return the number of devices of this kind, `cpu` or `cuda`, that JAX has."""
-    return len(keras.distribution.list_devices("gpu" if kind == "cuda" else "cpu"))
 
 
 def _count_jax_compilations() -> Callable[[], int]:

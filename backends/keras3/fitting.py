@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
+from backends.keras3.engine import Engine
 from harness.clock import Clock
 from harness.data.feed import Feed
 
@@ -42,7 +43,7 @@ class _LastLoss(keras.metrics.Metric):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(name="loss", dtype=keras.config.floatx())
-        self.last = self.add_variable((), initializer="zeros", name="last")
+        self.last = self.add_variable((), initializer="zeros", aggregation="mean", name="last")
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
         self.last.assign(ops.cast(values, self.last.dtype))
@@ -79,7 +80,8 @@ class _FeedAdapter(DataAdapter):  # type: ignore[misc]
     has_partial_batch = False
     partial_batch_size = None
 
-    def __init__(self, model: Any, feed: Feed) -> None:
+    def __init__(self, model: Any, feed: Feed, engine: Engine) -> None:
+        self._engine = engine
         self.num_batches, self.batch_size = feed.steps_per_epoch, feed.batch_size
         # Before the first epoch, fit fetches one batch to learn the shapes.
         kind = keras.config.floatx() if feed.kept else "float32"
@@ -91,8 +93,8 @@ class _FeedAdapter(DataAdapter):  # type: ignore[misc]
             yield ops.convert_to_tensor(images), ops.convert_to_tensor(labels)
 
     # With a plain iterator of tensors, fit calls the compiled step directly, not a graph that also reads tf.data.
-    def get_tf_dataset(self) -> _FeedAdapter:
-        return self
+    def get_tf_dataset(self) -> Any:
+        return self._engine.shared(self)
 
     def get_jax_iterator(self) -> Iterator[tuple[Any, Any]]:
         # fit passes NumPy arrays to the compiled step on a CPU, and fetches one batch ahead on an accelerator.
@@ -102,9 +104,10 @@ class _FeedAdapter(DataAdapter):  # type: ignore[misc]
         return self
 
 
-def fit(model: Any, epochs: int, feed: Feed, clock: Clock, batches: Batches, note: Callable[[Any], None]) -> None:
-    """Train the compiled model; `note` receives the result of each step, which may still be in computation."""
-    model._loss_tracker = _LastLoss()
+def fit(model: Any, epochs: int, feed: Feed, clock: Clock, batches: Batches, engine: Engine) -> None:
+    """Train the compiled model; the engine receives the result of each step, which may still be in computation."""
+    with engine.scope():
+        model._loss_tracker = _LastLoss()
     # fit reads this at the end of an epoch; this call compiles it outside the first window.
     model.get_metrics_result()
     model.make_train_function()
@@ -113,10 +116,10 @@ def fit(model: Any, epochs: int, feed: Feed, clock: Clock, batches: Batches, not
     def tick_after_step(*args: Any) -> Any:
         outcome = step(*args)
         logs = outcome[0] if isinstance(outcome, tuple) else outcome
-        note(outcome)
+        engine.note(outcome)
         clock.tick(logs["loss"])
         return outcome
 
     model.train_function = tick_after_step
-    adapter = _FeedAdapter(model, feed)
+    adapter = _FeedAdapter(model, feed, engine)
     model.fit(adapter, epochs=epochs, verbose=0, callbacks=_Epochs(model, adapter, clock, batches))

@@ -10,6 +10,7 @@ from keras import ops
 
 from backends.keras3.depthwise import DepthwiseConv2D
 from backends.keras3.models import KerasNetwork
+from backends.keras3.parallel import devices
 from harness import PREFIX
 
 
@@ -30,6 +31,9 @@ class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
         mean, variance = ops.moments(wide, axes=self._reduction_axes)
         known = None not in wide.shape
         count = math.prod(wide.shape[i] for i in self._reduction_axes) if known else ops.size(wide) / mean.shape[0]
+        if shared := devices.several():
+            mean, variance = shared.moments(mean, variance)
+            count = count * shared.replicas()
         if isinstance(count, int) and count < 2:
             raise ValueError(f"{self.name}: batch norm needs more than one value per channel; use a larger batch")
         ratio = count / (count - 1)  # a Python float is not cast, because TensorFlow would round it to float32
@@ -55,6 +59,9 @@ class Dropout(keras.layers.Dropout):  # type: ignore[misc]
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Apply dropout in training, unless switched off."""
+        shared = devices.several()
+        if shared and training and self.active and self.rate > 0:
+            return shared.dropped(inputs, self.rate, self.noise_shape, self.seed_generator)
         return super().call(inputs, training=training and self.active)
 
 

@@ -11,6 +11,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from backends.keras3.engine import to_numpy
+from backends.keras3.parallel import devices
 from harness.spec import Optimizer
 
 
@@ -58,6 +59,8 @@ class _PartRates(keras.optimizers.Optimizer):  # type: ignore[misc]
         if update is None:
             super()._backend_update_step(grads, trainable_variables, learning_rate)
             return
+        if shared := devices.several():
+            grads = shared.summed(grads)
         # The engine's own fused operations update each group of equal rates. With Keras' operations instead, Adam would
         # be half of the graph that TensorFlow traces.
         order = [self._get_variable_index(variable) for variable in trainable_variables]

@@ -40,21 +40,21 @@ def decline(case: Case) -> str | None:
 
 
 def _several(case: Case, kind: str) -> str | None:
-    from backends.keras3 import engine
+    from backends.keras3.parallel import devices
 
     name = running(case)
-    if name != "jax":
-        return f"Keras on {name} is measured on one device here; use --engine jax, or leave out --devices"
+    if name == "torch":
+        return "Keras on torch is measured on one device here; use --engine tensorflow or jax, or leave out --devices"
     if case.norm_scope == "device":
-        return "XLA computes the statistics of the whole batch; use --backend pytorch with --norm-scope device"
-    if EVALUATION_BATCH % case.devices:
+        return "batch norm in Keras uses the whole batch here; use --backend pytorch with --norm-scope device"
+    if name == "jax" and EVALUATION_BATCH % case.devices:
         return (
             f"batches of {EVALUATION_BATCH} images are evaluated on all devices; use 2, 4, 8, 16 or {EVALUATION_BATCH}"
         )
-    if kind == "cpu" and (reason := engine.divide_processor(case.devices)):
+    if kind == "cpu" and (reason := devices.divide_processor(case.devices)):
         return reason
-    found = engine.count_devices(kind)
-    return f"JAX finds {found} devices, not {case.devices}" if found < case.devices else None
+    found = devices.count_devices(kind)
+    return f"Keras on {name} finds {found} devices, not {case.devices}" if found < case.devices else None
 
 
 def running(case: Case) -> str:

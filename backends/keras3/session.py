@@ -59,14 +59,15 @@ class KerasSession:
         keras.config.set_dtype_policy(_POLICIES[case.precision])
         keras.config.set_image_data_format(case.layout.replace("-", "_"))
         self.batch_layout: Literal["nhwc", "nchw"] = "nchw" if case.layout == "channels-first" else "nhwc"
-        with nullcontext() if case.idiom else undrawn():
+        with nullcontext() if case.idiom else undrawn(), self._engine.scope():
             network = model.build(case.image_size)
             maps.check({variable.path: variable.shape for variable in network.backbone.weights}, network.table)
             if not case.idiom:
                 network = layers.matched(network, depthwise_sums=depthwise.needed(self._engine, wide=wide))
             self.head_features = int(network.backbone.output.shape[-1])
             head = heads.build(case.head, network.backbone.output, classes)
-        self.model = fitting.TracedModel(network.backbone.input, head.logits)
+        with self._engine.scope():
+            self.model = fitting.TracedModel(network.backbone.input, head.logits)
         if not case.dropout:
             for layer in self.model.layers:
                 if isinstance(layer, keras.layers.Dropout):
@@ -94,7 +95,7 @@ class KerasSession:
         model = self._divided_at(feed.kept.part).trained if feed.kept else self.model
         self.compile_stage(stage, factors(stage.schedule, stage.epochs, feed.steps_per_epoch), model)
         batches = _native(feed) if feed.input == "native" else partial(_fed, feed)
-        fitting.fit(model, stage.epochs, feed, clock, batches, self._engine.note)
+        fitting.fit(model, stage.epochs, feed, clock, batches, self._engine)
 
     def compile_stage(
         self, stage: Stage, factors: NDArray[np.float64], model: fitting.TracedModel | None = None
@@ -107,10 +108,11 @@ class KerasSession:
         self.freeze(stage)
         rates = {path: stage.learning_rate(self.parts[path]) for path, v in self._variables.items() if v.trainable}
         make = optimizers.idiomatic if self.case.idiom else optimizers.matched
-        self.optimizer = make(stage.optimizer, stage.weight_decay, factors, rates)
-        model.compile(self.optimizer, _loss(stage.label_smoothing), jit_compile=self.jit)
-        # If TensorFlow created these variables while it traces the first step, it would trace the step again.
-        self.optimizer.build(model.trainable_variables)
+        with self._engine.scope():
+            self.optimizer = make(stage.optimizer, stage.weight_decay, factors, rates)
+            model.compile(self.optimizer, _loss(stage.label_smoothing), jit_compile=self.jit)
+            # If TensorFlow created these variables while it traces the first step, it would trace the step again.
+            self.optimizer.build(model.trainable_variables)
 
     def freeze(self, stage: Stage) -> None:
         """Set every layer to the mode that the stage declares."""
@@ -204,8 +206,8 @@ class KerasSession:
         if self.optimizer:
             kind = type(self.optimizer)
             settings["optimizer"] = layers.dotted(kind)
-        if (distribution := keras.distribution.distribution()) is not None:
-            settings["devices"] = int(distribution.device_mesh.devices.size)
+        if (devices := self._engine.devices()) > 1:
+            settings["devices"] = devices
         return Effective(
             device=self._engine.device.kind,
             device_name=self._engine.device.name,

@@ -35,7 +35,7 @@ def compiled_in_window(record: Record) -> bool:
 @rule("V37", "times", "other threads")
 def other_threads(record: Record) -> bool:
     """The process used more cores or threads than its case allows."""
-    allowed = record.case.threads + (record.case.workers if record.case.input != "arrays" else 0)
+    allowed = record.case.cores + (record.case.workers if record.case.input != "arrays" else 0)
     used = record.sensors.cpu_over_wall if record.sensors else 0.0
     threads = record.effective.threads if record.effective else 0
     return used > allowed * CORES or threads > record.case.threads

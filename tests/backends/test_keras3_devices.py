@@ -1,8 +1,9 @@
-"""Keras on JAX trains on two devices, parts of the CPU, as on one; this file is also the program that does."""
+"""Keras trains on two devices, parts of the CPU, as on one; this file is also the program that does."""
 
 from __future__ import annotations
 
 import json
+import sys
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -15,47 +16,60 @@ from backends import keras3
 from tests.backends.programs import answered
 from tests.backends.test_keras3_engines import STAGES, _case, _feed, _open, _train
 
-# Only this engine trains on several devices, and an installation may have another one.
-pytestmark = pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
+STAGE_NAMES = ("full", "live-norm", "first-block", "small-lr")
+ENGINES = [
+    pytest.param(name, marks=pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed"))
+    for name in ("jax", "tensorflow")
+]
 
 
 @cache
-def probed() -> dict[str, Any]:
-    return answered(__file__, "jax")
+def probed(engine: str) -> dict[str, Any]:
+    return answered(__file__, engine, engine)
 
 
-@pytest.mark.parametrize("stage", ["full", "live-norm"])
-def test_losses_weights_and_statistics_on_two_devices_are_those_of_one(stage: str) -> None:
-    found = probed()["stages"][stage]
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("stage", STAGE_NAMES)
+def test_losses_weights_and_statistics_on_two_devices_are_those_of_one(stage: str, engine: str) -> None:
+    """The network has dropout: both devices together have the mask of one."""
+    found = probed(engine)["stages"][stage]
     assert found["losses"][0] == pytest.approx(found["losses"][1], rel=1e-12)
     assert found["losses"][0][0] != found["losses"][0][1]
     assert found["difference"] < 1e-12
 
 
-def test_the_number_of_devices_is_read_back_and_a_batch_is_divided() -> None:
-    assert probed()["devices"] == [2, None]
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_numbers_of_devices_and_threads_are_read_back(engine: str) -> None:
+    assert probed(engine)["devices"] == [2, None]
+    if engine == "tensorflow":  # JAX has the cores of the process, and the tests bind it to none
+        assert probed(engine)["threads"] == [1, 2]  # the runtime keeps the pool of two devices
 
 
-def test_what_jax_cannot_do_on_several_devices_is_declined() -> None:
-    scoped, third = probed()["declined"]
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_an_engine_cannot_do_on_several_devices_is_declined(engine: str) -> None:
+    scoped, third = probed(engine)["declined"]
     assert "use --backend pytorch with --norm-scope device" in scoped
-    assert "batches of 32 images are evaluated on all devices" in third
+    if engine == "jax":
+        assert "batches of 32 images are evaluated on all devices" in third
+    else:
+        assert third == "TensorFlow runs in this process already, so that it cannot have 3 devices"
 
 
-def _probe() -> dict[str, Any]:
-    found: dict[str, Any] = {"stages": {}, "devices": []}
-    two = _case("jax", precision="fp64", devices=2)
+def _probe(engine: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"stages": {}, "devices": [], "threads": []}
+    two = _case(engine, precision="fp64", devices=2)
     assert keras3.decline(two) is None
-    found["declined"] = [
-        keras3.decline(replace(two, **change)) for change in ({"norm_scope": "device"}, {"devices": 3})
-    ]
     trained: dict[str, list[Any]] = {}
     for case in (two, replace(two, devices=1)):
-        for name in ("full", "live-norm"):
+        for name in STAGE_NAMES:
             session = _open(case)
             losses = _train(session, STAGES[name], _feed(session, STAGES[name]), _look(session)).losses
             trained.setdefault(name, []).append((losses, {t.name: t.array for t in session.state()}))
         found["devices"].append(session.effective().settings.get("devices"))
+        found["threads"].append(session.effective().threads)
+    found["declined"] = [
+        keras3.decline(replace(two, **change)) for change in ({"norm_scope": "device"}, {"devices": 3})
+    ]
     for name, ((losses, arrays), (others, other)) in trained.items():
         difference = max(float(np.abs(arrays[tensor] - other[tensor]).max()) for tensor in arrays)
         found["stages"][name] = {"losses": [losses, others], "difference": difference}
@@ -67,4 +81,4 @@ def _look(session: Any) -> Any:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_probe()))  # noqa: T201
+    print(json.dumps(_probe(sys.argv[1])))  # noqa: T201

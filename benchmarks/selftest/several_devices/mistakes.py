@@ -77,6 +77,8 @@ def _keras_statistics(backend: ModuleType, place: SinPlace) -> Iterator[None]:
         devices = _devices(layers)
         if devices == 1 or not (training and layer.batch_statistics):
             return real(layer, inputs, training, mask)
+        if layers.devices.several():
+            return alone(layer, inputs)
         if place.gross:
             first, *others = ops.split(inputs, devices, axis=0)
             outputs = [real(layer, first, training, mask)]
@@ -90,11 +92,24 @@ def _keras_statistics(backend: ModuleType, place: SinPlace) -> Iterator[None]:
         real(layer, ops.split(inputs, devices, axis=0)[0], training, mask)
         return outputs
 
+    def alone(layer: Any, inputs: Any) -> Any:
+        """On TensorFlow the call is of one device, with its rows."""
+        running = layer.moving_mean, layer.moving_variance
+        kept = [ops.copy(variable) for variable in running]
+        outputs = real(layer, inputs, True)
+        for variable, value in zip(running, kept, strict=True):
+            variable.assign(value)
+        with patch.object(layers.devices, "several", lambda: None):
+            own = real(layer, inputs, True)
+        return own if place.gross else outputs
+
     with patch.object(kind, "call", call):
         yield
 
 
 def _devices(layers: ModuleType) -> int:
+    if shared := layers.devices.several():
+        return int(shared.replicas())
     distribution = layers.keras.distribution.distribution()
     return int(distribution.device_mesh.devices.size) if distribution else 1
 

@@ -1,4 +1,4 @@
-"""Mistakes of data parallelism on JAX, and their report; those on gloo are in `test_scaling_certificate.py`."""
+"""Mistakes of data parallelism in Keras, and their report; those on gloo are in `test_scaling_certificate.py`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ FORMS = len(MISTAKES) * 2
 
 
 @pytest.mark.long
-@pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
-def test_on_two_devices_of_jax_each_mistake_is_found_and_a_correct_training_is_proved() -> None:
-    arguments = {"backend": "keras3", "engine": "jax", "seed": 0}
-    found = ask(trials.run, arguments, SeveralDevices, engine="jax", timeout_s=600)
-    assert (found.backend, found.declined, found.clean) == ("keras3-jax", "", ())
+@pytest.mark.parametrize("engine", ["jax", "tensorflow"])
+def test_on_two_devices_of_keras_each_mistake_is_found_and_a_correct_training_is_proved(engine: str) -> None:
+    if find_spec(engine) is None:
+        pytest.skip(f"{engine} is not installed")
+    arguments = {"backend": "keras3", "engine": engine, "seed": 0}
+    found = ask(trials.run, arguments, SeveralDevices, engine=engine, timeout_s=600)
+    assert (found.backend, found.declined, found.clean) == (f"keras3-{engine}", "", ())
     assert len(found.trials) == FORMS
     rules = {(trial.name, trial.magnitude): " ".join(trial.found) for trial in found.trials}
     for mistake, rule in zip(MISTAKES, ("(V05)", "(V05)", "(V21)"), strict=True):

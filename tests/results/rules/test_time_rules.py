@@ -83,6 +83,13 @@ def test_V37_threads_that_a_backend_says_it_has_count_too_and_a_stream_may_have_
     assert voided(replace(streamed, case=replace(made.case, workers=2))) == ["other threads"]
 
 
+def test_V37_the_devices_of_a_processor_have_their_threads_each() -> None:
+    made = record()
+    two = replace(made, case=replace(made.case, devices=2))
+    assert voided(replace(two, sensors=replace(QUIET, cpu_over_wall=1.9))) == []
+    assert voided(replace(two, sensors=replace(QUIET, cpu_over_wall=2.2))) == ["other threads"]
+
+
 def test_V40_a_hundredth_of_the_time_or_of_a_second_may_be_left_to_do() -> None:
     assert voided(record(drained_s=0.039)) == []
     assert voided(record(drained_s=0.041)) == ["not synchronised"]
