@@ -16,7 +16,7 @@ from benchmarks.advising.interval import Score, score
 from benchmarks.advising.policy import NO_TIME, PROBE, Advising, Contender, RaceResult, name_of
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.scenarios import with_files
-from benchmarks.choosing.selection import Selection, expand
+from benchmarks.choosing.selection import Selection, expand, of_model
 from benchmarks.datasets.named import PreparedData
 from benchmarks.preparing.plan import Preparation
 from harness import PROGRAM
@@ -78,7 +78,12 @@ def described(field: MachineField, contender: Contender) -> str:
 def command(field: MachineField, contender: Contender, catalogue: Catalogue) -> str:
     """Return the `run` command of a contender, with several seeds."""
     case = field.selected(contender, 0).case
-    chosen = {"backend": (case.backend,), "model": (case.model,), **({"engine": (case.engine,)} if case.engine else {})}
+    chosen: dict[str, Any] = {"backend": (case.backend,), "model": (case.model,)}
+    if case.engine:
+        chosen["engine"] = (case.engine,)
+    for name in ("checkpoint", "input_scaling"):
+        if name in field.options:
+            chosen[name] = of_model(field.options[name], case.model, catalogue)
     words: list[str] = []
     for name, value in {**field.options, **chosen, **field.options_of(contender), "seeds": SEEDS}.items():
         flag = f"--{name.replace('_', '-')}"

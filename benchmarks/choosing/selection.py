@@ -220,7 +220,7 @@ def _by_model(option: str, texts: Sequence[str], catalogue: Catalogue) -> dict[s
 
     Raises `Refused` for an unknown model and for two values of one.
     """
-    models = dict.fromkeys(model for facts in catalogue.backends.values() for model in facts.models)
+    models = _models(catalogue)
 
     def read(text: str) -> tuple[str, str]:
         model, equals, value = text.partition("=")
@@ -231,6 +231,16 @@ def _by_model(option: str, texts: Sequence[str], catalogue: Catalogue) -> dict[s
         return OTHERS, text
 
     return each_once(option, map(read, texts), "write MODEL=VALUE for each model")
+
+
+def of_model(texts: Sequence[str], model: str, catalogue: Catalogue) -> tuple[str, ...]:
+    """Return the values of `--checkpoint` or `--input-scaling` without those that are for other models."""
+    others = set(_models(catalogue)) - {model}
+    return tuple(text for text in texts if text.partition("=")[0] not in others)
+
+
+def _models(catalogue: Catalogue) -> dict[str, None]:
+    return dict.fromkeys(model for facts in catalogue.backends.values() for model in facts.models)
 
 
 def _adjusted(scenario: Scenario, selection: Selection, batch_size: int | None) -> Scenario:

@@ -15,6 +15,7 @@ from benchmarks.advising.field import Budget, MachineField, Setup
 from benchmarks.advising.held_out import TEST_SPLIT, HeldOut, held_out
 from benchmarks.advising.policy import PROBE, Contender
 from benchmarks.choosing.catalogue import read_catalogue
+from benchmarks.choosing.selection import of_model
 from benchmarks.preparing.plan import Preparation
 from harness.process.machine import describe_machine, environment
 from results.storage.run_files import open_run
@@ -70,6 +71,11 @@ def test_the_command_that_it_prints_runs_the_chosen_case(balanced: Path, checkpo
     result = invoke(*words[1:], "--dry-run", "--results", tmp_path / "results")
     assert result.exit_code == 0, result.output
     assert "5 cases" in result.stdout
+
+
+def test_the_command_that_it_prints_has_no_checkpoint_of_another_model() -> None:
+    texts = ("imagenet", "resnet18=a.pth", "efficientnet-b0=b=c.pth", "my=file.pth")
+    assert of_model(texts, "resnet18", read_catalogue()) == ("imagenet", "resnet18=a.pth", "my=file.pth")
 
 
 @pytest.mark.timeout(300)
