@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
@@ -38,7 +38,7 @@ class Engine:
             module_utils.tensorflow._available = False
         _set_widest(self.name, wide)
         self._compiled = _count_jax_compilations() if self.name == "jax" else lambda: 0
-        _set_threads(self.name, threads, devices)
+        _set_threads(self.name, threads)
         _place(self.name, device.kind)
         self.strategy = parallel.distribute(device.kind, devices)
 
@@ -61,10 +61,7 @@ class Engine:
 
     def devices(self) -> int:
         """Return the number of devices that share a batch, read back from the engine."""
-        if self.strategy is not None:
-            return int(self.strategy.num_replicas_in_sync)
-        distribution = keras.distribution.distribution()
-        return 1 if distribution is None else int(distribution.device_mesh.devices.size)
+        return parallel.data_parallel() if self.strategy is None else int(self.strategy.num_replicas_in_sync)
 
     def sync(self) -> None:
         """Return when the device has done all its work."""
@@ -146,14 +143,13 @@ def _set_widest(engine: Name, wide: bool) -> None:
         dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64" if wide else "float32"
 
 
-def _set_threads(engine: Name, threads: int, devices: int) -> None:
+def _set_threads(engine: Name, threads: int) -> None:
     # JAX has no such setting: it uses the cores in the affinity of the process.
     if engine == "tensorflow":
-        # The devices of a CPU share a pool. It cannot change once TensorFlow runs, as in a certificate of two cases.
-        threading = import_module("tensorflow").config.threading
-        with suppress(RuntimeError):
-            threading.set_intra_op_parallelism_threads(threads * devices)
-            threading.set_inter_op_parallelism_threads(devices)
+        # The devices of a CPU share a pool, which cannot change once TensorFlow runs.
+        threading, devices = import_module("tensorflow").config.threading, parallel.count_devices("cpu")
+        threading.set_intra_op_parallelism_threads(threads * devices)
+        threading.set_inter_op_parallelism_threads(devices)
     elif engine == "torch":
         import_module("torch").set_num_threads(threads)
 

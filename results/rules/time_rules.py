@@ -35,9 +35,12 @@ def compiled_in_window(record: Record) -> bool:
 @rule("V37", "times", "other threads")
 def other_threads(record: Record) -> bool:
     """The process used more cores or threads than its case allows."""
-    allowed = record.case.cores + (record.case.workers if record.case.input != "arrays" else 0)
+    effective = record.effective
+    # With an exchange between processes, each device has one of its own, and the sensors are those of the first.
+    devices = 1 if effective and "exchange" in effective.settings else record.case.devices
+    allowed = record.case.threads * devices + (record.case.workers if record.case.input != "arrays" else 0)
     used = record.sensors.cpu_over_wall if record.sensors else 0.0
-    threads = record.effective.threads if record.effective else 0
+    threads = effective.threads if effective else 0
     return used > allowed * CORES or threads > record.case.threads
 
 

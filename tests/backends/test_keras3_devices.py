@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,10 @@ from msgspec.structs import replace
 
 from backends import keras3
 from tests.backends.programs import answered
-from tests.backends.test_keras3_engines import STAGES, _case, _feed, _open, _train
+from tests.backends.test_keras3_engines import ENGINES, STAGES, _case, _feed, _open, _train
 
 STAGE_NAMES = ("full", "live-norm", "first-block", "small-lr")
-ENGINES = [
-    pytest.param(name, marks=pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed"))
-    for name in ("jax", "tensorflow")
-]
+PARALLEL = [engine for engine in ENGINES if engine.values[0] != "torch"]
 
 
 @cache
@@ -28,7 +24,7 @@ def probed(engine: str) -> dict[str, Any]:
     return answered(__file__, engine, engine)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", PARALLEL)
 @pytest.mark.parametrize("stage", STAGE_NAMES)
 def test_losses_weights_and_statistics_on_two_devices_are_those_of_one(stage: str, engine: str) -> None:
     """The network has dropout: both devices together have the mask of one."""
@@ -38,14 +34,14 @@ def test_losses_weights_and_statistics_on_two_devices_are_those_of_one(stage: st
     assert found["difference"] < 1e-12
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", PARALLEL)
 def test_the_numbers_of_devices_and_threads_are_read_back(engine: str) -> None:
     assert probed(engine)["devices"] == [2, None]
     if engine == "tensorflow":  # JAX has the cores of the process, and the tests bind it to none
         assert probed(engine)["threads"] == [1, 2]  # the runtime keeps the pool of two devices
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", PARALLEL)
 def test_what_an_engine_cannot_do_on_several_devices_is_declined(engine: str) -> None:
     scoped, third = probed(engine)["declined"]
     assert "use --backend pytorch with --norm-scope device" in scoped

@@ -45,6 +45,12 @@ def count_devices(kind: str) -> int:
     return len(keras.distribution.list_devices("gpu" if kind == "cuda" else "cpu"))
 
 
+def data_parallel() -> int:
+    """Return the number of devices of JAX that share a batch; 1 on another engine."""
+    distribution = keras.distribution.distribution()
+    return 1 if distribution is None else int(distribution.device_mesh.devices.size)
+
+
 def mirrored() -> Any:
     """Return `backends.keras3.parallel.mirrored`, which imports TensorFlow: no other engine's worker may start it."""
     return import_module(f"{__package__}.mirrored")

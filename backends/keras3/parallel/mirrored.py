@@ -26,11 +26,6 @@ class SharedBatches(tf.distribute.DistributedDataset):  # type: ignore[misc]
             lambda context: parts[context.replica_id_in_sync_group]
         )
 
-    @property
-    def element_spec(self) -> Any:
-        """Raise, because the batches of the harness have no declared type."""
-        raise NotImplementedError
-
 
 def strategy(kind: str, devices: int) -> Any:
     """Return the strategy over the first devices of a kind, `cpu` or `cuda`."""

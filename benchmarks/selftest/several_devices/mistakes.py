@@ -73,15 +73,18 @@ def _keras_statistics(backend: ModuleType, place: SinPlace) -> Iterator[None]:
     kind, ops = layers.BatchNormalization, layers.ops
     real = kind.call
 
+    def of_one_device(layer: Any, rows: Any) -> Any:
+        with patch.object(layers.devices, "several", lambda: None):
+            return real(layer, rows, True)
+
     def call(layer: Any, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        devices = _devices(layers)
+        shared = layers.devices.several()  # on TensorFlow, where a call has the rows of one device
+        devices = shared.replicas() if shared else layers.devices.data_parallel()
         if devices == 1 or not (training and layer.batch_statistics):
             return real(layer, inputs, training, mask)
-        if layers.devices.several():
-            return alone(layer, inputs)
+        first, *others = [inputs] if shared else ops.split(inputs, devices, axis=0)
         if place.gross:
-            first, *others = ops.split(inputs, devices, axis=0)
-            outputs = [real(layer, first, training, mask)]
+            outputs = [of_one_device(layer, first)]
             outputs += [layer._normalise(one, *ops.moments(one, layer._reduction_axes)) for one in others]
             return ops.concatenate(outputs, axis=0)
         running = layer.moving_mean, layer.moving_variance
@@ -89,29 +92,11 @@ def _keras_statistics(backend: ModuleType, place: SinPlace) -> Iterator[None]:
         outputs = real(layer, inputs, training, mask)
         for variable, value in zip(running, kept, strict=True):
             variable.assign(value)
-        real(layer, ops.split(inputs, devices, axis=0)[0], training, mask)
+        of_one_device(layer, first)
         return outputs
-
-    def alone(layer: Any, inputs: Any) -> Any:
-        """On TensorFlow the call is of one device, with its rows."""
-        running = layer.moving_mean, layer.moving_variance
-        kept = [ops.copy(variable) for variable in running]
-        outputs = real(layer, inputs, True)
-        for variable, value in zip(running, kept, strict=True):
-            variable.assign(value)
-        with patch.object(layers.devices, "several", lambda: None):
-            own = real(layer, inputs, True)
-        return own if place.gross else outputs
 
     with patch.object(kind, "call", call):
         yield
-
-
-def _devices(layers: ModuleType) -> int:
-    if shared := layers.devices.several():
-        return int(shared.replicas())
-    distribution = layers.keras.distribution.distribution()
-    return int(distribution.device_mesh.devices.size) if distribution else 1
 
 
 @contextmanager

@@ -88,6 +88,10 @@ def test_V37_the_devices_of_a_processor_have_their_threads_each() -> None:
     two = replace(made, case=replace(made.case, devices=2))
     assert voided(replace(two, sensors=replace(QUIET, cpu_over_wall=1.9))) == []
     assert voided(replace(two, sensors=replace(QUIET, cpu_over_wall=2.2))) == ["other threads"]
+    assert made.effective is not None
+    first = replace(made.effective, settings={"devices": 2, "exchange": "gloo"})
+    alone = replace(two, effective=first, sensors=replace(QUIET, cpu_over_wall=1.9))
+    assert voided(alone) == ["other threads"]
 
 
 def test_V40_a_hundredth_of_the_time_or_of_a_second_may_be_left_to_do() -> None:
