@@ -6,23 +6,28 @@ import pytest
 
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.choosing.scenarios import SCENARIOS
+from tests.backends import small_networks
 from tests.backends.contract_workers import Workers
 
-CATALOGUE = read_catalogue()
-QUICKEST = "resnet18"
+REAL = "resnet18"
 """Of all models the one with the fewest layers, so a framework traces and compiles it in the shortest time."""
+
+CATALOGUE = read_catalogue()
 ARMS = [(name, engine) for name, facts in CATALOGUE.backends.items() for engine in facts.engines or (None,)]
 
 
 def _once_each(backend: str, engine: str | None) -> list[tuple[str, str]]:
-    """Each model once and each scenario once; engines but the first run three scenarios on the quickest model."""
-    models = CATALOGUE.backends[backend].models
-    quickest = QUICKEST if QUICKEST in models else min(models, key=lambda name: models[name].gmacs)
-    names = list(SCENARIOS)
+    """Each scenario once, on a small network, and each model once, each with another scenario.
+
+    Engines but the first run three scenarios, one of them on a real model.
+    """
+    models, names = CATALOGUE.backends[backend].models, list(SCENARIOS)
+    quickest = min(models, key=lambda name: models[name].gmacs)
+    small = small_networks.NAME if backend in small_networks.MODELS else quickest
     if engine is not None and engine != CATALOGUE.engine(backend):
-        return [(quickest, name) for name in ("full", "freeze-conv", "two-stage")]
-    others = [name for name in models if name != quickest]
-    return [(quickest, name) for name in names] + [(model, names[i % len(names)]) for i, model in enumerate(others, 1)]
+        return [(REAL if REAL in models else quickest, "full"), (small, "freeze-conv"), (small, "two-stage")]
+    others = [name for name in models if name != small]
+    return [(small, name) for name in names] + [(model, names[i % len(names)]) for i, model in enumerate(others, 1)]
 
 
 def _product(backend: str) -> list[tuple[str, str]]:
