@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -58,15 +59,34 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+class Facts(NamedTuple):
+    """A file's lines, imports, modules named in strings and public classes, without its syntax tree."""
+
+    lines: int
+    imports: list[tuple[str, int]]
+    named: list[str]
+    classes: list[str]
+
+
 @functools.cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
-
-
-def imported_by(path: Path) -> list[tuple[str, int]]:
+def facts_of(path: Path) -> Facts:
+    text = path.read_text()
+    tree = ast.parse(text)
     # A package's __init__ counts as a module of that name inside it, so that relative imports resolve.
     name = module_of(path) + (".__init__" if path.name == "__init__.py" else "")
-    return list(imports(tree_of(path), name))
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args)
+    named = [_literal_start(call.args[0]) for call in calls if _called(call) in BY_NAME]
+    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    return Facts(len(text.splitlines()), list(imports(tree, name)), named, classes)
+
+
+def package_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0]
+
+
+def by_file(wrong: Callable[[Path], list[Any]]) -> dict[str, list[Any]]:
+    """What is wrong with each file with which something is."""
+    return {str(path.relative_to(ROOT)): found for path in FILES if (found := wrong(path))}
 
 
 def wrong_arrows(package: str, found: list[tuple[str, int]]) -> list[str]:
@@ -79,28 +99,23 @@ def test_there_is_something_to_check() -> None:
     assert len(FILES) > 50
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_package_imports_only_what_stands_below_it(path: Path) -> None:
-    assert wrong_arrows(path.relative_to(ROOT).parts[0], imported_by(path)) == []
+def test_a_package_imports_only_what_stands_below_it() -> None:
+    assert by_file(lambda path: wrong_arrows(package_of(path), facts_of(path).imports)) == {}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_named_in_a_string_has_the_prefix_that_a_wheel_needs(path: Path) -> None:
+def test_a_module_named_in_a_string_has_the_prefix_that_a_wheel_needs() -> None:
     # `harness.PREFIX` comes first: f"{PREFIX}backends.{name}", by which a worker finds a backend, is an arrow of data.
-    calls = (node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call) and node.args)
-    names = [_literal_start(call.args[0]) for call in calls if _called(call) in BY_NAME]
-    assert [name for name in names if name.split(".")[0] in BELOW] == []
+    assert by_file(lambda path: [name for name in facts_of(path).named if name.split(".")[0] in BELOW]) == {}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_frameworks_are_imported_nowhere_but_in_backends(path: Path) -> None:
-    if path.relative_to(ROOT).parts[0] != "backends":
-        assert [found for found in imported_by(path) if found[0].split(".")[0] in FRAMEWORKS] == []
+def test_frameworks_are_imported_nowhere_but_in_backends() -> None:
+    found = by_file(lambda path: [one for one in facts_of(path).imports if one[0].split(".")[0] in FRAMEWORKS])
+    assert {path for path in found if not path.startswith("backends/")} == set()
+    assert found, "no import of a framework was seen"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_can_be_read_in_one_sitting(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= LONGEST
+def test_a_file_can_be_read_in_one_sitting() -> None:
+    assert by_file(lambda path: [facts_of(path).lines] if facts_of(path).lines > LONGEST else []) == {}
 
 
 @pytest.mark.parametrize(
@@ -117,7 +132,7 @@ def test_backends_do_not_know_each_other() -> None:
     own = {path.parent for path in (ROOT / "backends").glob("*/__init__.py")}
     for path in (path for path in FILES if any(home in path.parents for home in own)):
         backend = path.relative_to(ROOT).parts[1]
-        others = [name for name, _ in imported_by(path) if name.startswith("backends.") and name.count(".") >= 1]
+        others = [name for name, _ in facts_of(path).imports if name.startswith("backends.") and name.count(".") >= 1]
         assert [name for name in others if name.split(".")[1] != backend] == [], path
 
 
@@ -129,9 +144,9 @@ def test_no_circle_of_imports_inside_a_package(package: str) -> None:
 
 def import_graph(package: str) -> dict[str, set[str]]:
     """Modules of a package and which of its modules each imports; importing a module imports its parents too."""
-    modules = {module_of(path): path for path in FILES if path.relative_to(ROOT).parts[0] == package}
+    modules = {module_of(path): path for path in FILES if package_of(path) == package}
     return {
-        module: {name for name, _ in imported_by(path) if name in modules} - {module, *parents(module)}
+        module: {name for name, _ in facts_of(path).imports if name in modules} - {module, *parents(module)}
         for module, path in modules.items()
     }
 
@@ -180,9 +195,8 @@ def public_classes() -> dict[str, list[str]]:
     """The modules that define each public class, by its name."""
     found: dict[str, list[str]] = {}
     for path in FILES:
-        for node in tree_of(path).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                found.setdefault(node.name, []).append(module_of(path))
+        for name in facts_of(path).classes:
+            found.setdefault(name, []).append(module_of(path))
     return found
 
 
@@ -190,13 +204,11 @@ def test_a_class_name_means_one_thing() -> None:
     assert {name: modules for name, modules in public_classes().items() if len(modules) > 1} == {}
 
 
-@pytest.mark.parametrize(
-    "folder", sorted({path.parent for path in FILES}), ids=lambda path: str(path.relative_to(ROOT))
-)
-def test_a_folder_can_be_surveyed(folder: Path) -> None:
-    modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
-    assert len(modules) <= MOST, modules
-    assert folder == ROOT or (folder / "__init__.py").exists()
+def test_a_folder_can_be_surveyed() -> None:
+    for folder in {path.parent for path in FILES}:
+        modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(modules) <= MOST, folder
+        assert (folder / "__init__.py").exists()
 
 
 @pytest.mark.parametrize("package", BELOW)
