@@ -22,12 +22,14 @@ from harness.errors import Declined, Refused
 from harness.running.initial_weights import head_arrays, random_arrays
 from harness.schedule import factors
 from harness.spec import Case, Optimizer, Scenario, Schedule, Stage
+from tests.backends import small_networks
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 pytest.importorskip("efficientnet_pytorch")
 
 CLASSES = 3
+MODELS = {**pytorch.MODELS, small_networks.NAME: small_networks.MODELS["pytorch"][0]}
 
 
 def make_case(model: str = "resnet18", size: int = 32, **fields: Any) -> Case:
@@ -42,7 +44,7 @@ def make_stage(**fields: Any) -> Stage:
 
 
 def open_session(case: Case, classes: int = CLASSES) -> Any:
-    model = pytorch.MODELS[case.model]
+    model = MODELS[case.model]
     session = pytorch.open_session(case, model, classes)
     session.load(random_arrays(session.state(), model.initialisation, case.seed))
     session.load(head_arrays(case.head, session.head_features, classes, "default", case.seed))
@@ -363,7 +365,7 @@ def test_a_fused_optimizer_trains_like_torchs_choice_and_is_read_back(rule: str)
     stage = make_stage(epochs=2, optimizer=Optimizer(name=rule), weight_decay=1e-3)
     weights = []
     for fused in (False, True):
-        case = make_case(precision="fp64", fused=fused)
+        case = make_case(small_networks.NAME, precision="fp64", fused=fused)
         session = open_session(case)
         train(session, case, stage)
         weights.append({tensor.name: tensor.array for tensor in session.state()})

@@ -21,14 +21,18 @@ from tests.benchmarks.commanding import records
 from tests.benchmarks.running.test_execute import planned
 from tests.results.records import MACHINE
 
-SLOW = """
+PAUSE = 1.0
+"""Seconds for which a slow network is built, or compiled."""
+SLOW = (
+    f"PAUSE = {PAUSE}"
+    + """
 import time
 from backends.reference.layers import ReLU
 from backends.reference.network import tiny_cnn
 from harness.contract import Model
 
 def slow(dtype):
-    time.sleep(2)
+    time.sleep(PAUSE)
     return tiny_cnn(dtype)
 
 def wrong(dtype):
@@ -42,7 +46,7 @@ class Compiled(ReLU):
 
     def forward(self, x, training):
         self.steps += training
-        time.sleep(2 if training and self.steps == 1 else 0)
+        time.sleep(PAUSE if training and self.steps == 1 else 0)
         return super().forward(x, training)
 
 def compiled(dtype):
@@ -52,6 +56,7 @@ def compiled(dtype):
 MODELS = {"reference": [Model(name=f.__name__, build=f, classifier="classifier.", blocks=3)
                         for f in (slow, wrong, endless, compiled)]}
 """
+)
 
 Run = Callable[..., list[Record]]
 
@@ -80,9 +85,11 @@ def test_two_cases_are_opened_at_the_same_time_and_their_waiting_is_in_no_figure
     wall = time.monotonic() - began
     assert [record.status for record in both] == ["ok", "ok"]
     for record in both:
-        assert record.wall_s["build"] >= 2
+        assert record.wall_s["build"] >= PAUSE
         assert sum(record.wall_s.values()) == pytest.approx(record.total_s)
-    assert wall < sum(record.total_s for record in both) - 1.5, "building the second network took no time of its own"
+    assert wall < sum(record.total_s for record in both) - 0.7 * PAUSE, (
+        "building the second network took no time of its own"
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,10 +103,10 @@ def test_two_first_steps_are_made_at_the_same_time_unless_one_would_disturb_the_
     wall = time.monotonic() - began
     for record in both:
         assert record.status == "ok"
-        assert record.wall_s["first step"] >= 2
+        assert record.wall_s["first step"] >= PAUSE
         assert sum(record.wall_s.values()) == pytest.approx(record.total_s)
-        assert sum(epoch.seconds for epoch in record.stages[0].epochs) < 3, "waiting is no training"
-    assert (wall < sum(record.total_s for record in both) - 1.5) == beside
+        assert sum(epoch.seconds for epoch in record.stages[0].epochs) < 1 + PAUSE, "waiting is no training"
+    assert (wall < sum(record.total_s for record in both) - 0.7 * PAUSE) == beside
 
 
 def test_events_come_case_by_case_and_records_are_stored_in_the_order_of_the_plan(run: Run, tmp_path: Path) -> None:
@@ -136,10 +143,10 @@ def test_a_worker_that_is_killed_while_it_waits_is_a_record_and_the_other_case_i
 
 def test_the_time_limit_of_a_case_does_not_contain_the_time_it_waits(run: Run) -> None:
     began = time.monotonic()
-    hung, right = run("endless", "slow", timeout_s=6)
-    assert (hung.status, hung.reason) == ("timeout", "not finished after 6 s")
+    hung, right = run("endless", "slow", timeout_s=4)
+    assert (hung.status, hung.reason) == ("timeout", "not finished after 4 s")
     assert right.status == "ok"
-    assert time.monotonic() - began > 6
+    assert time.monotonic() - began > 4
 
 
 def test_an_interrupt_while_cases_are_opened_is_a_record_of_the_first_and_leaves_no_worker(

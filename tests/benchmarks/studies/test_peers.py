@@ -15,6 +15,7 @@ from benchmarks.studies.peers.ratios import FIRST, Loop, difference, judge
 from benchmarks.studies.peers.task import STEPS_FILE, Steps, prepare
 from harness.data.dataset import DatasetMeta
 from harness.process.ask import ask
+from harness.spec import Case
 
 PLAN = Plan(image_size=32, batch_size=8, epochs=1, threads=1).proof
 IN_EVERY_RUN = ("tutorial", "keras")
@@ -38,19 +39,21 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def tasks(dataset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[PeerNetwork, str], Path]:
-    return {(peer.network, recipe): Path() for peer in PEERS for recipe in RECIPES} | {
-        (network, recipe): _prepared(dataset, network, recipe, tmp_path_factory.mktemp("task"))
-        for network in dict.fromkeys(peer.network for peer in PEERS if peer.missing() is None)
-        for recipe in RECIPES
-    }
+def tasks(dataset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[PeerNetwork, RecipeName], Path]:
+    """The folder of each task; one worker prepares both recipes of a network."""
+    folders = {}
+    for network in dict.fromkeys(peer.network for peer in PEERS if peer.missing() is None):
+        own = {(network, recipe): tmp_path_factory.mktemp("task") for recipe in RECIPES}
+        cases = [PLAN.case(*task) for task in own]
+        facts = {"cases": cases, "dataset": dataset, "tasks": [str(folder) for folder in own.values()]}
+        assert ask(prepare_each, facts, list[int], engine=network.engine) == [40] * len(RECIPES)
+        folders |= own
+    return folders
 
 
-def _prepared(dataset: str, network: PeerNetwork, recipe: RecipeName, folder: Path) -> Path:
-    case = PLAN.case(network, recipe)
-    facts = {"case": case, "dataset_path": dataset, "limit": None, "task": str(folder)}
-    assert ask(prepare, facts, int, engine=case.engine) == 40
-    return folder
+def prepare_each(cases: list[Case], dataset: str, tasks: list[str]) -> list[int]:
+    """Prepare the task of each case in this worker."""
+    return [prepare(case, dataset, None, task) for case, task in zip(cases, tasks, strict=True)]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -59,7 +62,7 @@ def _prepared(dataset: str, network: PeerNetwork, recipe: RecipeName, folder: Pa
     [pytest.param(peer, id=peer.name, marks=() if peer.name in IN_EVERY_RUN else pytest.mark.peers) for peer in PEERS],
 )
 def test_a_peer_has_the_losses_of_our_loop(
-    peer: Peer, recipe: RecipeName, tasks: dict[tuple[PeerNetwork, str], Path]
+    peer: Peer, recipe: RecipeName, tasks: dict[tuple[PeerNetwork, RecipeName], Path]
 ) -> None:
     if reason := peer.missing():
         pytest.skip(reason)
