@@ -38,6 +38,9 @@ RAY_LABELS = "ray.io/"
 START = f"`ray start --head --resources='{{\"{SLOT}\": 1}}'` (other nodes: --address=HOST:PORT instead of --head)"
 """The command that starts a node, for people."""
 
+CLIENT_FAILED = "Starting Ray client server failed"
+"""Ray's message if the process that it starts for a client died at once; this happens by chance, so we try again."""
+
 
 class RayPool:
     """A connection to a Ray cluster; a context manager. `note` gets lines for people.
@@ -204,11 +207,17 @@ def overview(address: str) -> list[ClusterNode]:
 
 
 def _connect(address: str, asked: str) -> None:
-    try:
-        warnings.filterwarnings("ignore", "Ray Client connection timed out")  # the refusal says so
-        ray.init(address="auto" if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise Refused(f"{asked}: no Ray cluster ({one_line(str(error), 150)}); start one with {START}") from error
+    warnings.filterwarnings("ignore", "Ray Client connection timed out")  # the refusal says so
+    for last in (False, True):
+        try:
+            ray.init(address="auto" if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            if last or CLIENT_FAILED not in str(error):
+                raise Refused(
+                    f"{asked}: no Ray cluster ({one_line(str(error), 150)}); start one with {START}"
+                ) from error
+        else:
+            return
 
 
 def _described(node: Mapping[str, Any], ref: ray.ObjectRef | None) -> ClusterNode:

@@ -22,6 +22,7 @@ import pytest
 from benchmarks.cluster.node import difference, installation
 from benchmarks.cluster.overview import ClusterNode
 from benchmarks.datasets.cache import ENVIRONMENT
+from harness.errors import Refused
 from results.storage.rows import ProcessRow, RunRow
 from tests.benchmarks.commanding import QUICK, ROOT, SMALL, checkout, quickly, rows, start
 from tests.benchmarks.running.test_interrupted import lines_until
@@ -51,7 +52,7 @@ bn_momentum = 0.2
 seeds = 25
 """
 """Forty cases; those of PyTorch take seconds."""
-PATIENCE = {"RAY_raylet_start_wait_time_s": "180", "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "180"}
+PATIENCE = {"RAY_raylet_start_wait_time_s": "180", "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "60"}
 """Time limits of Ray for the start of its own processes, in seconds; its defaults of 30 are short beside other work."""
 
 
@@ -349,3 +350,21 @@ def test_a_client_that_loses_its_server_ends_with_one_line(
     assert f"error: the connection to {address} is lost; finished cases are stored" in errors
     assert "Traceback" not in errors
     assert [row.record.status for row in processes(results)][:1] == ["ok"]
+
+
+@pytest.mark.parametrize(("message", "attempts"), [("Starting Ray client server failed", 2), ("no such host", 1)])
+def test_a_client_whose_process_died_at_its_start_is_tried_once_more(
+    message: str, attempts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.cluster import ray_pool
+
+    asked: list[str] = []
+
+    def refuse(address: str, **options: object) -> None:
+        asked.append(address)
+        raise ConnectionAbortedError(f"Initialization failure from server: {message}. See the log")
+
+    monkeypatch.setattr(ray_pool.ray, "init", refuse)
+    with pytest.raises(Refused, match=f"ray://there: no Ray cluster .*{message}.*start one with"):
+        ray_pool.overview("ray://there")
+    assert asked == ["ray://there"] * attempts
