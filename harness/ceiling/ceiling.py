@@ -68,7 +68,7 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int
     layers: tuple[LayerTimes, ...]
     cpu_over_wall: float
-    """CPU seconds per wall second of the measurement; on a CPU, much less than `threads` if other programs ran."""
+    """CPU seconds per second of the timed blocks; on a CPU, much less than `threads` if other programs ran."""
     versions: dict[str, str]
     made: str
 

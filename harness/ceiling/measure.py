@@ -59,16 +59,15 @@ def measure_ceiling(
     if not isinstance(session, Layered):
         raise Declined(f"{case.backend_name} cannot compute the layers of a network one by one, so it has no ceiling")
     known: dict[str, dict[Pass, float]] = {}
-    started, cpu = source.now(), source.cpu()
+    timer = LayerTimer(session.sync, source)
     for _ in range(ROUNDS):
         layers = list[LayerWork]()
         timed = set[str]()
         for work in session.layer_work(batch_size):
             if work.alike not in timed:
                 timed.add(work.alike)
-                known[work.alike] = shortest(work, known.get(work.alike, {}), session.sync, source.now)
+                known[work.alike] = timer.shortest(work, known.get(work.alike, {}))
             layers.append(work._replace(layouts={}))
-    cpu_over_wall = (source.cpu() - cpu) / (source.now() - started)
     effective = session.effective()
     return Ceiling(
         machine=machine_key,
@@ -83,7 +82,7 @@ def measure_ceiling(
         idiom=case.idiom,
         batch_size=batch_size,
         layers=tuple(_times(work, known[work.alike]) for work in layers),
-        cpu_over_wall=cpu_over_wall,
+        cpu_over_wall=timer.cpu_over_wall,
         versions=machine.versions(found.backend.PACKAGES),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -94,31 +93,45 @@ def _times(work: LayerWork, seconds: dict[Pass, float]) -> LayerTimes:
     return LayerTimes(**fields, seconds=seconds)
 
 
-def shortest(
-    work: LayerWork, known: Mapping[Pass, float], sync: Callable[[], None], now: Callable[[], int]
-) -> dict[Pass, float]:
-    """Return the seconds of one call of each pass in its fastest layout, or the `known` seconds if they are less."""
-    found = dict(known)
-    for passes in work.layouts.values():
-        for name, call in passes().items():
-            seconds = seconds_of_call(call, sync, now)
-            found[name] = min(seconds, found.get(name, seconds))
-    return found
+class LayerTimer:
+    """Times passes in blocks of calls.
 
+    `cpu_over_wall` is that of the timed blocks alone: between them, one thread draws the random numbers of a layer.
+    """
 
-def seconds_of_call(call: Callable[[], object], sync: Callable[[], None], now: Callable[[], int]) -> float:
-    """Return the seconds of one call in the shortest of several blocks of calls, after one call that is not timed."""
+    def __init__(self, sync: Callable[[], None], source: TimeSource = REAL_TIME) -> None:
+        self._sync, self._source = sync, source
+        self._wall_ns = self._cpu_ns = 0
 
-    def block(calls: int) -> int:
-        sync()
-        started = now()
+    @property
+    def cpu_over_wall(self) -> float:
+        """CPU seconds per second of the timed blocks."""
+        return self._cpu_ns / self._wall_ns
+
+    def shortest(self, work: LayerWork, known: Mapping[Pass, float]) -> dict[Pass, float]:
+        """Return the seconds of one call of each pass in its fastest layout, or the `known` ones if they are less."""
+        found = dict(known)
+        for passes in work.layouts.values():
+            for name, call in passes().items():
+                seconds = self.seconds_of_call(call)
+                found[name] = min(seconds, found.get(name, seconds))
+        return found
+
+    def seconds_of_call(self, call: Callable[[], object]) -> float:
+        """Return the seconds of a call in the shortest of several blocks of calls; the first call is not timed."""
+        call()
+        calls = 1
+        while (spent := self._block(call, calls)) < BLOCK_NS:
+            calls *= 2
+        return min(spent, *(self._block(call, calls) for _ in range(TRIES - 1))) / calls / 1e9
+
+    def _block(self, call: Callable[[], object], calls: int) -> int:
+        self._sync()
+        cpu, started = self._source.cpu(), self._source.now()
         for _ in range(calls):
             call()
-        sync()
-        return now() - started
-
-    call()
-    calls = 1
-    while (spent := block(calls)) < BLOCK_NS:
-        calls *= 2
-    return min(spent, *(block(calls) for _ in range(TRIES - 1))) / calls / 1e9
+        self._sync()
+        spent = self._source.now() - started
+        self._wall_ns += spent
+        self._cpu_ns += self._source.cpu() - cpu
+        return spent
