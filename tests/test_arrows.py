@@ -85,7 +85,7 @@ def package_of(path: Path) -> str:
 
 
 def by_file(wrong: Callable[[Path], list[Any]]) -> dict[str, list[Any]]:
-    """What is wrong with each file with which something is."""
+    """The files that have something wrong, and what it is."""
     return {str(path.relative_to(ROOT)): found for path in FILES if (found := wrong(path))}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from backends.keras3.models import KerasNetwork, maps
@@ -20,7 +21,7 @@ def of_torch(image_size: int) -> Parts:
     def block(inputs: int, outputs: int) -> Any:
         return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride=2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
-    blocks = [block(*widths) for widths in zip((3, *WIDTHS), WIDTHS, strict=False)]
+    blocks = [block(*widths) for widths in itertools.pairwise((3, *WIDTHS))]
     steps = (*blocks, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1)))
     return Parts(
         backbone=nn.Sequential(*steps), features=WIDTHS[-1], blocks=tuple((one,) for one in blocks), steps=steps
