@@ -38,8 +38,8 @@ RAY_LABELS = "ray.io/"
 START = f"`ray start --head --resources='{{\"{SLOT}\": 1}}'` (other nodes: --address=HOST:PORT instead of --head)"
 """The command that starts a node, for people."""
 
-CLIENT_FAILED = "Starting Ray client server failed"
-"""Ray's message if the process that it starts for a client died at once; this happens by chance, so we try again."""
+CLIENT_DIED = ("Starting Ray client server failed", "Proxy failed to Connect to backend")
+"""Ray's messages if the process that it starts for a client died; this happens by chance, so we try again."""
 
 
 class RayPool:
@@ -212,7 +212,7 @@ def _connect(address: str, asked: str) -> None:
         try:
             ray.init(address="auto" if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, ValueError, RuntimeError) as error:
-            if last or CLIENT_FAILED not in str(error):
+            if last or not any(words in str(error) for words in CLIENT_DIED):
                 raise Refused(
                     f"{asked}: no Ray cluster ({one_line(str(error), 150)}); start one with {START}"
                 ) from error

@@ -352,7 +352,10 @@ def test_a_client_that_loses_its_server_ends_with_one_line(
     assert [row.record.status for row in processes(results)][:1] == ["ok"]
 
 
-@pytest.mark.parametrize(("message", "attempts"), [("Starting Ray client server failed", 2), ("no such host", 1)])
+@pytest.mark.parametrize(
+    ("message", "attempts"),
+    [("Starting Ray client server failed", 2), ("Proxy failed to Connect to backend", 2), ("no such host", 1)],
+)
 def test_a_client_whose_process_died_at_its_start_is_tried_once_more(
     message: str, attempts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
