@@ -14,6 +14,7 @@ from PIL import Image
 from benchmarks.choosing.scenarios import RECIPES, SCENARIOS, Recipe
 from benchmarks.datasets.arrays import ArraySet, prepare_arrays
 from benchmarks.inspecting.predict import predict
+from benchmarks.selftest.several_devices.trials import plugin_of
 from harness.contract import BUFFERS, Dividing, Probe, Session
 from harness.data.checkpoint import NORMALISATIONS, write_checkpoint
 from harness.data.dataset import open_dataset
@@ -25,13 +26,11 @@ from harness.running.run import run_case
 from harness.spec import Case, Job, Scenario, Stage
 from results.rules.record_rules import breaches
 from results.rules.time_rules import voided
-from tests.backends import small_networks
 from tests.quickly import collect_rarely, compile_quickly
 
 CLASSES = ("red", "green", "blue")
 NOT_OF_THE_MACHINE = ("compile in window", "other steps", "fetched outside", "evaluated inside")
 """Rules about time that hold however busy the machine is."""
-PLUGINS = (str(small_networks.__file__),)
 SHORT = {"epochs": 2, "batch_size": 8}
 
 
@@ -60,7 +59,8 @@ def check_cases(backend: str, engine: str | None, pairs: list[list[str]], folder
 def _problems(
     backend: str, engine: str | None, model: str, scenario: Scenario, folder: Path, *, probed: bool
 ) -> list[str]:
-    module, offered = find_model(backend, model, PLUGINS)
+    plugins = [str(path) for path in (plugin_of(backend),) if path.exists()]
+    module, offered = find_model(backend, model, plugins)
     size = max(32, offered.minimum_size)
     prepared = prepare_arrays("coloured", coloured(size), cache=folder / "cache")
     case = Case(
@@ -77,10 +77,10 @@ def _problems(
     checkpoint = folder / f"{model}.safetensors"
     problems = _of_untrained(FoundModel(module, offered, CLASSES), case, prepared.folder, checkpoint, probed)
     job = Job(case=case, dataset_path=str(prepared.folder), checkpoint_path=str(checkpoint), strict=True,
-              plugins=PLUGINS, save_model=str(folder / "kept") if probed else None)  # fmt: skip
+              plugins=tuple(plugins), save_model=str(folder / "kept") if probed else None)  # fmt: skip
     record = run_case(job, str(folder), time.time(), lambda event: None)
     problems += _of_record(record, scenario)
-    return problems + (_of_kept(record.artefacts["model"], folder, prepared.folder) if probed else [])
+    return problems + (_of_kept(record.artefacts["model"], plugins, folder, prepared.folder) if probed else [])
 
 
 def _of_untrained(found: FoundModel, case: Case, dataset: Path, checkpoint: Path, probed: bool) -> list[str]:
@@ -213,14 +213,14 @@ def _of_record(record: Record, scenario: Scenario) -> list[str]:
     return problems
 
 
-def _of_kept(kept: str, folder: Path, dataset: Path) -> list[str]:
+def _of_kept(kept: str, plugins: list[str], folder: Path, dataset: Path) -> list[str]:
     """Whether the framework's own file of the network gives the very logits of the run for its test images."""
     (folder / "images").mkdir(exist_ok=True)
     for number, image in enumerate(open_dataset(dataset).splits["test"].images):
         Image.fromarray(image).save(folder / "images" / f"{number:02}.png")
     with np.load(folder / "logits.npz") as archive:
         wanted = archive["logits"]
-    found = np.array([one.logits for one in predict(kept, [str(folder / "images")], True, list(PLUGINS))], np.float32)
+    found = np.array([one.logits for one in predict(kept, [str(folder / "images")], True, plugins)], np.float32)
     return [] if _same(found, wanted) else ["what was kept predicts other logits than the run's"]
 
 

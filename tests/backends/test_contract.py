@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.choosing.scenarios import SCENARIOS
-from tests.backends import small_networks
+from benchmarks.selftest.several_devices.trials import MODEL, plugin_of
 from tests.backends.contract_workers import Workers
 
 REAL = "resnet18"
@@ -23,7 +23,7 @@ def _once_each(backend: str, engine: str | None) -> list[tuple[str, str]]:
     """
     models, names = CATALOGUE.backends[backend].models, list(SCENARIOS)
     quickest = min(models, key=lambda name: models[name].gmacs)
-    small = small_networks.NAME if backend in small_networks.MODELS else quickest
+    small = MODEL if plugin_of(backend).exists() else quickest
     if engine is not None and engine != CATALOGUE.engine(backend):
         return [(REAL if REAL in models else quickest, "full"), (small, "freeze-conv"), (small, "two-stage")]
     others = [name for name in models if name != small]

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from backends import pytorch
 from backends.pytorch.models import Parts
+from backends.pytorch.probing import small_network
 from harness.auditing.audit import Audit, judge, mark
 from harness.clock import Clock, NotFinite
 from harness.contract import Model
@@ -22,14 +23,13 @@ from harness.errors import Declined, Refused
 from harness.running.initial_weights import head_arrays, random_arrays
 from harness.schedule import factors
 from harness.spec import Case, Optimizer, Scenario, Schedule, Stage
-from tests.backends import small_networks
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 pytest.importorskip("efficientnet_pytorch")
 
 CLASSES = 3
-MODELS = {**pytorch.MODELS, small_networks.NAME: small_networks.MODELS["pytorch"][0]}
+MODELS = {**pytorch.MODELS, small_network.MODEL.name: small_network.MODEL}
 
 
 def make_case(model: str = "resnet18", size: int = 32, **fields: Any) -> Case:
@@ -365,7 +365,7 @@ def test_a_fused_optimizer_trains_like_torchs_choice_and_is_read_back(rule: str)
     stage = make_stage(epochs=2, optimizer=Optimizer(name=rule), weight_decay=1e-3)
     weights = []
     for fused in (False, True):
-        case = make_case(small_networks.NAME, precision="fp64", fused=fused)
+        case = make_case(small_network.MODEL.name, precision="fp64", fused=fused)
         session = open_session(case)
         train(session, case, stage)
         weights.append({tensor.name: tensor.array for tensor in session.state()})

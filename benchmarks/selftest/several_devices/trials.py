@@ -28,7 +28,7 @@ from results.certificates.proof import prove
 
 DEVICES = 2
 MODEL = "small-network"
-"""The model of the plugin file `probing/small_network.py` of a backend."""
+"""The model of `plugin_of` a backend."""
 SCENARIO = Scenario(
     name="full",
     explanation="",
@@ -97,8 +97,12 @@ def _job(backend: str, engine: str | None, home: Path) -> Job:
         device="cpu",
         dropout=False,
     )
-    plugin = Path(str(backends.__file__)).parent / backend / "probing" / "small_network.py"
-    return Job(case=case, dataset_path=str(data.folder), plugins=(str(plugin),))
+    return Job(case=case, dataset_path=str(data.folder), plugins=(str(plugin_of(backend)),))
+
+
+def plugin_of(backend: str) -> Path:
+    """Return the plugin file with the small network of a backend; the reference has none."""
+    return Path(str(backends.__file__)).parent / backend / "probing" / "small_network.py"
 
 
 def _text(check: Check) -> str:
