@@ -69,9 +69,9 @@ SUITES: Mapping[str, Suite] = {
 }
 
 
-def suite_cases(suite: str) -> list[str]:
+def suite_cases(suite: str, plugins: tuple[str, ...] = ()) -> list[str]:
     """Return the labels of a suite's cases in this checkout; `suite` is a name or a TOML file."""
-    selections, catalogue = find_suite(suite)
+    selections, catalogue = find_suite(suite, plugins)
     return [case_label(selected.case) for selected in expand_suite(selections, catalogue)]
 
 

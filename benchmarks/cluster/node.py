@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -24,7 +22,7 @@ from harness.entry import RUN_CASE
 from harness.errors import Refused
 from harness.process.environment import HERE, sources_digest
 from harness.process.launch import Ending, Outcome, launch
-from harness.process.machine import Machine, describe_machine, environment, usable_cores
+from harness.process.machine import Machine, describe_machine, environment, installed, usable_cores
 from harness.spec import Job
 
 SOURCES = ("harness", "backends", "benchmarks", "results")
@@ -88,8 +86,7 @@ def installation(root: Path = HERE.root) -> Installed:
     """Describe the installation of this process."""
     sources = sources_digest(*(root / package for package in SOURCES))
     places = [place for place in sys.path if Path(place).name != VENDORED]
-    packages = {found.name.lower().replace("_", "-"): found.version for found in metadata.distributions(path=places)}
-    return Installed(sources=sources, packages={"python": platform.python_version(), **packages})
+    return Installed(sources=sources, packages=installed(places))
 
 
 def difference(here: Installed, there: Installed) -> str:

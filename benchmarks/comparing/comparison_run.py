@@ -16,6 +16,7 @@ from ulid import ULID
 
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.configuration import command_line
+from benchmarks.comparing.base_runs import BaseRuns
 from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.pairs import failure_of, measure_pair
 from benchmarks.comparing.prepare import ComparisonPreparation, PreparedComparison
@@ -80,13 +81,18 @@ class ComparisonRun:
         """Prepare every case before anything is measured; raises as `ComparisonPreparation.prepare` does."""
         return [self.preparation.prepare(specs, case, stage) for case in cases]
 
-    def measure(self, prepared: Sequence[PreparedComparison], purpose: Purpose) -> ComparisonResults:
-        """Measure all and adjust p over all; a case that cannot be measured does not stop the others."""
+    def measure(
+        self, prepared: Sequence[PreparedComparison], purpose: Purpose, base_runs: BaseRuns | None = None
+    ) -> ComparisonResults:
+        """Measure all and adjust p over all; a case that cannot be measured does not stop the others.
+
+        Complete runs of side A are taken from `base_runs` and kept there.
+        """
         self.progress.expect(len(prepared))
         comparisons, failed = [], []
         for one in prepared:
             try:
-                comparisons.append(self._measure_one(one, purpose))
+                comparisons.append(self._measure_one(one, purpose, base_runs))
             except Declined as error:
                 failed.append(str(error))
         several = max(len(comparisons), self._planned) > 1
@@ -99,13 +105,13 @@ class ComparisonRun:
         for one in comparisons:
             self._writer.append_verdict(one)
 
-    def _measure_one(self, prepared: PreparedComparison, purpose: Purpose) -> Comparison:
+    def _measure_one(self, prepared: PreparedComparison, purpose: Purpose, base_runs: BaseRuns | None) -> Comparison:
         started, name = time.monotonic(), str(ULID())
-        findings, repeated = self._findings(prepared, name)
+        findings, repeated = self._findings(prepared, name, base_runs)
         confirmation: list[Finding] = []
         regressions = tuple(finding.metric for finding in findings if finding.verdict == "regression")
         if regressions and self._limits.confirm:
-            confirmation, more = self._findings(prepared, name, confirms=regressions)
+            confirmation, more = self._findings(prepared, name, base_runs, confirms=regressions)
             repeated += more
         found = Comparison(
             name=name,
@@ -125,7 +131,7 @@ class ComparisonRun:
         return found
 
     def _findings(
-        self, prepared: PreparedComparison, name: str, *, confirms: tuple[str, ...] = ()
+        self, prepared: PreparedComparison, name: str, base_runs: BaseRuns | None, *, confirms: tuple[str, ...] = ()
     ) -> tuple[list[Finding], int]:
         """Measure the metrics to confirm, or all; return the findings and the number of pairs measured again."""
         findings: list[Finding] = []
@@ -139,7 +145,7 @@ class ComparisonRun:
             facts = self._machine, self._limits.timeout_s, self.progress.on_event
             first = self._limits.seeds if confirms else 0
             seeds = range(first, first + self._limits.seeds)
-            findings += SeedRuns(prepared, self._writer, name, *facts).finding(seeds, self._left)
+            findings += SeedRuns(prepared, self._writer, name, *facts, base_runs).finding(seeds, self._left)
         return [finding for finding in findings if not confirms or finding.metric in confirms], repeated
 
     def _pairs(self, prepared: PreparedComparison, name: str, *, confirms: bool) -> Iterator[Pair]:

@@ -1,4 +1,4 @@
-"""Compare this checkout with its base in CI, case by case."""
+"""Compare this checkout with its base, or two environments, in CI, case by case."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
+from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.selection import SelectedCase
 from benchmarks.choosing.suites import SUITES, case_label
+from benchmarks.comparing.base_runs import BaseRuns
 from benchmarks.comparing.comparison_run import ComparisonRun
-from benchmarks.comparing.installations import Installation
 from benchmarks.comparing.repository import Incomparable, merge_base, refuse_in_wheel
-from benchmarks.comparing.sides import SideSpec
+from benchmarks.comparing.sides import SideSpec, read_sides, sides_differ
 from benchmarks.entry import SUITE_CASES
 from harness.errors import Declined, Refused
 from harness.process.ask import ask
-from harness.process.environment import HERE
+from harness.process.environment import HERE, Place
 from results.storage.comparison import Comparison
 from results.storage.folder import RESULTS
 from results.verdicts.accepted import Acceptance, accepted_by
@@ -35,12 +36,24 @@ class GateResult(NamedTuple):
     failed: list[str]
 
 
-def base_spec(base: str) -> SideSpec:
-    """Return the base as side A: the folder of a checkout, or the merge base of a revision. Raises `Refused`."""
+def read_gate_sides(
+    base: str | None, pythons: Sequence[str], delays: Sequence[str], catalogue: Catalogue
+) -> tuple[SideSpec, SideSpec]:
+    """Return the base as side A and what is checked as side B: two states of this checkout, or two interpreters.
+
+    `base` is the folder of a checkout, or a revision; its merge base with this one counts. Raises `Refused`.
+    """
+    if (base is None) == (not pythons):
+        raise Refused("give --base REVISION, or two environments: --python A=old/bin/python --python B=new/bin/python")
+    a, b = read_sides((), pythons, (), delays, catalogue)
+    if base is None:
+        if not sides_differ((a, b), ()):
+            raise Refused("--python: A and B are the same; give two environments, or --base REVISION")
+        return a, b
     refuse_in_wheel()
     if Path(base).is_dir():
-        return SideSpec("A", f"dir:{base}", {}, folder=Path(base))
-    return SideSpec("A", f"merge base of {base}", {}, revision=merge_base(base))
+        return a._replace(text=f"dir:{base}", folder=Path(base)), b
+    return a._replace(text=f"merge base of {base}", revision=merge_base(base)), b
 
 
 def base_results(results: Path, root: Path) -> Path:
@@ -49,44 +62,42 @@ def base_results(results: Path, root: Path) -> Path:
     return root / (here.relative_to(HERE.root) if here.is_relative_to(HERE.root) else RESULTS)
 
 
-def base_cases(found: Installation, suite: str) -> list[str]:
+def base_cases(place: Place, suite: str, plugins: Sequence[str]) -> list[str]:
     """Return the labels of the suite's cases at the base. Raises `Incomparable` if the base does not have the suite."""
     # Each checkout reads its own file, to notice a case that only one of the two has.
-    arguments = {"suite": suite if suite in SUITES else str(found.place.root / suite)}
+    arguments: dict[str, object] = {"suite": suite if suite in SUITES else str(place.root / suite)}
+    if plugins:  # an argument that older revisions do not have
+        arguments["plugins"] = [str(Path(plugin).resolve()) for plugin in plugins]
     try:
-        return ask(SUITE_CASES, arguments, list[str], timeout_s=120, place=found.place)
+        return ask(SUITE_CASES, arguments, list[str], timeout_s=120, place=place)
     except (Declined, Refused) as error:
         raise Incomparable(f"the base cannot read suite {suite}: {error}") from error
 
 
 def gate(
     run: ComparisonRun,
-    base: SideSpec,
+    sides: tuple[SideSpec, SideSpec],
     cases: Sequence[SelectedCase],
     known: Sequence[str],
     acceptances: Sequence[Acceptance],
-    delay: float = 0.0,
+    base_runs: BaseRuns | None = None,
 ) -> GateResult:
-    """Compare every case that both have; `known` are the labels of the base. A failed case does not stop the others.
-
-    `delay` slows this checkout down, to test the gate.
-    """
+    """Compare every case that both have; `known` are the labels of the base. A failed case does not stop the others."""
     ours = {case_label(selected.case): selected for selected in cases}
     missing = [label for label in known if label not in ours]
     new = [label for label in ours if label not in known]
-    here = SideSpec("B", "here", {}, delay=delay)
     prepared, declined = [], []
     for label, selected in ours.items():
         if label in new:
             continue
         first = selected._replace(case=replace(selected.case, seed=0))
         try:
-            prepared += run.prepare((base, here), [(first, first)], None)
+            prepared += run.prepare(sides, [(first, first)], None)
         except Incomparable:
             raise
         except Declined as error:
             declined.append(f"{label}: {error}")
-    measured = run.measure(prepared, "gate")
+    measured = run.measure(prepared, "gate", base_runs)
     comparisons = [_with_acceptance(one, acceptances) for one in measured.comparisons]
     run.store_again(one for one in comparisons if one.accepted)
     return GateResult(comparisons, missing, new, declined + measured.failed)

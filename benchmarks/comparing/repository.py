@@ -110,9 +110,9 @@ def _refuse_unreadable(root: Path, found: subprocess.CompletedProcess[str]) -> N
 
 def _refuse_foreign(problem: str) -> NoReturn:
     raise Refused(
-        "gate, bisect and compare rev:… compare revisions of finetune-bench and must run in a git checkout of it; the "
-        f"running code in {HERE.root} {problem}; to compare environments use `compare --python A=… --python B=…`, to "
-        "load your own code use --plugin"
+        "gate --base, bisect and compare rev:… compare revisions of finetune-bench and must run in a git checkout of "
+        f"it; the running code in {HERE.root} {problem}; to compare environments, give --python A=… --python B=… to "
+        "gate or compare; to load your own code, use --plugin"
     )
 
 

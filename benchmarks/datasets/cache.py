@@ -17,7 +17,9 @@ from harness.errors import Refused
 from harness.whole_files import PARTIAL, remove, written_whole
 
 ENVIRONMENT = "FINETUNE_BENCH_CACHE"
-KINDS = ("datasets", "downloads", "checkpoints", "features", "revisions", "environments", "scripts", "content")
+KINDS = (
+    "datasets", "downloads", "checkpoints", "features", "revisions", "environments", "scripts", "content", "base-runs"
+)  # fmt: skip
 _MARKS = (".lock", PARTIAL, ".sha256.json")
 
 

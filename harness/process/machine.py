@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -65,6 +67,16 @@ def versions(distributions: tuple[str, ...]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def installed(places: Sequence[str] | None = None) -> dict[str, str]:
+    """Return the versions of Python and of every distribution in these folders, by default those of `sys.path`.
+
+    If two folders have the same distribution, the first one counts, because that is the one that is imported.
+    """
+    found = list(metadata.distributions(path=list(places or sys.path)))
+    versions = {one.name.lower().replace("_", "-"): one.version for one in reversed(found)}
+    return {"python": platform.python_version(), **versions}
 
 
 INSTRUCTION_SETS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")

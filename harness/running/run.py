@@ -13,6 +13,7 @@ from harness.clock import REAL_TIME, TimeSource, empty_step_us
 from harness.contract import BUFFERS, Session
 from harness.data.checkpoint import tensors_digest
 from harness.process import machine
+from harness.process.imports import imported_files
 from harness.rules import require
 from harness.running import checks
 from harness.running.evaluate import TRAIN_SAMPLE, Evaluator, on_cores
@@ -68,8 +69,7 @@ def run_case(
     keeping = FeatureKeeping(session, case, opened.found.normalisation, job.features_path, versions, source.now)
     stages, private_peak, problems = [], 0, list[str]()
     for number in range(len(case.scenario.stages)):
-        waits = number == 0 and job.wait_after == "first step"
-        on_first_step = wait_in_training if waits else None
+        on_first_step = wait_in_training if number == 0 and job.wait_after == "first step" else None
         stage = StageRun(session, case, number, dataset, evaluator, source, keeping, on_first_step, energy.stage())
         stages.append(stage.run(wall, report))
         private_peak = max(private_peak, stage.private_peak)
@@ -79,8 +79,7 @@ def run_case(
     np.savez(Path(folder) / "logits.npz", logits=evaluator.logits("test"), labels=test.labels, ids=test.ids)
     quality = {split: evaluator.quality(split) for split in ("test", "val")}
     wall.lap("evaluation")
-    kept = job.save_model
-    artefacts = keep_model(session, case, dataset.meta, opened.found.normalisation, kept) if kept else {}
+    artefacts = keep_model(session, case, dataset.meta, opened.found.normalisation, job.save_model)
     parameters, subnormals = _count(session)
     memory = opened.memory(private_peak)
     effective = session.effective()
@@ -88,6 +87,8 @@ def run_case(
     require(checks.head_in_name_only(session, case, len(dataset.meta.classes), evaluator.images("test")))
     wall.lap("other")
     parts = wall.parts()
+    if job.plugins:
+        report({"imported": imported_files()})
     return Record(
         case=case,
         key=key(case),

@@ -27,9 +27,11 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def keep_model(
-    session: Session, case: Case, dataset: DatasetMeta, normalisation: Normalisation, folder: str
+    session: Session, case: Case, dataset: DatasetMeta, normalisation: Normalisation, folder: str | None
 ) -> dict[str, str]:
-    """Write the network under `folder`; return the paths by kind."""
+    """Write the network under `folder`, if one is given; return the paths by kind."""
+    if folder is None:
+        return {}
     home = Path(folder) / f"{case.label.replace('/', '_')}_{key(case)[:8]}"
     home.mkdir(parents=True, exist_ok=True)
     write_checkpoint(

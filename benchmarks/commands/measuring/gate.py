@@ -10,15 +10,15 @@ import click
 import msgspec
 
 from benchmarks.choosing.documents import as_json, json_option
-from benchmarks.choosing.options import FILE, OUTPUT, RUN, GroupedCommand, option, shared
+from benchmarks.choosing.options import FILE, MEASURE, OUTPUT, RUN, GroupedCommand, option, shared
 from benchmarks.choosing.suites import case_label, expand_suite, find_suite
+from benchmarks.comparing.base_runs import BaseRuns
 from benchmarks.comparing.budget import SIDES, comparison_options, read_limits
 from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.cost import total
-from benchmarks.comparing.gate import NO_BASE, GateResult, base_cases, base_results, base_spec, exit_code, gate
+from benchmarks.comparing.gate import NO_BASE, GateResult, base_cases, base_results, exit_code, gate, read_gate_sides
 from benchmarks.comparing.installations import Unbuildable, find_installation, require_sources
 from benchmarks.comparing.repository import Incomparable
-from benchmarks.comparing.sides import read_delays
 from benchmarks.running.forecast import say_if_long
 from results.exports.benchmark_json import turns_json
 from results.exports.comparison_formats import as_junit, formatted, save
@@ -44,9 +44,12 @@ class GateDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @click.command(cls=GroupedCommand)
-@option("--base", required=True, group=SIDES, help="side A: a checkout, or the merge base with this revision")
+@option("--base", group=SIDES, help="side A: a checkout, or the merge base with this revision")
+@comparison_options("python", "inject-delay")
 @option("--suite", default="gate", group=RUN, help="name of a suite, or a TOML file in the checkout")
-@comparison_options("inject-delay", "margin", "seeds", "pairs", "turn", "budget", "timeout")
+@shared("plugin")
+@comparison_options("margin", "seeds", "pairs", "turn", "budget", "timeout")
+@option("--no-cache", is_flag=True, group=MEASURE, help="measure the accuracy of the base again")
 @option("--fail-on", type=click.Choice(FAILURES), default=FAILURES[0], group=OUTPUT, help="verdict that fails the gate")
 @option("--markdown", type=FILE, group=OUTPUT, help="file to append a summary to, such as $GITHUB_STEP_SUMMARY")
 @option("--junit", type=FILE, group=OUTPUT, help="file for JUnit XML")
@@ -54,31 +57,37 @@ class GateDocument(msgspec.Struct, frozen=True, kw_only=True):
 @option("--json-file", type=FILE, group=OUTPUT, help="file for the same JSON document, beside the text")
 @option("--pytest-benchmark", type=FILE, group=OUTPUT, help="file for pytest-benchmark's JSON")
 @shared("quiet", "results")
-def command(base: str, suite: str, fail_on: Failing, json_: bool, results: Path, **options: Any) -> None:
-    """Check in CI whether this checkout is worse than its base.
+def command(base: str | None, suite: str, fail_on: Failing, json_: bool, results: Path, **options: Any) -> None:
+    """Check in CI whether a change made something worse.
 
-    Side A is the base, side B this checkout. The gate compares every case of a suite, and measures a regression a
-    second time. It needs a git checkout of this project; for environments use `compare --python A=… --python B=…`.
+    \b
+      gate --base main                                                     this checkout, with its merge base
+      gate --python A=old/bin/python --python B=new/bin/python             two environments
+      gate --python A=old/bin/python --plugin model.py --suite mine.toml   with your own model and data
+
+    Side A is the base. The gate compares every case of a suite, and measures a regression a second time. --base needs a
+    git checkout of this project. Complete runs of the base, for accuracy, are kept in the cache.
 
     Exits with 0 if nothing got worse, 1 for a confirmed regression, 2 for wrong usage, 3 if a case failed or is missing
     or nothing was measured, 4 without a comparable base, 5 for an inconclusive case with --fail-on inconclusive.
     """
     limits = read_limits(options)
-    delays = read_delays(options["inject_delay"])
     try:
-        spec = base_spec(base)._replace(delay=delays.get("A", 0.0))
-        require_sources([spec])
-        selections, catalogue = find_suite(suite)
+        selections, catalogue = find_suite(suite, options["plugin"])
+        sides = read_gate_sides(base, options["python"], options["inject_delay"], catalogue)
+        require_sources(sides)
         cases = expand_suite(selections, catalogue)
         read_accepted(results)  # refuse a damaged line before measuring
         with open_comparison_run(results, limits, catalogue, order_seed=None, quiet=options["quiet"]) as run:
-            installation = find_installation(spec, (), lambda event: None)
-            known = base_cases(installation, suite)
-            acceptances = read_accepted(results, base_results(results, installation.place.root))
+            place = find_installation(sides[0], (), lambda event: None).place
+            # Two environments have the cases and the acceptances of this folder.
+            known = base_cases(place, suite, options["plugin"]) if base else [case_label(one.case) for one in cases]
+            acceptances = read_accepted(results, base_results(results, place.root) if base else None)
             if not options["quiet"]:
                 both = [(selected, selected) for selected in cases if case_label(selected.case) in known]
                 say_if_long(*total(both, limits, results, catalogue), SHORTER_GATE)
-            found = gate(run, spec, cases, known, acceptances, delays.get("B", 0.0))
+            base_runs = None if options["no_cache"] or not limits.seeds else BaseRuns(place)
+            found = gate(run, sides, cases, known, acceptances, base_runs)
     except (Incomparable, Unbuildable) as error:
         click.echo(f"no comparable base: {error}", err=True)
         sys.exit(NO_BASE)

@@ -15,7 +15,7 @@ from benchmarks.choosing.options import GroupedCommand, option, shared
 from benchmarks.inspecting.verify import verify
 from benchmarks.running.own_process import start_program
 from harness.errors import Declined, Refused
-from results.storage.rows import PairRow, ProcessRow, scan
+from results.storage.rows import PairRow, ProcessRow, VerdictRow, scan
 
 
 class VerifyDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ def _made(results: Path) -> list[dict[str, Any]]:
 def _holds_only_comparisons(path: Path) -> bool:
     rows = [line.row for file in (path / "runs").rglob("*.jsonl") for line in scan(file)]
     of_runs = any(isinstance(row, ProcessRow) and row.side is None for row in rows)
-    return not of_runs and any(isinstance(row, PairRow) for row in rows)
+    return not of_runs and any(isinstance(row, PairRow | VerdictRow) for row in rows)
 
 
 def _read(file: Path) -> list[dict[str, Any]]:

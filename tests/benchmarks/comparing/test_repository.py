@@ -14,7 +14,7 @@ from benchmarks.comparing.repository import commit_of, merge_base, resolve
 from harness.process.environment import HERE
 from tests.benchmarks.commanding import ROOT, SMALL, checkout, git, invoke, refused
 
-INSTEAD = ("git checkout of it", "compare --python A=", "--plugin")
+INSTEAD = ("git checkout of it", "--python A=… --python B=… to gate or compare", "--plugin")
 CASE = (*SMALL, "--scenario", "scratch", "--seeds", "0")
 COMMANDS = pytest.mark.parametrize(
     "command",

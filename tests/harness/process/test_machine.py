@@ -3,13 +3,22 @@ from __future__ import annotations
 import os
 import platform
 import re
+from pathlib import Path
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
 from harness.process.environment import worker_environment
-from harness.process.machine import Machine, describe_machine, environment, measuring_threads, usable_cores, versions
+from harness.process.machine import (
+    Machine,
+    describe_machine,
+    environment,
+    installed,
+    measuring_threads,
+    usable_cores,
+    versions,
+)
 
 MACHINE = Machine(cpu="Testor 1", cores=2, memory_gib=8, gpus=(), architecture="x86_64")
 
@@ -54,6 +63,17 @@ def test_versions_are_those_installed_and_what_is_not_is_left_out() -> None:
     assert found["msgspec"] == msgspec.__version__
     assert "numpy" in found
     assert "tensorflow-of-tomorrow" not in found
+
+
+def test_of_two_installed_versions_the_one_counts_that_is_imported(tmp_path: Path) -> None:
+    for folder, number in (("first", "2.0"), ("second", "1.0")):
+        info = tmp_path / folder / f"Some_Package-{number}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: Some_Package\nVersion: {number}\n")
+    places = [str(tmp_path / folder) for folder in ("first", "second")]
+    assert installed(places) == {"python": platform.python_version(), "some-package": "2.0"}
+    assert installed(places[::-1])["some-package"] == "1.0"
+    assert installed()["msgspec"] == msgspec.__version__
 
 
 def test_the_environment_is_told_as_text() -> None:
