@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ def written_whole(path: Path, partial: Path | None = None) -> Iterator[Path]:
 
     The temporary path is `partial` (if only one process writes at a time) or a new name in the folder of `path`.
     """
-    place = partial or path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    place = partial or path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}{PARTIAL}")
     remove(place)
     try:
         yield place

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import pytest
 from PIL import Image
 
-from benchmarks.comparing import comparison_run
+from benchmarks.comparing import budget, comparison_run
 from benchmarks.explaining import explain
 from harness.running.record import Record
+from results.storage.comparison import LOOKS
 from tests.benchmarks.commanding import SMALL, invoke, records
 from tests.conftest import coloured
 from tests.harness.cases import write_tiny
@@ -27,6 +28,13 @@ def _disturbed_pairs_count() -> Iterator[None]:
         patch.setattr(comparison_run, "REPEATS", 0)
         patch.setattr(explain, "AGAIN", 0)
         yield
+
+
+@pytest.fixture
+def few_pairs(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """The option for two pairs, which the command would refuse: enough where the verdict does not matter."""
+    monkeypatch.setattr(budget, "LOOKS", (2, *LOOKS))
+    return "--pairs", "2"
 
 
 @pytest.fixture(scope="session")

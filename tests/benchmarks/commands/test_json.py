@@ -50,7 +50,7 @@ from tests.results.records import build
 
 NO_FIGURES = {"accept", "export", "list", "prepare", "report", "rules"}
 """Commands that print names, paths or files of other programs."""
-CASE = (*SMALL, "--scenario", "scratch", "--threads", "1", "--turn", "0.02")
+CASE = (*SMALL, "--scenario", "scratch", "--threads", "1", "--turn", "0.01")
 
 
 def options(name: str) -> list[JsonOption]:
@@ -203,20 +203,8 @@ def test_certify_gives_the_levels_and_the_certificate(tmp_path: Path) -> None:
     assert_in_order([*checks, found.file, f"P{found.level}"], text(*asked))
 
 
-def test_json_has_priority_over_the_format_of_a_comparison(tmp_path: Path) -> None:
-    asked = (
-        "compare",
-        *CASE,
-        "--set",
-        "B.batch-size=16",
-        "--pairs",
-        "10",
-        "--seeds",
-        "0",
-        "--margin",
-        "90%",
-        "--quiet",
-    )
+def test_json_has_priority_over_the_format_of_a_comparison(tmp_path: Path, few_pairs: tuple[str, str]) -> None:
+    asked = ("compare", *CASE, "--set", "B.batch-size=16", *few_pairs, "--seeds", "0", "--margin", "90%", "--quiet")
     (found,) = document(list[Comparison], *asked, "--format", "markdown", "--results", tmp_path)
     (stored,) = [one.comparison for one in read_comparisons(tmp_path)]
     assert found == stored
@@ -231,9 +219,9 @@ def test_noise_gives_comparisons_and_the_resolution_of_each(tmp_path: Path) -> N
     )
 
 
-def test_gate_gives_the_document_of_its_file_and_its_exit_code(tmp_path: Path) -> None:
-    asked = ("gate", "--base", ROOT, "--suite", suite(tmp_path, "scratch"), "--seeds", "0", "--turn", "0.02")
-    more = ("--pairs", "10", "--margin", "90%", "--quiet", "--results", tmp_path / "results")
+def test_gate_gives_the_document_of_its_file_and_its_exit_code(tmp_path: Path, few_pairs: tuple[str, str]) -> None:
+    asked = ("gate", "--base", ROOT, "--suite", suite(tmp_path, "scratch"), "--seeds", "0", "--turn", "0.01")
+    more = (*few_pairs, "--margin", "90%", "--quiet", "--results", tmp_path / "results")
     file = tmp_path / "gate.json"
     found = document(GateDocument, *asked, *more, "--json-file", file)
     assert msgspec.json.decode(file.read_bytes(), type=GateDocument) == found

@@ -30,7 +30,7 @@ epochs = 1
 batch_size = [8]
 augment = ["none"]
 """
-FAST = ("--seeds", "0", "--turn", "0.02", "--pairs", "10", "--margin", "20%", "--quiet")
+FAST = ("--seeds", "0", "--turn", "0.01", "--pairs", "10", "--margin", "20%", "--quiet")
 
 
 def suite(folder: Path, *scenarios: str, checkpoint: Path | None = None) -> Path:
@@ -108,10 +108,12 @@ batch_size = 8
 """
 
 
-def test_a_case_that_fails_is_3_and_the_others_are_measured(tmp_path: Path, checkpoint: Path) -> None:
+def test_a_case_that_fails_is_3_and_the_others_are_measured(
+    tmp_path: Path, checkpoint: Path, few_pairs: tuple[str, str]
+) -> None:
     file = suite(tmp_path, "scratch", "freeze-conv", checkpoint=checkpoint)
     base = frozen_only(tmp_path / "base")
-    said = gate(tmp_path, base, "--suite", file)
+    said = gate(tmp_path, base, "--suite", file, *few_pairs)
     assert said.exit_code == 3, said.output
     assert "failed – reference/tiny-cnn/scratch: side A: failed – AssertionError" in said.output
     assert "reference/tiny-cnn/freeze-conv" in said.output
