@@ -28,6 +28,8 @@ EXPECTED_SKIPS = {"CUDA": re.compile(r"\bcuda\b", re.IGNORECASE), "../shared": r
 """Reasons for which a test may be skipped in CI, by name. Everything else that is skipped fails the run."""
 
 _skipped: dict[str, str] = {}
+_frozen = {"modules": 0}
+"""Number of imported modules at the last `gc.freeze`."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,9 +58,21 @@ def pytest_collection() -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
-        gc.collect()
-        gc.freeze()
+        _freeze()
         gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Do the same once a test has imported many modules, such as a framework."""
+    if len(sys.modules) > _frozen["modules"] + 200:
+        _freeze()
+
+
+def _freeze() -> None:
+    gc.collect()
+    gc.freeze()
+    _frozen["modules"] = len(sys.modules)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
