@@ -140,10 +140,11 @@ class MachineField:
         """Return the case of a contender with the seed and the validation images of a replicate."""
         network = self._networks[contender.network]
         changes = {**self.options_of(contender), **_of(network)}
-        if self._folds and replicate:
-            changes["validation_seed"] = self.options.get("validation_seed", 0) + replicate
+        seed = self.options.get("validation_seed", 0) + replicate
+        if self._folds and seed:
+            changes["validation_seed"] = seed
         (one,) = expand(Selection(**{**self.options, **changes}), self._setup.catalogue)
-        return one._replace(case=replace(one.case, seed=replicate))
+        return one._replace(case=replace(one.case, seed=seed))
 
     def options_of(self, contender: Contender) -> dict[str, Any]:
         """Return the options of `run` for the method and length of a contender."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import site
 import sys
 import sysconfig
+from functools import cache
 from pathlib import Path
 
 from harness import OURS
@@ -18,17 +20,20 @@ def imported_files() -> dict[str, str]:
     A package in development mode (`pip install --editable`) is not in the folder of installed packages, so its files
     are included.
     """
+    # Thousands of modules may be imported, so their paths are compared as texts.
+    files = {str(getattr(module, "__file__", None)) for module in list(sys.modules.values())}
+    own = sorted(file for file in files if not file.startswith(_known()))
+    return {file: digest_of(Path(file)) for file in own if Path(file).is_absolute() and Path(file).is_file()}
+
+
+@cache
+def _known() -> tuple[str, ...]:
+    """Return the folders of Python, of installed packages and of this project, as they are and without links."""
     paths = sysconfig.get_paths()
-    known = [*(paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")), *site.getsitepackages()]
-    own = [str(HERE.root / name) for name in OURS]
-    without = [Path(folder).resolve() for folder in (*known, site.getusersitepackages(), *own)]
-    found = {}
-    for module in list(sys.modules.values()):
-        name: str | None = getattr(module, "__file__", None)
-        file = Path(name or "")
-        if file.is_absolute() and file.is_file() and not any(file.resolve().is_relative_to(one) for one in without):
-            found[str(file)] = digest_of(file)
-    return found
+    folders = [*(paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")), *site.getsitepackages()]
+    folders += [site.getusersitepackages(), *(str(HERE.root / name) for name in OURS)]
+    both = {*folders, *map(os.path.realpath, folders)}
+    return tuple(f"{folder}{os.sep}" for folder in both)
 
 
 def digest_of(file: Path) -> str:

@@ -158,7 +158,7 @@ def test_beginning_epochs_and_end_of_a_case_are_told(run: Callable[..., list[Rec
     events: list[dict[str, Any]] = []
     (record,) = run("tiny-cnn", on_event=events.append)
     assert events[0] == {"begin": record.case.label}
-    assert [event["epoch"] for event in events[1:-1]] == [1, 2]
+    assert [event["epoch"] for event in events if "epoch" in event] == [1, 2]
     assert events[-1] == {"end": record}
 
 

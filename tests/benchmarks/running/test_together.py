@@ -113,7 +113,7 @@ def test_events_come_case_by_case_and_records_are_stored_in_the_order_of_the_pla
     events: list[dict[str, Any]] = []
     found = run("tiny-cnn", "slow", "tiny-cnn", on_event=events.append)
     kinds = [next(iter(event)) if "epoch" not in event else "epoch" for event in events]
-    assert kinds == 3 * ["begin", "epoch", "epoch", "end"]
+    assert kinds == 3 * ["begin", "epoch", "epoch", "imported", "end"]
     assert [event["end"].case.model for event in events if "end" in event] == ["tiny-cnn", "slow", "tiny-cnn"]
     assert records(tmp_path / "results") == found
 

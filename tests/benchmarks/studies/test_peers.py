@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.studies.peers.__main__ import main, rotated, text
-from benchmarks.studies.peers.loops import PEERS, Peer, PeerNetwork, Plan, RecipeName, run_ours, run_peer
+from benchmarks.studies.peers.loops import PEERS, Ours, Peer, Plan, RecipeName, run_ours, run_peer
 from benchmarks.studies.peers.ratios import FIRST, Loop, difference, judge
-from benchmarks.studies.peers.task import STEPS_FILE, Steps, prepare
+from benchmarks.studies.peers.task import STEPS_FILE, Steps, prepare, train
 from harness.data.dataset import DatasetMeta
 from harness.process.ask import ask
 from harness.spec import Case
@@ -38,22 +39,32 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
+class Task(NamedTuple):
+    """The folder of a task, and the steps of our loop on it."""
+
+    folder: Path
+    ours: Steps
+
+
 @pytest.fixture(scope="module")
-def tasks(dataset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[PeerNetwork, RecipeName], Path]:
-    """The folder of each task; one worker prepares both recipes of a network."""
-    folders = {}
-    for network in dict.fromkeys(peer.network for peer in PEERS if peer.missing() is None):
-        own = {(network, recipe): tmp_path_factory.mktemp("task") for recipe in RECIPES}
-        cases = [PLAN.case(*task) for task in own]
-        facts = {"cases": cases, "dataset": dataset, "tasks": [str(folder) for folder in own.values()]}
-        assert ask(prepare_each, facts, list[int], engine=network.engine) == [40] * len(RECIPES)
-        folders |= own
-    return folders
+def tasks(dataset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[Ours, RecipeName], Task]:
+    """Each task with our loop; one worker prepares and trains all of a network, because starting one takes long."""
+    found = {}
+    peers = [peer for peer in PEERS if peer.missing() is None]
+    for network in dict.fromkeys(peer.network for peer in peers):
+        own = list(dict.fromkeys((peer.ours(r), r) for peer in peers if peer.network == network for r in RECIPES))
+        cases = [PLAN.case(network, recipe, live_norm=ours.live_norm) for ours, recipe in own]
+        folders = [tmp_path_factory.mktemp("task") for _ in own]
+        facts = {"cases": cases, "dataset": dataset, "tasks": list(map(str, folders))}
+        steps = ask(prepare_and_train, facts, list[Steps], cores=1, engine=network.engine)
+        found |= dict(zip(own, map(Task, folders, steps), strict=True))
+    return found
 
 
-def prepare_each(cases: list[Case], dataset: str, tasks: list[str]) -> list[int]:
-    """Prepare the task of each case in this worker."""
-    return [prepare(case, dataset, None, task) for case, task in zip(cases, tasks, strict=True)]
+def prepare_and_train(cases: list[Case], dataset: str, tasks: list[str]) -> list[Steps]:
+    """Prepare the task of each case and run our loop on it, in this worker."""
+    assert [prepare(case, dataset, None, task) for case, task in zip(cases, tasks, strict=True)] == [40] * len(cases)
+    return [train(case, task) for case, task in zip(cases, tasks, strict=True)]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -62,16 +73,24 @@ def prepare_each(cases: list[Case], dataset: str, tasks: list[str]) -> list[int]
     [pytest.param(peer, id=peer.name, marks=() if peer.name in IN_EVERY_RUN else pytest.mark.peers) for peer in PEERS],
 )
 def test_a_peer_has_the_losses_of_our_loop(
-    peer: Peer, recipe: RecipeName, tasks: dict[tuple[PeerNetwork, RecipeName], Path]
+    peer: Peer, recipe: RecipeName, tasks: dict[tuple[Ours, RecipeName], Task]
 ) -> None:
     if reason := peer.missing():
         pytest.skip(reason)
-    folder = tasks[peer.network, recipe]
-    theirs, ours = run_peer(peer, 1, folder), run_ours(peer.ours(recipe), recipe, PLAN, folder)
+    folder, ours = tasks[peer.ours(recipe), recipe]
+    theirs = run_peer(peer, 1, folder)
     assert len(theirs.step_ends_s) == len(theirs.losses) == 5
     assert list(theirs.step_ends_s) == sorted(theirs.step_ends_s)
     assert theirs.end_s >= theirs.step_ends_s[-1]
     assert difference(theirs.losses, ours.losses, [peer.tolerance] * 5) is None
+
+
+def test_our_loop_in_a_process_of_its_own_has_the_same_losses(tasks: dict[tuple[Ours, RecipeName], Task]) -> None:
+    ours = PEERS[0].ours("full")
+    folder, before = tasks[ours, "full"]
+    steps = run_ours(ours, "full", PLAN, folder)
+    assert difference(steps.losses, before.losses, [1e-12] * 5) is None
+    assert steps.wall_s > steps.end_s - steps.step_ends_s[0]
 
 
 def test_a_script_that_fails_is_one_line(tmp_path: Path) -> None:
