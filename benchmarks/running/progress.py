@@ -55,7 +55,7 @@ class RunProgress:
         self._task = self._bar.add_task("", total=cases, detail="")
 
     def on_event(self, event: Event) -> None:
-        """Show an event of `execute`, `plan`, `certify` or a worker."""
+        """Show an event of `execute`, `plan`, `certify`, `selftest` or a worker."""
         if "end" in event:
             self._ended(event["end"], event.get("node"))
         elif "preparing" in event:
@@ -68,6 +68,8 @@ class RunProgress:
             self._announce(f"certifying {event['certifying']} (once, then stored): {scenarios}")
         elif "certifying" in event:
             self._show(f"certifying {event['certifying']}", event.get("asking") or _epoch(event))
+        elif "trying" in event:
+            self._announce(f"trying {event['trying']}")
         elif "comparing" in event:
             self._show(f"comparing {event['comparing']}", _replicate(event) + self._left())
         elif "measuring" in event:

@@ -68,7 +68,7 @@ def probe_all(on_event: Callable[[Event], None]) -> list[Probed]:
             continue
         smallest = min(facts.models, key=lambda name: facts.models[name].gmacs)
         for engine in facts.engines or (None,):
-            on_event({"begin": f"probing {backend} {engine or ''}"})
+            on_event({"trying": f"the arithmetic of {backend} {engine or ''}".rstrip()})
             bound, free = (_ask(backend, engine, smallest, cores) for cores in (1, None))
             found.append(replace(bound, free=free.bound))
     return found

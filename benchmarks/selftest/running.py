@@ -68,9 +68,9 @@ def run(
         runner = ExperimentRunner(Path(home))
         trials = []
         for number, sin in list(enumerate(SINS))[part::parts]:
-            report({"begin": sin.name})
+            report({"trying": sin.name})
             trials += [attempt(runner, sin, gross, (seed, number)) for gross in (True, False)]
-        report({"begin": "no sin"})
+        report({"trying": "no sin"})
         clean = without_sin(runner, seed, range(part, -(-clean_runs // (SEEDS + 1)), parts))
         shown = show(runner) if part == parts - 1 else []
         return SelftestOutcome(trials=tuple(trials), clean=clean, shown=tuple(shown))

@@ -69,10 +69,10 @@ def run(backend: str, engine: str | None, seed: int, report: Callable[[dict[str,
             checks = prove(rehearsals.compare(one, two), [rehearsed(SCENARIO)])
             return tuple(_text(check) for check in checks if not check.passed)
 
-        report({"begin": f"{one.case.backend_name} on {DEVICES} devices"})
+        report({"trying": f"{one.case.backend_name} on {DEVICES} devices"})
         clean, trials = failed(), []
         for number, mistake in enumerate(MISTAKES):
-            report({"begin": f"{mistake.name}, {one.case.backend_name}"})
+            report({"trying": f"{mistake.name}, {one.case.backend_name}"})
             for gross in (True, False):
                 place = SinPlace(gross, np.random.default_rng([seed, number, gross]))
                 with mistake.plant(module, place):

@@ -53,6 +53,11 @@ def test_without_a_terminal_each_case_has_a_line_that_begins_with_the_case(cases
     assert text == begun + "accuracy 75.0%, 320 images/s, 2.5 s of training, 12 s in all\n"
 
 
+def test_without_a_terminal_each_trial_of_the_selftest_has_a_line() -> None:
+    text = shown({"trying": "a missing update"}, {"trying": "no sin"}, {"trying": "no sin"}, terminal=False)
+    assert text == "trying a missing update\ntrying no sin\n"
+
+
 def test_without_a_terminal_preparing_pretraining_and_certifying_are_announced_once() -> None:
     certifying = {"certifying": "resnet18 in pytorch and keras3-jax", "scenarios": ["full", "two-stage"]}
     text = shown(
