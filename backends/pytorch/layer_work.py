@@ -70,6 +70,7 @@ def layer_work(network: TorchNetwork, image: torch.Tensor, batch_size: int, kind
             block=block,
             macs=sum(call.macs for call in seen.calls),
             gradient_until=until[seen.path],
+            tensor_bytes=kind.dtype.itemsize * seen.elements(batch_size),
             alike=shapes,
             layouts=layouts,
         )
@@ -95,7 +96,15 @@ class _Seen(NamedTuple):
     path: str
     module: nn.Module
     shape: tuple[int, ...]
+    output: tuple[int, ...]
     calls: tuple[_Call, ...]
+
+    def elements(self, batch_size: int) -> int:
+        """Return the elements of inputs, outputs and weights for a batch."""
+        if not self.calls:
+            return batch_size * (math.prod(self.shape) + math.prod(self.output))
+        moved = (math.prod(call.inputs) + math.prod(call.output) for call in self.calls)
+        return batch_size * sum(moved) + sum(math.prod(call.weight) for call in self.calls)
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[misc]
@@ -133,7 +142,7 @@ def _watch(module: nn.Module, image: torch.Tensor) -> list[_Seen]:
 
     def seen(path: str, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         shape = tuple(inputs[0].shape) if len(inputs) == 1 and isinstance(inputs[0], torch.Tensor) else ()
-        found.append(_Seen(path, layer, shape, watch.take()))
+        found.append(_Seen(path, layer, shape, tuple(getattr(output, "shape", ())), watch.take()))
 
     with torch.no_grad(), watch:
         run_watched(module, image, seen)

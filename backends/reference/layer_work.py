@@ -35,6 +35,7 @@ def layer_work(network: ReferenceNetwork, images: Array) -> Iterator[LayerWork]:
             block=block,
             macs=0 if matrix is None else math.prod(x.shape[1:-1]) * matrix.size,
             gradient_until=until,
+            tensor_bytes=_bytes(inputs, x, matrix),
             alike=f"{type(layer).__name__} {inputs.shape} {x.shape}",
             layouts={
                 "channels-last": partial(_whole, layer, inputs, x, saved)
@@ -42,6 +43,14 @@ def layer_work(network: ReferenceNetwork, images: Array) -> Iterator[LayerWork]:
                 else partial(_product, math.prod(x.shape[:-1]), matrix.reshape(len(matrix), -1))
             },
         )
+
+
+def _bytes(inputs: Array, outputs: Array, matrix: Array | None) -> int:
+    """Return the bytes of a pass; those of a product are of the patches, which are the rows of its first matrix."""
+    if matrix is None:
+        return inputs.nbytes + outputs.nbytes
+    patches = math.prod(outputs.shape[:-1]) * (matrix.size // len(matrix))
+    return int(patches * matrix.itemsize + outputs.nbytes + matrix.nbytes)
 
 
 def _product(rows: int, matrix: Array) -> Passes:

@@ -19,6 +19,8 @@ class LayerTimes(msgspec.Struct, frozen=True, kw_only=True):
 
     `macs` are the multiply-accumulates of one image, equal in every pass; 0 for a layer without convolution or matrix
     product. The input needs a gradient while fewer than `gradient_until` blocks are frozen. `block` is -1 in the head.
+    `tensor_bytes` are those of input, output and weights for a whole batch, each counted once, about the same in every
+    pass; 0 in files of earlier versions.
     """
 
     name: str
@@ -28,6 +30,7 @@ class LayerTimes(msgspec.Struct, frozen=True, kw_only=True):
     macs: int
     gradient_until: int
     seconds: dict[Pass, float]
+    tensor_bytes: int = 0
 
     def passes(self, frozen: int, kept: int) -> Iterator[Pass]:
         """Yield the passes of a training step with that many frozen blocks and blocks whose features are kept."""
@@ -42,11 +45,24 @@ class LayerTimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepCost(NamedTuple):
-    """One image in a training step: FLOPs, their seconds at the ceiling, and those of other trained layers by kind."""
+    """One image in a training step: FLOPs, their seconds at the ceiling, and those of other trained layers by kind.
+
+    `tensor_bytes` are those of the layers with FLOPs.
+    """
 
     flops: int
     seconds: float
     other_seconds: dict[str, float]
+    tensor_bytes: float
+
+
+class PassRate(NamedTuple):
+    """One pass of a layer, measured alone: FLOPs per second, and FLOPs per byte of its tensors."""
+
+    layer: str
+    step: Pass
+    rate: float
+    intensity: float
 
 
 class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,16 +93,17 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
 
         A frozen layer has no gradient of its weights; the gradient of an input is computed only above a trained layer.
         """
-        flops, seconds, other = 0, 0.0, Counter[str]()
+        flops, seconds, moved, other = 0, 0.0, 0.0, Counter[str]()
         for layer in self.layers:
             passes = tuple(layer.passes(self._blocks(frozen), self._blocks(kept)))
             spent = sum(layer.seconds.get(one, 0.0) for one in passes) / self.batch_size
             if layer.macs:
                 flops += 2 * layer.macs * len(passes)
                 seconds += spent
+                moved += layer.tensor_bytes * len(passes) / self.batch_size
             elif "weight gradient" in passes:
                 other[layer.kind] += spent  # type: ignore[assignment]
-        return StepCost(flops, seconds, dict(other))
+        return StepCost(flops, seconds, dict(other), moved)
 
     @property
     def disturbed(self) -> bool:
@@ -108,6 +125,19 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
             for one, seconds in layer.seconds.items()
             if layer.macs
         )
+
+    @property
+    def bytes_per_second(self) -> float:
+        """The highest rate at which a pass of any layer moved the bytes of its tensors; 0 if they are not known."""
+        return max(layer.tensor_bytes / seconds for layer in self.layers for seconds in layer.seconds.values())
+
+    def rates(self) -> Iterator[PassRate]:
+        """Yield each pass of the layers with FLOPs whose bytes are known."""
+        for layer in self.layers:
+            if layer.macs and layer.tensor_bytes:
+                flops = 2 * layer.macs * self.batch_size
+                for one, seconds in layer.seconds.items():
+                    yield PassRate(layer.name, one, flops / seconds, flops / layer.tensor_bytes)
 
     def _blocks(self, part: Frozen) -> int:
         if part == "backbone":

@@ -35,6 +35,7 @@ class LayerWork(NamedTuple):
     block: int
     macs: int
     gradient_until: int
+    tensor_bytes: int
     alike: str
     layouts: Mapping[str, Callable[[], Mapping[Pass, Callable[[], object]]]]
 

@@ -54,19 +54,17 @@ def mfu(frame: pd.DataFrame, ceilings: Sequence[Ceiling]) -> pd.Series[float]:
     """Return the MFU of each process of `results.load` as a fraction; NaN without throughput or without a ceiling."""
     if not ceilings:
         return pd.Series(math.nan, index=frame.index, dtype="float64")
-    fastest = _fastest(ceilings)
+    known = fastest(ceilings)
     names = [*SAME, "trained_images", "throughput", "window_s"]
-    found = [_mfu(row, fastest) for row in frame.loc[:, names].to_dict("records")]
+    found = [_mfu(row, known) for row in frame.loc[:, names].to_dict("records")]
     return pd.Series(found, index=frame.index, dtype="float64")
 
 
 def shortfalls(frame: pd.DataFrame, ceilings: Sequence[Ceiling]) -> Iterator[str]:
     """Yield a sentence for each case below `ENOUGH`: its shares of time, of the process with the highest MFU."""
-    fastest = _fastest(ceilings)
-    good = frame[(frame["status"] == "ok") & frame["arm"].isna() & frame["mfu"].notna()]
-    for _, group in good.groupby(["machine", "environment", "version"], sort=False, dropna=False):
-        row = group.sort_values("mfu").to_dict("records")[-1]
-        if row["mfu"] < ENOUGH and (costs := _costs(row, fastest)):
+    known = fastest(ceilings)
+    for row in _best(frame):
+        if row["mfu"] < ENOUGH and (costs := _costs(row, known)):
             record = record_at(Path(row["file"]), row["offset"])
             shares = {**_shares(row, costs), WITHOUT_CORE: _without_core(record)}
             left = 1 - sum(shares.values())
@@ -82,13 +80,43 @@ def _without_core(record: Record) -> float:
     return max(0.0, 1 - record.sensors.cpu_over_wall / record.case.threads)
 
 
+class CaseRate(NamedTuple):
+    """What a case reached of a ceiling: FLOPs per second, and FLOPs per byte of the tensors of its passes."""
+
+    ceiling: Ceiling
+    name: str
+    rate: float
+    intensity: float
+
+
+def reached(frame: pd.DataFrame, ceilings: Sequence[Ceiling]) -> Iterator[CaseRate]:
+    """Yield each case with one ceiling for all its stages, by the process with its highest MFU."""
+    known = fastest(ceilings)
+    for row in _best(frame):
+        costs = _costs(row, known)
+        if costs and len({id(cost.ceiling) for cost in costs}) == 1:
+            flops = sum(cost.images * cost.step.flops for cost in costs)
+            moved = sum(cost.images * cost.step.tensor_bytes for cost in costs)
+            name = f"{row['scenario']} with {row['backend_name']}"
+            if moved:
+                yield CaseRate(costs[0].ceiling, name, flops / float(row["window_s"]), flops / moved)
+
+
+def _best(frame: pd.DataFrame) -> Iterator[dict[Any, Any]]:
+    """Yield the row of each case with its highest MFU."""
+    good = frame[(frame["status"] == "ok") & frame["arm"].isna() & frame["mfu"].notna()]
+    for _, group in good.groupby(["machine", "environment", "version"], sort=False, dropna=False):
+        yield group.sort_values("mfu").to_dict("records")[-1]
+
+
 class _Cost(NamedTuple):
+    ceiling: Ceiling
     images: int
     step: StepCost
 
 
-def _mfu(row: Mapping[Any, Any], fastest: Mapping[tuple[Any, ...], Ceiling]) -> float:
-    costs = _costs(row, fastest)
+def _mfu(row: Mapping[Any, Any], known: Mapping[tuple[Any, ...], Ceiling]) -> float:
+    costs = _costs(row, known)
     if not costs or math.isnan(row["throughput"]):
         return math.nan
     return sum(cost.images * cost.step.seconds for cost in costs) / float(row["window_s"])
@@ -103,18 +131,19 @@ def _shares(row: Mapping[Any, Any], costs: Iterable[_Cost]) -> dict[str, float]:
     return {kind: spent / row["window_s"] for kind, spent in seconds.most_common()}
 
 
-def _costs(row: Mapping[Any, Any], fastest: Mapping[tuple[Any, ...], Ceiling]) -> list[_Cost]:
+def _costs(row: Mapping[Any, Any], known: Mapping[tuple[Any, ...], Ceiling]) -> list[_Cost]:
     """Return the cost of each stage; nothing if a stage has no ceiling."""
     stages = msgspec.json.decode(row["trained_images"], type=list[TrainedImages])
-    found = [fastest.get((*(row[name] for name in SAME), stage.batch_size)) for stage in stages]
+    found = [known.get((*(row[name] for name in SAME), stage.batch_size)) for stage in stages]
     return [
-        _Cost(stage.images, ceiling.step(stage.frozen, stage.kept))
+        _Cost(ceiling, stage.images, ceiling.step(stage.frozen, stage.kept))
         for stage, ceiling in zip(stages, found, strict=True)
         if ceiling is not None and None not in found
     ]
 
 
-def _fastest(ceilings: Iterable[Ceiling]) -> dict[tuple[Any, ...], Ceiling]:
+def fastest(ceilings: Iterable[Ceiling]) -> dict[tuple[Any, ...], Ceiling]:
+    """Return the fastest ceiling for each batch size and values of the columns `SAME`."""
     found: dict[tuple[Any, ...], Ceiling] = {}
     for one in sorted(ceilings, key=lambda ceiling: ceiling.flops_per_second):
         found[(*(getattr(one, name) for name in SAME), one.batch_size)] = one

@@ -13,7 +13,9 @@ import pandas as pd
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from harness.ceiling.ceiling import Ceiling
 from harness.running.record import Record
+from results.ceilings.stored import read_ceilings
 from results.certificates.certificate import Certificates, read_certificates
 from results.explanations.explanation import Explanation, read_explanations
 from results.storage.folder import results_folder
@@ -84,25 +86,26 @@ class Material(NamedTuple):
     warnings: tuple[str, ...]
     compared: tuple[StoredComparison, ...] = ()
     explained: tuple[Explanation, ...] = ()
+    ceilings: tuple[Ceiling, ...] = ()
 
 
 def gather(path: Path) -> Material:
     """Read a results folder, or the file of one run. Raises `Refused` if there is no such path."""
     results_dir = results_folder(path)
     proofs, compared = read_certificates(results_dir), tuple(read_comparisons(path))
-    explained = read_explanations(results_dir)
+    more = compared, read_explanations(results_dir), read_ceilings(results_dir)
     try:
         frame = load(path)
     except NothingMeasured as nothing:
         reasons: tuple[str, ...] = () if compared else (str(nothing),)
         empty = pd.DataFrame(columns=list(PROCESS_TYPES)).astype(PROCESS_TYPES)
-        return Material(results_dir, empty, empty, None, (), _runs(path), proofs, reasons, compared, explained)
+        return Material(results_dir, empty, empty, None, (), _runs(path), proofs, reasons, *more)
     rows = table(frame)
     if rows.empty:
         warnings = tuple(map(str, frame.attrs["warnings"]))
-        return Material(results_dir, frame, rows, None, (), _runs(path), proofs, warnings, compared, explained)
+        return Material(results_dir, frame, rows, None, (), _runs(path), proofs, warnings, *more)
     sheet, shown = compose(rows, proofs, Style(explain=True)), _shown(frame, rows)
-    return Material(results_dir, frame, rows, sheet, shown, _runs(path), proofs, sheet.warnings, compared, explained)
+    return Material(results_dir, frame, rows, sheet, shown, _runs(path), proofs, sheet.warnings, *more)
 
 
 def _runs(path: Path) -> tuple[StoredRun, ...]:

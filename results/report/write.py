@@ -15,6 +15,7 @@ from results.report.page_data import Material, gather
 from results.report.pictures import FindPixels, nowhere
 from results.report.section import Section
 from results.report.sections.accuracy import accuracy_section, arm
+from results.report.sections.ceiling import ceiling_section
 from results.report.sections.compared.comparisons import comparisons_section, noise_section
 from results.report.sections.compared.explanations import explanations_section
 from results.report.sections.compared.scaling import scaling_section
@@ -97,6 +98,7 @@ def _of_cases(material: Material) -> list[Section]:
         steps_section(shown),
         wall_section(shown),
         memory_section(shown),
+        *([section] if (section := ceiling_section(material)) else []),
     ]
 
 

@@ -90,6 +90,17 @@ def test_passes_compute_in_the_precision_of_the_case_and_give_gradients_of_its_s
         assert {str(one.dtype) for one in (output, to_input, to_weight)} == {f"torch.{type_}"}
 
 
+@pytest.mark.parametrize(("precision", "size"), [("fp32", 4), ("fp64", 8), ("bf16", 2)])
+def test_the_bytes_of_a_pass_are_those_of_its_tensors(precision: str, size: int) -> None:
+    session = open_session(make_case(precision=precision))
+    works = {work.name: work for work in session.layer_work(BATCH)}
+    conv, norm = works["layer2.0.conv1"], works["layer2.0.bn1"]
+    (output,), _, _ = (call() for call in conv.layouts["channels-last"]().values())
+    inputs = BATCH * 64 * (2 * output.shape[2]) ** 2
+    assert conv.tensor_bytes == size * (inputs + output.numel() + 128 * 64 * 3 * 3)
+    assert norm.tensor_bytes == size * 2 * output.numel()
+
+
 def test_equal_layers_are_alike_and_others_are_not() -> None:
     works: dict[str, LayerWork] = {work.name: work for work in open_session(make_case()).layer_work(BATCH)}
     assert works["layer1.0.conv1"].alike == works["layer1.1.conv2"].alike

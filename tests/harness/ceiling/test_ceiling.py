@@ -64,6 +64,24 @@ def test_layers_without_arithmetic_have_seconds_and_no_flops_while_they_are_trai
     assert make_ceiling().step(1).other_seconds == {}
 
 
+def test_rates_and_bytes_of_each_pass_are_those_of_its_time() -> None:
+    layers = (
+        times("norm", 0, 0, 1, 2.0, 4.0, kind="Norm", tensor_bytes=600),
+        times("conv", 0, 5, 0, 1.0, 5.0, 2.0, tensor_bytes=80),
+        times("of an older file", 1, 7, 1, 5.0, 6.0, 7.0),
+    )
+    ceiling = make_ceiling(layers=layers)
+    flops = 2 * 5 * BATCH
+    assert list(ceiling.rates()) == [
+        ("conv", "forward", flops / 1.0, flops / 80),
+        ("conv", "input gradient", flops / 5.0, flops / 80),
+        ("conv", "weight gradient", flops / 2.0, flops / 80),
+    ]
+    assert ceiling.bytes_per_second == 600 / 2.0
+    assert ceiling.step().tensor_bytes == pytest.approx(2 * 80 / BATCH)  # its input needs no gradient
+    assert make_ceiling().bytes_per_second == 0
+
+
 def test_a_ceiling_is_disturbed_if_threads_of_a_cpu_lacked_a_core() -> None:
     assert make_ceiling(cpu_over_wall=0.8).disturbed
     assert not make_ceiling(cpu_over_wall=0.95).disturbed

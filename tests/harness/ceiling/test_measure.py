@@ -72,7 +72,7 @@ def test_each_pass_counts_in_its_fastest_layout_and_round() -> None:
         "one": lambda: {"forward": time.call(40 * MS), "weight gradient": time.call(10 * MS)},
         "other": lambda: {"forward": time.call(20 * MS), "weight gradient": time.call(30 * MS)},
     }
-    work = LayerWork("conv", "Conv", "backbone", 0, 1, 0, "alike", layouts)
+    work = LayerWork("conv", "Conv", "backbone", 0, 1, 0, 64, "alike", layouts)
     timer = LayerTimer(nothing, time.source())
     assert timer.shortest(work, {}) == pytest.approx({"forward": 0.020, "weight gradient": 0.010})
     known: dict[Pass, float] = {"forward": 0.015}

@@ -13,7 +13,7 @@ import results
 from harness.errors import Refused
 from harness.running.record import FeaturesRecord, Record, Sensors
 from results.ceilings.stored import read_ceilings, write_ceiling
-from results.ceilings.utilisation import TOO_LOW, WITHOUT_CORE, shortfalls
+from results.ceilings.utilisation import TOO_LOW, WITHOUT_CORE, reached, shortfalls
 from results.storage.merge import merge
 from results.tables.render import render
 from results.tables.sheet import NO_CEILING, Style
@@ -139,6 +139,28 @@ def test_where_mfu_is_high_nothing_is_named(tmp_path: Path) -> None:
     write_ceiling(tmp_path, ceiling)
     store(tmp_path, record(ceiling.step().seconds / SLOW / 0.7))
     assert list(shortfalls(results.load(tmp_path), read_ceilings(tmp_path))) == []
+
+
+def test_a_case_reaches_its_flops_by_its_time_and_its_bytes(tmp_path: Path) -> None:
+    layers = tuple(replace(layer, tensor_bytes=100 * (1 + place)) for place, layer in enumerate(make_ceiling().layers))
+    ceiling = make_ceiling(layers=layers)
+    write_ceiling(tmp_path, ceiling)
+    store(tmp_path, record(ceiling.step().seconds), record(ceiling.step().seconds / 2, seed=1))
+    (found,) = reached(results.load(tmp_path), read_ceilings(tmp_path))
+    assert found.name == "full with pytorch"
+    assert found.rate == pytest.approx(2 * ceiling.flops_per_second / SLOW, rel=1e-3)  # of the faster process
+    assert found.intensity == pytest.approx(ceiling.step().flops * BATCH / (2 * 100 + 3 * 300 + 3 * 400))
+
+
+def test_a_case_whose_stages_have_two_ceilings_is_at_none_of_them(tmp_path: Path) -> None:
+    layers = tuple(replace(layer, tensor_bytes=100) for layer in make_ceiling().layers)
+    for batch in (BATCH, 2 * BATCH):
+        write_ceiling(tmp_path, make_ceiling(layers=layers, batch_size=batch))
+    one = record(make_ceiling().step().seconds)
+    two = build(step_us=10_000, stage={"batch_size": 2 * BATCH})
+    store(tmp_path, joined(one, two))
+    assert results.load(tmp_path)["mfu"].notna().all()
+    assert list(reached(results.load(tmp_path), read_ceilings(tmp_path))) == []
 
 
 def test_a_ceiling_is_stored_once_and_merged(tmp_path: Path) -> None:
