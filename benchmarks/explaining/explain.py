@@ -107,8 +107,8 @@ class Pairs:
         if (before, after) not in self._prepared:
             one, other = self._factors.corner(before), self._factors.corner(after)
             specs = (
-                SideSpec("A", self._factors.name(before), one.settings, delay=one.delay),
-                SideSpec("B", self._factors.name(after), other.settings, delay=other.delay),
+                SideSpec("A", self._factors.name(before), one.settings, python=one.python, delay=one.delay),
+                SideSpec("B", self._factors.name(after), other.settings, python=other.python, delay=other.delay),
             )
             cases = one.selected, other.selected
             self._prepared[before, after] = self._run.preparation.prepare_speeds(specs, cases, self._stage)
@@ -132,10 +132,17 @@ def explain(
         stage=a.stage + 1,
         factors=tuple(factors.factors),
         shares=shares(blocks),
-        same_work=same_work((a.job.case, b.job.case), catalogue, results),
+        same_work=_other_versions(ends) or same_work((a.job.case, b.job.case), catalogue, results),
         pairs=pairs.number,
         seconds=round(time.monotonic() - started, 1),
     )
+
+
+def _other_versions(ends: PreparedComparison) -> SameWork | None:
+    """Return that equal work is not proved if a package of both sides has two versions; None if there is none."""
+    a, b = (dict(one.rsplit(" ", 1) for one in side.packages.split(", ") if one) for side in ends.facts)
+    changed = [f"{name} {a[name]} → {b[name]}" for name in a if name in b and a[name] != b[name]]
+    return SameWork(proved=False, reason=f"different versions: {', '.join(changed)}") if changed else None
 
 
 def same_work(cases: tuple[Case, Case], catalogue: Catalogue, results: Path) -> SameWork:

@@ -1,8 +1,9 @@
-"""The settings that differ between two sides, as factors that can be switched one at a time."""
+"""The settings and interpreters that differ between two sides, as factors that can be switched one at a time."""
 
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from results.explanations.explanation import Factor
 
 MOST = 6
 """The largest number of factors; two orders of six are already fourteen pairs of processes."""
-FRAMEWORK = "framework"
+FRAMEWORK, ENVIRONMENT = "framework", "environment"
 WHOLE = ("backend", "engine")
 """Settings of one factor: no backend runs between two frameworks."""
 SAME = ("scenario", "model", "image_size", "epochs", "limit")
@@ -28,11 +29,15 @@ Switched = frozenset[int]
 
 
 class Corner(NamedTuple):
-    """One combination of factors: its case, the settings that make it, and the delay of each step."""
+    """One combination of factors: its case, the settings that make it, the delay of each step, and the interpreter.
+
+    `python` is None for the interpreter of this process.
+    """
 
     selected: SelectedCase
     settings: dict[str, Any]
     delay: float
+    python: str | None
 
 
 class FactorSet:
@@ -47,11 +52,12 @@ class FactorSet:
         a, b = specs[0].settings, specs[1].settings
         self._same = {name: value for name, value in a.items() if name in b and b[name] == value}
         self._ends = self._one(specs[0].settings), self._one(specs[1].settings)
+        self._python = specs[0].python
         self.factors: list[Factor] = self._differing(specs)
         if not self.factors:
             raise Refused(
                 "A and B are the same; give each side its settings, such as --set A.layout=channels-first "
-                "--set B.layout=channels-last"
+                "--set B.layout=channels-last, or its environment, such as --python B=new/bin/python"
             )
         if len(self.factors) > MOST:
             names = ", ".join(factor.name for factor in self.factors)
@@ -67,11 +73,13 @@ class FactorSet:
 
     def corner(self, switched: Switched) -> Corner:
         """Return the case of a combination."""
-        settings, delay = dict(self._same), 0.0
+        settings, delay, python = dict(self._same), 0.0, self._python
         for number, factor in enumerate(self.factors):
             settings |= factor.settings[number in switched]
             delay += factor.delays[number in switched]
-        return Corner(self._one(settings), settings, delay)
+            if any(factor.pythons):
+                python = factor.pythons[number in switched] or None
+        return Corner(self._one(settings), settings, delay, python)
 
     def name(self, switched: Switched) -> str:
         """Return a combination as text: `A`, `B`, or `A with fused, layout of B`."""
@@ -125,6 +133,10 @@ class FactorSet:
         if delays[0] != delays[1]:
             texts = f"{delays[0]:.0%}", f"{delays[1]:.0%}"
             found.append(Factor(name="injected delay", texts=texts, settings=({}, {}), delays=delays))
+        texts = specs[0].python or sys.executable, specs[1].python or sys.executable
+        if texts[0] != texts[1]:
+            pythons = specs[0].python or "", specs[1].python or ""
+            found.append(Factor(name=ENVIRONMENT, texts=texts, settings=({}, {}), pythons=pythons))
         return found
 
     def _matters(
@@ -220,6 +232,7 @@ def _together(factors: Sequence[Factor], reason: str) -> Factor:
         texts=(", ".join(one.texts[0] for one in factors), ", ".join(one.texts[1] for one in factors)),
         settings=(a, b),
         delays=(sum(one.delays[0] for one in factors), sum(one.delays[1] for one in factors)),
+        pythons=next((one.pythons for one in factors if any(one.pythons)), ("", "")),
         reason=reason,
     )
 

@@ -16,13 +16,15 @@ FOLDER = "explanations"
 class Factor(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that are switched together: the name, the values in A and in B as text, and the settings themselves.
 
-    `delays` are the injected delays of A and B, as shares of a step. `reason` says why several settings are one factor.
+    `delays` are the injected delays of A and B, as shares of a step. `pythons` are their interpreters, empty for that
+    of the command. `reason` says why several settings are one factor.
     """
 
     name: str
     texts: tuple[str, str]
     settings: tuple[dict[str, Any], dict[str, Any]]
     delays: tuple[float, float] = (0.0, 0.0)
+    pythons: tuple[str, str] = ("", "")
     reason: str = ""
 
 

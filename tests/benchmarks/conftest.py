@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +38,18 @@ def few_pairs(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     """The option for two pairs, which the command would refuse: enough where the verdict does not matter."""
     monkeypatch.setattr(budget, "LOOKS", (2, *LOOKS))
     return "--pairs", "2"
+
+
+@pytest.fixture
+def upgraded(tmp_path: Path) -> Path:
+    """The interpreter of an environment with the same packages as here, in which NumPy has another version."""
+    home = tmp_path / "upgraded"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
+    (site,) = home.glob("lib/python*/site-packages")
+    (site / "all.pth").write_text(sysconfig.get_path("purelib"))
+    (site / "numpy-9.9.dist-info").mkdir()
+    (site / "numpy-9.9.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 9.9\n")
+    return home / "bin" / "python"
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ from results.explanations.explanation import Explanation, write_explanation
 @click.command(cls=GroupedCommand)
 @click.argument("model", help="see `list models`")
 @selection_options("model", "seeds")
-@comparison_options("set", "inject-delay", "turn", "timeout")
+@comparison_options("python", "set", "inject-delay", "turn", "timeout")
 @option("--stage", type=click.IntRange(min=1), group=MEASURE, help="stage whose steps are timed; default: the last")
 @option("--minutes", type=POSITIVE, default=10.0, group=MEASURE, help="time limit; four orders may exceed it")
 @option("--orders", type=click.IntRange(min=4), group=MEASURE, help="number of orders instead of a time limit")
@@ -50,13 +50,14 @@ def command(model: str, minutes: float, orders: int | None, json_: bool, results
     \b
       explain resnet18 --backend pytorch --set A.layout=channels-first --set B.fused=true
       explain resnet18 --set A.backend=pytorch --set B.backend=keras3
+      explain resnet18 --python B=new/bin/python --set B.threads=2
 
-    Each setting that differs between A and B is a factor. The factors are switched one at a time from A to B, in
-    several orders, by pairs of processes that take turns as in `compare`. The share of a factor is its mean over
-    the orders. The default scenario is `full`.
+    Each setting that differs between A and B is a factor, and so is the environment. The factors are switched one at a
+    time from A to B, in several orders, by pairs of processes that take turns as in `compare`. The share of a factor is
+    its mean over the orders. The default scenario is `full`.
     """
     catalogue = read_catalogue(options["plugin"])
-    specs = read_sides((), (), options["set"], options["inject_delay"], catalogue)
+    specs = read_sides((), options["python"], options["set"], options["inject_delay"], catalogue)
     factors = FactorSet(specs, {**given(options), "model": (model,)}, catalogue)
     facts = {"order_seed": options["order_seed"], "quiet": options["quiet"]}
     with open_comparison_run(results, read_limits(options), catalogue, **facts) as run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,11 @@ from benchmarks.commands.measuring.explain import lines
 from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.sides import read_sides
-from benchmarks.explaining.explain import Limit, explain, same_work
-from benchmarks.explaining.factors import FactorSet
+from benchmarks.explaining.explain import Limit, Pairs, explain, same_work
+from benchmarks.explaining.factors import FactorSet, Switched
 from harness.spec import Case
 from results.certificates.scope import NONE_MADE
-from results.explanations.explanation import SameWork
+from results.explanations.explanation import SameWork, read_explanations
 from results.verdicts.stored_comparisons import read_comparisons
 from tests.benchmarks.commanding import QUICK, endings, invoke, refused
 from tests.results.explanations.explained import explanation
@@ -81,10 +82,35 @@ def test_the_command_prints_the_answer_first_and_writes_json(tmp_path: Path) -> 
     assert endings(tmp_path / "results") == ["done"]
 
 
+def test_an_environment_is_a_factor_beside_a_setting_and_its_versions_are_named(
+    tmp_path: Path, upgraded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def measure(self: Pairs, before: Switched, after: Switched) -> float:
+        a, b = self.prepared(before, after).sides
+        seen.extend((side.place.python, side.job.case.input) for side in (a, b))
+        self.number += 1
+        return 0.1 * len(after - before)
+
+    monkeypatch.setattr(Pairs, "measure", measure)
+    sides = ("--python", f"B={upgraded}", "--set", "B.input=stream")
+    result = invoke(*TINY, *sides, "--results", tmp_path / "results")
+    assert result.exit_code == 0, result.output
+    assert "Equivalence is not certified (different versions: numpy " in result.stdout
+    assert f"{sys.executable} → {upgraded}" in result.stdout
+    both = sys.executable, str(upgraded)
+    assert set(seen) == {(python, input) for python in both for input in ("arrays", "stream")}
+    (stored,) = read_explanations(tmp_path / "results")
+    assert [one.name for one in stored.factors] == ["input", "environment"]
+    assert [one.pythons for one in stored.factors] == [("", ""), ("", str(upgraded))]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ((), "A and B are the same"),
+        (("--python", f"A={sys.executable}"), "A and B are the same"),
         (("--set", "B.colour=red"), "no setting colour"),
         (("--inject-delay", "B=fast"), "is not a percentage"),
         (("--stage", "2", "--set", "B.batch-size=16"), "--stage 2: scratch has 1 stage"),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,18 +53,6 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "wide.py").write_text("WIDTH = 4\n")
     (folder / "own.toml").write_text(OWN)
     return folder
-
-
-@pytest.fixture
-def upgraded(tmp_path: Path) -> Path:
-    """The interpreter of an environment with the same packages as here, in which NumPy has another version."""
-    home = tmp_path / "upgraded"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
-    (site,) = home.glob("lib/python*/site-packages")
-    (site / "all.pth").write_text(sysconfig.get_path("purelib"))
-    (site / "numpy-9.9.dist-info").mkdir()
-    (site / "numpy-9.9.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 9.9\n")
-    return home / "bin" / "python"
 
 
 @pytest.fixture
