@@ -157,9 +157,9 @@ def _between_scenarios(a: dict[str, Any], b: dict[str, Any]) -> Iterator[Differe
 
 def _between_sides(sides: Sequence[SideFacts], found: Sequence[Installation]) -> Iterator[Difference]:
     one, other = sides
-    for field in ("revision", "python"):
-        if getattr(one, field) != getattr(other, field):
-            yield Difference(field=field, a=getattr(one, field), b=getattr(other, field))
+    for field, a, b in (("revision", one.revision, other.revision), ("interpreter", one.python, other.python)):
+        if a != b:
+            yield Difference(field=field, a=a, b=b)
     if found[0].place.root != found[1].place.root and one.revision == other.revision:
         yield Difference(field="checkout", a=str(found[0].place.root), b=str(found[1].place.root))
     for name in sorted({*found[0].packages, *found[1].packages}):
