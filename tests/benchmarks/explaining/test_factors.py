@@ -52,8 +52,8 @@ def test_a_setting_with_the_same_value_on_both_sides_is_no_factor() -> None:
 
 def test_a_combination_is_the_case_with_some_factors_of_b() -> None:
     found = factors("A.layout=channels-first", "B.compile=true", "B.batch-size=8", delays=("A=5%",))
-    case, _, delay = found.corner(frozenset({1, 3}))
-    assert (case.case.layout, case.case.compile, delay) == ("channels-first", True, 0.0)
+    case, _, delay, python = found.corner(frozenset({1, 3}))
+    assert (case.case.layout, case.case.compile, delay, python) == ("channels-first", True, 0.0, None)
     assert case.case.scenario.stages[0].batch_size != 8
     assert found.corner(frozenset()).delay == 0.05
     assert found.name(frozenset()) == "A"
