@@ -21,7 +21,10 @@ ABOUT = (
     "the highest measured rate: on the left that of moving bytes, on the right that of arithmetic. Layers below the "
     "slope wait for memory. A cross is a whole case: the arithmetic of its steps, divided by their time."
 )
-NOTE = "Bytes are counted once for each tensor of a pass. Caches and copies make the real traffic smaller or larger."
+NOTE = (
+    "Bytes are counted once for each tensor of a pass. Caches and copies make the real traffic smaller or larger, and the "
+    "highest rate of moving bytes may be that of a cache."
+)
 
 
 def ceiling_section(material: Material) -> Section | None:
