@@ -22,8 +22,8 @@ ABOUT = (
     "slope wait for memory. A cross is a whole case: the arithmetic of its steps, divided by their time."
 )
 NOTE = (
-    "Bytes are counted once for each tensor of a pass. Caches and copies make the real traffic smaller or larger, and the "
-    "highest rate of moving bytes may be that of a cache."
+    "Bytes are counted once for each tensor of a pass. Caches and copies make the real traffic smaller or larger, and "
+    "the highest rate of moving bytes may be that of a cache."
 )
 
 
