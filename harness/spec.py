@@ -127,6 +127,17 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     idiom: bool = False
     devices: int = 1
     norm_scope: Literal["global", "device"] = "global"
+    optimizer_rule: Literal["auto", "matched", "own"] = "auto"
+
+    @property
+    def own_optimizer(self) -> bool:
+        """Whether the framework's own rule updates the weights, with its own constants."""
+        return self.idiom if self.optimizer_rule == "auto" else self.optimizer_rule == "own"
+
+    @property
+    def native(self) -> bool:
+        """Whether the framework has defaults of its own in this case; such cases are never called equal work."""
+        return self.idiom or self.own_optimizer
 
     @property
     def cores(self) -> int:
@@ -244,6 +255,11 @@ SETTINGS = _settings(
     norm_scope=Setting(
         "batch norm over the batch of all devices (global), or of each device, which is another training",
         must_run=True, added=True, words="norm over each {}",
+    ),
+    optimizer_rule=Setting(
+        "whose rule updates the weights: torch's in every framework (matched), each framework's own, or as "
+        "--native-defaults says (auto)",
+        must_run=True, added=True, words="{} optimizer",
     ),
 )  # fmt: skip
 """Facts about each field of `Case`, by name, in the order of the fields."""

@@ -36,7 +36,7 @@ def decline(case: Case) -> str | None:
         return "Keras on torch runs eagerly; use --engine tensorflow or jax to compile"
     if case.input == "native" and name != "tensorflow":
         return f"Keras' native pipeline is tf.data, which needs --engine tensorflow, not {name}"
-    return _several(case, device.kind) if case.devices > 1 else _idiom(case) if case.idiom else None
+    return _several(case, device.kind) if case.devices > 1 else _idiom(case)
 
 
 def _several(case: Case, kind: str) -> str | None:
@@ -71,11 +71,11 @@ def _idiom(case: Case) -> str | None:
     import keras
 
     for stage in case.scenario.stages:
-        if stage.norm == "frozen" and stage.frozen != "backbone":
+        if case.idiom and stage.norm == "frozen" and stage.frozen != "backbone":
             return "Keras cannot train a layer with its batch norm in inference mode; leave out --native-defaults"
         two_rates = stage.head_lr != stage.backbone_lr and stage.frozen != "backbone"
-        if two_rates and not hasattr(keras.optimizers, "MultiOptimizer"):
+        if case.own_optimizer and two_rates and not hasattr(keras.optimizers, "MultiOptimizer"):
             return (
-                f"Keras {keras.__version__} has no MultiOptimizer for two learning rates; leave out --native-defaults"
+                f"Keras {keras.__version__} has no MultiOptimizer for two learning rates; use --optimizer-rule matched"
             )
     return None

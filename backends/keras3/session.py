@@ -107,7 +107,7 @@ class KerasSession:
         model = model or self.model
         self.freeze(stage)
         rates = {path: stage.learning_rate(self.parts[path]) for path, v in self._variables.items() if v.trainable}
-        make = optimizers.idiomatic if self.case.idiom else optimizers.matched
+        make = optimizers.idiomatic if self.case.own_optimizer else optimizers.matched
         with self._engine.scope():
             self.optimizer = make(stage.optimizer, stage.weight_decay, factors, rates)
             model.compile(self.optimizer, _loss(stage.label_smoothing), jit_compile=self.jit)
@@ -198,7 +198,7 @@ class KerasSession:
         norms = {type(layer) for layer in self.blocks if isinstance(layer, keras.layers.BatchNormalization)}
         settings: dict[str, str | int | float | bool] = {
             "engine": self._engine.name,
-            "mode": "idiom: Keras' own layers, optimizers and constants" if self.case.idiom else "matched",
+            "mode": _mode(self.case),
             "batch_norm": ", ".join(sorted(layers.dotted(kind) for kind in norms)) or "none",
             "epsilon": keras.config.epsilon(),
             "loss_passed_to_clock": "raw loss of the step, on the device",
@@ -256,6 +256,11 @@ def _native(feed: Feed) -> fitting.Batches:
     from backends.keras3 import native
 
     return native.Pipeline(feed).epoch
+
+
+def _mode(case: Case) -> str:
+    own = [name for name, is_own in (("layers", case.idiom), ("optimizers", case.own_optimizer)) if is_own]
+    return f"Keras' own {' and '.join(own)}" if own else "matched"
 
 
 def _precision(of_layers: Iterable[Any]) -> str:

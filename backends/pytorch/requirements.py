@@ -31,6 +31,8 @@ def decline(case: Case) -> str | None:
         return f"torch {torch.__version__} (built for {built}) finds no CUDA device"
     if reason := _no_processes(case, torch.cuda.device_count() if cuda and case.device != "cpu" else None):
         return reason
+    if case.own_optimizer and not case.idiom:
+        return "torch's own rule is the matched one; leave out --optimizer-rule own"
     on_cuda = cuda and case.device != "cpu"
     if case.precision == "bf16" and not (_cuda_has_bf16() if on_cuda else torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return f"this {'GPU' if on_cuda else 'CPU'} has no bfloat16 arithmetic that torch can use"

@@ -51,7 +51,7 @@ def decline(case: Case) -> str | None:
         "the reference backend has no compiler": case.compile,
         "the reference backend has no fused optimizer": case.fused,
         "the reference backend has no native input pipeline; use --input arrays or stream": case.input == "native",
-        "the reference backend has no native defaults; it follows torch's semantics": case.idiom,
+        "the reference backend has no native defaults; it follows torch's semantics": case.native,
         "the reference backend has no data parallelism; leave out --devices": case.devices > 1,
     }
     return next((reason for reason, applies in reasons.items() if applies), None)

@@ -142,9 +142,15 @@ def expand(selection: Selection, catalogue: Catalogue) -> list[SelectedCase]:
         scaling = scalings.get(model, scalings.get(OTHERS))
         for axes in _axes(selection, embedded):
             what: dict[str, Any] = {"backend": backend, "engine": engine, "model": model, "scenario": scenario}
-            case = Case(**what, dataset=data, dataset_sha256="", **axes)
+            case = _as_default(Case(**what, dataset=data, dataset_sha256="", **axes))
             cases.append(SelectedCase(case, checkpoint, scaling, division))
     return cases
+
+
+def _as_default(case: Case) -> Case:
+    """Return the case without an optimizer rule that its other settings mean anyway, so that it has one digest."""
+    same = replace(case, optimizer_rule="auto")
+    return same if same.own_optimizer == case.own_optimizer else case
 
 
 TOGETHER = 2

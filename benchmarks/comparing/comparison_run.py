@@ -21,14 +21,17 @@ from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.pairs import failure_of, measure_pair
 from benchmarks.comparing.prepare import ComparisonPreparation, PreparedComparison
 from benchmarks.comparing.seeds import SeedRuns
-from benchmarks.comparing.sides import SideCases, SideSpec
+from benchmarks.comparing.sides import NAMES, SideCases, SideSpec
+from benchmarks.running.execute import run_side
 from benchmarks.running.progress import RunProgress
 from harness.errors import Declined
 from harness.process.machine import describe_machine, environment
+from harness.running.record import Record
 from harness.running.sensors import disturbed
+from harness.spec import Job
 from results.certificates.certificate import read_certificates
 from results.storage.comparison import LOOKS, Comparison, Finding, Purpose
-from results.storage.rows import Order, Pair, Shard
+from results.storage.rows import Order, Pair, Shard, SideName
 from results.storage.run_files import RunWriter, open_run
 from results.verdicts.conclusion import adjusted, conclude
 from results.verdicts.pair_findings import memory_findings, throughput_finding
@@ -200,6 +203,19 @@ class ComparisonRun:
             kind = OutOfMemory if "oom" in (a.status, b.status) else Declined
             raise kind(f"{prepared.label}: {failure}")
         return pair
+
+    def runs(
+        self, prepared: PreparedComparison, jobs: tuple[Job, Job], name: str, *, b_first: bool
+    ) -> tuple[Record, Record]:
+        """Run both jobs to their ends, one after the other, and store both records. Raises `Declined`."""
+        records: dict[SideName, Record] = {}
+        for side, job in sorted(zip(NAMES, jobs, strict=True), reverse=b_first):
+            place = prepared.sides[NAMES.index(side)].place
+            facts = self._machine, self._limits.timeout_s, self.progress.on_event
+            records[side] = record = run_side(job, self._writer, name, side, *facts, place)
+            if record.status != "ok":
+                raise Declined(f"{prepared.label}, side {side}: {record.status} – {record.reason}")
+        return records["A"], records["B"]
 
     def _decided(self, pairs: list[Pair]) -> bool:
         return throughput_finding(pairs, self._limits.margin).verdict != "inconclusive"

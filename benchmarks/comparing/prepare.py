@@ -49,8 +49,8 @@ class ComparisonPreparation:
         """
         prepared = self.prepare_speeds(specs, cases, stage)
         a, b = (side.job.case for side in prepared.sides)
-        if a.idiom != b.idiom:
-            raise Refused("only one side has --native-defaults; matched runs and native defaults cannot be compared")
+        if a.native != b.native:
+            raise Refused("only one side has native defaults; matched runs and native defaults cannot be compared")
         if a.backend_name != b.backend_name:
             _refuse_uncertified((a, b), self._installed(specs, cases), self._certificates)
         return prepared
@@ -127,7 +127,7 @@ def _refuse_uncertified(cases: tuple[Case, Case], found: Sequence[Installation],
         subject_of_case(case, packages(own.packages), machine.device_kind(case.device))
         for case, own in zip(cases, found, strict=True)
     )
-    if cases[0].idiom:
+    if cases[0].native:
         raise Refused("--native-defaults: backends with their own defaults do different work; leave it out to compare")
     coverage = coverage_of(one, other, certificates.all)
     if coverage.certificate is None:

@@ -19,7 +19,12 @@ HERE = "here"
 REVISION, FOLDER = "rev:", "dir:"
 FIXED = ("data", "seeds", "validation_split", "validation_seed", "test_split", "splits", "recipe")
 """Settings that must be the same on both sides, because other data or another recipe changes the task."""
-EXAMPLES = {"--set": "B.precision=bf16", "--python": "B=venv/bin/python", "--inject-delay": "B=5%"}
+EXAMPLES = {
+    "--set": "B.precision=bf16",
+    "--python": "B=venv/bin/python",
+    "--inject-delay": "B=5%",
+    "--train-sample": "A=512",
+}
 """An example value for each option of a side."""
 SideCases = tuple[SelectedCase, SelectedCase]
 """One case, as side A and as side B run it."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.comparing.comparison_run import IN_TURNS, ComparisonRun
@@ -74,7 +77,10 @@ def _walk(order: Order, measure: Measure) -> Walk:
 
 
 class Pairs:
-    """Measures pairs of combinations. Each pair is stored below the names of its two combinations."""
+    """Measures pairs of combinations: turns of steps, or whole runs if the factors say so.
+
+    Each pair is stored below the names of its two combinations.
+    """
 
     def __init__(self, factors: FactorSet, run: ComparisonRun, stage: int | None) -> None:
         self._factors, self._run, self._stage = factors, run, stage
@@ -93,14 +99,30 @@ class Pairs:
         while True:
             self.number += 1
             self._run.progress.on_event({"comparing": name.removeprefix("explain "), "pair": self.number})
-            order = self._draw.choice(IN_TURNS)
             try:
+                if self._factors.whole:
+                    return self._of_runs(prepared, name, before, after)
+                order = self._draw.choice(IN_TURNS)
                 pair = self._run.pair(prepared, name, self.number, order, repeat=self._repeated < AGAIN)
             except Declined as reason:
                 raise Declined(f"{self._factors.name(before)} | {self._factors.name(after)}: {reason}") from reason
             if pair.counts:
                 return -log_ratio(order, pair.a, pair.b)
             self._repeated += 1
+
+    def _of_runs(self, prepared: PreparedComparison, name: str, before: Switched, after: Switched) -> float:
+        """Return the log ratio of the times to the end, imports and evaluation included, of two runs in random order.
+
+        Both start without kept features of earlier runs.
+        """
+        samples = (self._factors.corner(switched).train_sample for switched in (before, after))
+        one, other = (
+            replace(side.job, train_sample=sample, features_path=None)
+            for side, sample in zip(prepared.sides, samples, strict=True)
+        )
+        b_first = self._draw.random() < 0.5
+        a, b = self._run.runs(prepared, (one, other), f"{name}, run {self.number}", b_first=b_first)
+        return math.log(a.total_s / b.total_s)
 
     def prepared(self, before: Switched, after: Switched) -> PreparedComparison:
         """Prepare two combinations, once. Raises `Declined`, and `Refused` for other data or checkpoints."""
@@ -135,6 +157,7 @@ def explain(
         same_work=_other_versions(ends) or same_work((a.job.case, b.job.case), catalogue, results),
         pairs=pairs.number,
         seconds=round(time.monotonic() - started, 1),
+        whole=factors.whole,
     )
 
 
@@ -150,7 +173,7 @@ def same_work(cases: tuple[Case, Case], catalogue: Catalogue, results: Path) -> 
     a, b = cases
     if different := _different(a, b):
         return SameWork(proved=False, reason=f"different {different}")
-    if a.idiom or b.idiom:
+    if a.native or b.native:
         return SameWork(proved=False, reason="native defaults are other hyper-parameters and layers")
     machine = describe_machine()
     one, other = (subject_here(case, catalogue, machine) for case in cases)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
@@ -13,13 +16,18 @@ from benchmarks.comparing.sides import SideSpec
 from benchmarks.preparing.plan import without_features
 from harness.errors import Declined, Refused
 from harness.process.ask import ask
+from harness.running.evaluate import TRAIN_SAMPLE
 from harness.running.opening import find_model_for
 from harness.spec import SETTINGS, Case
 from results.explanations.explanation import Factor
+from results.storage.rows import SideName
 
 MOST = 6
 """The largest number of factors; two orders of six are already fourteen pairs of processes."""
-FRAMEWORK, ENVIRONMENT = "framework", "environment"
+FRAMEWORK, ENVIRONMENT, EVALUATION = "framework", "environment", "evaluation"
+LAYERS, RULE = "native layers", "optimizer rule"
+"""The two factors of native defaults: batch norm and its constants as shipped, and the optimizer as shipped."""
+NATIVE = "native defaults"
 WHOLE = ("backend", "engine")
 """Settings of one factor: no backend runs between two frameworks."""
 SAME = ("scenario", "model", "image_size", "epochs", "limit")
@@ -31,24 +39,37 @@ Switched = frozenset[int]
 class Corner(NamedTuple):
     """One combination of factors: its case, the settings that make it, the delay of each step, and the interpreter.
 
-    `python` is None for the interpreter of this process.
+    `python` is None for the interpreter of this process. `train_sample` is the number of training images that a whole
+    run evaluates after each epoch, None for the default.
     """
 
     selected: SelectedCase
     settings: dict[str, Any]
     delay: float
     python: str | None
+    train_sample: int | None = None
 
 
 class FactorSet:
     """The factors between two sides; each combination of them is a `Corner`. Raises `Refused` for bad input.
 
-    `common` are the settings of both sides.
+    `common` are the settings of both sides. With `whole`, whole runs are measured: they may have kept features, and
+    `samples` has the number of training images that a side evaluates after each epoch.
     """
 
-    def __init__(self, specs: tuple[SideSpec, SideSpec], common: Mapping[str, Any], catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        specs: tuple[SideSpec, SideSpec],
+        common: Mapping[str, Any],
+        catalogue: Catalogue,
+        *,
+        whole: bool = False,
+        samples: Mapping[SideName, int] = MappingProxyType({}),
+    ) -> None:
         self._catalogue, self._common = catalogue, {"scenario": ("full",), **common}
-        _refuse_other_tasks(specs)
+        self.whole, self._samples = whole, (samples.get("A"), samples.get("B"))
+        _refuse_other_tasks(specs, whole=whole)
+        specs = _rule_apart(specs, common)
         a, b = specs[0].settings, specs[1].settings
         self._same = {name: value for name, value in a.items() if name in b and b[name] == value}
         self._ends = self._one(specs[0].settings), self._one(specs[1].settings)
@@ -73,13 +94,15 @@ class FactorSet:
 
     def corner(self, switched: Switched) -> Corner:
         """Return the case of a combination."""
-        settings, delay, python = dict(self._same), 0.0, self._python
+        settings, delay, python, sample = dict(self._same), 0.0, self._python, self._samples[0]
         for number, factor in enumerate(self.factors):
             settings |= factor.settings[number in switched]
             delay += factor.delays[number in switched]
             if any(factor.pythons):
                 python = factor.pythons[number in switched] or None
-        return Corner(self._one(settings), settings, delay, python)
+            if factor.name == EVALUATION:
+                sample = self._samples[number in switched]
+        return Corner(self._one(settings), settings, delay, python, sample)
 
     def name(self, switched: Switched) -> str:
         """Return a combination as text: `A`, `B`, or `A with fused, layout of B`."""
@@ -122,7 +145,8 @@ class FactorSet:
         wanted = {**_values(self._common, (*a, *b)), **a}, {**_values(self._common, (*a, *b)), **b}
         names = dict.fromkeys(name for name in (*a, *b) if wanted[0].get(name) != wanted[1].get(name))
         groups = [(FRAMEWORK, [name for name in names if name in WHOLE])]
-        groups += [(_label(name), [name]) for name in names if name not in WHOLE]
+        apart = "optimizer_rule" in names and "native_defaults" in names
+        groups += [(_label(name, apart=apart), [name]) for name in names if name not in WHOLE]
         found = []
         for label, members in groups:
             one, other = (_values(side, members) for side in wanted)
@@ -137,6 +161,9 @@ class FactorSet:
         if texts[0] != texts[1]:
             pythons = specs[0].python or "", specs[1].python or ""
             found.append(Factor(name=ENVIRONMENT, texts=texts, settings=({}, {}), pythons=pythons))
+        if self._samples[0] != self._samples[1]:
+            a_images, b_images = (f"{TRAIN_SAMPLE if one is None else one} images" for one in self._samples)
+            found.append(Factor(name=EVALUATION, texts=(a_images, b_images), settings=({}, {})))
         return found
 
     def _matters(
@@ -163,6 +190,8 @@ class FactorSet:
         case = self._ends[side].case
         if members[0] in WHOLE:
             return case.backend_name
+        if members[0] == "optimizer_rule":
+            return "own" if case.own_optimizer else "matched"
         fields = [name for name, setting in SETTINGS.items() if setting.option == members[0]]
         value = getattr(case, fields[0]) if fields else values.get(members[0], ("default",))
         value = value[0] if isinstance(value, tuple) and len(value) == 1 else value
@@ -209,7 +238,20 @@ def _reason(case: Case, plugins: Sequence[str]) -> str:
     return ""
 
 
-def _refuse_other_tasks(specs: Sequence[SideSpec]) -> None:
+def _rule_apart(specs: tuple[SideSpec, SideSpec], common: Mapping[str, Any]) -> tuple[SideSpec, SideSpec]:
+    """Return the sides with the optimizer's rule as a setting of its own, if only one of them has native defaults."""
+    native = [{**common, **spec.settings}.get("native_defaults", False) for spec in specs]
+    if native[0] == native[1] or any("optimizer_rule" in {**common, **spec.settings} for spec in specs):
+        return specs
+    rules = ("own" if is_native else "matched" for is_native in native)
+    a, b = (
+        spec._replace(settings={"native_defaults": is_native, **spec.settings, "optimizer_rule": rule})
+        for spec, is_native, rule in zip(specs, native, rules, strict=True)
+    )
+    return a, b
+
+
+def _refuse_other_tasks(specs: Sequence[SideSpec], *, whole: bool) -> None:
     for spec in specs:
         for name, value in spec.settings.items():
             if name in SAME:
@@ -218,22 +260,26 @@ def _refuse_other_tasks(specs: Sequence[SideSpec]) -> None:
                     f"--set {spec.name}.{option}={text}: {option} must be the same on both sides; write "
                     f"{'MODEL' if name == 'model' else f'--{option} {text}'}"
                 )
-            if name == "features" and value == ("kept",):
+            if name == "features" and value == ("kept",) and not whole:
                 raise Refused(
                     f"--set {spec.name}.features=kept: kept features are computed between epochs, which turns do not "
-                    "time; `tune` measures them in whole runs"
+                    "time; measure --whole-runs"
                 )
+        if whole and spec.delay:
+            raise Refused(f"--inject-delay {spec.name}: only steps can be delayed; leave out --whole-runs")
 
 
 def _together(factors: Sequence[Factor], reason: str) -> Factor:
     a, b = ({name: value for one in factors for name, value in one.settings[side].items()} for side in (0, 1))
+    if {LAYERS, RULE} <= {one.name for one in factors}:  # nothing to tell apart: this framework has one rule
+        factors = [replace(one, name=NATIVE) if one.name == LAYERS else one for one in factors if one.name != RULE]
     return Factor(
         name=" + ".join(one.name for one in factors),
         texts=(", ".join(one.texts[0] for one in factors), ", ".join(one.texts[1] for one in factors)),
         settings=(a, b),
         delays=(sum(one.delays[0] for one in factors), sum(one.delays[1] for one in factors)),
         pythons=next((one.pythons for one in factors if any(one.pythons)), ("", "")),
-        reason=reason,
+        reason=reason if len(factors) > 1 else "",
     )
 
 
@@ -250,5 +296,7 @@ def _without(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any
     return {name: value for name, value in settings.items() if name not in set(names)}
 
 
-def _label(option: str) -> str:
+def _label(option: str, *, apart: bool) -> str:
+    if option == "native_defaults" and apart:
+        return LAYERS
     return option.replace("_", " ")

@@ -43,7 +43,7 @@ def lacking(
     installed = {}
     for selected, planned in plan:
         case = planned.case
-        if planned.job is not None and not case.idiom:
+        if planned.job is not None and not case.native:
             subject = subject_here(case, catalogue, machine)
             installed[subject.backend] = subject.packages
             beside.setdefault(subject.scope, {}).setdefault(subject.backend, selected)

@@ -39,7 +39,8 @@ class SameWork(msgspec.Struct, frozen=True, kw_only=True):
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """The factors with their shares, and the proof of equal work. `label` names the case, `made` is when it ended.
 
-    `stage` counts from 1, `pairs` are pairs of processes, `seconds` the time to measure them.
+    `stage` counts from 1, `pairs` are pairs of processes, `seconds` the time to measure them. The speeds are those of
+    steps or, with `whole`, of whole runs.
     """
 
     label: str
@@ -50,6 +51,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     same_work: SameWork
     pairs: int
     seconds: float
+    whole: bool = False
 
 
 def write_explanation(results_dir: Path, explanation: Explanation) -> Path:

@@ -37,6 +37,7 @@ def remarks(explanation: Explanation) -> Iterator[str]:
 def _faster(explanation: Explanation) -> str:
     found, label = explanation.shares, explanation.label
     ratio = _times(found.direct)
+    label += ", whole runs" if explanation.whole else ""
     if not found.direct.clear:
         return f"{label}: it cannot be told which side is faster: B is × {ratio} of A."
     if found.direct.value > 0:

@@ -19,7 +19,7 @@ from results.tables.identity import alike
 from results.tables.side_by_side import may_compare
 from results.tables.wording import APART, counted, extra_columns, plain, worded
 
-LeftOut = Literal["no accuracy or no training time", "each framework's own defaults, --native-defaults",
+LeftOut = Literal["no accuracy or no training time", "each framework's own defaults",
                   "the epoch was selected on the images of the score"]  # fmt: skip
 """Why a case is not a candidate."""
 DIFFERENT_CASES = "the two frameworks have different best cases"
@@ -65,8 +65,8 @@ def left_out(row: Row) -> LeftOut | None:
     """Return why a row of `results.table` is not a candidate; None for a candidate."""
     if not (math.isfinite(row["accuracy"]) and math.isfinite(row["train_s"])):
         return "no accuracy or no training time"
-    if row["idiom"]:
-        return "each framework's own defaults, --native-defaults"
+    if "native defaults" in row["marks"]:
+        return "each framework's own defaults"
     if "best epoch on test" in row["marks"]:
         return "the epoch was selected on the images of the score"
     return None

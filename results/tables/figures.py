@@ -107,7 +107,7 @@ def marks(record: Record) -> list[str]:
         "kept features": any(stage.features for stage in record.stages),
         "validation images": time_rules.on_validation(record),
         "checkpoint incomplete": record.load is not None and not record.load.complete,
-        "native defaults": record.case.idiom,
+        "native defaults": record.case.native,
     }
     marked = [breach.text for breach in ask((*time_rules.TIME_RULES, *time_rules.MARK_RULES), record)]
     found = {*marked, *(code for code, true in holds.items() if true)}

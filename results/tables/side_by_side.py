@@ -52,7 +52,7 @@ def may_compare(
     reasons = {
         "different protocol": _differs(one, other, "protocol"),
         "different data": _differs(one, other, "dataset_sha256"),
-        "native defaults": one["idiom"] or other["idiom"],
+        "native defaults": any("native defaults" in row["marks"] for row in (one, other)),
         "different architecture": _differs(one, other, "backbone_parameters"),
         "different checkpoint": _differs(one, other, "checkpoint_sha256"),
     }

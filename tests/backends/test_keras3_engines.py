@@ -108,8 +108,19 @@ def test_bf16_the_mlp_head_and_the_idiom_run_and_say_so(engine: str) -> None:
     other = probed(engine)["other"]
     assert (other["precision"], other["bf16_moved"]) == ("bf16", True)
     assert other["mlp"] == [f"head.{i}.{end}" for i in range(3) for end in ("weight", "bias")]
-    assert other["idiom"].startswith("idiom")
+    assert other["idiom"] == "Keras' own layers and optimizers"
     assert other["idiom_breaches"] == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_optimizer_and_the_layers_are_keras_own_or_matched_independently(engine: str) -> None:
+    layers, own = "backends BatchNormalization", "keras BatchNormalization"
+    matched, multi = "backends SGD", "keras MultiOptimizer"
+    assert probed(engine)["other"]["rules"] == {
+        "auto": ["matched", layers, matched],
+        "own": ["Keras' own optimizers", layers, multi],
+        "matched, native layers": ["Keras' own layers", own, matched],
+    }
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -396,12 +407,24 @@ def _other(engine: str) -> dict[str, Any]:
     before = audit.mark(idiom.state())
     _train(idiom, two_rates, _feed(idiom, two_rates))
     breaches = list(audit.judge(before, idiom.state(), two_rates, idiom.slots()).breaches)
+    rules = {}
+    for name, facts in (
+        ("auto", {}),
+        ("own", {"optimizer_rule": "own"}),
+        ("matched, native layers", {"idiom": True, "optimizer_rule": "matched"}),
+    ):
+        session = _open(_case(engine, two_rates, **facts))
+        session.compile_stage(two_rates, np.ones(1))
+        settings = session.effective().settings
+        kinds = [str(settings[key]).split(".") for key in ("batch_norm", "optimizer")]
+        rules[name] = [settings["mode"], *(f"{parts[0]} {parts[-1]}" for parts in kinds)]
     half = _open(_case(engine, two_rates, precision="bf16", head="mlp"))
     before = audit.mark(half.state())
     _train(half, two_rates, _feed(half, two_rates))
     return {
         "idiom": idiom.effective().settings["mode"],
         "idiom_breaches": breaches,
+        "rules": rules,
         "precision": half.effective().precision,
         "bf16_moved": audit.judge(before, half.state(), two_rates, half.slots()).moved > 10,
         "mlp": [tensor.name for tensor in half.state() if tensor.part == "head"],

@@ -218,6 +218,7 @@ def test_effective_says_what_ran() -> None:
         ({"compile": True}, "compile"),
         ({"input": "native"}, "stream"),
         ({"idiom": True}, "native defaults"),
+        ({"optimizer_rule": "own"}, "native defaults"),
     ],
 )
 def test_what_it_cannot_do_is_declined_with_a_reason(changes: dict[str, Any], reason: str) -> None:

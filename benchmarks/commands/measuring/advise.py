@@ -27,7 +27,7 @@ from results.storage.run_files import open_run
 
 @click.command(cls=GroupedCommand)
 @click.argument("data", default="embedded", help="image folder, or a name of `list datasets`")
-@selection_options("data", "seeds", "features", "native_defaults")
+@selection_options("data", "seeds", "features", "native_defaults", "optimizer_rule")
 @option("--minutes", type=POSITIVE, default=10.0, group=MEASURE, help="time limit, with the preparation")
 @option("--steps", type=click.IntRange(min=1), group=MEASURE, help="number of runs instead of a time limit")
 @json_option(lambda: AdviceDocument)

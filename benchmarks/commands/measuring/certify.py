@@ -36,7 +36,7 @@ from results.storage.run_files import open_run
 
 CERTIFIED = ("full", "freeze-conv", "two-stage")
 """The default scenarios of a certificate."""
-FIXED = ("backend", "model", "seeds", "epochs", "data", "limit", "native_defaults", "dropout")
+FIXED = ("backend", "model", "seeds", "epochs", "data", "limit", "native_defaults", "optimizer_rule", "dropout")
 """Settings that a certificate fixes, so that there is no option."""
 LEVELS = ("P0", "P1", "P2", "P3", "P4")
 

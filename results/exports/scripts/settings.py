@@ -127,6 +127,7 @@ def refuse_unsupported(case: Case) -> None:
         f"a scenario whose stages differ in {differing}": differing is not None,
         "precision " + case.precision: case.precision != "fp32",
         "--native-defaults": case.idiom,
+        "--optimizer-rule own": case.own_optimizer,
         "the mlp head": case.head == "mlp",
         "--reuse-head": case.reuse_head,
         "--limit": case.limit is not None,

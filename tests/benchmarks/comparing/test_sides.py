@@ -84,7 +84,7 @@ def test_other_data_another_checkpoint_and_an_idiom_are_refused_with_the_field(t
     common = ("compare", "--scenario", "scratch", "--seeds", "0", "--results", tmp_path, *SMALL)
     assert "must be the same on both sides" in refused(*common, "--set", "B.data=elsewhere")
     assert "differ in dataset_sha256" in refused(*common, "--set", "B.image_size=64")
-    assert "only one side has --native-defaults" in refused(*common, "--set", "B.native-defaults=true")
+    assert "only one side has native defaults" in refused(*common, "--set", "B.native-defaults=true")
     assert not (tmp_path / "runs").exists() or not list(tmp_path.rglob("pair"))
 
 

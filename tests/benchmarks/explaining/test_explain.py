@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+import benchmarks.explaining.explain as explain_module
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.commands.measuring.explain import lines
 from benchmarks.comparing.budget import Limits
@@ -17,6 +18,7 @@ from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.sides import read_sides
 from benchmarks.explaining.explain import Limit, Pairs, explain, same_work
 from benchmarks.explaining.factors import FactorSet, Switched
+from harness.running.evaluate import TRAIN_SAMPLE
 from harness.spec import Case
 from results.certificates.scope import NONE_MADE
 from results.explanations.explanation import SameWork, read_explanations
@@ -106,10 +108,43 @@ def test_an_environment_is_a_factor_beside_a_setting_and_its_versions_are_named(
     assert [one.pythons for one in stored.factors] == [("", ""), ("", str(upgraded))]
 
 
+def test_whole_runs_have_evaluation_and_kept_features_as_factors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explain_module, "LEAST_BLOCKS", 1)
+    catalogue = read_catalogue()
+    common = {"backend": ("reference",), "model": ("tiny-cnn",), "image_size": (32,), "batch_size": (8,), "epochs": 2,
+              "augment": ("none",), "scenario": ("freeze-conv",), "threads": (1,)}  # fmt: skip
+    specs = read_sides((), (), ("B.features=kept",), (), catalogue)
+    factors = FactorSet(specs, common, catalogue, whole=True, samples={"B": 8})
+    assert {one.name: one.texts for one in factors.factors} == {
+        "features": ("live", "kept"), "evaluation": (f"{TRAIN_SAMPLE} images", "8 images"),
+    }  # fmt: skip
+    with open_comparison_run(tmp_path, Limits(), catalogue, order_seed=1, quiet=True) as run:
+        found = explain(factors, run, catalogue, tmp_path, None, Limit(0.0, orders=2))
+    assert found.whole
+    assert found.pairs == 6
+    runs = [stored.processes for stored in read_comparisons(tmp_path)]
+    measured = []
+    for both in runs:
+        totals = {one.side: one.record.total_s for one in both}
+        measured.append(math.log(totals["A"] / totals["B"]))
+    assert len(measured) == found.pairs
+    sides = {(one.record.case.features, one.record.stages[0].train_sample) for both in runs for one in both}
+    assert sides == {("live", 64), ("kept", 64), ("live", 8), ("kept", 8)}
+    direct = [value for value, both in zip(measured, runs, strict=True) if "A | B," in both[0].comparison]
+    assert found.shares.direct.value == pytest.approx(sum(direct) / 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ((), "A and B are the same"),
+        (("--train-sample", "B=8"), "turns of steps have no evaluation; use it with --whole-runs"),
+        (("--whole-runs", "--train-sample", "B=all"), "all is not a number of images; write A=512"),
+        (("--whole-runs", "--train-sample", "C=8"), "C is not a side"),
+        (("--whole-runs", "--stage", "1"), "whole runs have all stages"),
+        (("--whole-runs", "--inject-delay", "B=5%"), "only steps can be delayed"),
         (("--python", f"A={sys.executable}"), "A and B are the same"),
         (("--set", "B.colour=red"), "no setting colour"),
         (("--inject-delay", "B=fast"), "is not a percentage"),

@@ -30,17 +30,35 @@ def texts(found: FactorSet) -> dict[str, tuple[str, str]]:
 
 def test_each_setting_that_differs_is_a_factor_with_its_two_values() -> None:
     found = factors(
-        "A.native-defaults=true", "A.layout=channels-first", "B.threads=2", "A.threads=1", "B.bn-mode=batch",
-        "B.precision=bf16", delays=("B=5%",),
+        "A.native-defaults=true", "A.layout=channels-first", "B.threads=2", "A.threads=1", "B.precision=bf16",
+        delays=("B=5%",),
     )  # fmt: skip
     assert texts(found) == {
-        "native defaults": ("on", "off"),
+        "native layers": ("on", "off"),
         "layout": ("channels-first", "channels-last"),
         "threads": ("1", "2"),
-        "bn mode": ("default", "batch"),
         "precision": ("fp32", "bf16"),
+        "optimizer rule": ("own", "matched"),
         "injected delay": ("0%", "5%"),
     }
+
+
+def test_the_optimizer_as_shipped_is_a_factor_apart_from_the_layers_as_shipped() -> None:
+    keras = {"model": ("mobilenet-v2-0.35",), "backend": ("keras3",)}
+    found = factors("B.native-defaults=true", common=keras)
+    assert texts(found) == {"native layers": ("off", "on"), "optimizer rule": ("matched", "own")}
+    cases = {switched: found.corner(switched).selected.case for switched in subsets(2)}
+    assert [(one.idiom, one.own_optimizer) for one in cases.values()] == [
+        (False, False), (True, False), (False, True), (True, True),
+    ]  # fmt: skip
+    assert [one.optimizer_rule for one in cases.values()] == ["auto", "matched", "own", "auto"]
+
+
+def test_a_side_that_names_its_optimizer_rule_keeps_it() -> None:
+    keras = {"model": ("mobilenet-v2-0.35",), "backend": ("keras3",)}
+    found = factors("B.native-defaults=true", common={**keras, "optimizer_rule": "matched"})
+    assert texts(found) == {"native defaults": ("off", "on")}
+    assert not found.corner(found.all).selected.case.own_optimizer
 
 
 def test_a_setting_with_the_same_value_on_both_sides_is_no_factor() -> None:
@@ -52,7 +70,7 @@ def test_a_setting_with_the_same_value_on_both_sides_is_no_factor() -> None:
 
 def test_a_combination_is_the_case_with_some_factors_of_b() -> None:
     found = factors("A.layout=channels-first", "B.compile=true", "B.batch-size=8", delays=("A=5%",))
-    case, _, delay, python = found.corner(frozenset({1, 3}))
+    case, _, delay, python, _ = found.corner(frozenset({1, 3}))
     assert (case.case.layout, case.case.compile, delay, python) == ("channels-first", True, 0.0, None)
     assert case.case.scenario.stages[0].batch_size != 8
     assert found.corner(frozenset()).delay == 0.05
@@ -79,7 +97,7 @@ def test_backend_and_engine_are_one_factor() -> None:
         (("B.model=resnet34",), "model must be the same on both sides; write MODEL"),
         (("A.image-size=64",), "image-size must be the same on both sides; write --image-size 64"),
         (("B.data=elsewhere",), "data must be the same on both sides"),
-        (("B.features=kept",), "kept features are computed between epochs, .+ `tune` measures them"),
+        (("B.features=kept",), "kept features are computed between epochs, .+ measure --whole-runs"),
         (("B.backend=keras3", "B.engine=theano"), "no engine theano"),
         (
             ("B.threads=9", "B.layout=channels-first", "B.compile=true", "B.fused=true", "B.precision=bf16",
@@ -97,6 +115,15 @@ def test_sides_that_cannot_be_explained_are_refused_with_a_remedy(settings: tupl
 def test_several_cases_are_refused() -> None:
     with pytest.raises(Refused, match=r"one case for each side, not 2 .+choose it with --backend"):
         factors("B.compile=true", common=BOTH)
+
+
+@pytest.mark.skipif(not find_spec("torch"), reason="torch is not installed")
+def test_native_defaults_are_one_factor_where_the_frameworks_own_rule_is_the_matched_one() -> None:
+    found = factors("A.native-defaults=true", "B.threads=9")
+    found.group(found.declined())
+    assert texts(found) == {"threads": (str(found.corner(frozenset()).selected.case.threads), "9"),
+                            "native defaults": ("on", "off")}  # fmt: skip
+    assert not any(factor.reason for factor in found.factors)
 
 
 @pytest.mark.skipif(not (find_spec("torch") and find_spec("tensorflow")), reason="torch or tensorflow is not installed")

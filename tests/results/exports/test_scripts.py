@@ -91,6 +91,7 @@ def test_every_other_scenario_is_valid_code_or_declined_by_name(backend: str) ->
     [
         ({"precision": "bf16"}, "precision bf16"),
         ({"idiom": True}, "--native-defaults"),
+        ({"optimizer_rule": "own"}, "--optimizer-rule own"),
         ({"head": "mlp"}, "mlp head"),
         ({"reuse_head": True}, "--reuse-head"),
         ({"limit": 8}, "--limit"),

@@ -114,7 +114,7 @@ def test_a_score_that_chose_its_own_epoch_is_never_preferred(tmp_path: Path) -> 
 def test_an_idiom_is_never_an_answer(tmp_path: Path) -> None:
     (answer,) = said(tmp_path, build(idiom=True, accuracy=0.99), build(accuracy=0.6))
     assert "60.0 %" in answer[0]
-    assert answer[-1] == "Left out: 1 case (each framework's own defaults, --native-defaults)."
+    assert answer[-1] == "Left out: 1 case (each framework's own defaults)."
 
 
 def test_settings_machines_and_packages_have_answers_of_their_own_and_are_named(tmp_path: Path) -> None:

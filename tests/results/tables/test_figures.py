@@ -88,6 +88,7 @@ def test_a_record_without_stages_has_no_figures_and_no_marks() -> None:
         ("norm not converged", {"norm_steps": 29}),
         ("checkpoint incomplete", {"load": LoadReport(loaded=("a",), missing=("b",))}),
         ("native defaults", {"idiom": True}),
+        ("native defaults", {"optimizer_rule": "own"}),
     ],
 )
 def test_what_must_be_known_is_marked(code: str, changes: dict[str, object]) -> None:

@@ -121,6 +121,7 @@ def test_two_backends_stand_on_one_line_without_a_ratio(tmp_path: Path) -> None:
         ({"dataset_sha256": "e" * 64}, "different data"),
         ({"checkpoint_sha256": "e" * 64}, "different checkpoint"),
         ({"idiom": True}, "native defaults"),
+        ({"optimizer_rule": "own"}, "native defaults"),
         ({"backbone_parameters": 7}, "different architecture"),
         ({}, "no certificate"),
     ],
