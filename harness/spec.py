@@ -128,6 +128,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     devices: int = 1
     norm_scope: Literal["global", "device"] = "global"
     optimizer_rule: Literal["auto", "matched", "own"] = "auto"
+    keep_memory: bool = False
 
     @property
     def own_optimizer(self) -> bool:
@@ -260,6 +261,10 @@ SETTINGS = _settings(
         "whose rule updates the weights: torch's in every framework (matched), each framework's own, or as "
         "--native-defaults says (auto)",
         must_run=True, added=True, words="{} optimizer",
+    ),
+    keep_memory=Setting(
+        "the process keeps memory that it frees, for its next step (glibc)", must_run=True, added=True,
+        exactness="exact",
     ),
 )  # fmt: skip
 """Facts about each field of `Case`, by name, in the order of the fields."""

@@ -171,6 +171,7 @@ def without_devices(case: Case) -> str | None:
         f"kept features are trained on one device; use --features live {used}": case.features == "kept",
         f"batches are divided when they are ready in memory; use --input arrays {used}": case.input != "arrays",
         f"a compiled step runs on one device; leave out --compile {used}": case.compile,
+        f"memory is kept by a single process; leave out --keep-memory {used}": case.keep_memory,
         f"data parallelism has no native defaults here; leave out --native-defaults {used}": case.native,
     }
     return next((reason for reason, applies in reasons.items() if applies), None)

@@ -13,6 +13,7 @@ from harness.data.checkpoint import Checkpoint, Normalisation, read_checkpoint
 from harness.data.dataset import Dataset, open_dataset
 from harness.errors import Declined, Refused
 from harness.plugins import find_model
+from harness.process.memory import cannot_keep_memory, keep_freed_memory
 from harness.rules import require
 from harness.running import checks
 from harness.running.initial_weights import LoadReport, head_arrays, overlay, random_arrays
@@ -40,6 +41,8 @@ class FoundModel(NamedTuple):
 
     def open(self, case: Case) -> Session:
         """Build a session; `start` loads its weights."""
+        if case.keep_memory:
+            keep_freed_memory()
         return self.backend.open_session(case, self.model, len(self.classes))
 
     def start(self, session: Session, case: Case, *, strict: bool = False) -> tuple[Arrays, LoadReport | None]:
@@ -70,7 +73,7 @@ def find_model_for(
 ) -> FoundModel:
     """Find a case's backend and model. Raise `Declined` with the reason if the case cannot run here."""
     backend, model = find_model(case.backend, case.model, plugins)
-    if reason := backend.decline(case):
+    if reason := backend.decline(case) or (case.keep_memory and cannot_keep_memory()):
         raise Declined(reason)
     return FoundModel(backend, model, tuple(classes), checkpoint)
 
