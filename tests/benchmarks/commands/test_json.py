@@ -260,12 +260,13 @@ def test_tune_gives_the_recommendation_and_the_standings(tmp_path: Path, checkpo
     result = invoke(*asked, "--json", "--results", tmp_path)
     found = msgspec.json.decode(result.stdout_bytes, type=TuneDocument)
     assert result.exit_code == (0 if found.best else 1)
-    (standing,) = found.standings
-    assert standing.name == "features=kept"
-    assert standing.low <= standing.speed_up <= standing.high
+    standings = {standing.name: standing for standing in found.standings}
+    assert {"features=kept", "keep_memory=true"} <= standings.keys()
+    assert all(standing.low <= standing.speed_up <= standing.high for standing in found.standings)
     if found.best:  # on a busy machine so small a case may not be faster
-        assert found.best.settings == {"features": "kept"}
-        assert found.best.command.endswith("--features kept")
+        assert found.best.name in standings
+        assert found.best.settings["features"] == "kept"
+        assert "--features kept" in found.best.command
         assert "--json" not in found.best.command
 
 
