@@ -128,7 +128,9 @@ def _refuse_uncertified(cases: tuple[Case, Case], found: Sequence[Installation],
         for case, own in zip(cases, found, strict=True)
     )
     if cases[0].native:
-        raise Refused("--native-defaults: backends with their own defaults do different work; leave it out to compare")
+        raise Refused(
+            "backends with their own defaults do different work; leave out --native-defaults and --optimizer-rule own"
+        )
     coverage = coverage_of(one, other, certificates.all)
     if coverage.certificate is None:
         model, names = one.scope.model, f"{one.backend} {other.backend}"

@@ -40,14 +40,14 @@ class Corner(NamedTuple):
     """One combination of factors: its case, the settings that make it, the delay of each step, and the interpreter.
 
     `python` is None for the interpreter of this process. `train_sample` is the number of training images that a whole
-    run evaluates after each epoch, None for the default.
+    run evaluates after each epoch.
     """
 
     selected: SelectedCase
     settings: dict[str, Any]
     delay: float
     python: str | None
-    train_sample: int | None = None
+    train_sample: int
 
 
 class FactorSet:
@@ -67,7 +67,8 @@ class FactorSet:
         samples: Mapping[SideName, int] = MappingProxyType({}),
     ) -> None:
         self._catalogue, self._common = catalogue, {"scenario": ("full",), **common}
-        self.whole, self._samples = whole, (samples.get("A"), samples.get("B"))
+        self.whole = whole
+        self._samples = samples.get("A", TRAIN_SAMPLE), samples.get("B", TRAIN_SAMPLE)
         _refuse_other_tasks(specs, whole=whole)
         specs = _rule_apart(specs, common)
         a, b = specs[0].settings, specs[1].settings
@@ -80,10 +81,11 @@ class FactorSet:
                 "A and B are the same; give each side its settings, such as --set A.layout=channels-first "
                 "--set B.layout=channels-last, or its environment, such as --python B=new/bin/python"
             )
-        if len(self.factors) > MOST:
-            names = ", ".join(factor.name for factor in self.factors)
+        names = [factor.name for factor in self.factors]
+        count = len(names) - ({LAYERS, RULE} <= set(names))  # the two parts of native defaults count as one
+        if count > MOST:
             raise Refused(
-                f"A and B differ in {len(self.factors)} factors ({names}), and at most {MOST} can be switched; "
+                f"A and B differ in {count} factors ({', '.join(names)}), and at most {MOST} can be switched; "
                 "give both sides the same value of some"
             )
 
@@ -100,8 +102,8 @@ class FactorSet:
             delay += factor.delays[number in switched]
             if any(factor.pythons):
                 python = factor.pythons[number in switched] or None
-            if factor.name == EVALUATION:
-                sample = self._samples[number in switched]
+            if any(factor.samples):
+                sample = factor.samples[number in switched]
         return Corner(self._one(settings), settings, delay, python, sample)
 
     def name(self, switched: Switched) -> str:
@@ -162,8 +164,8 @@ class FactorSet:
             pythons = specs[0].python or "", specs[1].python or ""
             found.append(Factor(name=ENVIRONMENT, texts=texts, settings=({}, {}), pythons=pythons))
         if self._samples[0] != self._samples[1]:
-            a_images, b_images = (f"{TRAIN_SAMPLE if one is None else one} images" for one in self._samples)
-            found.append(Factor(name=EVALUATION, texts=(a_images, b_images), settings=({}, {})))
+            texts = f"{self._samples[0]} images", f"{self._samples[1]} images"
+            found.append(Factor(name=EVALUATION, texts=texts, settings=({}, {}), samples=self._samples))
         return found
 
     def _matters(

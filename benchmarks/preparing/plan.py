@@ -172,7 +172,8 @@ def without_devices(case: Case) -> str | None:
         f"batches are divided when they are ready in memory; use --input arrays {used}": case.input != "arrays",
         f"a compiled step runs on one device; leave out --compile {used}": case.compile,
         f"memory is kept by a single process; leave out --keep-memory {used}": case.keep_memory,
-        f"data parallelism has no native defaults here; leave out --native-defaults {used}": case.native,
+        f"data parallelism has no native defaults here; leave out --native-defaults {used}": case.idiom,
+        f"data parallelism has the matched optimizers here; leave out --optimizer-rule own {used}": case.own_optimizer,
     }
     return next((reason for reason, applies in reasons.items() if applies), None)
 

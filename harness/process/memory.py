@@ -22,7 +22,8 @@ def keep_freed_memory() -> None:
     """Keep all memory that this process frees from now on, until its end. Raises `Declined` if that is refused.
 
     Without it, glibc takes a large array from the system and returns it when it is freed, so every step pays for new
-    pages (https://man7.org/linux/man-pages/man3/mallopt.3.html). No number changes.
+    pages (https://man7.org/linux/man-pages/man3/mallopt.3.html). No number changes. A worker that is not measured keeps
+    memory from its start, with its child processes, by variables of its environment (`environment.UNMEASURED`).
     """
     mallopt = ctypes.CDLL(None).mallopt
     # Never a mapping of its own for a large array, and never a trimmed heap.

@@ -17,7 +17,8 @@ class Factor(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that are switched together: the name, the values in A and in B as text, and the settings themselves.
 
     `delays` are the injected delays of A and B, as shares of a step. `pythons` are their interpreters, empty for that
-    of the command. `reason` says why several settings are one factor.
+    of the command. `samples` are the training images that they evaluate after each epoch, if they differ. `reason`
+    says why several settings are one factor.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Factor(msgspec.Struct, frozen=True, kw_only=True):
     settings: tuple[dict[str, Any], dict[str, Any]]
     delays: tuple[float, float] = (0.0, 0.0)
     pythons: tuple[str, str] = ("", "")
+    samples: tuple[int, int] = (0, 0)
     reason: str = ""
 
 

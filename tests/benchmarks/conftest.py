@@ -15,7 +15,9 @@ from PIL import Image
 
 from benchmarks.comparing import budget, comparison_run
 from benchmarks.explaining import explain
+from benchmarks.tuning import tune
 from harness.running.record import Record
+from harness.spec import SETTINGS
 from results.storage.comparison import LOOKS
 from tests.benchmarks.commanding import SMALL, invoke, records
 from tests.conftest import coloured
@@ -31,6 +33,13 @@ def _disturbed_pairs_count() -> Iterator[None]:
         patch.setattr(comparison_run, "REPEATS", 0)
         patch.setattr(explain, "AGAIN", 0)
         yield
+
+
+@pytest.fixture
+def without_kept_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave one candidate of `tune` on the reference backend: keeping memory changes little there, so noise decides."""
+    others = {name: setting for name, setting in SETTINGS.items() if name != "keep_memory"}
+    monkeypatch.setattr(tune, "SETTINGS", others)
 
 
 @pytest.fixture

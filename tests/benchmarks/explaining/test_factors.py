@@ -14,6 +14,7 @@ from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.comparing.sides import read_sides
 from benchmarks.explaining.factors import FactorSet, Switched, inseparable, subsets
 from harness.errors import Declined, Refused
+from harness.running.evaluate import TRAIN_SAMPLE
 
 CATALOGUE = read_catalogue()
 BOTH = {"model": ("resnet18",)}
@@ -52,6 +53,20 @@ def test_the_optimizer_as_shipped_is_a_factor_apart_from_the_layers_as_shipped()
         (False, False), (True, False), (False, True), (True, True),
     ]  # fmt: skip
     assert [one.optimizer_rule for one in cases.values()] == ["auto", "matched", "own", "auto"]
+
+
+def test_the_two_parts_of_native_defaults_count_as_one_of_the_six_factors() -> None:
+    five = ("B.threads=9", "B.layout=channels-first", "B.compile=true", "B.precision=bf16", "B.bn-mode=batch")
+    assert len(factors("B.native-defaults=true", *five).factors) == 7
+
+
+def test_evaluation_is_a_factor_if_the_numbers_of_images_differ() -> None:
+    specs = read_sides((), (), ("B.threads=9",), (), CATALOGUE)
+    same = FactorSet(specs, RESNET, CATALOGUE, whole=True, samples={"A": TRAIN_SAMPLE})
+    assert list(texts(same)) == ["threads"]
+    found = FactorSet(specs, RESNET, CATALOGUE, whole=True, samples={"A": 7, "B": 8})
+    assert texts(found)["evaluation"] == ("7 images", "8 images")
+    assert [found.corner(switched).train_sample for switched in subsets(2)] == [7, 7, 8, 8]
 
 
 def test_a_side_that_names_its_optimizer_rule_keeps_it() -> None:

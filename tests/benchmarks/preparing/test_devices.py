@@ -28,6 +28,7 @@ TWO = replace(CASE, devices=2)
         ({"compile": True}, "leave out --compile"),
         ({"idiom": True}, "leave out --native-defaults"),
         ({"keep_memory": True}, "leave out --keep-memory"),
+        ({"optimizer_rule": "own"}, "leave out --optimizer-rule own"),
     ],
 )
 def test_a_setting_that_needs_one_device_is_declined_with_its_remedy(fields: dict[str, Any], remedy: str) -> None:
