@@ -15,6 +15,7 @@ from benchmarks.advising.held_out import HeldOut, held_out
 from benchmarks.advising.interval import Score, score
 from benchmarks.advising.policy import NO_TIME, PROBE, Advising, Contender, RaceResult, name_of
 from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.choosing.options import words
 from benchmarks.choosing.scenarios import with_files
 from benchmarks.choosing.selection import Selection, expand, of_model
 from benchmarks.datasets.named import PreparedData
@@ -84,16 +85,8 @@ def command(field: MachineField, contender: Contender, catalogue: Catalogue) -> 
     for name in ("checkpoint", "input_scaling"):
         if name in field.options:
             chosen[name] = of_model(field.options[name], case.model, catalogue)
-    words: list[str] = []
-    for name, value in {**field.options, **chosen, **field.options_of(contender), "seeds": SEEDS}.items():
-        flag = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            words.append(flag if value else f"--no-{flag.removeprefix('--')}")
-        else:
-            for one in value if isinstance(value, tuple) else (value,):
-                words += [flag, str(one)]
-    words += [word for path in catalogue.plugins for word in ("--plugin", path)]
-    return f"{PROGRAM} run {shlex.join(words)}"
+    chosen = {**field.options, **chosen, **field.options_of(contender), "seeds": SEEDS, "plugin": catalogue.plugins}
+    return f"{PROGRAM} run {shlex.join(word for name, value in chosen.items() for word in words(name, value))}"
 
 
 def _score(field: MachineField, contender: Contender) -> Score:

@@ -118,7 +118,7 @@ def selection_options(*without: str) -> Callable[[F], F]:
     def decorate(command: F) -> F:
         for field in reversed(msgspec.structs.fields(Selection)):
             if field.name not in without:
-                command = _option(field.name, hints[field.name], on=field.default is True)(command)
+                command = _option(field.name, hints[field.name])(command)
         return command
 
     return decorate
@@ -129,13 +129,26 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in Selection.__struct_fields__ if options.get(name) not in (None, ())}
 
 
-def _option(name: str, hint: Any, *, on: bool) -> Callable[[F], F]:
+def words(name: str, value: Any) -> list[str]:
+    """Return the words of a command line that give a field of `Selection` this value.
+
+    >>> words("keep_memory", False), words("model", ("resnet18", "alexnet"))
+    (['--no-keep-memory'], ['--model', 'resnet18', '--model', 'alexnet'])
+    """
+    plain = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{plain}" if value else f"--no-{plain}"]
+    return [word for one in (value if isinstance(value, tuple) else (value,)) for word in (f"--{plain}", str(one))]
+
+
+def _option(name: str, hint: Any) -> Callable[[F], F]:
     text, hint = _description(name, hint)
     kind, several = _kind(hint)
     flag = f"--{name.replace('_', '-')}"
     group = next((group for group, names in SELECTION.items() if name in names), "How to train")
     if kind is bool:
-        flags = f"{flag}/--no-{flag.removeprefix('--')}" if on else flag
+        # Both forms, because a configuration file may have turned on what the command line turns off.
+        flags = "/".join(words(name, True) + words(name, False))
         return option(flags, name, is_flag=True, default=None, group=group, help=text)
     if get_origin(kind) is Literal:
         return option(flag, name, type=click.Choice(get_args(kind)), multiple=several, group=group, help=text)

@@ -11,7 +11,7 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.datasets.writing import PreparedDataset, entry, finish, recipe_key
+from benchmarks.datasets.writing import PreparedDataset, entry, finish, folder_of, recipe_key
 from harness.data.dataset import SPLITS, content_digest
 from harness.errors import Refused
 from harness.rules import require
@@ -74,8 +74,13 @@ def prepare_made(
             notes=() if side == original else (f"resized from {original} to {side} pixels",),
         )
 
+    return entry(made_folder(name, recipe, image_size, cache), make)
+
+
+def made_folder(name: str, recipe: str, image_size: int | None = None, cache: str | Path | None = None) -> Path:
+    """Return the folder of arrays that follow from a recipe; it may not exist yet."""
     resized = (image_size, PIL.__version__) if image_size is not None else None
-    return entry(name, recipe_key(name, recipe, resized), cache, make)
+    return folder_of(name, recipe_key(name, recipe, resized), cache)
 
 
 def _resized(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

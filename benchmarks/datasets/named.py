@@ -11,7 +11,7 @@ import msgspec
 
 from benchmarks.datasets import embedded
 from benchmarks.datasets.archive import Archive, fetch
-from benchmarks.datasets.arrays import ArraySet, prepare_arrays, prepare_made
+from benchmarks.datasets.arrays import ArraySet, made_folder, prepare_arrays, prepare_made
 from benchmarks.datasets.folder import inventory as folder_inventory
 from benchmarks.datasets.folder import split_folders as folders_of
 from benchmarks.datasets.layout.scan import refuse_file, shown
@@ -113,8 +113,7 @@ def prepare(
         arrays = ArraySet(tuple(classes), made_splits, f"plugin {Path(plugin).name}")
         return _answer(prepare_arrays(data, arrays, image_size=image_size, cache=cache))
     if data in DATASETS:
-        recipe = hashlib.sha256(Path(embedded.__file__).read_bytes()).hexdigest()
-        return _answer(prepare_made(data, recipe, DATASETS[data].make, image_size=image_size, cache=cache))
+        return _answer(prepare_made(data, _recipe(), DATASETS[data].make, image_size=image_size, cache=cache))
     if data in ARCHIVES:
         fetched = fetch(data, ARCHIVES[data], cache)
         source, name, origin = fetched.folder, data, fetched.origin
@@ -138,6 +137,15 @@ def prepare(
             progress=_every_hundredth(data, report) if report else None,
         )
     )
+
+
+def is_ready(data: str, image_size: int, plugin: str | None) -> bool:
+    """Return whether the cache has this generated dataset, so that `prepare` takes milliseconds."""
+    return plugin is None and data in DATASETS and made_folder(data, _recipe(), image_size).exists()
+
+
+def _recipe() -> str:
+    return hashlib.sha256(Path(embedded.__file__).read_bytes()).hexdigest()
 
 
 def split_folders(*, data: str, splits: str | None = None) -> dict[str, str] | None:

@@ -19,7 +19,7 @@ import PIL
 
 from benchmarks.datasets.folder import ImageFile, Listing, list_folder
 from benchmarks.datasets.skipping import Skipped, skipped_note
-from benchmarks.datasets.writing import PreparedDataset, Rows, entry, finish, recipe_key
+from benchmarks.datasets.writing import PreparedDataset, Rows, entry, finish, folder_of, recipe_key
 from harness.data.decode import Decoded, Several, Unreadable, decode
 from harness.errors import Refused
 
@@ -68,7 +68,7 @@ def prepare_folder(
             copies=tuple(listing.copies),
         )
 
-    return entry(name, key, cache, make)._replace(files=source.absolute())
+    return entry(folder_of(name, key, cache), make)._replace(files=source.absolute())
 
 
 class _Written(NamedTuple):

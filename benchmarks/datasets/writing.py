@@ -26,10 +26,15 @@ class PreparedDataset(NamedTuple):
     files: Path | None = None
 
 
-def entry(name: str, key: str, cache: str | Path | None, make: Callable[[Path], None]) -> PreparedDataset:
-    """Return the prepared folder of a key; `make(temporary path)` writes it if the cache does not have it."""
+def folder_of(name: str, key: str, cache: str | Path | None) -> Path:
+    """Return the folder of a dataset and a key in the cache; it may not exist yet."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:60]
-    folder = made_once(cache_folder(cache) / "datasets" / f"{plain}-{key}", make)
+    return cache_folder(cache) / "datasets" / f"{plain}-{key}"
+
+
+def entry(folder: Path, make: Callable[[Path], None]) -> PreparedDataset:
+    """Return the dataset in a folder of the cache; `make(temporary path)` writes it if it does not exist."""
+    made_once(folder, make)
     return PreparedDataset(folder, msgspec.json.decode((folder / "meta.json").read_bytes(), type=DatasetMeta))
 
 

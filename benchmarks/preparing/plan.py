@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -110,8 +110,10 @@ class Preparation:
 
     def _prepare(self, data: str, image_size: int, division: Division) -> PreparedData:
         self._on_event({"preparing": data})
-        arguments = {"data": data, "image_size": image_size, **division._asdict()}
-        arguments["plugin"] = self._catalogue.datasets.get(data)
+        plugin = self._catalogue.datasets.get(data)
+        arguments: dict[str, Any] = {"data": data, "image_size": image_size, "plugin": plugin, **division._asdict()}
+        if named.is_ready(data, image_size, plugin):
+            return named.prepare(**arguments)  # starting a worker would take longer
         return ask(named.prepare, arguments, PreparedData, about=data)
 
     def _checkpoint_if_needed(self, selected: SelectedCase) -> FoundCheckpoint | None:
