@@ -129,6 +129,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     norm_scope: Literal["global", "device"] = "global"
     optimizer_rule: Literal["auto", "matched", "own"] = "auto"
     keep_memory: bool = False
+    fold_norms: bool = False
 
     @property
     def own_optimizer(self) -> bool:
@@ -265,6 +266,10 @@ SETTINGS = _settings(
     keep_memory=Setting(
         "the process keeps memory that it frees, for its next step (glibc)", must_run=True, added=True,
         exactness="exact",
+    ),
+    fold_norms=Setting(
+        "training steps compute fixed batch norms of a frozen part inside the convolutions before them", must_run=True,
+        added=True, exactness="rounding",
     ),
 )  # fmt: skip
 """Facts about each field of `Case`, by name, in the order of the fields."""

@@ -30,10 +30,13 @@ def decline(case: Case) -> str | None:
         return f"{name} finds no CUDA device"
     if case.layout == "channels-first" and name == "tensorflow" and device.kind == "cpu":
         return "TensorFlow has no channels-first convolutions on a CPU; use --layout channels-last"
-    if case.fused:
-        return "Keras' optimizers have no choice of kernels; leave out --fused"
-    if case.compile and name == "torch":
-        return "Keras on torch runs eagerly; use --engine tensorflow or jax to compile"
+    lacking = {
+        "Keras' optimizers have no choice of kernels; leave out --fused": case.fused,
+        "batch norms are folded in PyTorch only; leave out --fold-norms": case.fold_norms,
+        "Keras on torch runs eagerly; use --engine tensorflow or jax to compile": case.compile and name == "torch",
+    }
+    if any(lacking.values()):
+        return next(reason for reason, asked in lacking.items() if asked)
     if case.input == "native" and name != "tensorflow":
         return f"Keras' native pipeline is tf.data, which needs --engine tensorflow, not {name}"
     return _several(case, device.kind) if case.devices > 1 else _idiom(case)

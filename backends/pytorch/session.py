@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from backends.pytorch import layers, native, randomness, recipe, requirements
+from backends.pytorch.folding import Folded, foldable, folded
 from backends.pytorch.layer_work import TensorKind, layer_work
 from backends.pytorch.network import TorchNetwork, drop_nothing, new_head
 from backends.pytorch.parallel import processes
@@ -64,6 +65,7 @@ class TorchSession:
         self.optimizer: torch.optim.Optimizer | None = None
         self._ran: torch.dtype | None = None
         self._group: tuple[int, str] | None = None
+        self._folded: Sequence[Folded] = ()
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
         """Train a stage. Raise `Refused` if it freezes more blocks than the model has.
@@ -72,6 +74,8 @@ class TorchSession:
         """
         if self.case.devices == 1:
             forward = self._compiled(self.network.divided(feed.kept.part)[1]) if feed.kept else self.forward
+            if self.case.fold_norms:
+                self._folded = foldable(self.network, stage, self.black_image())
             self._fit(stage, feed.steps_per_epoch, self._epochs(feed), self.begin(stage), forward, clock)
             return
         devices, steps = self.case.devices, feed.steps_per_epoch
@@ -117,13 +121,14 @@ class TorchSession:
                 batches = next(epochs)  # may compute features, in inference mode
                 recipe.set_modes(self.network, stage)
                 clock.epoch_begin()
-                for images, labels in batches:
-                    recipe.set_rates(optimizer, next(factor))
-                    optimizer.zero_grad(set_to_none=True)
-                    loss = self.loss(forward, images, labels, stage.label_smoothing)
-                    loss.backward()
-                    optimizer.step()
-                    clock.tick(loss.detach())
+                with folded(self._folded):
+                    for images, labels in batches:
+                        recipe.set_rates(optimizer, next(factor))
+                        optimizer.zero_grad(set_to_none=True)
+                        loss = self.loss(forward, images, labels, stage.label_smoothing)
+                        loss.backward()
+                        optimizer.step()
+                        clock.tick(loss.detach())
                 clock.epoch_end()
         optimizer.zero_grad(set_to_none=True)
 
@@ -222,6 +227,8 @@ class TorchSession:
             settings = requirements.settings_read_back()
         if self.case.fused:
             settings["fused_optimizer"] = bool(self.optimizer and self.optimizer.param_groups[0]["fused"])
+        if self.case.fold_norms:
+            settings["folded_norms"] = len(self._folded)
         if self._group:
             settings["devices"], settings["exchange"] = self._group
         return Effective(

@@ -50,6 +50,7 @@ def decline(case: Case) -> str | None:
         "the reference backend keeps its activations channels-last": case.layout != "channels-last",
         "the reference backend has no compiler": case.compile,
         "the reference backend has no fused optimizer": case.fused,
+        "the reference backend does not fold batch norms; leave out --fold-norms": case.fold_norms,
         "the reference backend has no native input pipeline; use --input arrays or stream": case.input == "native",
         "the reference backend has no native defaults; it follows torch's semantics": case.native,
         "the reference backend has no data parallelism; leave out --devices": case.devices > 1,

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.choosing.selection import SelectedCase, Selection, expand
 from benchmarks.comparing.sides import SideSpec
-from benchmarks.preparing.plan import without_features
+from benchmarks.preparing.plan import without_fixed_part
 from harness.errors import Declined, Refused
 from harness.process.ask import ask
 from harness.running.evaluate import TRAIN_SAMPLE
@@ -131,7 +131,7 @@ class FactorSet:
     def declined(self) -> dict[Switched, str]:
         """Return the combinations that cannot run here, with the reasons; each backend answers in one worker."""
         cases = {switched: self.corner(switched).selected.case for switched in subsets(len(self.factors))}
-        found = {switched: reason for switched, case in cases.items() if (reason := without_features(case))}
+        found = {switched: unfit.reason for switched, case in cases.items() if (unfit := without_fixed_part(case))}
         alike = sorted(cases, key=lambda switched: cases[switched].backend_name)
         for _, group in itertools.groupby(alike, key=lambda switched: cases[switched].backend_name):
             members = list(group)

@@ -66,7 +66,9 @@ class Preparation:
             data = self.dataset(case.dataset, case.image_size, selected.division)
             case = replace(case, dataset=data.meta.name, dataset_sha256=data.meta.sha256)
             self._notes |= dict.fromkeys([data.sentence(), *(f"{data.meta.name}: {note}" for note in data.meta.notes)])
-            if reason := without_features(case) or without_devices(case):
+            if unfit := without_fixed_part(case):
+                raise Declined(unfit.reason)
+            if reason := without_devices(case):
                 raise Declined(reason)
             refuse_undivided(case)
             _refuse_short(case, data.meta)
@@ -153,14 +155,28 @@ def steps_of(stage: Stage, train_images: int) -> int:
     return stage.epochs * (train_images // stage.batch_size)
 
 
-def without_features(case: Case) -> str | None:
-    """Return why a case cannot keep features, or None if it can or does not."""
-    if case.features == "live":
-        return None
-    if all(stage.fixed_part == "none" for stage in case.scenario.stages):
-        return f"no stage of {case.scenario.name} keeps a part of the network fixed; use --features live"
-    if case.input != "arrays":
-        return f"features are kept of images that are ready in memory, not with --input {case.input}"
+class Unfit(NamedTuple):
+    """Settings that a case cannot have together with the others, and why."""
+
+    settings: tuple[str, ...]
+    reason: str
+
+
+def without_fixed_part(case: Case) -> Unfit | None:
+    """Return which of the settings for a fixed part a case cannot have, or None if it can have all that it has."""
+    why = f"no stage of {case.scenario.name} keeps a part of the network fixed"
+    moves = all(stage.fixed_part == "none" for stage in case.scenario.stages)
+    kept = case.features == "kept"
+    if kept and moves:
+        return Unfit(("features",), f"{why}; use --features live")
+    if kept and case.input != "arrays":
+        reason = f"features are kept of images that are ready in memory, not with --input {case.input}"
+        return Unfit(("features",), reason)
+    if case.fold_norms and moves:
+        return Unfit(("fold_norms",), f"{why}; leave out --fold-norms")
+    if case.fold_norms and kept:
+        reason = "training steps from kept features compute no fixed part; leave out --fold-norms"
+        return Unfit(("features", "fold_norms"), reason)
     return None
 
 
@@ -173,6 +189,7 @@ def without_devices(case: Case) -> str | None:
         f"kept features are trained on one device; use --features live {used}": case.features == "kept",
         f"batches are divided when they are ready in memory; use --input arrays {used}": case.input != "arrays",
         f"a compiled step runs on one device; leave out --compile {used}": case.compile,
+        f"batch norms are folded on one device; leave out --fold-norms {used}": case.fold_norms,
         f"memory is kept by a single process; leave out --keep-memory {used}": case.keep_memory,
         f"data parallelism has no native defaults here; leave out --native-defaults {used}": case.idiom,
         f"data parallelism has the matched optimizers here; leave out --optimizer-rule own {used}": case.own_optimizer,

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple, get_args
 from msgspec.structs import replace
 
 from benchmarks.choosing.catalogue import Catalogue
+from benchmarks.choosing.options import words
 from benchmarks.choosing.selection import SelectedCase
 from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.comparison_run import IN_TURNS
 from benchmarks.comparing.pairs import Side, failure_of, measure_pair
 from benchmarks.preparing.certify import Request, written
 from benchmarks.preparing.missing_certificates import make_one, subject_here
-from benchmarks.preparing.plan import Preparation, steps_of, without_features
+from benchmarks.preparing.plan import Preparation, steps_of, without_fixed_part
 from benchmarks.running.execute import run_side
 from benchmarks.tuning.race import Race, Standing
 from harness.errors import Declined, Refused
@@ -96,8 +97,8 @@ def candidates(selected: SelectedCase) -> tuple[list[Acceleration], dict[str, st
         if not changes:
             continue
         case = replace(selected.case, **changes)
-        if reason := without_features(case):
-            not_tried[written({"features": case.features})] = reason
+        if unfit := without_fixed_part(case):
+            not_tried[written({name: getattr(case, name) for name in unfit.settings})] = unfit.reason
             continue
         found.append(Acceleration(written(changes), changes, selected._replace(case=case)))
     return sorted(found, key=lambda one: len(one.changes)), not_tried
@@ -317,8 +318,4 @@ def lines(tuned: Tuned, command: str) -> Iterator[str]:
 
 def options(candidate: Acceleration) -> str:
     """Return the options of `run` for the changes of a candidate."""
-    texts = []
-    for name, value in candidate.changes.items():
-        option = f"--{name.replace('_', '-')}"
-        texts.append(f"{option}" if value is True else f"--no-{name}" if value is False else f"{option} {value}")
-    return " ".join(texts)
+    return " ".join(word for name, value in candidate.changes.items() for word in words(name, value))

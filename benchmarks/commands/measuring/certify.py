@@ -22,7 +22,7 @@ from benchmarks.choosing.sharding import Item, Share, identity, take
 from benchmarks.comparing.prepare import label_of
 from benchmarks.comparing.sides import read_value
 from benchmarks.preparing.certify import LONG_SIZES, Request, certify, prepare, written
-from benchmarks.preparing.plan import without_features
+from benchmarks.preparing.plan import without_fixed_part
 from benchmarks.running.forecast import say_if_long
 from benchmarks.running.progress import RunProgress
 from benchmarks.running.terminal import aligned
@@ -169,10 +169,10 @@ def _request(
         for name, more in zip(names, ({}, changed), strict=True)
     )
     if changed:  # without those scenarios in which the setting cannot be used
-        pairs = [(a, b) for a, b in zip(one, other, strict=True) if without_features(b.case) is None]
-        if not pairs:
-            raise Refused(str(without_features(other[0].case)))
-        one, other = map(list, zip(*pairs, strict=True))
+        reasons = [unfit.reason if (unfit := without_fixed_part(side.case)) else "" for side in other]
+        if all(reasons):
+            raise Refused(reasons[0])
+        one, other = ([side for side, why in zip(sides, reasons, strict=True) if not why] for sides in (one, other))
         if not Request((one, other), (), with_checkpoint=False).accelerated:
             raise Refused(f"--set: {names[0]} has this value of {', '.join(changed)} anyway; give another one")
     size = one[0].case.image_size

@@ -33,9 +33,9 @@ from results.storage.run_files import open_run
 def command(minutes: float, json_: bool, results: Path, **options: Any) -> None:
     """Find the fastest settings of a case that provably train the same.
 
-    It measures memory layout, compilation, the fused optimizer, kept memory and kept features against the plain
-    settings, each alone and then those together that are faster: in turns of two live processes, or in whole runs where
-    features are kept.
+    It measures memory layout, compilation, the fused optimizer, folded batch norms, kept memory and kept features
+    against the plain settings, each alone and then those together that are faster: in turns of two live processes, or
+    in whole runs where features are kept.
     The fastest is recommended only with a certificate. Exits with 1 if nothing is faster and proved.
     """
     catalogue = read_catalogue(options["plugin"])

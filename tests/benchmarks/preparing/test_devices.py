@@ -28,6 +28,7 @@ TWO = replace(CASE, devices=2)
         ({"compile": True}, "leave out --compile"),
         ({"idiom": True}, "leave out --native-defaults"),
         ({"keep_memory": True}, "leave out --keep-memory"),
+        ({"fold_norms": True}, "leave out --fold-norms"),
         ({"optimizer_rule": "own"}, "leave out --optimizer-rule own"),
     ],
 )

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +10,11 @@ import pytest
 
 from benchmarks.choosing.catalogue import Catalogue, read_catalogue
 from benchmarks.choosing.selection import Selection, expand
+from benchmarks.datasets.cache import ENVIRONMENT
 from benchmarks.preparing.plan import PlannedCase, Preparation
 from harness.data.dataset import open_dataset
 from harness.errors import Refused
+from harness.process.ask import ask
 from tests.benchmarks.commanding import EXAMPLES
 
 
@@ -62,6 +67,55 @@ def test_scratch_on_the_embedded_task_needs_no_pretraining(catalogue: Catalogue)
     assert planned.job is not None
     assert planned.job.checkpoint_path is None
     assert events == [{"preparing": "embedded"}]
+
+
+def test_generated_data_in_the_cache_need_no_worker_and_are_the_same(
+    catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
+    asked: list[str] = []
+
+    def counted(function: Any, arguments: Mapping[str, Any], *rest: Any, **options: Any) -> Any:
+        asked.append(arguments["data"])
+        return ask(function, arguments, *rest, **options)
+
+    monkeypatch.setattr("benchmarks.preparing.plan.ask", counted)
+    made, found, other_size, again = [plan(catalogue, image_size=(size,))[0] for size in (32, 32, 48, 32)]
+    assert asked == ["embedded", "embedded"]
+    assert found == made == again != other_size
+    for path in (tmp_path / "datasets").iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    assert plan(catalogue, image_size=(32,)) == [made]
+    assert len(asked) == 3
+
+
+def test_generated_data_in_the_cache_refuse_what_image_folders_have(catalogue: Catalogue) -> None:
+    plan(catalogue)
+    for division, option in (({"validation_split": 0.2}, "validation-split"), ({"splits": "train=a"}, "splits")):
+        with pytest.raises(Refused, match=f"leave out --{option}"):
+            plan(catalogue, **division)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "reason"),
+    [
+        ({"scenario": ("full",), "fold_norms": True}, "no stage of full .*; leave out --fold-norms$"),
+        ({"scenario": ("freeze-conv-live-norm",), "fold_norms": True}, "no stage of .*; leave out --fold-norms$"),
+        ({"scenario": ("full",), "features": ("kept",)}, "no stage of full .*; use --features live$"),
+        ({"features": ("kept",), "fold_norms": True}, "compute no fixed part; leave out --fold-norms$"),
+        ({"features": ("kept",), "input": ("stream",)}, "ready in memory, not with --input stream$"),
+    ],
+)
+def test_settings_for_a_fixed_part_need_one(
+    catalogue: Catalogue, chosen: dict[str, Any], reason: str, checkpoint: Path
+) -> None:
+    wanted = {"scenario": ("freeze-conv",), "checkpoint": (str(checkpoint),), "data": ("embedded",)}
+    (planned,) = plan(catalogue, **wanted | chosen)
+    assert planned.job is None
+    assert re.search(reason, planned.skip_reason)
+    (possible,) = plan(catalogue, **wanted, fold_norms=True)
+    assert possible.job is not None
 
 
 def test_a_plugin_s_data_is_prepared_in_a_worker(catalogue: Catalogue) -> None:

@@ -34,8 +34,15 @@ def names(scenario: str, **settings: Any) -> tuple[set[str], dict[str, str]]:
 
 def test_every_combination_but_the_plain_one_is_a_candidate() -> None:
     found, not_tried = names("freeze-conv")
-    assert len(found) == 31
-    assert {"features=kept", "fused=true", "layout=channels-first, compile=true, features=kept, fused=true"} <= found
+    assert len(found) == 47
+    assert not any("features=kept" in one and "fold_norms=true" in one for one in found)
+    assert "compute no fixed part" in not_tried["features=kept, fold_norms=true"]
+    assert {
+        "features=kept",
+        "fold_norms=true",
+        "fused=true",
+        "layout=channels-first, compile=true, features=kept, fused=true",
+    } <= found
     assert "changes the numbers" in not_tried["other precision"]
 
 
@@ -44,7 +51,8 @@ def test_a_setting_that_the_scenario_cannot_use_is_named_with_the_reason() -> No
     alone = {"layout=channels-first", "compile=true", "fused=true", "keep_memory=true"}
     assert alone < found
     assert len(found) == 15
-    assert not_tried["features=kept"].startswith("no stage of full keeps a part of the network fixed")
+    for name in ("features=kept", "fold_norms=true"):
+        assert not_tried[name].startswith("no stage of full keeps a part of the network fixed")
 
 
 @pytest.mark.timeout(300)
