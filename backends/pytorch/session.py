@@ -66,6 +66,7 @@ class TorchSession:
         self._ran: torch.dtype | None = None
         self._group: tuple[int, str] | None = None
         self._folded: Sequence[Folded] = ()
+        self._most_folded = 0
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
         """Train a stage. Raise `Refused` if it freezes more blocks than the model has.
@@ -76,6 +77,7 @@ class TorchSession:
             forward = self._compiled(self.network.divided(feed.kept.part)[1]) if feed.kept else self.forward
             if self.case.fold_norms:
                 self._folded = foldable(self.network, stage, self.black_image())
+                self._most_folded = max(self._most_folded, len(self._folded))
             self._fit(stage, feed.steps_per_epoch, self._epochs(feed), self.begin(stage), forward, clock)
             return
         devices, steps = self.case.devices, feed.steps_per_epoch
@@ -228,7 +230,7 @@ class TorchSession:
         if self.case.fused:
             settings["fused_optimizer"] = bool(self.optimizer and self.optimizer.param_groups[0]["fused"])
         if self.case.fold_norms:
-            settings["folded_norms"] = len(self._folded)
+            settings["folded_norms"] = self._most_folded  # of all stages
         if self._group:
             settings["devices"], settings["exchange"] = self._group
         return Effective(

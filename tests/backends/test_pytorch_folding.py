@@ -120,9 +120,13 @@ def test_weights_that_are_loaded_between_epochs_count() -> None:
 
 
 def test_a_stage_without_a_fixed_part_folds_nothing() -> None:
-    session = open_session(make_case(fold_norms=True))
+    case = make_case(small_network.MODEL.name, fold_norms=True)
+    session = open_session(case)
     for stage in (make_stage(), make_stage(frozen="backbone", backbone_lr=0.0, norm="batch")):
         assert pairs_of(session, stage) == []
+    for stage in (FROZEN, make_stage()):  # as `two-stage` has them
+        train(session, case, stage)
+    assert session.effective().settings["folded_norms"] == len(session.network.norms)
 
 
 def test_a_network_without_batch_norm_is_declined() -> None:
