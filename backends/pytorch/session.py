@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from backends.pytorch import layers, native, randomness, recipe, requirements
-from backends.pytorch.folding import Folded, foldable, folded
 from backends.pytorch.layer_work import TensorKind, layer_work
 from backends.pytorch.network import TorchNetwork, drop_nothing, new_head
 from backends.pytorch.parallel import processes
@@ -65,7 +64,7 @@ class TorchSession:
         self.optimizer: torch.optim.Optimizer | None = None
         self._ran: torch.dtype | None = None
         self._group: tuple[int, str] | None = None
-        self._folded: Sequence[Folded] = ()
+        self._folded: Sequence[recipe.Folded] = ()
         self._most_folded = 0
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
@@ -76,7 +75,7 @@ class TorchSession:
         if self.case.devices == 1:
             forward = self._compiled(self.network.divided(feed.kept.part)[1]) if feed.kept else self.forward
             if self.case.fold_norms:
-                self._folded = foldable(self.network, stage, self.black_image())
+                self._folded = recipe.foldable(self.network, stage, self.black_image())
                 self._most_folded = max(self._most_folded, len(self._folded))
             self._fit(stage, feed.steps_per_epoch, self._epochs(feed), self.begin(stage), forward, clock)
             return
@@ -123,7 +122,7 @@ class TorchSession:
                 batches = next(epochs)  # may compute features, in inference mode
                 recipe.set_modes(self.network, stage)
                 clock.epoch_begin()
-                with folded(self._folded):
+                with recipe.folded(self._folded):
                     for images, labels in batches:
                         recipe.set_rates(optimizer, next(factor))
                         optimizer.zero_grad(set_to_none=True)

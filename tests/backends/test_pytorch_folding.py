@@ -16,9 +16,9 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from backends.pytorch.folding import foldable, folded  # noqa: E402
 from backends.pytorch.models import Parts  # noqa: E402
 from backends.pytorch.probing import small_network  # noqa: E402
+from backends.pytorch.recipe import foldable, folded  # noqa: E402
 
 FROZEN = make_stage(backbone_lr=0.0, frozen="backbone")
 STAGES = {

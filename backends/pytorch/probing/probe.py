@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from backends.pytorch import recipe
+from backends.pytorch import dropping, recipe
 from backends.pytorch.network import NamedTensor
-from backends.pytorch.probing import dropping
 from backends.pytorch.session import TorchSession
 from harness.contract import Norm, Stochastic
 from harness.spec import Part, Stage
