@@ -35,8 +35,8 @@ def decline(case: Case) -> str | None:
         "batch norms are folded in PyTorch only; leave out --fold-norms": case.fold_norms,
         "Keras on torch runs eagerly; use --engine tensorflow or jax to compile": case.compile and name == "torch",
     }
-    if any(lacking.values()):
-        return next(reason for reason, asked in lacking.items() if asked)
+    if reason := next((reason for reason, asked in lacking.items() if asked), None):
+        return reason
     if case.input == "native" and name != "tensorflow":
         return f"Keras' native pipeline is tf.data, which needs --engine tensorflow, not {name}"
     return _several(case, device.kind) if case.devices > 1 else _idiom(case)

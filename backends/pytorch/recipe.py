@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_weights
 
+from backends.pytorch.layers import run_watched
 from backends.pytorch.network import TorchNetwork
 from harness.errors import Declined, Refused
 from harness.spec import Stage
@@ -87,27 +88,19 @@ def foldable(network: TorchNetwork, stage: Stage, image: torch.Tensor) -> list[F
     }
     nodes: dict[Any, nn.Conv2d] = {}
     found: dict[Any, Folded] = {}
+    last = None
 
-    def convolved(convolution: nn.Module, _: Any, output: torch.Tensor) -> None:
-        if isinstance(convolution, nn.Conv2d):
-            nodes[output.grad_fn] = convolution
+    def seen(path: str, layer: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal last
+        last = output.grad_fn
+        if isinstance(layer, nn.Conv2d):
+            nodes[last] = layer
+        elif isinstance(layer, nn.BatchNorm2d) and (node := inputs[0].grad_fn) in nodes:
+            found[node] = (nodes[node], layer)
 
-    def before_norm(norm: nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        node = inputs[0].grad_fn
-        if node in nodes and isinstance(norm, nn.BatchNorm2d):
-            found[node] = (nodes[node], norm)
-
-    modules = list(network.module.modules())
-    hooks = [one.register_forward_hook(convolved) for one in modules if isinstance(one, nn.Conv2d)]
-    hooks += [one.register_forward_pre_hook(before_norm) for one in modules if isinstance(one, nn.BatchNorm2d)]
-    network.module.eval()
-    try:
-        with torch.enable_grad():
-            logits = network.module(image.requires_grad_())
-    finally:
-        for hook in hooks:
-            hook.remove()
-    readers, calls = _readers(logits.grad_fn), Counter(nodes.values())
+    with torch.enable_grad():
+        run_watched(network.module, image.requires_grad_(), seen)
+    readers, calls = _readers(last), Counter(nodes.values())
     pairs = [
         pair for node, pair in found.items() if readers[node] == 1 and calls[pair[0]] == 1 and fixed.issuperset(pair)
     ]

@@ -64,7 +64,6 @@ class TorchSession:
         self.optimizer: torch.optim.Optimizer | None = None
         self._ran: torch.dtype | None = None
         self._group: tuple[int, str] | None = None
-        self._folded: Sequence[recipe.Folded] = ()
         self._most_folded = 0
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
@@ -74,10 +73,9 @@ class TorchSession:
         """
         if self.case.devices == 1:
             forward = self._compiled(self.network.divided(feed.kept.part)[1]) if feed.kept else self.forward
-            if self.case.fold_norms:
-                self._folded = recipe.foldable(self.network, stage, self.black_image())
-                self._most_folded = max(self._most_folded, len(self._folded))
-            self._fit(stage, feed.steps_per_epoch, self._epochs(feed), self.begin(stage), forward, clock)
+            pairs = recipe.foldable(self.network, stage, self.black_image()) if self.case.fold_norms else []
+            self._most_folded = max(self._most_folded, len(pairs))
+            self._fit(stage, feed.steps_per_epoch, self._epochs(feed), self.begin(stage), forward, clock, pairs)
             return
         devices, steps = self.case.devices, feed.steps_per_epoch
         size = self.case.image_size
@@ -115,6 +113,7 @@ class TorchSession:
         optimizer: torch.optim.Optimizer,
         forward: Forward,
         clock: Ticking,
+        pairs: Sequence[recipe.Folded] = (),
     ) -> None:
         factor = iter(factors(stage.schedule, stage.epochs, steps_per_epoch).tolist())
         with self.arithmetic():
@@ -122,7 +121,7 @@ class TorchSession:
                 batches = next(epochs)  # may compute features, in inference mode
                 recipe.set_modes(self.network, stage)
                 clock.epoch_begin()
-                with recipe.folded(self._folded):
+                with recipe.folded(pairs):
                     for images, labels in batches:
                         recipe.set_rates(optimizer, next(factor))
                         optimizer.zero_grad(set_to_none=True)
