@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from backends import pytorch
-from backends.pytorch.models import Parts
 from backends.pytorch.probing import small_network
 from harness.auditing.audit import Audit, judge, mark
 from harness.clock import Clock, NotFinite
-from harness.contract import Model
 from harness.data.checkpoint import NORMALISATIONS
 from harness.data.dataset import Split
 from harness.data.feed import Feed, normalise
@@ -295,27 +292,6 @@ def test_bfloat16_runs_or_is_declined() -> None:
     session = open_session(case)
     assert train(session, case, STAGES["full"]).audit.breaches == ()
     assert session.effective().precision == "bf16"
-
-
-def _small(size: int) -> Parts:
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1))
-    network.append(torch.nn.Flatten())
-    return Parts(backbone=network, features=4, blocks=((network[0],),))
-
-
-def test_a_compiled_case_trains_like_an_uncompiled_one_and_says_so_or_is_declined() -> None:
-    case, model = make_case(compile=True), Model(name="small", build=_small, classifier="fc.", blocks=1)
-    reason = pytorch.decline(case)
-    if reason is not None:
-        assert "torch.compile needs" in reason
-        return
-    plain, session = (pytorch.open_session(replace(case, compile=wanted), model, CLASSES) for wanted in (False, True))
-    session.load({tensor.name: tensor.array for tensor in plain.state()})
-    uncompiled, compiled = (train(one, case, STAGES["full"]) for one in (plain, session))
-    assert compiled.audit.breaches == ()
-    assert (plain.effective().compile, session.effective().compile) == ("none", "inductor")
-    assert sum(window.compile_events for window in compiled.clock.windows() if window.kind != "first") == 0
-    np.testing.assert_allclose(compiled.clock.losses, uncompiled.clock.losses, rtol=1e-4)
 
 
 def test_a_device_that_is_not_there_is_declined() -> None:
