@@ -15,6 +15,7 @@ from keras import ops
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from backends.keras3.engine import Engine
+from backends.keras3.parallel.devices import data_parallel
 from harness.clock import Clock
 from harness.data.feed import Feed
 
@@ -26,6 +27,7 @@ class TracedModel(keras.Model):  # type: ignore[misc]
     """A functional model that counts the traces of its steps."""
 
     traces = 0
+    _trainable = -1
 
     def train_step(self, *args: Any) -> Any:
         """Run Keras' own step. On a tracing engine, the body runs once per trace."""
@@ -36,6 +38,14 @@ class TracedModel(keras.Model):  # type: ignore[misc]
         """Run Keras' own step."""
         self.traces += 1
         return super().predict_step(*args)
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        """Make it anew if a stage froze or freed variables, since for JAX's devices it holds how many are trainable.
+
+        The step is traced again then, as it is on one device.
+        """
+        before, self._trainable = self._trainable, len(self.trainable_variables)
+        return super().make_predict_function(force or (data_parallel() > 1 and before != self._trainable))
 
 
 class _LastLoss(keras.metrics.Metric):  # type: ignore[misc]

@@ -16,6 +16,8 @@ from tests.backends.programs import answered
 from tests.backends.test_keras3_engines import ENGINES, STAGES, _case, _feed, _open, _train
 
 STAGE_NAMES = ("full", "live-norm", "first-block", "small-lr")
+IN_TURN = ("first-block", "full", "live-norm")
+"""Stages of one training, each with other frozen layers."""
 PARALLEL = [engine for engine in ENGINES if engine.values[0] != "torch"]
 
 
@@ -25,7 +27,7 @@ def probed(engine: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("engine", PARALLEL)
-@pytest.mark.parametrize("stage", STAGE_NAMES)
+@pytest.mark.parametrize("stage", [*STAGE_NAMES, "in turn"])
 def test_losses_weights_and_statistics_on_two_devices_are_those_of_one(stage: str, engine: str) -> None:
     """The network has dropout: both devices together have the mask of one."""
     found = probed(engine)["stages"][stage]
@@ -57,9 +59,11 @@ def _probe(engine: str) -> dict[str, Any]:
     assert keras3.decline(two) is None
     trained: dict[str, list[Any]] = {}
     for case in (two, replace(two, devices=1)):
-        for name in STAGE_NAMES:
+        for name, stages in {**{name: (name,) for name in STAGE_NAMES}, "in turn": IN_TURN}.items():
             session = _open(case)
-            losses = _train(session, STAGES[name], _feed(session, STAGES[name]), _look(session)).losses
+            losses = []
+            for stage in (STAGES[one] for one in stages):
+                losses += _train(session, stage, _feed(session, stage), _look(session)).losses
             trained.setdefault(name, []).append((losses, {t.name: t.array for t in session.state()}))
         found["devices"].append(session.effective().settings.get("devices"))
         found["threads"].append(session.effective().threads)

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from backends.keras3 import optimizers
+from backends.keras3 import fitting, optimizers
 from backends.keras3.engine import to_numpy
 from backends.keras3.layers import dotted
 from backends.keras3.models import maps
@@ -37,7 +37,7 @@ class KerasProbe:
         """Return the inputs of the first layer with variables in each next block, before the padding for that layer."""
         if self._looker is None:
             model = self._session.model
-            self._looker = keras.Model(model.input, [*self._entrances(), model.output])
+            self._looker = fitting.TracedModel(model.input, [*self._entrances(), model.output])
             self._looker.jit_compile = self._session.jit
         found = self._looker.predict_on_batch(images)
         return [self._channels_second(np.asarray(one, self._dtype)) for one in found]
