@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from harness.errors import Refused, each_once, unknown
 from harness.spec import Augmentation
@@ -128,6 +127,8 @@ def _known(augmentation: Augmentation) -> bool:
 
 
 def _crop(parameters: dict[str, float]) -> _Step:
+    from PIL import Image
+
     smallest, ratio = parameters["scale"], math.log(parameters["ratio"])
 
     def random_resized_crop(image: NDArray[np.uint8], uniforms: Uniforms, size: int) -> NDArray[np.uint8]:
@@ -153,6 +154,8 @@ def _flip(parameters: dict[str, float]) -> _Step:
 
 
 def _rotation(parameters: dict[str, float]) -> _Step:
+    from PIL import Image
+
     degrees = parameters["degrees"]
 
     def rotation(image: NDArray[np.uint8], uniforms: Uniforms, size: int) -> NDArray[np.uint8]:
@@ -163,6 +166,8 @@ def _rotation(parameters: dict[str, float]) -> _Step:
 
 
 def _shear(parameters: dict[str, float]) -> _Step:
+    from PIL import Image
+
     degrees = parameters["degrees"]
 
     def shear(image: NDArray[np.uint8], uniforms: Uniforms, size: int) -> NDArray[np.uint8]:

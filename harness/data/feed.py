@@ -9,8 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,9 @@ from harness.data.evidence import FeedEvidence
 from harness.data.kept_features import KeptFeatures
 from harness.errors import Declined, Refused
 from harness.spec import Augmentation, Case
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 READY_BYTES = 512 * 2**20
 QUEUE_BATCHES = 4
@@ -100,6 +102,8 @@ class Feed:
         return np.stack([self._augment(self.split.images[i], self.seed, epoch, int(i), self.image_size) for i in ids])
 
     def _stream(self, epoch: int, chunks: NDArray[np.int64]) -> Iterator[Batch]:
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(max_workers=max(1, self.workers)) as pool:
             ahead: deque[Future[Batch]] = deque()
             for chunk in chunks:
