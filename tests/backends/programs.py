@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.quickly import SMALL_NETWORK
+
 PROGRAM = """
 import gc, runpy, sys
 gc.set_threshold(100_000, 50, 100)
@@ -24,7 +26,7 @@ def answered(file: str, engine: str, *arguments: str, timeout_s: float = 280, **
     `variables` are added to its environment.
     """
     environment = {**os.environ, "KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
-    environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), **variables}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "XLA_FLAGS": SMALL_NETWORK, **variables}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, file, *arguments], env=environment, timeout=timeout_s,
         capture_output=True, text=True, check=False,
