@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from benchmarks.advising.policy import SEED_SD
 from results.statistics import CONFIDENCE, detectable
@@ -36,10 +36,10 @@ def score(accuracies: Sequence[float], images: int) -> Score:
     [0.91, 0.849, 0.95, 0.046]
     """
     accuracy, runs = fmean(accuracies), len(accuracies)
-    bounds = stats.binomtest(round(accuracy * images), images).proportion_ci(CONFIDENCE, method="wilson")
+    bounds = scipy.stats.binomtest(round(accuracy * images), images).proportion_ci(CONFIDENCE, method="wilson")
     squares = SEED_WEIGHT * SEED_SD**2 + float(np.square(np.asarray(accuracies) - accuracy).sum())
     degrees = SEED_WEIGHT + runs - 1
-    seeds = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(squares / degrees / runs)
+    seeds = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(squares / degrees / runs)
     return Score(
         accuracy,
         max(0.0, accuracy - math.hypot(accuracy - bounds.low, seeds)),

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from scipy import stats
+import scipy
 
 PLAIN = ""
 """The plain settings; their log ratio is 0 by definition."""
@@ -124,4 +124,4 @@ class Race:
 
 @functools.cache
 def _quantile(degrees: int) -> float:
-    return float(stats.t.ppf(CONFIDENCE, degrees))
+    return float(scipy.stats.t.ppf(CONFIDENCE, degrees))

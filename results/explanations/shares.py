@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from results.statistics import CONFIDENCE
 
@@ -113,7 +113,7 @@ def shares(blocks: Sequence[tuple[Walk, Walk]]) -> Shares:
     squares = 2 * _squares(means) + _squares(direct)  # a mean of two pairs has half of the variance
     variance = squares / freedom
     estimates, single = means.mean(axis=0), variance / (2 * count)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+    reach = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
     halves_squared = (halves**2).mean(axis=0) if factors > 1 else np.zeros(1)
     spreads = np.maximum(0.0, halves_squared - variance / 2)
     whole = float(direct.mean())
@@ -162,4 +162,4 @@ def _p_of_spread(squared: float, variance: float, count: int, freedom: int) -> f
     """Return the p of an F test that `count` half differences with this mean square are noise alone."""
     if not variance:
         return float(not squared)
-    return float(stats.f.sf(squared / (variance / 2), count, freedom))
+    return float(scipy.stats.f.sf(squared / (variance / 2), count, freedom))

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from results.statistics import Curves, times_to
 from results.tables.columns import METRICS
@@ -57,8 +57,8 @@ def time_to_target(target: float, seconds: Curves, accuracies: Curves) -> Reache
     there = np.isfinite(times)
     if not there.any():
         return Reached(math.inf, math.nan, math.inf, 0, len(times))
-    sample = stats.CensoredData(uncensored=times[there], right=ended[~there])
-    survival: Any = stats.ecdf(sample).sf
+    sample = scipy.stats.CensoredData(uncensored=times[there], right=ended[~there])
+    survival: Any = scipy.stats.ecdf(sample).sf
     middle = _first_below(survival.quantiles, survival.probabilities)
     if len(times) < 2:
         return Reached(middle, math.nan, math.nan, int(there.sum()), len(times))

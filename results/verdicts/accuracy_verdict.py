@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from harness.running.record import Record
 from results.statistics import welch
@@ -48,7 +48,7 @@ def judge_accuracy(ours: Sequence[float], theirs: Sequence[float]) -> Finding:
         p, half = float(test.pvalue), (high - low) / 2
         # Both one-sided tests reject at LEVEL if and only if this interval is inside the margin (Schuirmann 1987).
         equivalent = bool(max(map(abs, test.confidence_interval(1 - 2 * LEVEL))) < MARGIN)
-        reach = half * float(stats.t.ppf(POWER, test.df) / stats.t.ppf(1 - LEVEL / 2, test.df))
+        reach = half * float(scipy.stats.t.ppf(POWER, test.df) / scipy.stats.t.ppf(1 - LEVEL / 2, test.df))
     return Finding(
         metric="accuracy",
         unit="points",

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
-from scipy.stats import mstats
+import scipy
 
 from results.storage.comparison import LOOKS, Verdict
 
@@ -55,11 +54,11 @@ def estimate(log_ratios: Sequence[float], confidence: float = CONFIDENCE) -> Est
     if len(sample) < 5:
         raise ValueError(f"{len(sample)} pairs are too few for a trimmed mean; at least 5 are needed")
     limits = (TRIM, TRIM)
-    low, high = mstats.trimmed_mean_ci(sample, limits=limits, alpha=1 - confidence)
-    value = float(stats.trim_mean(sample, TRIM))
-    error = float(mstats.trimmed_stde(sample, limits=limits))
+    low, high = scipy.stats.mstats.trimmed_mean_ci(sample, limits=limits, alpha=1 - confidence)
+    value = float(scipy.stats.trim_mean(sample, TRIM))
+    error = float(scipy.stats.mstats.trimmed_stde(sample, limits=limits))
     freedom = len(sample) - 2 * int(TRIM * len(sample)) - 1
-    p = float(2 * stats.t.sf(abs(value) / error, freedom)) if error else float(value == 0)
+    p = float(2 * scipy.stats.t.sf(abs(value) / error, freedom)) if error else float(value == 0)
     return Estimate(value, float(low), float(high), p, error, len(sample))
 
 
@@ -104,5 +103,5 @@ def detectable(found: Estimate, margin: float) -> float:
     The result is a fraction: 0.05 is 5 %.
     """
     freedom = found.pairs - 2 * int(TRIM * found.pairs) - 1
-    half, reach = (float(stats.t.ppf(q, freedom)) * found.error for q in ((1 + CONFIDENCE) / 2, POWER))
+    half, reach = (float(scipy.stats.t.ppf(q, freedom)) * found.error for q in ((1 + CONFIDENCE) / 2, POWER))
     return math.expm1(max(math.log1p(margin), half) + reach)

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import pandas as pd
+import scipy
 from msgspec.structs import replace
-from scipy import stats
 
 from results.storage.comparison import Finding
 from results.tables.columns import METRICS
@@ -122,8 +122,8 @@ def _last_change(sample: np.ndarray[Any, Any], edge: float) -> tuple[int, float,
     change = float(now.mean() - before.mean())
     if abs(change) < edge:
         return None
-    spread = float(np.median(np.abs(np.diff(sample)))) / (math.sqrt(2) * float(stats.norm.ppf(0.75)))
-    p = float(stats.ttest_ind(now, before, equal_var=False).pvalue) if spread else 0.0
+    spread = float(np.median(np.abs(np.diff(sample)))) / (math.sqrt(2) * float(scipy.stats.norm.ppf(0.75)))
+    p = float(scipy.stats.ttest_ind(now, before, equal_var=False).pvalue) if spread else 0.0
     if p >= P:
         return None
     import ruptures  # takes half a second to import

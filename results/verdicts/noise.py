@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import msgspec
-from scipy import stats
+import scipy
 
 from results.storage.comparison import LOOKS, Comparison
 from results.verdicts.estimate import CONFIDENCE, POWER, TRIM
@@ -69,4 +69,4 @@ def _visible(pair_error: float, pairs: int) -> float:
 
 
 def _reach(pairs: int, probability: float) -> float:
-    return float(stats.t.ppf(probability, pairs - 2 * int(TRIM * pairs) - 1))
+    return float(scipy.stats.t.ppf(probability, pairs - 2 * int(TRIM * pairs) - 1))

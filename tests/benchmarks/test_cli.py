@@ -134,9 +134,22 @@ def test_the_module_can_be_run_and_imports_no_framework_to_help() -> None:
     )
     loaded = set(done.stdout.splitlines()[-1].split())
     assert "benchmarks.commands.measuring.run" in loaded
-    assert not {"torch", "torchvision", "tensorflow", "keras", "jax"} & loaded
+    assert not {"torch", "torchvision", "tensorflow", "keras", "jax", "pandas", "scipy.stats"} & loaded
     asked = subprocess.run([sys.executable, "-m", "benchmarks", "--help"], cwd=ROOT, capture_output=True, check=True)
     assert b"Exit codes" in asked.stdout
+
+
+def test_a_command_that_measures_imports_statistics_for_its_verdict_only() -> None:
+    commands = ["advise", "bisect", "compare", "explain", "gate", "noise", "scaling", "tune"]
+    code = (
+        f"import sys; from benchmarks.cli import main; [main([c, '-h'], standalone_mode=False) for c in {commands}]"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print(*sys.modules)"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert {f"benchmarks.commands.measuring.{name}" for name in commands} <= loaded
+    assert not {"scipy.stats", "statsmodels"} & loaded
 
 
 def test_main_is_what_the_console_script_names() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import altair as alt
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from results.report.drawing import Look, finish, kept
 from results.report.page_data import ShownCase
@@ -105,7 +105,7 @@ def _curves(case: ShownCase, targets: Sequence[float], start: float) -> Iterator
 
 def _curve(case: ShownCase, target: float, start: float, times: Seconds, whole: Seconds) -> Iterator[dict[str, Any]]:
     there, ended = times[np.isfinite(times)], whole[~np.isfinite(times)]
-    found = stats.ecdf(stats.CensoredData(uncensored=there, right=ended)).cdf
+    found = scipy.stats.ecdf(scipy.stats.CensoredData(uncensored=there, right=ended)).cdf
     seconds = [start, *found.quantiles, np.concatenate((there, ended)).max()]
     shares = [0.0, *found.probabilities, found.probabilities[-1]]
     for step in np.unique(np.linspace(0, len(seconds) - 1, DRAWN).round().astype(int)):
