@@ -141,9 +141,7 @@ def test_the_module_can_be_run_and_imports_no_framework_to_help() -> None:
 
 def test_a_command_that_measures_imports_statistics_for_its_verdict_only() -> None:
     commands = ["advise", "bisect", "compare", "explain", "gate", "noise", "scaling", "tune"]
-    code = (
-        f"import sys; from benchmarks.cli import main; [main([c, '-h'], standalone_mode=False) for c in {commands}]"
-    )
+    code = f"import sys; from benchmarks.cli import main; [main([c, '-h'], standalone_mode=False) for c in {commands}]"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; print(*sys.modules)"], cwd=ROOT, capture_output=True, text=True, check=True
     )
