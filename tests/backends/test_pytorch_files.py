@@ -345,6 +345,7 @@ def test_files_of_python_2_are_read(tmp_path: Path, beside: dict[str, Any]) -> N
     assert_whole(str(path), state=without)
 
 
+@pytest.mark.filterwarnings("ignore:Python 3.14 will:DeprecationWarning")  # torch's own extraction, from Python 3.12 on
 def test_the_first_format_a_tar_archive_is_read(tmp_path: Path) -> None:
     path = tmp_path / "old.pth"
     write_tar(narrow(), path)
