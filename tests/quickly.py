@@ -1,8 +1,8 @@
 """How JAX and TensorFlow compile what tests run for milliseconds, and how often their workers collect garbage.
 
-Convolutions run five times as fast at level 1 as at level 0, so a real network is tested at level 1: three cases took
-24 s of CPU time instead of 42 s. For a network of a few small layers, compilation is what takes long: 9 s instead of
-14 s, and 22 s with the fusion emitters.
+The convolutions of a real network run faster at level 1 than at level 0: three cases took 24 s of CPU time instead of
+42 s. For a network of a few small layers, compilation is what takes long: 9 s instead of 14 s, and 22 s with the
+fusion emitters.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from backends import keras3
 from tests.backends.programs import answered
 from tests.backends.test_keras3_engines import ENGINES, STAGES, _case, _feed, _open, _train
 
-STAGE_NAMES = ("full", "live-norm", "first-block", "small-lr")
-IN_TURN = ("first-block", "full", "live-norm")
-"""Stages of one training, each with other frozen layers."""
+TRAININGS = {name: (name,) for name in ("full", "live-norm", "first-block", "small-lr")}
+TRAININGS["in turn"] = ("first-block", "full", "live-norm")
+"""The stages of each training; in turn, each stage has other frozen layers."""
 PARALLEL = [engine for engine in ENGINES if engine.values[0] != "torch"]
 
 
@@ -27,7 +27,7 @@ def probed(engine: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("engine", PARALLEL)
-@pytest.mark.parametrize("stage", [*STAGE_NAMES, "in turn"])
+@pytest.mark.parametrize("stage", TRAININGS)
 def test_losses_weights_and_statistics_on_two_devices_are_those_of_one(stage: str, engine: str) -> None:
     """The network has dropout: both devices together have the mask of one."""
     found = probed(engine)["stages"][stage]
@@ -59,7 +59,7 @@ def _probe(engine: str) -> dict[str, Any]:
     assert keras3.decline(two) is None
     trained: dict[str, list[Any]] = {}
     for case in (two, replace(two, devices=1)):
-        for name, stages in {**{name: (name,) for name in STAGE_NAMES}, "in turn": IN_TURN}.items():
+        for name, stages in TRAININGS.items():
             session = _open(case)
             losses = []
             for stage in (STAGES[one] for one in stages):
