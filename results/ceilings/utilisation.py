@@ -119,7 +119,7 @@ def _mfu(row: Mapping[Any, Any], known: Mapping[tuple[Any, ...], Ceiling]) -> fl
     costs = _costs(row, known)
     if not costs or math.isnan(row["throughput"]):
         return math.nan
-    return sum(cost.images * cost.step.seconds for cost in costs) / float(row["window_s"])
+    return math.fsum(cost.images * cost.step.seconds for cost in costs) / float(row["window_s"])
 
 
 def _shares(row: Mapping[Any, Any], costs: Iterable[_Cost]) -> dict[str, float]:

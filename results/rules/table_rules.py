@@ -146,7 +146,7 @@ def _rates(records: Sequence[Record]) -> list[float]:
     rates = []
     for record in records:
         windows = [w for stage in record.stages for w in stage.windows if w.kind == "throughput"]
-        if (seconds := sum(window.seconds for window in windows)) and not voided(record):
+        if (seconds := math.fsum(window.seconds for window in windows)) and not voided(record):
             rates.append(sum(window.images for window in windows) / seconds)
     return rates
 

@@ -47,8 +47,8 @@ def other_threads(record: Record) -> bool:
 @rule("V40", "times", "not synchronised")
 def not_synchronised(record: Record) -> bool:
     """The device was still working when the clock stopped."""
-    trained = sum(epoch.seconds for stage in record.stages for epoch in stage.epochs)
-    drained = sum(stage.drained_s for stage in record.stages)
+    trained = math.fsum(epoch.seconds for stage in record.stages for epoch in stage.epochs)
+    drained = math.fsum(stage.drained_s for stage in record.stages)
     return drained > max(UNFINISHED * trained, UNFINISHED_S)
 
 

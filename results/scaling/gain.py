@@ -6,7 +6,7 @@ The speed-up of strong scaling needs a certificate that both numbers of devices 
 from __future__ import annotations
 
 import math
-from statistics import median
+from statistics import fmean, median
 from typing import NamedTuple
 
 import msgspec
@@ -145,7 +145,7 @@ def accuracies_of(stored: StoredComparison) -> Accuracies | None:
     if found is None or found.note or not one or not other:
         return None
     change = (-found.change, -found.high, -found.low)
-    return Accuracies(one=sum(one) / len(one), other=sum(other) / len(other), change=change, seeds=found.replicates)
+    return Accuracies(one=fmean(one), other=fmean(other), change=change, seeds=found.replicates)
 
 
 def break_even(stored: StoredComparison, gain: Gain) -> BreakEven:
@@ -177,7 +177,7 @@ def break_even(stored: StoredComparison, gain: Gain) -> BreakEven:
 
 def outside_training_s(record: Record) -> float:
     """Return the seconds of a process outside `train s`: its start, compilation and evaluation."""
-    return record.total_s - sum(seconds for stage in record.stages for seconds in training_seconds(stage))
+    return record.total_s - math.fsum(seconds for stage in record.stages for seconds in training_seconds(stage))
 
 
 def images_per_epoch(record: Record) -> float:

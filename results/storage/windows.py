@@ -20,9 +20,12 @@ def steps_of(stage: StageRecord, kind: Kind) -> Sequence[int]:
 
 
 def seconds_of(stages: Sequence[StageRecord], kind: Kind) -> float:
-    """Return the total seconds of the windows of one kind; NaN without any."""
+    """Return the total seconds of the windows of one kind; NaN without any.
+
+    Times are added with `fsum`, because `sum` of floats has another last digit from Python 3.12 on.
+    """
     windows = [window.seconds for stage in stages for window in stage.windows if window.kind == kind]
-    return sum(windows) if windows else math.nan
+    return math.fsum(windows) if windows else math.nan
 
 
 def compile_s(stage: StageRecord) -> float:

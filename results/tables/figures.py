@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -70,10 +71,10 @@ def measure(record: Record) -> dict[str, Any]:
         "latency_p95_ms": _p95(latency) / 1e3,
         "latency_max_ms": latency[-1] / 1e3 if latency else math.nan,
         "first_step_s": seconds_of(stages[:1], "first"),
-        "compile_s": sum(map(compile_s, stages)) if stages else math.nan,
+        "compile_s": math.fsum(map(compile_s, stages)) if stages else math.nan,
         "epoch_s": median(trained[-1]) if trained and trained[-1] else math.nan,
-        "train_s": sum(map(sum, trained)) if epochs else math.nan,
-        "features_s": sum(sum(features_seconds(stage)) for stage in stages) if epochs else math.nan,
+        "train_s": math.fsum(chain.from_iterable(trained)) if epochs else math.nan,
+        "features_s": math.fsum(chain.from_iterable(map(features_seconds, stages))) if epochs else math.nan,
         "total_s": record.total_s or math.nan,
         "accuracy": quality.accuracy if quality else math.nan,
         "loss": quality.loss if quality else math.nan,
@@ -94,7 +95,7 @@ def _energy(record: Record) -> dict[str, Any]:
     return {
         "joules_per_image": image.value if image else math.nan,
         "joules_per_image_error": image.error if image else math.nan,
-        "train_joules": sum(epochs) if image else math.nan,
+        "train_joules": math.fsum(epochs) if image else math.nan,
         "epoch_joules": epochs if image else [],
         "energy_source": energy.source(record),
     }

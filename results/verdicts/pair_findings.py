@@ -50,7 +50,7 @@ def log_ratio(order: Order, a: SideRecord, b: SideRecord) -> float:
 
 def mean_log_ratio(a: SideRecord, b: SideRecord) -> float:
     """Return the log of the mean cost per image of B over that of A, which includes stalls of single steps."""
-    ours, theirs = (sum(t.seconds for t in side.turns) / sum(t.images for t in side.turns) for side in (a, b))
+    ours, theirs = (math.fsum(t.seconds for t in side.turns) / sum(t.images for t in side.turns) for side in (a, b))
     return math.log(theirs / ours)
 
 

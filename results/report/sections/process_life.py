@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
@@ -95,7 +96,7 @@ def _grid(known: Sequence[ShownCase]) -> Grid:
     rows = []
     for case in known:
         means = [np.mean([process.record.wall_s.get(name, 0.0) for process in case.processes]) for name in names]
-        total = sum(float(mean) for mean in means)
+        total = math.fsum(float(mean) for mean in means)
         cells = (*(f"{mean:.2f}" for mean in means), f"{total:.2f}")
         rows.append(GridRow((case.model, case.backend, case.scenario, *cells), case.facets))
     return Grid("All parts in seconds", ("model", "backend", "scenario", *names, "sum"), tuple(rows), words=3)

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from harness.running.initial_weights import LoadReport
-from results.storage.windows import compile_s, training_seconds
+from results.storage.windows import compile_s, seconds_of, training_seconds
 from results.tables.columns import METRICS
 from results.tables.figures import MARKS, marks, measure
 from tests.results.records import build, joined
@@ -49,6 +49,15 @@ def test_a_stage_without_a_throughput_window_has_no_usual_step() -> None:
     (stage,) = build().stages
     alone = replace(stage, windows=stage.windows[:1])
     assert (compile_s(alone), training_seconds(alone)) == (0.0, [2.0, 2.0])
+
+
+def test_a_sum_of_times_is_rounded_once_on_every_version_of_python() -> None:
+    tenths = build(curve=(0.5,) * 10)
+    epochs = tuple(replace(epoch, seconds=0.1) for epoch in tenths.stages[0].epochs)
+    window = next(window for window in tenths.stages[0].windows if window.kind == "throughput")
+    (stage,) = (replace(one, epochs=epochs, windows=(replace(window, seconds=0.1),) * 10) for one in tenths.stages)
+    assert seconds_of([stage], "throughput") == 1.0
+    assert measure(replace(tenths, stages=(stage,)))["train_s"] == 1.0  # `sum` gives 0.9999999999999999 before 3.12
 
 
 def test_no_median_is_over_unlike_stages() -> None:
