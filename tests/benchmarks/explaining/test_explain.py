@@ -24,6 +24,7 @@ from results.certificates.scope import NONE_MADE
 from results.explanations.explanation import SameWork, read_explanations
 from results.verdicts.stored_comparisons import read_comparisons
 from tests.benchmarks.commanding import QUICK, endings, invoke, refused
+from tests.harness.cases import write_tiny
 from tests.results.explanations.explained import explanation
 
 SHORT = ("--scenario", "scratch", "--turn", "0.02", "--threads", "1", "--orders", "4", "--order-seed", "1", "--quiet")
@@ -114,7 +115,8 @@ def test_whole_runs_have_evaluation_and_kept_features_as_factors(
     monkeypatch.setattr(explain_module, "LEAST_BLOCKS", 1)
     catalogue = read_catalogue()
     common = {"backend": ("reference",), "model": ("tiny-cnn",), "image_size": (32,), "batch_size": (8,), "epochs": 2,
-              "augment": ("none",), "scenario": ("freeze-conv",), "threads": (1,)}  # fmt: skip
+              "augment": ("none",), "scenario": ("freeze-conv",), "threads": (1,),
+              "checkpoint": (str(write_tiny(tmp_path / "tiny.safetensors")),)}  # fmt: skip
     specs = read_sides((), (), ("B.features=kept",), (), catalogue)
     factors = FactorSet(specs, common, catalogue, whole=True, samples={"B": 8})
     assert {one.name: one.texts for one in factors.factors} == {
