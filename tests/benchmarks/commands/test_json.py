@@ -21,12 +21,14 @@ from benchmarks.commands.inspecting.doctor import DoctorDocument
 from benchmarks.commands.inspecting.selftest import SelftestDocument
 from benchmarks.commands.inspecting.show import DatasetView
 from benchmarks.commands.inspecting.simulate import SimulateDocument
+from benchmarks.commands.measuring import noise
 from benchmarks.commands.measuring.bisect import BisectDocument
 from benchmarks.commands.measuring.certify import CertifyDocument
 from benchmarks.commands.measuring.gate import GateDocument
 from benchmarks.commands.measuring.noise import NoiseDocument
 from benchmarks.commands.reading.merge import MergeDocument
 from benchmarks.commands.reading.verify import VerifyDocument
+from benchmarks.comparing.budget import read_limits
 from benchmarks.inspecting.predict import Prediction
 from benchmarks.inspecting.views import ModelView, TensorView
 from benchmarks.selftest import running
@@ -210,7 +212,8 @@ def test_json_has_priority_over_the_format_of_a_comparison(tmp_path: Path, few_p
     assert found == stored
 
 
-def test_noise_gives_comparisons_and_the_resolution_of_each(tmp_path: Path) -> None:
+def test_noise_gives_comparisons_and_the_resolution_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, "read_limits", lambda *given, **fixed: read_limits(*given, **fixed)._replace(pairs=10))
     found = document(NoiseDocument, "noise", *CASE, "--quiet", "--results", tmp_path)
     (comparison,), (resolution,) = found.comparisons, found.resolutions
     assert comparison.label == resolution.label
