@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-import psutil
-
 SLOWDOWNS = {
     0x4: "power cap", 0x8: "hardware slowdown", 0x20: "software thermal slowdown", 0x40: "hardware thermal slowdown",
     0x80: "hardware power brake",
@@ -79,6 +77,8 @@ def _reading(nvml: Any) -> Gpu:
 
 
 def _others(nvml: Any, device: Any) -> int:
+    import psutil
+
     try:
         busy = {process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(device)}
     except nvml.NVMLError:  # a partition (MIG) of a GPU does not list processes

@@ -11,7 +11,6 @@ from importlib import metadata
 from pathlib import Path
 
 import msgspec
-import psutil
 
 from harness.process.gpu import gpu_names
 
@@ -37,6 +36,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 def describe_machine() -> Machine:
     """Describe the machine; takes milliseconds, more with an NVIDIA driver."""
+    import psutil
+
     return Machine(
         cpu=_cpu_name(),
         cores=len(usable_cores()),

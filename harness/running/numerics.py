@@ -9,12 +9,14 @@ import math
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
-import psutil
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import psutil
 
 PRODUCT_SIDE = 1024
 SIDE, CHANNELS = 16, 64
@@ -88,6 +90,8 @@ class CoreUse(msgspec.Struct, frozen=True, kw_only=True):
 
 def busy(work: Callable[[], object], seconds: float = 0.5) -> CoreUse:
     """Repeat `work`, which must be synchronous, for some seconds and measure its use of cores."""
+    import psutil
+
     work()
     process = psutil.Process()
     before = _spent(process)
