@@ -177,7 +177,7 @@ class KerasSession:
         return {name: OnDemand(makers) for name, makers in kept.items()}
 
     def observed(self, stage: Stage) -> Observed:
-        """Return the computed gradients of the stage just trained, and its random frozen layers."""
+        """Return which gradients the last stage computed, and the frozen layers that draw random numbers."""
         trained = {variable.path for variable in self.model.trainable_variables}
         paid = {row.name: "a backward pass computed it" for row in self.table if row.variable in trained}
         frozen = [layer for layer, block in self.blocks.items() if stage.is_frozen("backbone", block)]

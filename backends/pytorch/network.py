@@ -64,12 +64,12 @@ class TorchNetwork:
 
     @property
     def parameters(self) -> list[NamedTensor]:
-        """The entries of parameters."""
+        """The entries that are parameters; the others are buffers."""
         return [entry for entry in self.entries if isinstance(entry.tensor, nn.Parameter)]
 
     @property
     def norms(self) -> list[NamedTensor]:
-        """The entry of the running mean of each batch-norm layer."""
+        """The entries that are running means, one of each batch-norm layer."""
         return [entry for entry in self.entries if entry.role == "norm_mean"]
 
     def divided(self, part: Frozen) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:

@@ -193,7 +193,7 @@ class TorchSession:
         }
 
     def observed(self, stage: Stage) -> Observed:
-        """Return the computed gradients of the stage just trained, and its random frozen modules."""
+        """Return which gradients the last stage computed, and the frozen modules that draw random numbers."""
         with self.arithmetic():
             return randomness.observe(self.network, stage, self.black_image())
 

@@ -28,7 +28,7 @@ class Node(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A case that has to run: its place in the plan, the number of the attempt, and the node of the lost one."""
+    """A case that has to run: its place in the plan, the number of the attempt, and the node that lost the last one."""
 
     place: int
     number: int = 1

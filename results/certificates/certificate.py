@@ -97,7 +97,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         return reached
 
     def setting(self, name: str) -> object:
-        """Return the value in the proof of a setting from `PROVED`."""
+        """Return the value that both arms of the proof had for the setting `name`, one of `PROVED`."""
         if name in self.__struct_fields__:
             return getattr(self, name)
         return (self.settings or {}).get(name, SETTINGS[name].default)
@@ -151,7 +151,7 @@ def proved_settings(case: Case) -> dict[str, Any]:
 
 
 def essence(scenario: Scenario) -> str:
-    """Return 16 hex digits of what a proof covers: the recipe of a scenario without epochs and batch sizes."""
+    """Return the digest of what a proof covers: a scenario without its epochs and batch sizes. It has 16 hex digits."""
     stages = [replace(stage, epochs=1, batch_size=1) for stage in scenario.stages]
     fields = [scenario.start, scenario.head_init, stages]
     return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()[:16]

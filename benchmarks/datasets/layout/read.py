@@ -91,7 +91,10 @@ def _named(folder: Path, tree: Tree, wanted: str) -> dict[str, Parts]:
 
 
 def _overlap(tree: Tree, one: Parts, other: Parts) -> bool:
-    """Return whether two splits share images: one is in the other, and not a folder of classes beside its classes."""
+    """Return whether two splits share images, because one folder is inside the other.
+
+    A folder of classes beside the classes of the other split does not count.
+    """
     above, below = sorted((one, other), key=len)
     if below[: len(above)] != above:
         return False
