@@ -67,16 +67,20 @@ def command(
                 seconds[name].append(spent)
                 click.echo(f"round {seed + 1}: {name} {spent:.1f} s, accuracy {accuracy:.1%}")
     for variant in variants:
-        click.echo(_sentence(seconds[TUTORIAL], seconds[variant], variant))
+        click.echo(sentence(seconds[TUTORIAL], seconds[variant], variant))
 
 
-def _sentence(theirs: list[float], ours: list[float], variant: str) -> str:
+def sentence(theirs: list[float], ours: list[float], variant: str) -> str:
+    """Return the median seconds of both, and the ratio over rounds with its interval; one round has no interval.
+
+    >>> sentence([20.0], [10.0], "features=kept")
+    'tutorial 20.0 s, harness with features=kept 10.0 s: it ends × 2.00 sooner (one round, no interval)'
+    """
     ratio = mean(np.log(np.array(theirs) / np.array(ours)))
     value, low, high = map(math.exp, ratio[:3])
-    return (
-        f"tutorial {median(theirs):.1f} s, harness with {variant} {median(ours):.1f} s: it ends × {value:.2f} sooner "
-        f"(95 % interval {low:.2f}–{high:.2f}, {ratio.runs} rounds)"
-    )
+    over = f"95 % interval {low:.2f}–{high:.2f}, {ratio.runs} rounds" if ratio.runs > 1 else "one round, no interval"
+    seconds = f"tutorial {median(theirs):.1f} s, harness with {variant} {median(ours):.1f} s"
+    return f"{seconds}: it ends × {value:.2f} sooner ({over})"
 
 
 def _ours(data: str, checkpoint: str, method: str, augment: str, variant: str) -> list[str]:
