@@ -12,7 +12,9 @@ import click
 
 from benchmarks.choosing.catalogue import Catalogue
 from benchmarks.running.terminal import aligned
+from harness.data.augment import view_count
 from harness.process.machine import Machine, describe_machine
+from harness.running.evaluate import TRAIN_SAMPLE
 from harness.spec import SETTINGS, Case
 from results.storage.rows import ProcessRow, scan
 
@@ -23,9 +25,9 @@ GMACS_PER_CORE_S = 15.0
 LONG_S = 600.0
 """Commands print their expected time if it is longer."""
 RECORD_BYTES = 60_000
-EMBEDDED = (96, 176)
-"""Training images of the embedded task, and images that are evaluated after each epoch."""
-PHOTOS = (250, 400)
+EMBEDDED = (96, 80)
+"""Training and validation images of the embedded task."""
+PHOTOS = (250, 150)
 """The same for a small set of photos."""
 EMBEDDED_IMAGES = 736
 
@@ -102,14 +104,15 @@ def _guess(case: Case, catalogue: Catalogue) -> float:
 
 def _seconds(case: Case, catalogue: Catalogue, images: tuple[int, int], threads: int) -> float:
     gmacs = catalogue.backends[case.backend].models[case.model].gmacs * case.image_size * case.image_size / (224 * 224)
-    train, evaluated = images
-    if case.limit:
-        train, evaluated = min(train, case.limit), min(evaluated, 3 * case.limit)
+    train, validation = (min(count, case.limit or count) for count in images)
+    evaluated = validation + min(train, TRAIN_SAMPLE)
     seconds = START_S.get(case.backend, 1.0)
     for stage in case.scenario.stages:
-        passes = (1 if stage.frozen == "backbone" else 3) * train + evaluated
-        once = case.features == "kept" and stage.frozen == "backbone" and not case.augment  # one view of each image
-        seconds += (1 if once else stage.epochs) * passes * gmacs / (GMACS_PER_CORE_S * threads)
+        fixed = stage.fixed_part == "backbone"
+        views = min(stage.epochs, view_count(case.augment)) if fixed and case.features == "kept" else stage.epochs
+        passes = (1 if stage.frozen == "backbone" else 3) * views * train
+        passes += (1 if fixed else stage.epochs) * evaluated  # a fixed backbone sees an evaluated image once
+        seconds += passes * gmacs / (GMACS_PER_CORE_S * threads)
     return seconds
 
 
@@ -119,7 +122,7 @@ def _images(dataset: str) -> tuple[int, int]:
         return EMBEDDED
     root = folder / "train" if (folder / "train").is_dir() else folder
     count = sum(len(files) for _, _, files in os.walk(root))
-    return count, round(1.6 * count)
+    return count, round(0.6 * count)
 
 
 def _prepared_bytes(dataset: str, image_size: int) -> float:

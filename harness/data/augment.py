@@ -32,7 +32,7 @@ def compose(augmentations: tuple[Augmentation, ...]) -> Augment:
     Raises `Refused` for an unknown name or parameter, or a parameter out of its range.
     """
     steps = [_KINDS[a.name].make(complete(a).parameters) for a in augmentations if _known(a)]
-    views = next((int(complete(a).parameters["count"]) for a in augmentations if a.name == "views"), None)
+    views = _views(augmentations)
     if all(_KINDS[a.name].draws == 0 for a in augmentations):
         return lambda image, seed, epoch, sample, size: centre_crop(image, size)
     total = _DRAWS * len(steps)
@@ -47,6 +47,21 @@ def compose(augmentations: tuple[Augmentation, ...]) -> Augment:
         return centre_crop(image, size)
 
     return apply
+
+
+def view_count(augmentations: tuple[Augmentation, ...]) -> float:
+    """Return the number of different views of an image over all epochs; infinite for random crops and rotations.
+
+    >>> view_count(()), view_count(parse_augment("flip")), view_count(parse_augment("rotation,views:count=3"))
+    (1, 2, 3)
+    """
+    drawing = [a.name for a in augmentations if _KINDS[a.name].draws]
+    different = 1 if not drawing else 2 if drawing == ["flip"] else math.inf
+    return min(different, _views(augmentations) or math.inf)
+
+
+def _views(augmentations: tuple[Augmentation, ...]) -> int | None:
+    return next((int(complete(a).parameters["count"]) for a in augmentations if a.name == "views"), None)
 
 
 def centre_crop(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,8 @@ from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.cost import ExpectedCost, costs, total
 from benchmarks.comparing.sides import expand_sides, read_sides
 from benchmarks.preparing.certify import Request
-from benchmarks.running.forecast import expected_s, say_if_long
+from benchmarks.running.forecast import EMBEDDED, GMACS_PER_CORE_S, START_S, expected_s, nominal_s, say_if_long
+from harness.running.evaluate import TRAIN_SAMPLE
 from results.certificates.certificate import write_certificate
 from tests.benchmarks.commanding import QUICK, SMALL, frozen_only, invoke, records
 from tests.benchmarks.commands.measuring.test_gate import suite
@@ -71,6 +73,23 @@ def test_all_pairs_without_a_second_measurement_take_one_time_and_the_budget_end
     (two,) = costs(cases, noise._replace(every_pair=False, confirm=True), tmp_path, CATALOGUE)
     assert two == ExpectedCost(one.least_s / 2, one.most_s * 2)
     assert total(cases, noise._replace(budget_s=60.0), tmp_path, CATALOGUE) == ExpectedCost(60.0, 60.0)
+
+
+def test_a_fixed_backbone_sees_evaluated_images_once_and_with_kept_features_each_view_once() -> None:
+    def seconds(scenario: str, **settings: Any) -> float:
+        wanted = {"backend": ("pytorch",), "model": ("resnet18",), "scenario": (scenario,), "epochs": 10, **settings}
+        (selected,) = expand(Selection(**wanted), CATALOGUE)
+        return (nominal_s(selected.case, CATALOGUE) - START_S["pytorch"]) / one_image
+
+    gmacs = CATALOGUE.backends["pytorch"].models["resnet18"].gmacs
+    one_image = gmacs * 64 * 64 / (224 * 224) / GMACS_PER_CORE_S
+    train, evaluated = EMBEDDED[0], EMBEDDED[1] + TRAIN_SAMPLE
+    assert seconds("full") == pytest.approx(10 * (3 * train + evaluated))
+    assert seconds("freeze-conv") == pytest.approx(10 * train + evaluated)
+    assert seconds("freeze-conv-live-norm") == pytest.approx(10 * (train + evaluated))
+    for augment, views in {"none": 1, "flip": 2, "random-resized-crop,flip": 10}.items():
+        kept = seconds("freeze-conv", features=("kept",), augment=(augment,))
+        assert kept == pytest.approx(views * train + evaluated)
 
 
 def test_what_ran_here_before_is_expected_to_take_as_long_again(finished_copy: Path) -> None:
