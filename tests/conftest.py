@@ -13,6 +13,7 @@ os.environ.update({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"})  # read
 os.environ.setdefault("XLA_FLAGS", FLAGS)  # workers that the harness starts see no such variable
 
 from collections.abc import Generator, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """With `-n`, each of the processes keeps to cores of its own, and so does everything that it starts: workers that
-    measure would otherwise all be put on the same ones."""
+    measure would otherwise all be put on the same ones. On a busy machine an example of a property test may take long.
+    """
+    if find_spec("hypothesis"):
+        from hypothesis import settings
+
+        settings.register_profile("busy machine", deadline=None)
+        settings.load_profile("busy machine")
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and hasattr(os, "sched_setaffinity"):
         cores, processes = sorted(os.sched_getaffinity(0)), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])

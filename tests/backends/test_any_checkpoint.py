@@ -160,7 +160,7 @@ def judged(file: dict[str, Any]) -> str:
 def test_a_file_gives_the_networks_tensors_or_one_line_with_a_remedy() -> None:
     outcomes = set()
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
     @example(PLAIN)
     @example(PLAIN | {"fault": "a tensor is missing"})
     @given(FILES)

@@ -228,7 +228,6 @@ if __name__ == "__main__":
 
     @settings(
         max_examples=int(sys.argv[1]),
-        deadline=None,
         suppress_health_check=list(HealthCheck),
         derandomize=True,
         database=None,

@@ -242,7 +242,7 @@ def test_tensors_that_hold_no_real_numbers_are_refused(tmp_path: Path, kind: str
     assert "1 of its 260 tensors do not fit (features.2.conv.0.0.weight" in refusal(saved(tmp_path / "v.pth", state))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(
     wrapping=st.sampled_from(sorted(WRAPPINGS)),
     prefix=st.sampled_from(PREFIXES),

@@ -70,7 +70,7 @@ def test_every_item_is_in_one_part_and_the_parts_differ_by_one_group_at_most(
 
 
 @given(suite=suites, count=st.integers(1, 6))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_parts_of_any_suite_are_the_whole_suite_and_hold_no_case_twice(suite: list[Selection], count: int) -> None:
     whole = cases_of(suite)
     parts = [part_of(Share(number, count), as_items(whole), "cases") for number in range(1, count + 1)]
@@ -82,7 +82,7 @@ def test_the_parts_of_any_suite_are_the_whole_suite_and_hold_no_case_twice(suite
 
 
 @given(suite=suites)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_cases_that_are_compared_between_backends_are_in_one_part(suite: list[Selection]) -> None:
     whole = as_items(cases_of(suite))
     homes: dict[object, set[int]] = {}

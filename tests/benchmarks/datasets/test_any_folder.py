@@ -174,7 +174,7 @@ def judged(root: Path, cache: Path, options: dict[str, Any]) -> str:
 def test_every_file_is_an_image_of_its_class_or_counted_or_the_folder_is_refused_in_one_line() -> None:
     outcomes = set()
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+    @settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
     @example({f"{name}/{number}.png": number for name in ("cats", "dogs") for number in (0, 1)}, [], [], {})
     @given(files(), LINKS, EMPTY, st.one_of(st.just({}), st.just({}), OPTIONS))
     def check(

@@ -204,7 +204,7 @@ def test_truncated_files_say_so(tmp_path: Path, ending: str) -> None:
 
 
 @pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=8))
 def test_damaged_bytes_give_pixels_or_a_reason(tmp_path: Path, format_: str, flips: list[tuple[float, int]]) -> None:
     stream = io.BytesIO()

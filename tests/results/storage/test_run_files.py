@@ -53,7 +53,7 @@ records = st.builds(
 
 
 @given(written=st.lists(records, max_size=4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_is_read_is_what_was_written(written: list[Record], tmp_path_factory: pytest.TempPathFactory) -> None:
     with start(tmp_path_factory.mktemp("results")) as run:
         for record in written:
@@ -91,7 +91,7 @@ def test_a_file_cut_at_any_byte_holds_the_rows_before_the_cut(tmp_path: Path) ->
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_run_cut_at_any_byte_resumes_to_the_same_records(data: st.DataObject, tmp_path: Path) -> None:
     folder = tmp_path / data.draw(st.uuids()).hex
     everything = [build(scenario=name) for name in ("full", "freeze-conv", "two-stage")]

@@ -45,7 +45,7 @@ def test_a_missing_part_is_named_with_its_number_of_cases_and_an_example(tmp_pat
 
 
 @given(lost=st.sets(st.integers(0, 6)), absent=st.sets(st.integers(1, 3), max_size=2))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_whatever_is_lost_is_named_and_nothing_else(
     lost: set[int], absent: set[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
