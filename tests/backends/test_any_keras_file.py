@@ -228,6 +228,7 @@ if __name__ == "__main__":
 
     @settings(
         max_examples=int(sys.argv[1]),
+        deadline=None,  # as a program, without the profile of tests/conftest.py
         suppress_health_check=list(HealthCheck),
         derandomize=True,
         database=None,
