@@ -77,7 +77,7 @@ def _reading(nvml: Any) -> Gpu:
 
 
 def _others(nvml: Any, device: Any) -> int:
-    import psutil
+    import psutil  # here, because few workers need it: a twelfth of their start
 
     try:
         busy = {process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(device)}

@@ -36,7 +36,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 def describe_machine() -> Machine:
     """Describe the machine; takes milliseconds, more with an NVIDIA driver."""
-    import psutil
+    import psutil  # here, because few workers need it: a twelfth of their start
 
     return Machine(
         cpu=_cpu_name(),

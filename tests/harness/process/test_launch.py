@@ -254,6 +254,13 @@ def test_a_worker_starts_lean(tmp_path: Path) -> None:
     assert not heavy & set(modules)
 
 
+@pytest.mark.parametrize("module", ["harness.running.run", "harness.pairing.turns", "backends.reference.session"])
+def test_what_a_measured_worker_imports_is_lean(module: str) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"pandas", "scipy", "PIL", "psutil", "rich", "click"} & set(done.stdout.split())
+
+
 def test_every_event_arrives_in_order(tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
     launch("tests.harness.jobs:work", {"seconds": 0, "steps": 5000}, folder=tmp_path, on_event=events.append)
