@@ -77,7 +77,7 @@ def _reading(nvml: Any) -> Gpu:
 
 
 def _others(nvml: Any, device: Any) -> int:
-    import psutil  # here, because few workers need it: a twelfth of their start
+    import psutil  # here, because it is a twelfth of a worker's start and few workers need it
 
     try:
         busy = {process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(device)}

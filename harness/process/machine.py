@@ -36,7 +36,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 def describe_machine() -> Machine:
     """Describe the machine; takes milliseconds, more with an NVIDIA driver."""
-    import psutil  # here, because few workers need it: a twelfth of their start
+    import psutil  # here, because it is a twelfth of a worker's start and few workers need it
 
     return Machine(
         cpu=_cpu_name(),

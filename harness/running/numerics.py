@@ -90,7 +90,7 @@ class CoreUse(msgspec.Struct, frozen=True, kw_only=True):
 
 def busy(work: Callable[[], object], seconds: float = 0.5) -> CoreUse:
     """Repeat `work`, which must be synchronous, for some seconds and measure its use of cores."""
-    import psutil  # here, because few workers need it: a twelfth of their start
+    import psutil  # here, because it is a twelfth of a worker's start and few workers need it
 
     work()
     process = psutil.Process()
