@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from backends.pytorch import layers, native, randomness, recipe, requirements
 from backends.pytorch.layer_work import TensorKind, layer_work
-from backends.pytorch.network import TorchNetwork, drop_nothing, new_head
+from backends.pytorch.network import TorchNetwork, Undrawn, drop_nothing, new_head
 from backends.pytorch.parallel import processes
 from backends.pytorch.parallel.share import DeviceShare, deal
 from backends.pytorch.parallel.training import SharedClock, Ticking, data_parallel
@@ -53,8 +53,9 @@ class TorchSession:
         self.dtype = torch.float64 if case.precision == "fp64" else torch.float32
         self.batch_layout = "nhwc" if channels_last else "nchw"
         with self.arithmetic():  # threads that start in this block keep its mode
-            parts = model.build(case.image_size)
-            head = new_head(case.head, parts.features, classes)
+            with nullcontext() if case.idiom else Undrawn():
+                parts = model.build(case.image_size)
+                head = new_head(case.head, parts.features, classes)
             self.network = TorchNetwork(model.name, parts, head, self.device, self.memory_format, self.dtype)
             if not case.dropout:
                 drop_nothing(self.network.module)

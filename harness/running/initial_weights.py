@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -57,8 +57,10 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
         return ", ".join(parts)
 
 
-def random_arrays(state: Iterable[Tensor], rule: str, seed: int) -> dict[str, NDArray[Any]]:
-    """Draw values for every tensor of a network, by its role and the architecture's rule.
+def random_arrays(
+    state: Iterable[Tensor], rule: str, seed: int, without: Container[str] = ()
+) -> dict[str, NDArray[Any]]:
+    """Draw values for every tensor of a network, by its role and the architecture's rule, but for those in `without`.
 
     `kaiming-normal-fan-out` is torchvision's rule for ResNet and MobileNetV2 (biases 0). `torch-default` is the rule of
     torch.nn.Linear and Conv2d: uniform within 1 / sqrt(fan in), also for biases.
@@ -66,9 +68,13 @@ def random_arrays(state: Iterable[Tensor], rule: str, seed: int) -> dict[str, ND
     fan_in = 1
     arrays: dict[str, NDArray[Any]] = {}
     for tensor in state:
-        shape, draw = tensor.array.shape, _generator(seed, tensor.name)
+        shape = tensor.array.shape
         if tensor.role == "weight":
             fan_in = math.prod(shape[1:])
+        if tensor.name in without:
+            continue
+        draw = _generator(seed, tensor.name)
+        if tensor.role == "weight":
             fan_out = shape[0] * math.prod(shape[2:])
             if rule == "torch-default" or len(shape) == 2:
                 value = draw.uniform(-1, 1, shape) / math.sqrt(fan_in)

@@ -51,12 +51,12 @@ class FoundModel(NamedTuple):
         With `idiom`, a tensor that is not in the checkpoint keeps the framework's initial value. Raises `Declined` if
         the checkpoint is missing, and with `strict` `Refused` if it does not fit.
         """
-        if case.idiom:
-            start = {tensor.name: tensor.array for tensor in session.state()}
-        else:
-            start = random_arrays(session.state(), self.model.initialisation, case.seed)
+        start = {tensor.name: tensor.array for tensor in session.state()}
+        head: Arrays = {}
+        if not case.idiom:
             init = case.scenario.head_init
-            start.update(head_arrays(case.head, session.head_features, len(self.classes), init, case.seed))
+            head = head_arrays(case.head, session.head_features, len(self.classes), init, case.seed)
+        start |= head
         report = None
         if case.scenario.start == "checkpoint":
             if self.checkpoint is None:
@@ -64,6 +64,9 @@ class FoundModel(NamedTuple):
             report = overlay(start, self.model, self.checkpoint, self.classes if case.reuse_head else ())
             if strict and not report.complete:
                 raise Refused(f"--strict: the checkpoint does not fit {case.model}: {report.sentence()}")
+        if not case.idiom:
+            known = {*head, *(report.loaded if report else ())}
+            start |= random_arrays(session.state(), self.model.initialisation, case.seed, without=known)
         session.load(start)
         return start, report
 

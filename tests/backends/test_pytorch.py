@@ -40,10 +40,17 @@ def make_stage(**fields: Any) -> Stage:
     return Stage(**({"epochs": 1, "head_lr": 0.01, "backbone_lr": 0.01, "batch_size": 4} | fields))
 
 
+_drawn: dict[tuple[Any, ...], dict[str, np.ndarray]] = {}
+"""Initial weights of the networks that were opened."""
+
+
 def open_session(case: Case, classes: int = CLASSES) -> Any:
     model = MODELS[case.model]
     session = pytorch.open_session(case, model, classes)
-    session.load(random_arrays(session.state(), model.initialisation, case.seed))
+    key = (case.model, case.precision, case.head, classes, case.seed)
+    if key not in _drawn:
+        _drawn[key] = random_arrays(session.state(), model.initialisation, case.seed)
+    session.load(_drawn[key])
     session.load(head_arrays(case.head, session.head_features, classes, "default", case.seed))
     return session
 

@@ -170,6 +170,27 @@ def test_a_users_changed_resnet_loads_the_rest_and_says_what_it_could_not() -> N
     session.load(start)
 
 
+def test_a_network_whose_tensors_are_all_loaded_is_built_without_drawing_its_parameters() -> None:
+    def build(image_size: int) -> Parts:
+        network = torchvision.models.resnet18()
+        network.layer1.register_buffer("random_features", torch.empty(4).normal_(), persistent=False)
+        return resnet_parts(network)
+
+    def weights(**fields: Any) -> tuple[Any, Any]:
+        torch.manual_seed(0)
+        session = open_session("mine", 64, Model(name="mine", build=build, classifier="fc.", blocks=5), **fields)
+        values = {t.name: t.array for t in session.state() if t.role == "weight"}
+        buffer = session.network.parts.backbone.layer1.random_features
+        return values, buffer.numpy().copy()
+
+    matched, drawn_buffer = weights()
+    assert matched and not any(array.any() for array in matched.values())
+    assert drawn_buffer.all()
+    own, _ = weights(idiom=True)
+    assert all(array.any() for array in own.values())
+    assert set(own) == set(matched)
+
+
 def test_a_tensor_outside_the_blocks_is_refused() -> None:
     def build(image_size: int) -> Parts:
         parts = resnet_parts(torchvision.models.resnet18())

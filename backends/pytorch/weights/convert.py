@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from backends.pytorch.models import MODELS
-from backends.pytorch.network import TorchNetwork
+from backends.pytorch.network import TorchNetwork, Undrawn
 from backends.pytorch.weights.foreign import recognised, replaced_tensors
 from backends.pytorch.weights.loading import MARK, load
 from backends.pytorch.weights.places import Held, PrefixMatch, WantedTensors, chosen, misfit, places, tensors_in
@@ -197,5 +197,6 @@ def backbone_shapes(model: Model) -> dict[str, tuple[int, ...]]:
 
 
 def _built(model: Model) -> tuple[Any, TorchNetwork]:
-    parts = model.build(max(64, model.minimum_size))
+    with Undrawn():  # only names and shapes are wanted
+        parts = model.build(max(64, model.minimum_size))
     return parts, TorchNetwork(model.name, parts, torch.nn.Identity(), torch.device("cpu"), torch.contiguous_format)

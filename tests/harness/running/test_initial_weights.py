@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from backends import reference
+from benchmarks.datasets.writing import PreparedDataset
 from harness.contract import Model, Tensor
 from harness.data.checkpoint import NORMALISATIONS, Checkpoint, CheckpointMeta
 from harness.running.initial_weights import head_arrays, overlay, random_arrays
+from harness.running.opening import FoundModel
+from tests.harness.cases import scenario, tiny_arrays, tiny_case
 
 MODEL = Model(name="m", build=dict, classifier="fc.")
 
@@ -49,6 +54,16 @@ def test_torchs_default_is_uniform_within_the_root_of_the_fan_in_biases_too() ->
         bound = 1 / math.sqrt(160)
         assert np.abs(array).max() <= bound
         assert float(array.std()) == pytest.approx(bound / math.sqrt(3), rel=0.1)
+
+
+def test_what_a_checkpoint_gives_is_not_drawn_and_the_rest_is_as_if_everything_were() -> None:
+    layers = [tensor("w", (50, 40), "weight"), tensor("b", (50,), "bias"), tensor("v", (60, 50), "weight")]
+    everything = random_arrays(layers, "torch-default", 0)
+    for given_names in ({"w"}, {"b"}, {"w", "v"}, {"w", "b", "v"}):
+        rest = random_arrays(layers, "torch-default", 0, without=given_names)
+        assert set(rest) == set(everything) - given_names
+        for name, array in rest.items():
+            np.testing.assert_array_equal(array, everything[name])
 
 
 def test_norms_begin_as_the_identity_and_every_type_is_kept() -> None:
@@ -170,3 +185,18 @@ def test_a_counter_that_the_network_does_not_keep_is_no_leftover() -> None:
     counted = {**{name: np.ones_like(array) for name, array in arrays.items() if not name.startswith("head.")}}
     report = overlay(arrays, MODEL, checkpoint({**counted, "elsewhere.num_batches_tracked": np.array(3)}))
     assert report.unexpected == ()
+
+
+def test_a_network_starts_with_the_checkpoints_tensors_and_draws_what_it_lacks(tiny_dataset: PreparedDataset) -> None:
+    case = tiny_case(tiny_dataset, scenario=scenario(start="checkpoint"))
+    held = {name: array for name, array in tiny_arrays().items() if "2" not in name}
+    whole = FoundModel(reference, reference.MODELS["tiny-cnn"], ("a", "b"))
+    found = whole._replace(checkpoint=checkpoint(held))
+    start, report = found.start(found.open(case), case)
+    drawn, _ = whole.start(whole.open(case), replace(case, scenario=scenario(start="random")))
+    assert report
+    assert report.loaded
+    assert report.missing
+    assert list(start) == list(drawn)
+    for name, array in start.items():
+        np.testing.assert_array_equal(array, (held if name in report.loaded else drawn)[name], name)
