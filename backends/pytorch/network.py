@@ -27,7 +27,7 @@ DROPPING = (_DropoutNd, StochasticDepth)
 _DRAWS = {torch.Tensor.normal_, torch.Tensor.uniform_, init.normal_, init.uniform_, init.kaiming_uniform_}
 
 
-class Undrawn(TorchFunctionMode):
+class Undrawn(TorchFunctionMode):  # type: ignore[misc]
     """Initialise parameters with zeros inside the block, for networks whose tensors are all loaded afterwards.
 
     A ResNet18 is built in a ninth of the time then. Buffers are drawn as usual.
