@@ -19,6 +19,7 @@ from harness.contract import Model  # noqa: E402
 from harness.data.checkpoint import NORMALISATIONS  # noqa: E402
 from harness.data.dataset import open_dataset  # noqa: E402
 from harness.running.evaluate import Evaluator  # noqa: E402
+from harness.running.initial_weights import random_arrays  # noqa: E402
 from harness.running.sensors import Wall  # noqa: E402
 from harness.running.stage import StageRun  # noqa: E402
 from harness.spec import Case, Scenario, Stage  # noqa: E402
@@ -45,8 +46,8 @@ def run(drop: nn.Module, *stages: Stage, data: PreparedDataset) -> tuple[list[Au
     facts = {"model": "small", "dataset": "tiny", "dataset_sha256": "0", "image_size": 32, "warmup_steps": 1}
     case = Case(backend="pytorch", scenario=scenario, **facts)
     model = Model(name="small", build=lambda size: parts(drop), classifier="x.", blocks=2)
-    torch.manual_seed(0)
     session = pytorch.open_session(case, model, 3)
+    session.load(random_arrays(session.state(), "torch-default", 0))
     dataset = open_dataset(data.folder)
     evaluator = Evaluator(session, dataset, 32, NORMALISATIONS["imagenet"])
     wall = Wall(0.0)
