@@ -23,7 +23,7 @@ def compile_quickly(engine: str | None) -> None:
     """
     os.environ.setdefault("XLA_FLAGS", FLAGS)
     if engine == "tensorflow":
-        tensorflow = import_quickly("tensorflow")
+        tensorflow = import_quickly("tensorflow", without=("jax",))
         tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 

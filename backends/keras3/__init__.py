@@ -6,6 +6,7 @@ with small subclasses (`layers`, `optimizers`); `idiom` uses Keras' own layers, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ __all__ = [
     "audit",
     "decline",
     "export_weights",
+    "import_keras",
     "import_weights",
     "open_probe",
     "open_session",
@@ -43,12 +45,22 @@ ENGINE_PACKAGES: Mapping[str, tuple[str, ...]] = {
 FORMATS: tuple[str, ...] = (".weights.h5", ".keras", ".h5")
 
 
+def import_keras() -> None:
+    """Import Keras for the engine of KERAS_BACKEND, without other packages that are installed.
+
+    It imports pandas and JAX, and TensorFlow imports JAX, to know their types: a quarter of the time.
+    """
+    engines = {"jax"} if os.environ.get("KERAS_BACKEND") in ("tensorflow", "torch") else set()
+    import_quickly("keras", without={"pandas", *engines})
+
+
 def decline(case: Case) -> str | None:
     """Return why this case cannot run here, or None. Imports Keras if it is installed."""
     from backends.keras3 import requirements
 
     if reason := requirements.missing_package(case.engine or ENGINES[0]):
         return reason
+    import_keras()
     import_quickly(f"{__name__}.session")
     return requirements.decline(case)
 
@@ -83,7 +95,7 @@ def probe_numerics(session: Session) -> Numerics:
 
 def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Read a Keras file without running code from it: see `convert.read`."""
-    import_quickly("keras")
+    import_keras()
     from backends.keras3.weights import convert
 
     return convert.read(path, model)
@@ -91,7 +103,7 @@ def import_weights(path: str, model: Model) -> tuple[dict[str, NDArray[Any]], tu
 
 def export_weights(arrays: Mapping[str, NDArray[Any]], model: Model, path: str) -> None:
     """Write a Keras file: see `convert.write`."""
-    import_quickly("keras")
+    import_keras()
     from backends.keras3.weights import convert
 
     convert.write(arrays, model, path)
