@@ -7,7 +7,7 @@ counters. Pillow resamples bilinearly; pixels from outside the image are black, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +58,22 @@ def view_count(augmentations: tuple[Augmentation, ...]) -> float:
     drawing = [a.name for a in augmentations if _KINDS[a.name].draws]
     different = 1 if not drawing else 2 if drawing == ["flip"] else math.inf
     return min(different, _views(augmentations) or math.inf)
+
+
+def views_of(augmentations: tuple[Augmentation, ...]) -> Callable[[int, int, int], Hashable]:
+    """Return a function of (seed, epoch, sample id) that names the view of a sample without making it.
+
+    With one seed, a sample has the same pixels in all epochs in which it has the same view.
+
+    >>> view = views_of(parse_augment("rotation,views:count=2"))
+    >>> [view(0, epoch, 7) for epoch in range(4)]
+    [0, 1, 0, 1]
+    """
+    if view_count(augmentations) <= 2 and _views(augmentations) is None:  # at most flips
+        apply, pixels = compose(augmentations), np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+        return lambda seed, epoch, sample: apply(pixels, seed, epoch, sample, 2).tobytes()
+    count = _views(augmentations)
+    return lambda seed, epoch, sample: epoch if count is None else epoch % count
 
 
 def _views(augmentations: tuple[Augmentation, ...]) -> int | None:

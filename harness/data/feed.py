@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.augment import centre_crop, compose
+from harness.data.augment import centre_crop, compose, views_of
 from harness.data.checkpoint import Normalisation
 from harness.data.dataset import Split
 from harness.data.evidence import FeedEvidence
@@ -70,7 +70,9 @@ class Feed:
         self.image_size, self.normalisation, self.augmentations = image_size, normalisation, augmentations
         self.layout, self.input, self.workers, self.kept = layout, input, workers, kept
         self.steps_per_epoch = len(split.labels) // batch_size
-        self._augment, self._now = compose(augmentations), now
+        self._augment, self._view, self._now = compose(augmentations), views_of(augmentations), now
+        self._names: dict[tuple[int, Hashable], bytes] = {}
+        """Names of the kept features, by id of the sample and its view."""
         self.waited_ns = self.first_wait_ns = 0
         self.prepared_ns = 0
         self.example: tuple[NDArray[Any], NDArray[np.uint8]] | None = None
@@ -133,8 +135,13 @@ class Feed:
 
     def _kept(self, kept: KeptFeatures, epoch: int, chunks: NDArray[np.int64]) -> Iterator[Batch]:
         # Features are computed for the whole epoch at once, so that only its last batch is padded.
-        before = kept.computed_ns
-        features = kept.of(self.crops(epoch, chunks.reshape(-1)))
+        before, positions = kept.computed_ns, chunks.reshape(-1)
+        views = [(i, self._view(self.seed, epoch, i)) for i in self.split.ids[positions].tolist()]
+        new = [place for place, view in enumerate(views) if view not in self._names]
+        if new:
+            names = kept.add(self.crops(epoch, positions[new]))
+            self._names |= {views[place]: name for place, name in zip(new, names, strict=True)}
+        features = kept.named([self._names[view] for view in views])
         self.prepared_ns -= kept.computed_ns - before
         chosen = self.seed % self.steps_per_epoch if epoch == self.epochs - 1 else None
         shaped = features.reshape(*chunks.shape, *features.shape[1:])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -63,7 +63,7 @@ class KeptFeatures:
         self.computed_ns = 0
         """Time that this process computed features, in ns."""
         self.views_of_epoch: list[int] = []
-        """Number of views that each call of `of` used for the first time."""
+        """Number of views that each call of `of` or `named` used for the first time."""
 
     @property
     def views(self) -> int:
@@ -87,11 +87,19 @@ class KeptFeatures:
 
     def of(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """Return the features [n, ...] of uint8 images [n, h, w, 3]. Raise `Declined` if they need too much memory."""
+        return self.named(self.add(images))
+
+    def add(self, images: NDArray[np.uint8]) -> list[bytes]:
+        """Compute the features of those images [n, h, w, 3] that are new; return the names of all. Raise as `of`."""
         names = [hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images]
         missing = {name: place for place, name in enumerate(names) if name not in self._views}
         places = list(missing.values())
         for start in range(0, len(places), self.batch_size):
             self._fill(images, list(missing)[start : start + self.batch_size], places[start : start + self.batch_size])
+        return names
+
+    def named(self, names: Sequence[bytes]) -> NDArray[Any]:
+        """Return the features [n, ...] of images that were added, by their names."""
         self.views_of_epoch.append(len(set(names) - self._used))
         self._used.update(names)
         return np.stack([self._views[name].features for name in names])

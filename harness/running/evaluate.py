@@ -30,7 +30,7 @@ TRAIN_SAMPLE = 64
 class Evaluator:
     """The evaluation of one session on the splits of one dataset; logits are cached until the weights change.
 
-    While the backbone is fixed, `kept` computes its features of each split once; the logits stay the same.
+    While the backbone is fixed, its features of each split are computed once (see `keep`); the logits stay the same.
 
     It uses `train_sample` images of the training split, spread evenly; None for all. Each pass runs in the context
     `untimed`, which may change, for example, the number of threads, because evaluation is not timed.
@@ -54,7 +54,12 @@ class Evaluator:
         self._image_size, self.normalisation, self._untimed = image_size, normalisation, untimed
         self._same = {"test": "val"} if dataset.meta.test_is_val else {}
         self._known: dict[str, NDArray[np.float32]] = {}
-        self.kept: KeptFeatures | None = None
+        self.keep(None)
+
+    def keep(self, kept: KeptFeatures | None) -> None:
+        """Compute the features of each split once from now on, in `kept`, or for None evaluate images."""
+        self.kept = kept
+        self._names: dict[str, list[list[bytes]]] = {}
 
     def split(self, name: str) -> Split:
         """Return the images that are evaluated under this name."""
@@ -82,21 +87,21 @@ class Evaluator:
             chosen = self._splits[name]
             with self._untimed():
                 self._known[name] = (
-                    self._of_features(self.kept, chosen)
+                    self._of_features(self.kept, name)
                     if self.kept
                     else split_logits(self._session, chosen, self._image_size, self.normalisation, self.batch_size)
                 )
         return self._known[name]
 
-    def _of_features(self, kept: KeptFeatures, split: Split) -> NDArray[np.float32]:
-        session, size = self._session, self.batch_size
+    def _of_features(self, kept: KeptFeatures, name: str) -> NDArray[np.float32]:
+        session, size, split = self._session, self.batch_size, self._splits[name]
         if not isinstance(session, Dividing):
             raise TypeError(f"{type(session).__name__} cannot compute logits from features")
-        found = []
-        for start in range(0, len(split.ids), size):
-            batch = kept.of(centre_crop(split.images[split.ids[start : start + size]], self._image_size))
-            found.append(session.predict_kept(filled(batch, size), kept.part)[: len(batch)])
-        return np.concatenate(found)
+        if name not in self._names:
+            batches = (split.ids[start : start + size] for start in range(0, len(split.ids), size))
+            self._names[name] = [kept.add(centre_crop(split.images[ids], self._image_size)) for ids in batches]
+        features = map(kept.named, self._names[name])
+        return np.concatenate([session.predict_kept(filled(one, size), kept.part)[: len(one)] for one in features])
 
     def quality(self, split: str) -> Quality:
         """Return loss and accuracy of a split."""

@@ -61,7 +61,7 @@ class StageRun:
         self.problems: list[str] = []
         """Sentences about what went wrong without harm to the figures."""
         keeping = keeping or FeatureKeeping(session, case, evaluator.normalisation, now=source.now)
-        evaluator.kept = keeping.for_evaluation(self._stage, evaluator.batch_size)
+        evaluator.keep(keeping.for_evaluation(self._stage, evaluator.batch_size))
         self.feed = Feed(
             dataset.splits["train"],
             batch_size=self._stage.batch_size,

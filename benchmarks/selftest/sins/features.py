@@ -99,14 +99,14 @@ def dropping(at: SinPlace) -> Iterator[None]:
 @sin("features of another view", "V53", features="kept")
 def other_view(at: SinPlace) -> Iterator[None]:
     """Gross: of every training image flipped. Subtle: of one image in each batch."""
-    honest, first = KeptFeatures.of, 0 if at.gross else int(at.draw.integers(fixtures.BATCH))
+    honest, first = KeptFeatures.add, 0 if at.gross else int(at.draw.integers(fixtures.BATCH))
 
-    def of(self: KeptFeatures, images: NDArray[np.uint8]) -> NDArray[Any]:
+    def add(self: KeptFeatures, images: NDArray[np.uint8]) -> list[bytes]:
         if self.batch_size == fixtures.BATCH:  # not in evaluation
             every = 1 if at.gross else fixtures.BATCH
             images = images.copy()
             images[first::every] = images[first::every, :, ::-1]
         return honest(self, images)
 
-    with patch.object(KeptFeatures, "of", of):
+    with patch.object(KeptFeatures, "add", add):
         yield

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data.augment import AUGMENTATIONS, centre_crop, complete, compose, format_augment, parse_augment
+from harness.data.augment import AUGMENTATIONS, centre_crop, complete, compose, format_augment, parse_augment, views_of
 from harness.errors import Refused
 from harness.spec import Augmentation
 
@@ -37,6 +37,21 @@ def test_the_numbers_of_a_sample_are_fixed_and_changing_them_changes_the_protoco
     augment, image = compose(parse_augment("flip")), np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     flips = "".join("-f"[int(augment(image, 7, 3, sample, 2)[0, 0, 0] > 0)] for sample in range(32))
     assert flips == "-----f---f-ff-f----ff-ffffff-fff"
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [("none", 1), ("flip", 2), ("flip:probability=0.9,centre-crop", 2), ("views:count=3,rotation", 3),
+     ("flip,views:count=4", 4), ("flip,flip", 12), ("rotation", 12), (ALL, 12)],
+)  # fmt: skip
+def test_where_the_view_is_the_same_the_pixels_are(text: str, most: int) -> None:
+    augment, view = compose(parse_augment(text)), views_of(parse_augment(text))
+    for sample in range(20):
+        seen: dict[object, bytes] = {}
+        for epoch in range(12):
+            pixels = augment(IMAGE, 5, epoch, sample, 64).tobytes()
+            assert seen.setdefault(view(5, epoch, sample), pixels) == pixels
+        assert len(seen) <= most
 
 
 def test_pixels_do_not_depend_on_threads() -> None:

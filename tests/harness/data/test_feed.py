@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from harness.data.augment import parse_augment
 from harness.data.checkpoint import NORMALISATIONS, Normalisation
 from harness.data.dataset import Split
 from harness.data.feed import Feed, evaluation_batches, normalise
+from harness.data.kept_features import KeptFeatures
 from harness.errors import Declined, Refused
 
 IMAGENET = NORMALISATIONS["imagenet"]
@@ -43,6 +45,31 @@ def delivered(feed: Feed, epoch: int = 0) -> list[bytes]:
 def test_a_native_pipeline_cannot_repeat_its_views() -> None:
     with pytest.raises(Declined, match="draws a new view in every epoch"):
         made_feed(input="native", augmentations=parse_augment("flip,views"))
+
+
+@pytest.mark.parametrize(
+    ("augment", "most"), [("none", 1), ("flip", 2), ("views:count=2,rotation", 2), ("rotation", 4)]
+)
+def test_with_kept_features_each_view_is_made_once_and_is_the_image_of_its_epoch(augment: str, most: int) -> None:
+    def means(images: np.ndarray) -> np.ndarray:
+        return images.reshape(len(images), -1, 3)[:, :64].mean(axis=1, dtype=np.float64)
+
+    settings = {"augmentations": parse_augment(augment), "epochs": 4}
+    feed = made_feed(kept=KeptFeatures("backbone", 8, means), **settings)
+    made: Counter[int] = Counter()
+    make = feed.crops
+
+    def counted(epoch: int, positions: np.ndarray) -> np.ndarray:
+        made.update(positions.tolist())
+        return make(epoch, positions)
+
+    feed.crops = counted  # type: ignore[method-assign]
+    for epoch in range(4):
+        for batch in feed.epoch(epoch):
+            np.testing.assert_array_equal(batch.inputs, means(make(epoch, batch.ids)))
+    made.subtract(feed.order(3)[:8])  # the example of the last epoch is made again
+    assert max(made.values()) <= most
+    assert sum(made.values()) == feed.kept.views
 
 
 def test_V24_an_epoch_is_a_permutation_without_repeats() -> None:
