@@ -70,27 +70,32 @@ _SUMS = {keras.layers.DepthwiseConv2D: DepthwiseConv2D}
 _STOCK = {ours: stock for stock, ours in (_MATCHED | _SUMS).items()}
 
 
-def matched(network: KerasNetwork, *, depthwise_sums: bool) -> KerasNetwork:
-    """Return the same network with the batch norm and dropout of this module. Its weights are new.
+def match(network: KerasNetwork, *, depthwise_sums: bool) -> None:
+    """Give a network the batch norm and dropout of this module.
 
-    With `depthwise_sums`, it also has the depthwise convolution of `backends.keras3.depthwise`.
+    With `depthwise_sums`, it also gets the depthwise convolution of `backends.keras3.depthwise`.
     """
-    return network._replace(backbone=_clone(network.backbone, _MATCHED | (_SUMS if depthwise_sums else {})))
+    classes = _MATCHED | (_SUMS if depthwise_sums else {})
+    for layer in network.backbone.layers:
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            # Seeds are those of a second layer, as when the network was copied, so that dropout drops what it dropped.
+            copy = type(layer).from_config(layer.get_config())
+            if isinstance(layer, keras.layers.Dropout):
+                layer.seed_generator.state.assign(copy.seed_generator.state)
+        # The subclasses add no state, so a built layer can become one. A copied network takes twice as long to build.
+        layer.__class__ = classes.get(type(layer), type(layer))
 
 
 def stock(model: Any) -> Any:
     """Return a copy of a model with its weights and only Keras' own layers, which loads without this package."""
+
+    def copied(layer: Any) -> Any:
+        return _STOCK.get(type(layer), type(layer)).from_config(layer.get_config())
+
     # The plain keras.Model around the same layers has neither our class nor a compiled state.
-    copy = _clone(keras.Model(model.input, model.output), _STOCK)
+    copy = keras.models.clone_model(keras.Model(model.input, model.output), clone_function=copied)
     copy.set_weights(model.get_weights())
     return copy
-
-
-def _clone(model: Any, classes: dict[Any, Any]) -> Any:
-    def swap(layer: Any) -> Any:
-        return classes.get(type(layer), type(layer)).from_config(layer.get_config())
-
-    return keras.models.clone_model(model, clone_function=swap)
 
 
 def dotted(kind: type) -> str:

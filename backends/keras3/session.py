@@ -63,7 +63,7 @@ class KerasSession:
             network = model.build(case.image_size)
             maps.check({variable.path: variable.shape for variable in network.backbone.weights}, network.table)
             if not case.idiom:
-                network = layers.matched(network, depthwise_sums=depthwise.needed(self._engine, wide=wide))
+                layers.match(network, depthwise_sums=depthwise.needed(self._engine, wide=wide))
             self.head_features = int(network.backbone.output.shape[-1])
             head = heads.build(case.head, network.backbone.output, classes)
         with self._engine.scope():

@@ -65,6 +65,12 @@ def test_drop_connect_grows_linearly_and_drops_whole_samples() -> None:  # V13
     assert all(shape == [None, 1, 1, 1] for _, shape in drops)
 
 
+def test_dropout_has_the_seeds_of_a_copied_network() -> None:
+    copied, matched = probed()["seeds"]
+    assert len(copied) == 9
+    assert matched == copied
+
+
 def test_without_dropout_every_rate_is_0() -> None:
     assert {rate for rate, _ in probed()["drops"]["without"]} == {0.0}
 
@@ -197,6 +203,30 @@ def _drops(session: Any) -> list[Any]:
     return [[layer.rate, layer.noise_shape] for layer in found]
 
 
+def _seeds() -> list[list[Any]]:
+    """Seeds of the dropout layers of a copy of a network, and of the network that gets our layers."""
+    import random
+
+    import keras
+
+    from backends.keras3 import layers
+    from backends.keras3.tensors import array_of
+
+    found = []
+    for copies in (True, False):
+        random.seed(5)
+        with undrawn():
+            network = keras3.MODELS["efficientnet-b0"].build(SIDE)
+        if copies:
+            backbone = keras.models.clone_model(network.backbone)
+        else:
+            layers.match(network, depthwise_sums=False)
+            backbone = network.backbone
+        dropping = [layer for layer in backbone.layers if isinstance(layer, keras.layers.Dropout)]
+        found.append([array_of(layer.seed_generator.state.value).tolist() for layer in dropping])
+    return found
+
+
 def _passes_differ(session: Any) -> dict[str, bool]:
     """Whether four training-mode passes differ, with norm layers in inference mode: only drop-connect is random."""
     import keras
@@ -216,6 +246,7 @@ def _answers(folder: Path) -> dict[str, Any]:
     session = _session("efficientnet-b0")
     answers: dict[str, Any] = {"passes_differ": _passes_differ(session)}
     answers["drops"] = {"default": _drops(session), "without": _drops(_session("efficientnet-b0", dropout=False))}
+    answers["seeds"] = _seeds()
     answers["files"] = {key: value for name in TWINS for key, value in _files(name, folder).items()}
     answers["applications"] = _applications(folder)
     if ENGINE == "torch":  # at the end, since the layout is one for the whole process
