@@ -20,7 +20,7 @@ from results.certificates.certificate import Certificates, read_certificates
 from results.explanations.explanation import Explanation, read_explanations
 from results.storage.folder import results_folder
 from results.storage.rows import RunRow, records_at, scan
-from results.tables.columns import METRICS, PROCESS_TYPES, Row, key_of
+from results.tables.columns import METRICS, PROCESS_TYPES, Row, frame_of, key_of
 from results.tables.load import NothingMeasured, load, row_files
 from results.tables.sheet import Sheet, Style, compose
 from results.tables.tabulate import GROUP, table
@@ -98,7 +98,7 @@ def gather(path: Path) -> Material:
         frame = load(path)
     except NothingMeasured as nothing:
         reasons: tuple[str, ...] = () if compared else (str(nothing),)
-        empty = pd.DataFrame(columns=list(PROCESS_TYPES)).astype(PROCESS_TYPES)
+        empty = frame_of([], PROCESS_TYPES)
         return Material(results_dir, empty, empty, None, (), _runs(path), proofs, reasons, *more)
     rows = table(frame)
     if rows.empty:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -200,3 +201,13 @@ CaseRow = msgspec.defstruct(
     kw_only=True,
     namespace={"__doc__": "A row of the table in JSON, by the names of its columns. Missing figures are null."},
 )
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]], types: Mapping[str, str]) -> pd.DataFrame:
+    """Return a frame with these columns and types; a value that a row lacks is missing in the frame.
+
+    It is made by columns, because pandas takes four times as long to make it by rows and to change its types.
+    """
+    return pd.DataFrame(
+        {name: pd.array([row.get(name, math.nan) for row in rows], dtype=kind) for name, kind in types.items()}  # type: ignore[call-overload]
+    )

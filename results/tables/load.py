@@ -27,7 +27,7 @@ from results.rules.record_rules import judged
 from results.storage.folder import results_folder
 from results.storage.rows import EndRow, Fault, PairRow, ProcessRow, RunRow, scan
 from results.storage.shards import gaps
-from results.tables.columns import PROCESS_TYPES
+from results.tables.columns import PROCESS_TYPES, frame_of
 from results.tables.figures import measure
 from results.tables.identity import setting_of, stages_of
 from results.tables.parquet_cache import Piece, read_piece, write_piece
@@ -132,7 +132,7 @@ class _Reading:
         facts = _Facts()
         for line in scan(file):
             if len(rows) == ROWS_AT_ONCE:
-                frames.append(_typed(rows))
+                frames.append(frame_of(rows, PROCESS_TYPES))
                 rows = []
             row = line.row
             if isinstance(row, ProcessRow):
@@ -147,7 +147,8 @@ class _Reading:
                 facts.compared = True
             elif line.fault is not None:
                 facts.unread[line.fault] = facts.unread.get(line.fault, 0) + 1
-        frame = pd.concat([*frames, _typed(rows)], ignore_index=True) if frames else _typed(rows)
+        frames.append(frame_of(rows, PROCESS_TYPES))
+        frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
         return frame, facts
 
     @property
@@ -164,10 +165,6 @@ class _Reading:
         """Return a breach for each run with missing cases, and for each kind of unreadable line."""
         planned = {run: len(set(plan.planned)) for run, plan in self._plans.items()}
         return [*missing_cases(planned, self.missing(), self._ended), *unread_lines(self.unread)]
-
-
-def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(PROCESS_TYPES)).astype(PROCESS_TYPES)
 
 
 def _flat(row: ProcessRow, file: str, offset: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harness.errors import Refused
 from results import statistics
 from results.rules.pair_rules import pooled
-from results.tables.columns import CASE_TYPES, METRICS, PROCESS_TYPES
+from results.tables.columns import CASE_TYPES, METRICS, PROCESS_TYPES, frame_of
 from results.tables.figures import MARKS
 
 GROUP = ("protocol", "version", "machine", "environment", "device", "status")
@@ -53,7 +53,7 @@ def table(frame: pd.DataFrame, target_accuracy: float | None = None) -> pd.DataF
         _row({str(key): cell for key, cell in one.items()}, {n: v[group] for n, v in columns.items()}, target_accuracy)
         for one, group in zip(shared, places, strict=True)
     ]
-    whole = pd.DataFrame(rows, columns=list(CASE_TYPES)).astype(CASE_TYPES)
+    whole = frame_of(rows, CASE_TYPES)
     place = whole["model"].map(order)
     whole = whole.iloc[np.argsort(place.to_numpy(), kind="stable")].reset_index(drop=True)
     whole.attrs.update(frame.attrs)
