@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 READY_BYTES = 512 * 2**20
 QUEUE_BATCHES = 4
+
+View = tuple[int, Hashable]
+"""A sample, by its id, and one of its views."""
 
 
 class Batch(NamedTuple):
@@ -71,10 +75,12 @@ class Feed:
         self.layout, self.input, self.workers, self.kept = layout, input, workers, kept
         self.steps_per_epoch = len(split.labels) // batch_size
         self._augment, self._view, self._now = compose(augmentations), views_of(augmentations), now
-        self._names: dict[tuple[int, Hashable], bytes] = {}
-        """Names of the kept features, by id of the sample and its view."""
+        self._names: dict[View, bytes] = {}
+        """Names of the kept features."""
+        self._uses = self._first_uses()
+        self._next_use = next(self._uses, None) if kept else None
         self.waited_ns = self.first_wait_ns = 0
-        self.prepared_ns = 0
+        self.prepared_ns = self.features_ns = 0
         self.example: tuple[NDArray[Any], NDArray[np.uint8]] | None = None
         """Kept features of one batch of the last epoch as delivered, and its images; the seed chooses the batch."""
         self.delivered = FeedEvidence(split)
@@ -134,21 +140,45 @@ class Feed:
         return Batch(self.split.ids[positions], inputs, self.split.labels[positions])
 
     def _kept(self, kept: KeptFeatures, epoch: int, chunks: NDArray[np.int64]) -> Iterator[Batch]:
-        # Features are computed for the whole epoch at once, so that only its last batch is padded.
-        before, positions = kept.computed_ns, chunks.reshape(-1)
-        views = [(i, self._view(self.seed, epoch, i)) for i in self.split.ids[positions].tolist()]
-        new = [place for place, view in enumerate(views) if view not in self._names]
-        if new:
-            names = kept.add(self.crops(epoch, positions[new]))
-            self._names |= {views[place]: name for place, name in zip(new, names, strict=True)}
-        features = kept.named([self._names[view] for view in views])
-        self.prepared_ns -= kept.computed_ns - before
+        before = kept.computed_ns
+        self._add_views(kept, epoch)
+        spent = kept.computed_ns - before
+        self.features_ns += spent
+        self.prepared_ns -= spent
+        names = [self._names[view] for view in self._views(epoch, chunks.reshape(-1))]
+        kept.count(names)
+        features = kept.named(names)
         chosen = self.seed % self.steps_per_epoch if epoch == self.epochs - 1 else None
         shaped = features.reshape(*chunks.shape, *features.shape[1:])
         for number, (positions, inputs) in enumerate(zip(chunks, shaped, strict=True)):
             if number == chosen:
                 self.example = inputs, self.crops(epoch, positions)
             yield Batch(self.split.ids[positions], inputs, self.split.labels[positions])
+
+    def _views(self, epoch: int, positions: NDArray[np.int64]) -> list[View]:
+        return [(i, self._view(self.seed, epoch, i)) for i in self.split.ids[positions].tolist()]
+
+    def _first_uses(self) -> Iterator[tuple[int, int, View]]:
+        """Yield the epoch and the position within the split of the first use of each view, in the order of use."""
+        seen: set[View] = set()
+        for epoch in range(self.epochs):
+            positions = self.order(epoch)
+            for position, view in zip(positions.tolist(), self._views(epoch, positions), strict=True):
+                if view not in seen:
+                    seen.add(view)
+                    yield epoch, position, view
+
+    def _add_views(self, kept: KeptFeatures, epoch: int) -> None:
+        """Compute the features of all views of an epoch, and of so many of the next epochs as fill the last batch."""
+        taken: list[tuple[int, int, View]] = []
+        while self._next_use and (self._next_use[0] <= epoch or len(taken) % kept.batch_size):
+            taken.append(self._next_use)
+            self._next_use = next(self._uses, None)
+        if taken:
+            groups = groupby(taken, key=lambda use: use[0])
+            crops = [self.crops(used_in, np.array([position for _, position, _ in uses])) for used_in, uses in groups]
+            names = kept.add(np.concatenate(crops))
+            self._names |= {view: name for (_, _, view), name in zip(taken, names, strict=True)}
 
 
 def evaluation_batches(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -63,11 +63,11 @@ class KeptFeatures:
         self.computed_ns = 0
         """Time that this process computed features, in ns."""
         self.views_of_epoch: list[int] = []
-        """Number of views that each call of `of` or `named` used for the first time."""
+        """Number of views that were used for the first time in each epoch."""
 
     @property
     def views(self) -> int:
-        """Number of different views so far."""
+        """Number of different views that were used so far."""
         return len(self._used)
 
     @property
@@ -87,7 +87,9 @@ class KeptFeatures:
 
     def of(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """Return the features [n, ...] of uint8 images [n, h, w, 3]. Raise `Declined` if they need too much memory."""
-        return self.named(self.add(images))
+        names = self.add(images)
+        self.count(names)
+        return self.named(names)
 
     def add(self, images: NDArray[np.uint8]) -> list[bytes]:
         """Compute the features of those images [n, h, w, 3] that are new; return the names of all. Raise as `of`."""
@@ -100,9 +102,13 @@ class KeptFeatures:
 
     def named(self, names: Sequence[bytes]) -> NDArray[Any]:
         """Return the features [n, ...] of images that were added, by their names."""
-        self.views_of_epoch.append(len(set(names) - self._used))
-        self._used.update(names)
         return np.stack([self._views[name].features for name in names])
+
+    def count(self, names: Iterable[bytes]) -> None:
+        """Count the views of an epoch among those that were used."""
+        new = set(names) - self._used
+        self.views_of_epoch.append(len(new))
+        self._used |= new
 
     def save(self) -> str:
         """Write the features that this process computed; return why they cannot be written, or an empty string.

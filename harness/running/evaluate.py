@@ -56,9 +56,12 @@ class Evaluator:
         self._known: dict[str, NDArray[np.float32]] = {}
         self.keep(None)
 
-    def keep(self, kept: KeptFeatures | None) -> None:
-        """Compute the features of each split once from now on, in `kept`, or for None evaluate images."""
-        self.kept = kept
+    def keep(self, kept: KeptFeatures | None, of_training: KeptFeatures | None = None) -> None:
+        """Compute the features of each split once from now on, in `kept`, or for None evaluate images.
+
+        `of_training` may have those of the training images already.
+        """
+        self.kept, self._kept_train = kept, of_training or kept
         self._names: dict[str, list[list[bytes]]] = {}
 
     def split(self, name: str) -> Split:
@@ -87,8 +90,8 @@ class Evaluator:
             chosen = self._splits[name]
             with self._untimed():
                 self._known[name] = (
-                    self._of_features(self.kept, name)
-                    if self.kept
+                    self._of_features(kept, name)
+                    if (kept := self._kept_train if name == "train" else self.kept)
                     else split_logits(self._session, chosen, self._image_size, self.normalisation, self.batch_size)
                 )
         return self._known[name]

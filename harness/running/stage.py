@@ -61,7 +61,9 @@ class StageRun:
         self.problems: list[str] = []
         """Sentences about what went wrong without harm to the figures."""
         keeping = keeping or FeatureKeeping(session, case, evaluator.normalisation, now=source.now)
-        evaluator.keep(keeping.for_evaluation(self._stage, evaluator.batch_size))
+        kept = keeping.for_training(self._stage)
+        of_evaluation = keeping.for_evaluation(self._stage, evaluator.batch_size)
+        evaluator.keep(of_evaluation, kept if of_evaluation else None)
         self.feed = Feed(
             dataset.splits["train"],
             batch_size=self._stage.batch_size,
@@ -73,7 +75,7 @@ class StageRun:
             layout=session.batch_layout,
             input=case.input,
             workers=case.workers,
-            kept=keeping.for_training(self._stage),
+            kept=kept,
             now=source.now,
         )
         self._observer = StageObserver(session, self._stage, self.feed)
@@ -143,7 +145,7 @@ class StageRun:
             "setup",
             {
                 "prepare": self.feed.prepared_ns / 1e9,
-                **({"features": self.feed.kept.computed_ns / 1e9} if self.feed.kept else {}),
+                **({"features": self.feed.features_ns / 1e9} if self.feed.kept else {}),
                 "wait": self.feed.waited_ns / 1e9,
                 "first step": first / 1e9,
                 self._session.wall_part: (trained - first - self.feed.waited_ns) / 1e9,

@@ -56,6 +56,8 @@ def test_with_kept_features_each_view_is_made_once_and_is_the_image_of_its_epoch
 
     settings = {"augmentations": parse_augment(augment), "epochs": 4}
     feed = made_feed(kept=KeptFeatures("backbone", 8, means), **settings)
+    computed: list[int] = []
+    feed.kept._compute = lambda images: (computed.append(len(np.unique(images, axis=0))), means(images))[1]
     made: Counter[int] = Counter()
     make = feed.crops
 
@@ -70,6 +72,8 @@ def test_with_kept_features_each_view_is_made_once_and_is_the_image_of_its_epoch
     made.subtract(feed.order(3)[:8])  # the example of the last epoch is made again
     assert max(made.values()) <= most
     assert sum(made.values()) == feed.kept.views
+    # Views of the next epochs fill up the last batch of an epoch.
+    assert set(computed[:-1]) == {8}
 
 
 def test_V24_an_epoch_is_a_permutation_without_repeats() -> None:
