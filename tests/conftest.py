@@ -119,10 +119,14 @@ def _unexpected() -> dict[str, str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or writes the user's cache, unless FINETUNE_BENCH_TEST_CACHE names one to be kept."""
+    """No test reads or writes the user's cache, unless FINETUNE_BENCH_TEST_CACHE names one to be kept.
+
+    With `-n`, all processes share one: what one of them makes, the others need not make again.
+    """
     before = os.environ.get(ENVIRONMENT)
-    kept = os.environ.get("FINETUNE_BENCH_TEST_CACHE")
-    os.environ[ENVIRONMENT] = kept or str(tmp_path_factory.mktemp("cache"))
+    folder = tmp_path_factory.getbasetemp()
+    own = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "cache"
+    os.environ[ENVIRONMENT] = os.environ.get("FINETUNE_BENCH_TEST_CACHE") or str(own)
     yield
     if before is None:
         del os.environ[ENVIRONMENT]

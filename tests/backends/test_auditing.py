@@ -514,7 +514,8 @@ def test_the_examples_of_the_page_print_what_it_says(name: str, code: str, print
         pytest.skip("tensorflow is not installed")
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120, check=False
-    )
+        [sys.executable, "-c", f"import atexit, gc; atexit.register(gc.freeze)\n{code}"],
+        capture_output=True, text=True, env=environment, timeout=120, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout == printed
