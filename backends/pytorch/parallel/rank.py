@@ -12,6 +12,8 @@ import msgspec
 
 from backends.pytorch.parallel.processes import RankJob, connect, keep_to
 from backends.pytorch.parallel.share import DeviceShare, receive
+from harness import PREFIX
+from harness.lazy import import_quickly
 from harness.plugins import find_model
 from harness.process.worker import die_with
 
@@ -21,9 +23,8 @@ def main() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=RankJob)
     die_with(job.parent)
     keep_to(job.cores)
+    TorchSession = import_quickly(f"{PREFIX}backends.pytorch.session").TorchSession
     import torch
-
-    from backends.pytorch.session import TorchSession
 
     if torch.cuda.is_available() and job.case.device != "cpu":
         torch.cuda.set_device(job.rank)
