@@ -38,6 +38,13 @@ def test_a_module_is_imported_without_garbage_collection(asking: str) -> None:
     assert gc.isenabled()
 
 
+def test_what_exists_after_an_import_is_left_out_of_later_collections(asking: str) -> None:
+    frozen = gc.get_freeze_count()
+    module = import_quickly(asking)
+    assert gc.get_freeze_count() > frozen
+    assert not any(one is module.__dict__ for one in gc.get_objects())  # lists what is collected later
+
+
 def test_a_package_seems_not_to_be_installed_during_the_import_alone(asking: str) -> None:
     module = import_quickly(asking, without=("wanted_type", "no_such_package"))
     assert module.wanted_type is None
