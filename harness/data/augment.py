@@ -69,11 +69,13 @@ def views_of(augmentations: tuple[Augmentation, ...]) -> Callable[[int, int, int
     >>> [view(0, epoch, 7) for epoch in range(4)]
     [0, 1, 0, 1]
     """
-    if view_count(augmentations) <= 2 and _views(augmentations) is None:  # at most flips
-        apply, pixels = compose(augmentations), np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-        return lambda seed, epoch, sample: apply(pixels, seed, epoch, sample, 2).tobytes()
-    count = _views(augmentations)
-    return lambda seed, epoch, sample: epoch if count is None else epoch % count
+    if count := _views(augmentations):
+        return lambda seed, epoch, sample: epoch % count
+    if math.isinf(view_count(augmentations)):
+        return lambda seed, epoch, sample: epoch
+    # At most flipped, so a tiny picture shows it.
+    apply, pixels = compose(augmentations), np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    return lambda seed, epoch, sample: apply(pixels, seed, epoch, sample, 2).tobytes()
 
 
 def _views(augmentations: tuple[Augmentation, ...]) -> int | None:

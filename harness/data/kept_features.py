@@ -85,14 +85,11 @@ class KeptFeatures:
         """Size of all views so far."""
         return sum(self._views[name].features.nbytes for name in self._used)
 
-    def of(self, images: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return the features [n, ...] of uint8 images [n, h, w, 3]. Raise `Declined` if they need too much memory."""
-        names = self.add(images)
-        self.count(names)
-        return self.named(names)
-
     def add(self, images: NDArray[np.uint8]) -> list[bytes]:
-        """Compute the features of those images [n, h, w, 3] that are new; return the names of all. Raise as `of`."""
+        """Compute the features of those uint8 images [n, h, w, 3] that are new; return the names of all.
+
+        Raises `Declined` if the features need too much memory.
+        """
         names = [hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images]
         missing = {name: place for place, name in enumerate(names) if name not in self._views}
         places = list(missing.values())

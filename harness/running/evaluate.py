@@ -59,9 +59,9 @@ class Evaluator:
     def keep(self, kept: KeptFeatures | None, of_training: KeptFeatures | None = None) -> None:
         """Compute the features of each split once from now on, in `kept`, or for None evaluate images.
 
-        `of_training` may have those of the training images already.
+        Those of the training images are computed in `of_training`, if given, which may have them already.
         """
-        self.kept, self._kept_train = kept, of_training or kept
+        self.kept, self._kept_train = kept, kept and (of_training or kept)
         self._names: dict[str, list[list[bytes]]] = {}
 
     def split(self, name: str) -> Split:

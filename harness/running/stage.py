@@ -62,8 +62,7 @@ class StageRun:
         """Sentences about what went wrong without harm to the figures."""
         keeping = keeping or FeatureKeeping(session, case, evaluator.normalisation, now=source.now)
         kept = keeping.for_training(self._stage)
-        of_evaluation = keeping.for_evaluation(self._stage, evaluator.batch_size)
-        evaluator.keep(of_evaluation, kept if of_evaluation else None)
+        evaluator.keep(keeping.for_evaluation(self._stage, evaluator.batch_size), kept)
         self.feed = Feed(
             dataset.splits["train"],
             batch_size=self._stage.batch_size,

@@ -23,8 +23,10 @@ def main() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=RankJob)
     die_with(job.parent)
     keep_to(job.cores)
-    TorchSession = import_quickly(f"{PREFIX}backends.pytorch.session").TorchSession
+    import_quickly(f"{PREFIX}backends.pytorch.session")
     import torch
+
+    from backends.pytorch.session import TorchSession
 
     if torch.cuda.is_available() and job.case.device != "cpu":
         torch.cuda.set_device(job.rank)

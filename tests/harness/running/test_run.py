@@ -392,6 +392,23 @@ def test_training_from_kept_features_is_the_same_training(
     assert (features.views > images) == (augment != "none")
 
 
+def test_the_training_images_pass_through_the_network_once_for_training_and_evaluation(
+    tiny_dataset: PreparedDataset, checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    features = ReferenceSession.features
+
+    def counted(self: ReferenceSession, images: Any, part: Any) -> Any:
+        batches.append(len(images))
+        return features(self, images, part)
+
+    monkeypatch.setattr(ReferenceSession, "features", counted)
+    case = tiny_case(tiny_dataset, scenario=scenario(HEAD_ONLY), features="kept")
+    run_here(tiny_dataset, case, checkpoint_path=checkpoint)
+    # 48 training images in batches of the training, the first one twice; 12 and 24 others in a batch of 32 each.
+    assert sorted(batches) == [8] * 7 + [32] * 2
+
+
 def test_computing_features_is_a_part_of_the_wall_and_of_the_training_time(
     tiny_dataset: PreparedDataset, checkpoint: str
 ) -> None:
