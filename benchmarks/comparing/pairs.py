@@ -24,12 +24,16 @@ LEAST_STEPS, ROUNDS = 5, 3
 
 
 class Side(NamedTuple):
-    """One side of a pair: a stage (counted from 0) of a job, in a place. `delay` makes each step longer."""
+    """One side of a pair: a stage (counted from 0) of a job, in a place.
+
+    `delay` makes each step longer by this share; `rest` is the share of a step that passes after it, untimed.
+    """
 
     job: Job
     place: Place
     stage: int
     delay: float = 0.0
+    rest: float = 0.0
 
 
 def measure_pair(
@@ -75,6 +79,8 @@ def _take_turns(
 def _worker(side: Side, folder: Path, timeout_s: float, beside: int) -> Worker:
     case = side.job.case
     arguments = {"job": side.job, "stage": side.stage, "delay": side.delay}
+    if side.rest:  # older revisions do not know this argument
+        arguments["rest"] = side.rest
     facts: dict[str, Any] = {"cores": case.cores, "engine": case.engine, "place": side.place, "beside": beside}
     return Worker(TAKE_TURNS, arguments, folder=folder, timeout_s=timeout_s, **facts)
 

@@ -60,12 +60,13 @@ class ComparisonPreparation:
     ) -> PreparedComparison:
         """Do the same for sides that may do different work, so that only their speeds are compared."""
         found = self._installed(specs, cases)
-        sides = []
+        sides, longest = [], max(spec.delay for spec in specs)
         for spec, selected, installation in zip(specs, cases, found, strict=True):
             planned = self._preparation.plan(selected)
             if planned.job is None:
                 raise Declined(f"side {spec.name}: {planned.skip_reason}")
-            sides.append(Side(planned.job, installation.place, _stage(planned.case, stage), spec.delay))
+            waits = {"delay": spec.delay, "rest": longest - spec.delay}
+            sides.append(Side(planned.job, installation.place, _stage(planned.case, stage), **waits))
         a, b = (side.job.case for side in sides)
         _refuse_other_data(a, b, specs)
         facts = [

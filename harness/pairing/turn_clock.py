@@ -22,8 +22,10 @@ class TurnClock(Clock):
     A turn begins with one step that is not timed. Then the device is synchronised and the time starts. It ends at the
     end of a step, after at least the ordered seconds and steps, with another synchronisation. The end of an epoch
     pauses the time. `delay` lengthens each step by this share with a busy loop (`--inject-delay`): of the CPU time per
-    thread if `threads` threads compute the step, of the wall time on an accelerator (`threads` is 0). `orders` returns
-    `{"seconds": …, "steps": …}` for a turn and `{"stop": true}` for the end.
+    thread if `threads` threads compute the step, of the wall time on an accelerator (`threads` is 0). `rest` is the
+    share of the same kind of loop after each step that is not timed: a step after a busy loop is slower, so the side
+    without a delay has such steps, too. `orders` returns `{"seconds": …, "steps": …}` for a turn and `{"stop": true}`
+    for the end.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class TurnClock(Clock):
         report: Callable[[dict[str, Any]], None],
         warmup_steps: int,
         delay: float = 0.0,
+        rest: float = 0.0,
         threads: int = 0,
         source: TimeSource = REAL_TIME,
     ) -> None:
@@ -49,7 +52,8 @@ class TurnClock(Clock):
             on_epoch_end=lambda epoch: None,
             now=source.now,
         )
-        self._orders, self._report, self._delay, self._threads, self._source = orders, report, delay, threads, source
+        self._orders, self._report, self._source = orders, report, source
+        self._delay, self._rest, self._threads = delay, rest, threads
         self._images, self._lead_in = stage.batch_size, 1 + warmup_steps
         self._deadline = self._began = self._paused = self._excluded = 0
         self._first = self._least = 0
@@ -78,20 +82,27 @@ class TurnClock(Clock):
 
     def tick(self, loss: Any) -> None:
         """Tick as `Clock` does. Raise `Stopped` when the parent needs no more turns."""
-        if self._delay:
-            self._lengthen()
-        super().tick(loss)
+        if self._delay or self._rest:
+            self._tick_and_wait(loss)
+        else:
+            super().tick(loss)
         self._turn()
-        if self._delay:
-            self._used = self._source.cpu()
 
-    def _lengthen(self) -> None:
-        # On a shared CPU, a busy loop measured in wall time would take too long: it also waits for the CPU.
+    def _tick_and_wait(self, loss: Any) -> None:
         self._sync()
-        clock, took = self._now, self._now() - self._last
-        if self._threads:
-            clock, took = self._source.thread_cpu, (self._source.cpu() - self._used) // self._threads
-        until = clock() + self._delay * took
+        took = (self._source.cpu() - self._used) // self._threads if self._threads else self._now() - self._last
+        self._busy(self._delay * took)
+        super().tick(loss)
+        self._busy(self._rest * took)
+        resumed = self._now()
+        self._excluded += resumed - self._last
+        self._last = resumed
+        self._used = self._source.cpu()
+
+    def _busy(self, ns: float) -> None:
+        # On a shared CPU, a busy loop measured in wall time would take too long: it also waits for the CPU.
+        clock = self._source.thread_cpu if self._threads else self._now
+        until = clock() + ns
         while clock() < until:
             pass
 

@@ -24,12 +24,19 @@ ENDLESS = 50_000
 
 
 def take_turns(
-    job: Job, stage: int, delay: float, started: float, report: Report, orders: Orders, source: TimeSource = REAL_TIME
+    job: Job,
+    stage: int,
+    delay: float,
+    started: float,
+    report: Report,
+    orders: Orders,
+    rest: float = 0.0,
+    source: TimeSource = REAL_TIME,
 ) -> SideRecord:
     """Train stage number `stage` (from 0) of a job's case in turns, and return its record when it is stopped.
 
-    Reports `ready` after the first step and the warm-up, and `turn` after each turn; waits for an order before each
-    turn. Raises as `harness.running.run.run_case` does.
+    `delay` and `rest` are shares of a step, as in `TurnClock`. Reports `ready` after the first step and the warm-up, and
+    `turn` after each turn; waits for an order before each turn. Raises as `harness.running.run.run_case` does.
     """
     if job.case.features == "kept":
         raise Declined(
@@ -64,6 +71,7 @@ def take_turns(
         report=report,
         warmup_steps=case.warmup_steps,
         delay=delay,
+        rest=rest,
         threads=case.threads if session.effective().device == "cpu" else 0,
         source=source,
     )

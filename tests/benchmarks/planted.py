@@ -27,13 +27,24 @@ LOOK_NS, BUSY_NS = 200, 2_500
 
 
 class Core:
-    """A core on a fake clock. Each of its `neighbours` computes for a slice whenever this process has had one."""
+    """A core on a fake clock. Each of its `neighbours` computes for a slice whenever this process has had one.
 
-    def __init__(self, draw: np.random.Generator, neighbours: int, slice_ns: float = 4 * MS) -> None:
+    The step after a busy wait takes `cold_ns` longer, as on a real core.
+    """
+
+    def __init__(
+        self, draw: np.random.Generator, neighbours: int, slice_ns: float = 4 * MS, cold_ns: float = 0.0
+    ) -> None:
         self._draw, self._neighbours, self._slice = draw, neighbours, slice_ns
         self.wall = self.used = 0
         self.switches = 0
         self._left = draw.uniform(0, slice_ns)
+        self._cold_ns, self._waited = cold_ns, False
+
+    def step(self, ns: float) -> None:
+        """Compute one step."""
+        self.compute(ns + self._cold_ns * self._waited)
+        self._waited = False
 
     def compute(self, ns: float) -> None:
         """Use the core for so long; the wall's clock goes on while others have it."""
@@ -61,19 +72,22 @@ class Core:
 
         def busy() -> int:
             self.compute(BUSY_NS)
+            self._waited = True
             return self.used
 
         return TimeSource(now=wall, cpu=used, thread_cpu=busy)
 
 
-def side(core: Core, draw: np.random.Generator, step_ns: float, delay: float, turn_s: float) -> SideRecord:
+def side(
+    core: Core, draw: np.random.Generator, step_ns: float, delay: float, turn_s: float, rest: float = 0.0
+) -> SideRecord:
     """One side of a pair: as many turns as `compare` gives it, of steps that take the core about `step_ns`."""
-    clock = turn_clock(_orders(turn_s), core.source, steps=1_000, warmup_steps=2, delay=delay, threads=1)
+    clock = turn_clock(_orders(turn_s), core.source, steps=1_000, warmup_steps=2, delay=delay, rest=rest, threads=1)
     process = np.exp(0.01 * draw.standard_normal())
     with suppress(Stopped):
         clock.epoch_begin()
         while True:
-            core.compute(step_ns * process * np.exp(0.03 * draw.standard_normal()))
+            core.step(step_ns * process * np.exp(0.03 * draw.standard_normal()))
             clock.tick(0.0)
     seconds = sum(turn.seconds for turn in clock.turns)
     sensors = Sensors(

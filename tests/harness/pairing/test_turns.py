@@ -15,7 +15,7 @@ from benchmarks.datasets.writing import PreparedDataset
 from harness.clock import TimeSource
 from harness.entry import TAKE_TURNS
 from harness.pairing.side_record import SideRecord
-from harness.pairing.turn_clock import Stopped
+from harness.pairing.turn_clock import Stopped, TurnClock
 from harness.process.launch import Worker
 from harness.spec import Job
 from tests.harness.cases import tiny_case
@@ -86,7 +86,19 @@ def test_an_injected_delay_makes_each_step_longer_by_its_share() -> None:
     assert took[0.5] == [1500] * 5
 
 
+def test_a_rest_after_each_step_is_in_none_of_the_figures() -> None:
+    source, clock = _one_turn(rest=0.5)
+    (turn,) = clock.turns
+    assert turn.step_us == (1000,) * 5
+    assert turn.seconds == pytest.approx(5e-3, rel=1e-3)
+    assert source.now() >= 7 * 1_500_000  # it did pass: after the first step, the one that is left out, and five
+
+
 def _steps_us(delay: float) -> list[int]:
+    return list(_one_turn(delay=delay)[1].turns[0].step_us)
+
+
+def _one_turn(**shares: float) -> tuple[TimeSource, TurnClock]:
     """A turn of five steps of a millisecond each, on a clock that a step and its waiting alone move on."""
     time_ns = [0]
 
@@ -95,13 +107,14 @@ def _steps_us(delay: float) -> list[int]:
         return time_ns[0]
 
     orders = [{"seconds": 0, "steps": 5}, {"stop": True}]
-    clock = turn_clock(orders, TimeSource(now=now), steps=12, warmup_steps=0, delay=delay)
+    source = TimeSource(now=now)
+    clock = turn_clock(orders, source, steps=12, warmup_steps=0, **shares)
     clock.epoch_begin()
     with pytest.raises(Stopped):
         while True:
             time_ns[0] += 1_000_000
             clock.tick(0.0)
-    return list(clock.turns[0].step_us)
+    return source, clock
 
 
 def test_an_order_to_a_worker_that_is_gone_is_lost_and_its_end_is_told(job: Job, tmp_path: Path) -> None:

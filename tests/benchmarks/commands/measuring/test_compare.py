@@ -13,6 +13,7 @@ from benchmarks.comparing import comparison_run
 from benchmarks.comparing.budget import Limits
 from benchmarks.comparing.comparison_run import open_comparison_run
 from benchmarks.comparing.pairs import LEAST_STEPS
+from benchmarks.comparing.prepare import PreparedComparison
 from benchmarks.comparing.sides import expand_sides, read_sides
 from benchmarks.datasets.cache import cache_entries
 from results.storage.comparison import LOOKS
@@ -101,14 +102,20 @@ def test_a_revision_runs_in_its_own_worktree(tmp_path: Path) -> None:
     git(ROOT, "worktree", "remove", "--force", worktree)
 
 
-def one_pair(results: Path, *sides: str) -> Pair:
+def one_pair(results: Path, *sides: str, delays: tuple[str, ...] = ()) -> tuple[PreparedComparison, Pair]:
     catalogue = read_catalogue()
-    specs = read_sides(sides, (), (), (), catalogue)
+    specs = read_sides(sides, (), (), delays, catalogue)
     case = {"backend": ("reference",), "model": ("tiny-cnn",), "scenario": ("scratch",), "image_size": (32,),
             "augment": ("none",)}  # fmt: skip
     with open_comparison_run(results, Limits(turn_s=0.02), catalogue, order_seed=1, quiet=True) as run:
         (prepared,) = run.prepare(specs, expand_sides(specs, case, catalogue), None)
-        return run.pair(prepared, "one pair", 1, "ABBA")
+        return prepared, run.pair(prepared, "one pair", 1, "ABBA")
+
+
+def test_the_side_with_the_shorter_delay_rests_until_both_have_waited_as_long(tmp_path: Path) -> None:
+    prepared, pair = one_pair(tmp_path, delays=("A=10%", "B=40%"))
+    assert [(side.delay, side.rest) for side in prepared.sides] == [(0.1, pytest.approx(0.3)), (0.4, 0.0)]
+    assert (pair.a.status, pair.b.status) == ("ok", "ok")
 
 
 def marked_checkout(folder: Path, mark: str) -> Path:
@@ -124,7 +131,7 @@ def marked_checkout(folder: Path, mark: str) -> Path:
 def test_each_arm_runs_the_code_of_its_own_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = marked_checkout(tmp_path / "other", "        __import__('time').sleep(0.03)\n")
     monkeypatch.chdir(ROOT)  # where most people are when they compare
-    pair = one_pair(tmp_path / "results", "here", f"dir:{other}")
+    _, pair = one_pair(tmp_path / "results", "here", f"dir:{other}")
     a, b = ([us for turn in side.turns for us in turn.step_us] for side in (pair.a, pair.b))
     assert min(b) > 30_000 > min(a)
 
