@@ -43,7 +43,13 @@ SCENARIO = {"frozen": "freeze-conv", "full": "full"}
 @click.option("--augment", type=click.Choice(tuple(AUGMENT)), default="flip")
 @click.option("--epochs", type=int, default=25)
 @click.option("--rounds", type=int, default=3)
-@click.option("--set", "variants", multiple=True, default=("features=live",), help="options of one run of the harness")
+@click.option(
+    "--set",
+    "variants",
+    multiple=True,
+    default=("features=live",),
+    help="options of one run of the harness, such as precision=fp32,keep-memory",
+)
 def command(
     data: str, checkpoint: str, method: str, augment: str, epochs: int, rounds: int, variants: tuple[str, ...]
 ) -> None:
@@ -87,8 +93,8 @@ def _ours(data: str, checkpoint: str, method: str, augment: str, variant: str) -
     options = {"data": data, "checkpoint": checkpoint, "scenario": SCENARIO[method], "augment": AUGMENT[augment]}
     options |= {"backend": "pytorch", "model": "resnet18", "image-size": "224", "input-scaling": "imagenet"}
     options |= {"recipe": "tutorial", "batch-size": "16", "threads": str(len(usable_cores()))}
-    options |= dict(text.split("=", 1) for text in variant.split(","))
-    texts = [part for name, value in options.items() for part in (f"--{name}", value)]
+    options |= {name: value for name, _, value in (text.partition("=") for text in variant.split(","))}
+    texts = [part for name, value in options.items() for part in (f"--{name}", value) if part]
     return [sys.executable, "-m", f"{PREFIX}benchmarks", "run", *texts]
 
 

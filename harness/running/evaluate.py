@@ -32,8 +32,8 @@ class Evaluator:
 
     While the backbone is fixed, its features of each split are computed once (see `keep`); the logits stay the same.
 
-    It uses `train_sample` images of the training split, spread evenly; None for all. Each pass runs in the context
-    `untimed`, which may change, for example, the number of threads, because evaluation is not timed.
+    It uses `train_sample` images of the training split, spread evenly; None for all, 0 for none. Each pass runs in the
+    context `untimed`, which may change, for example, the number of threads, because evaluation is not timed.
     """
 
     def __init__(

@@ -19,11 +19,11 @@ STATUSES: tuple[Status, ...] = ("ok", "skipped", "failed", "timeout", "oom", "ki
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One epoch: seconds of training, then loss and accuracy of evaluations after it."""
+    """One epoch: seconds of training, then loss and accuracy of evaluations after it, None without images."""
 
     seconds: float
-    train_loss: float
-    train_accuracy: float
+    train_loss: float | None
+    train_accuracy: float | None
     val_loss: float
     val_accuracy: float
 

@@ -55,7 +55,7 @@ class StageRun:
         self._session, self._case, self._evaluator, self._source = session, case, evaluator, source
         self._number, self._stage = number, case.scenario.stages[number]
         self._on_first_step = on_first_step
-        self._qualities: list[tuple[Quality, Quality]] = []
+        self._qualities: list[tuple[Quality | None, Quality]] = []
         self._best: _Best | None = None
         self.private_peak = 0
         self.problems: list[str] = []
@@ -118,8 +118,9 @@ class StageRun:
     def _after_epoch(self, epoch: int, clock: Clock, report: Report) -> None:
         self._observer.epoch_ends()
         self._evaluator.weights_moved()
-        train, val = self._evaluator.quality("train"), self._evaluator.quality("val")
-        if not math.isfinite(train.loss + val.loss):
+        train = self._evaluator.quality("train") if len(self._evaluator.split("train").ids) else None
+        val = self._evaluator.quality("val")
+        if not math.isfinite(val.loss + (train.loss if train else 0.0)):
             raise NotFinite(f"loss is not finite after epoch {epoch + 1}; a lower learning rate may help")
         self._qualities.append((train, val))
         self.private_peak = max(self.private_peak, private_memory())
@@ -159,8 +160,8 @@ class StageRun:
             epochs=tuple(
                 Epoch(
                     seconds=ns / 1e9,
-                    train_loss=train.loss,
-                    train_accuracy=train.accuracy,
+                    train_loss=train.loss if train else None,
+                    train_accuracy=train.accuracy if train else None,
                     val_loss=val.loss,
                     val_accuracy=val.accuracy,
                 )

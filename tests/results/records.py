@@ -107,3 +107,13 @@ def windows(steps: int, step_us: int, compile_events: int) -> tuple[Window, ...]
         )
         for kind, count in counts.items()
     )  # fmt: skip
+
+
+def without_training_images(record: Record) -> Record:
+    """The record of the same run with `--train-sample 0`."""
+    replace = msgspec.structs.replace
+    stages = tuple(
+        replace(stage, epochs=tuple(replace(e, train_loss=None, train_accuracy=None) for e in stage.epochs))
+        for stage in record.stages
+    )
+    return replace(record, stages=stages)

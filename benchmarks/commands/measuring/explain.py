@@ -96,7 +96,7 @@ def read_samples(texts: Sequence[str], *, whole: bool) -> dict[SideName, int]:
 
 def _sample(text: str) -> tuple[SideName, int]:
     side, images = read_side(text, "--train-sample")
-    if not images.isdecimal() or int(images) < 1:
+    if not images.isdecimal():
         raise Refused(f"--train-sample {text}: {images} is not a number of images; write A=512")
     return side, int(images)
 

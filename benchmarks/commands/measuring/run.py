@@ -83,9 +83,9 @@ REPORTED = 40_000_000
 )
 @option(
     "--train-sample",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=0),
     group=MEASURE,
-    help=f"training images evaluated after each epoch; default: {TRAIN_SAMPLE}",
+    help=f"training images evaluated after each epoch, 0 for none; default: {TRAIN_SAMPLE}",
 )
 @option("--dry-run", is_flag=True, group=OUTPUT, help="only print the cases, the expected time and the disk space")
 @option("--save-model", type=click.Path(file_okay=False), group=OUTPUT, help="folder for the fine-tuned networks")

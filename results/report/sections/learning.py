@@ -70,7 +70,10 @@ def _curve(case: ShownCase, quality: str, scale: float) -> Iterator[dict[str, An
     curves = [epochs(process) for process in case.processes]
     for split, short in (("training", "train"), ("validation", "val")):
         value = attrgetter(f"{short}_{quality}")
-        values = scale * np.array([list(map(value, curve)) for curve in curves])  # [processes, epochs]
+        found = [list(map(value, curve)) for curve in curves]  # [processes, epochs]
+        if any(None in curve for curve in found):  # training images are not always evaluated
+            continue
+        values = scale * np.array(found)
         for number, (mean, low, high) in enumerate(zip(values.mean(0), values.min(0), values.max(0), strict=True), 1):
             yield {
                 "scenario": case.scenario, "split": split, "epoch": number, "processes": len(curves),

@@ -129,6 +129,18 @@ def learned(record: Record) -> tuple[object, ...]:
     return (record.test, record.val, record.head_sha256, record.start_sha256, curves, digests)
 
 
+def test_a_run_that_evaluates_no_training_images_learns_the_same(
+    tiny_dataset: PreparedDataset, record: Record, checkpoint: str
+) -> None:
+    found = run_here(
+        tiny_dataset, tiny_case(tiny_dataset, scenario=scenario()), checkpoint_path=checkpoint, train_sample=0
+    )
+    assert {(e.train_loss, e.train_accuracy) for stage in found.stages for e in stage.epochs} == {(None, None)}
+    assert {stage.train_sample for stage in found.stages} == {0}
+    assert (found.val, found.test) == (record.val, record.test)
+    assert [stage.losses for stage in found.stages] == [stage.losses for stage in record.stages]
+
+
 def test_another_seed_is_another_head_another_order_and_the_same_version(
     tiny_dataset: PreparedDataset, record: Record, checkpoint: str
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import results
 from results.exports.training import Training, trainings
-from tests.results.records import build
+from tests.results.records import build, without_training_images
 from tests.results.tables.test_load import store
 
 
@@ -25,6 +25,12 @@ def test_curves_have_a_point_per_epoch_and_go_on_over_stages(tmp_path: Path) -> 
     assert [(point.step, point.value) for point in points] == [(1, 0.5), (2, 0.7), (3, 0.5), (4, 0.7)]
     assert [point.at - training.began for point in points] == pytest.approx([0.55, 2.55, 3.1, 5.1])
     assert set(training.curves) == {"train_loss", "train_accuracy", "val_loss", "val_accuracy"}
+
+
+def test_a_curve_that_was_not_measured_is_left_out(tmp_path: Path) -> None:
+    store(tmp_path, without_training_images(build(curve=(0.5, 0.7))))
+    (training,) = read(tmp_path)
+    assert set(training.curves) == {"val_loss", "val_accuracy"}
 
 
 def test_figures_are_those_of_the_frame_and_only_what_was_measured(tmp_path: Path) -> None:

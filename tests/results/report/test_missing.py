@@ -13,7 +13,7 @@ from results.report.page_data import gather
 from results.report.section import Chart, Section
 from results.report.write import CHARTS, limited, sections, write_report
 from tests.results.certificates.test_certificate import KERAS, certificate
-from tests.results.records import build
+from tests.results.records import build, without_training_images
 from tests.results.report.conftest import Open
 from tests.results.report.records import many, store_run
 
@@ -93,6 +93,13 @@ def test_logits_that_are_gone_and_images_that_are_gone_are_named(tmp_path: Path)
     next((tmp_path / "objects").rglob("*.npz")).unlink()
     write_report(tmp_path, tmp_path / "report.html")
     assert "copy the whole objects folder along with the runs" in (tmp_path / "report.html").read_text()
+
+
+def test_training_images_that_were_not_evaluated_have_no_curve(tmp_path: Path, open_page: Open) -> None:
+    page_of(tmp_path, without_training_images(build(curve=(0.5, 0.7))))
+    lines = """[...window.report.views].filter(([id]) => id.startsWith("learning-accuracy"))
+        .flatMap(([, view]) => view.data("epochs").map((row) => [row.split, row.epoch]))"""
+    assert open_page(tmp_path / "report.html").evaluate(lines) == [["validation", 1], ["validation", 2]]
 
 
 def test_a_certificate_allows_a_ratio_and_is_listed_with_what_it_proved(tmp_path: Path) -> None:
