@@ -35,8 +35,8 @@ def take_turns(
 ) -> SideRecord:
     """Train stage number `stage` (from 0) of a job's case in turns, and return its record when it is stopped.
 
-    `delay` and `rest` are shares of a step, as in `TurnClock`. Reports `ready` after the first step and the warm-up, and
-    `turn` after each turn; waits for an order before each turn. Raises as `harness.running.run.run_case` does.
+    `delay` and `rest` are shares of a step, as in `TurnClock`. Reports `ready` after the first step and the warm-up,
+    and `turn` after each turn; waits for an order before each turn. Raises as `harness.running.run.run_case` does.
     """
     if job.case.features == "kept":
         raise Declined(

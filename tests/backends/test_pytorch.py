@@ -6,6 +6,7 @@ import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -268,6 +269,56 @@ def test_layouts_agree_and_are_read_back() -> None:
     a, b = last.predict(images), first.predict(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     np.testing.assert_allclose(a, b, atol=1e-4)
     assert (last.effective().layout, first.effective().layout) == ("channels-last", "channels-first")
+
+
+def training(frozen: Any = "none", batch_size: int = 4, **fields: Any) -> Case:
+    stage = make_stage(frozen=frozen, batch_size=batch_size)
+    return msgspec.structs.replace(
+        make_case(size=64, **fields), scenario=Scenario(name="one", explanation="", stages=(stage,))
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "count"),
+    [
+        (training(), 7),  # in the last two of four blocks
+        (training(batch_size=16), 3),
+        (training(batch_size=64), 0),
+        (training(frozen=2), 7),
+        (training(frozen="backbone"), 0),  # without gradients there is nothing to win
+        (training(layout="channels-first"), 0),
+        (training(compile=True), 0),
+        (training("none", model="mobilenet-v2-0.35"), 0),
+    ],
+)
+def test_trained_convolutions_with_far_more_weights_than_inputs_are_channels_first(case: Case, count: int) -> None:
+    session = open_session(case)
+    convolutions = [layer for layer in session.network.module.modules() if isinstance(layer, torch.nn.Conv2d)]
+    chosen = [
+        layer
+        for layer in convolutions
+        if layer.groups == 1 and layer.kernel_size == (3, 3) and layer.weight.is_contiguous()
+    ]
+    assert session.effective().settings.get("channels_first_convolutions", 0) == count
+    if case.layout == "channels-last" and case.model == "resnet18":
+        assert len(chosen) == count
+        assert session.effective().layout == "channels-last"
+    outputs: list[bool] = []
+    for layer in chosen:
+        layer.register_forward_hook(lambda layer, inputs, output: outputs.append(output.is_contiguous()))
+    session.predict(np.zeros((2, 64, 64, 3) if session.batch_layout == "nhwc" else (2, 3, 64, 64), np.float32))
+    assert all(outputs)
+
+
+def test_the_layout_of_some_convolutions_changes_nothing_but_rounding() -> None:
+    found = []
+    for layout in ("channels-last", "channels-first"):
+        case = training(precision="fp64", layout=layout)
+        session = open_session(case)
+        train(session, case, case.scenario.stages[0])
+        found.append({tensor.name: tensor.array.copy() for tensor in session.state()})
+    for name, array in found[0].items():
+        np.testing.assert_allclose(array, found[1][name], rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 def test_what_ran_is_read_back() -> None:
