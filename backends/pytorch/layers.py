@@ -13,7 +13,7 @@ from harness.contract import Layer
 
 _SECTIONS = ("backbone.", "pretrained_head.")
 _MANY_WEIGHTS = 12
-"""Such a convolution has this many times more weights than inputs and outputs of a batch together."""
+"""From how many weights per input and output of a batch a convolution is computed channels-first."""
 _NO_ARITHMETIC = (nn.Identity, nn.Dropout, nn.Flatten, nn.ZeroPad2d)
 Seen = Callable[[str, nn.Module, tuple[Any, ...], Any], None]
 """Gets the path of a layer, the layer, its inputs and its output."""

@@ -292,7 +292,7 @@ class TorchSession:
         return autocast
 
     def _use_channels_first(self) -> int:
-        # Without gradients, channels-last is the faster layout of these convolutions, too.
+        # Without gradients, AVX2 computes also these convolutions faster channels-last.
         trained = [stage for stage in self.case.scenario.stages if stage.frozen != "backbone"]
         if self.case.compile or not trained:
             return 0
