@@ -100,6 +100,8 @@ class TurnClock(Clock):
         self._used = self._source.cpu()
 
     def _busy(self, ns: float) -> None:
+        if not ns:
+            return
         # On a shared CPU, a busy loop measured in wall time would take too long: it also waits for the CPU.
         clock = self._source.thread_cpu if self._threads else self._now
         until = clock() + ns
