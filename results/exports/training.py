@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,18 +93,12 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Setting]]:
 
 def _curves(record: Record, began: float) -> dict[str, tuple[CurvePoint, ...]]:
     epochs = [epoch for stage in record.stages for epoch in stage.epochs]
-    ends = itertools.accumulate(
-        (second for stage in record.stages for second in training_seconds(stage)), initial=began
-    )
-    timed = list(enumerate(zip(itertools.islice(ends, 1, None), epochs, strict=True), 1))
+    ends = accumulate((second for stage in record.stages for second in training_seconds(stage)), initial=began)
+    timed = list(enumerate(zip(islice(ends, 1, None), epochs, strict=True), 1))
     if not timed:
         return {}
-    curves = {name: [(step, at, getattr(epoch, name)) for step, (at, epoch) in timed] for name in CURVES}
-    return {
-        name: tuple(itertools.starmap(CurvePoint, points))
-        for name, points in curves.items()
-        if all(value is not None for _, _, value in points)  # training images are not always evaluated
-    }
+    measured = [name for name in CURVES if getattr(epochs[0], name) is not None]
+    return {name: tuple(CurvePoint(step, at, getattr(epoch, name)) for step, (at, epoch) in timed) for name in measured}
 
 
 def _tags(row: Row) -> dict[str, str]:
