@@ -2,7 +2,7 @@
 
     python -m benchmarks.studies.tutorial photos/ --checkpoint resnet18.pth --method frozen --set features=kept
 
-Each round runs every command once, in a random order, on the same cores. The images are decoded into the cache before
+Each round runs every command once, with a seed of its own, in a random order, on the same cores. The images are decoded into the cache before
 the first round; kept features are removed before each. The tutorial's script is `docs/peers/torch_tutorial.py`.
 """
 
@@ -30,10 +30,11 @@ from harness.errors import Refused
 from harness.process.machine import usable_cores
 from results.statistics import mean
 
-SCRIPT = Path(__file__).parents[2] / "docs" / "peers" / "torch_tutorial.py"
+PEERS = Path(__file__).parents[2] / "docs" / "peers"
+SCRIPT = PEERS / "torch_tutorial.py"
 AUGMENT = {"flip": "flip", "crop": "random-resized-crop,flip", "two-crops": "random-resized-crop,flip,views:count=2"}
 TUTORIAL = "tutorial"
-SCENARIO = {"frozen": "freeze-conv", "full": "full"}
+SCENARIO = {"frozen": "freeze-conv", "first-stage": str(PEERS / "first_stage.toml"), "full": "full"}
 
 
 @click.command()
@@ -57,7 +58,7 @@ def command(
     draw = random.Random(0)
     with tempfile.TemporaryDirectory(prefix="finetune-bench-") as scratch:
         ours = {variant: _ours(data, checkpoint, method, augment, variant) for variant in variants}
-        _timed([*ours[variants[0]], "--epochs", "1", "--results", f"{scratch}/first"])
+        _timed([*ours[variants[0]], "--epochs", "2", "--results", f"{scratch}/first"])
         seconds: dict[str, list[float]] = {TUTORIAL: [], **{variant: [] for variant in variants}}
         for seed in range(rounds):
             for name in draw.sample(sorted(seconds), len(seconds)):
@@ -67,7 +68,8 @@ def command(
                     spent, output = _timed(_tutorial(data, checkpoint, method, augment, epochs, seed))
                     accuracy = _last(output)
                 else:
-                    options = ["--epochs", str(epochs), "--results", str(folder)]
+                    seeds = ["--seeds", str(rounds), "--shard", f"{seed + 1}/{rounds}"]  # one of them in each round
+                    options = ["--epochs", str(epochs), *seeds, "--results", str(folder)]
                     spent, _ = _timed([*ours[name], *options])
                     accuracy = _stored(folder)
                 seconds[name].append(spent)
@@ -92,7 +94,7 @@ def sentence(theirs: list[float], ours: list[float], variant: str) -> str:
 def _ours(data: str, checkpoint: str, method: str, augment: str, variant: str) -> list[str]:
     options = {"data": data, "checkpoint": checkpoint, "scenario": SCENARIO[method], "augment": AUGMENT[augment]}
     options |= {"backend": "pytorch", "model": "resnet18", "image-size": "224", "input-scaling": "imagenet"}
-    options |= {"recipe": "tutorial", "batch-size": "16", "threads": str(len(usable_cores()))}
+    options |= {"recipe": "tutorial", "threads": str(len(usable_cores()))}
     options |= {name: value for name, _, value in (text.partition("=") for text in variant.split(","))}
     texts = [part for name, value in options.items() for part in (f"--{name}", value) if part]
     return [sys.executable, "-m", f"{PREFIX}benchmarks", "run", *texts]
