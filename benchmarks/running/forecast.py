@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from benchmarks.choosing.catalogue import Catalogue
-from benchmarks.running.terminal import aligned
+from benchmarks.running.terminal import aligned, roughly
 from harness.data.augment import view_count
 from harness.process.machine import Machine, describe_machine
 from harness.running.evaluate import TRAIN_SAMPLE
@@ -47,7 +47,7 @@ def forecast(cases: Sequence[Case], results: Path, catalogue: Catalogue, *, kept
         rows.append((case.label, f"{'' if known else '~'}{seconds:.0f} s"))
     lines = [aligned(rows, right={1})] if rows else []
     disk = len(cases) * RECORD_BYTES / 2**20
-    lines.append(f"{len(cases)} cases, about {total / 60:.0f} min; results take about {disk:.1f} MB")
+    lines.append(f"{len(cases)} cases, about {roughly(total)}; results take about {disk:.1f} MB")
     if kept:
         lines.append(f"--save-model also stores {len(cases)} networks, each in two files")
     if guessed:

@@ -11,6 +11,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from benchmarks.running.terminal import roughly
 from harness.errors import printable
 from harness.process.launch import STARTED, Event
 from harness.running.record import Record
@@ -132,7 +133,7 @@ class RunProgress:
         if share <= before:
             return ""
         left = (self._now() - began) / (share - before) * (1 - share)
-        return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
+        return f", about {roughly(left)} left"
 
 
 def _share(event: Event) -> float:

@@ -25,6 +25,15 @@ HANDLER = "finetune-bench-stand-ins"
 PLAIN = "finetune-bench-ascii"
 
 
+def roughly(seconds: float) -> str:
+    """Return a time without false precision.
+
+    >>> roughly(89.6), roughly(150.0)
+    ('90 s', '2 min')
+    """
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
 def aligned(rows: Iterable[Sequence[str | Text]], right: Collection[int] = ()) -> str:
     """Return rows of cells as unbroken lines with aligned columns; the columns in `right` are right-aligned.
 

@@ -73,7 +73,7 @@ def test_dry_run_prints_every_case_with_its_time_and_starts_nothing(images: Path
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines[:3]] == [f"reference/tiny-cnn/scratch/seed{seed}" for seed in range(3)]
     assert all(re.search(r"~\d+ s$", line) for line in lines[:3])
-    assert re.match(r"3 cases, about \d+ min; results take about [\d.]+ MB", lines[3])
+    assert re.match(r"3 cases, about \d+ s; results take about [\d.]+ MB", lines[3])
     assert not (tmp_path / "results").exists()
 
 
