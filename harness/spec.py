@@ -13,7 +13,9 @@ import msgspec
 from harness import PROTOCOL
 
 Part = Literal["backbone", "head"]
-Precision = Literal["fp32", "bf16", "fp64"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16", "fp64"]
+Decoder = Literal["pillow", "simplejpeg"]
+CompileMode = Literal["default", "reduce-overhead", "max-autotune"]
 Layout = Literal["channels-last", "channels-first"]
 WaitAfter = Literal["opening", "first step"]
 Frozen = Literal["none", "backbone"] | int
@@ -130,6 +132,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     optimizer_rule: Literal["auto", "matched", "own"] = "auto"
     keep_memory: bool = False
     fold_norms: bool = False
+    compile_mode: CompileMode = "default"
+    decoder: Decoder = "pillow"
 
     @property
     def own_optimizer(self) -> bool:
@@ -163,6 +167,7 @@ class Setting(NamedTuple):
     `option` is the name of its option if that differs from the field, None without an option. `several`: several values
     are combined as a product. `must_run`: if the user gives this option, a skipped case counts as a failure. `unproved`
     is the reason why a certificate does not depend on the field. `words` is its text in a table, where `shown` applies.
+    `needs` is another field; this one means nothing while that has its default.
     A field `added` later is not in a digest while it has its default, so older digests stay valid.
     """
 
@@ -175,6 +180,7 @@ class Setting(NamedTuple):
     shown: Literal["always", "other", "apart", "elsewhere"] = "other"
     """Always; if not the default; only if two rows are equal without it; in another column."""
     words: str = ""
+    needs: str = ""
     added: bool = False
     exactness: Literal["", "exact", "rounding", "arithmetic"] = ""
     """What another value may change in a training that it makes faster: only the order of sums (`exact`), the order of
@@ -270,6 +276,14 @@ SETTINGS = _settings(
     fold_norms=Setting(
         "training steps compute fixed batch norms of a frozen part inside the convolutions before them", must_run=True,
         added=True, exactness="rounding",
+    ),
+    compile_mode=Setting(
+        "mode of torch.compile, with --compile: reduce-overhead uses CUDA graphs, max-autotune measures kernels first",
+        must_run=True, added=True, needs="compile", words="{}", exactness="rounding",
+    ),
+    decoder=Setting(
+        "decoder of JPEG files, for --input native in PyTorch", must_run=True, added=True,
+        unproved="its pixels are compared with Pillow's before training", words="decoded by {}",
     ),
 )  # fmt: skip
 """Facts about each field of `Case`, by name, in the order of the fields."""

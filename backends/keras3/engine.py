@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
@@ -27,9 +27,20 @@ class Device(NamedTuple):
 
 
 class Engine:
-    """The engine of this process, configured for one case before any computation; `wide` enables float64."""
+    """The engine of this process, configured for one case before any computation; `wide` enables float64.
 
-    def __init__(self, device: Device, threads: int, *, wide: bool = False, devices: int = 1) -> None:
+    `tf32_allowed` applies to a GPU; with None, the engine's default stays.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        threads: int,
+        *,
+        wide: bool = False,
+        devices: int = 1,
+        tf32_allowed: bool | None = None,
+    ) -> None:
         self.name: Name = keras.backend.backend()
         self.device = device
         self._pending: Any = None
@@ -40,6 +51,10 @@ class Engine:
         self._compiled = _count_jax_compilations() if self.name == "jax" else lambda: 0
         _set_threads(self.name, threads)
         _place(self.name, device.kind)
+        self._chosen = ExitStack()  # never left: it is for the rest of the process
+        self._chooses_tf32 = device.kind == "cuda" and tf32_allowed is not None
+        if self._chooses_tf32:
+            self._chosen.enter_context(tf32(bool(tf32_allowed)))
         self.strategy = parallel.distribute(device.kind, devices)
 
     def scope(self) -> AbstractContextManager[Any]:
@@ -78,6 +93,17 @@ class Engine:
         """Return XLA compilations on JAX, traces on TensorFlow, and 0 on torch, which does not compile."""
         return {"jax": self._compiled(), "tensorflow": traces, "torch": 0}[self.name]
 
+    def uses_tf32(self) -> bool:
+        """Return whether float32 is computed in TF32, read back from the engine; False where it keeps its default."""
+        if not self._chooses_tf32:
+            return False
+        if self.name == "jax":
+            return bool(import_module("jax").config.jax_default_matmul_precision == _TF32_OF_JAX[True])
+        if self.name == "tensorflow":
+            return bool(import_module("tensorflow").config.experimental.tensor_float_32_execution_enabled())
+        settings = import_module("torch").backends
+        return bool(settings.cuda.matmul.allow_tf32 and settings.cudnn.allow_tf32)
+
     def threads(self) -> int:
         """Return the thread limit of one operation on a device, read back from the engine; on JAX the usable cores."""
         if self.name == "torch":
@@ -97,6 +123,40 @@ class Engine:
         if self.name == "torch":
             return int(import_module("torch").cuda.max_memory_allocated())
         return int(import_module("jax").local_devices()[0].memory_stats()["peak_bytes_in_use"])
+
+
+_TF32_OF_JAX = {True: "tensorfloat32", False: "float32"}
+
+
+def tf32(allowed: bool) -> AbstractContextManager[None]:
+    """Return a context in which the engine of this process may compute float32 in TF32, or may not."""
+    name = keras.backend.backend()
+    if name == "jax":
+        precision: AbstractContextManager[None] = import_module("jax").default_matmul_precision(_TF32_OF_JAX[allowed])
+        return precision
+    return _tf32_of_torch(allowed) if name == "torch" else _tf32_of_tensorflow(allowed)
+
+
+@contextmanager
+def _tf32_of_tensorflow(allowed: bool) -> Iterator[None]:
+    config = import_module("tensorflow").config.experimental
+    before = config.tensor_float_32_execution_enabled()
+    config.enable_tensor_float_32_execution(allowed)
+    try:
+        yield
+    finally:
+        config.enable_tensor_float_32_execution(before)
+
+
+@contextmanager
+def _tf32_of_torch(allowed: bool) -> Iterator[None]:
+    settings = import_module("torch").backends
+    before = settings.cuda.matmul.allow_tf32, settings.cudnn.allow_tf32
+    settings.cuda.matmul.allow_tf32 = settings.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        settings.cuda.matmul.allow_tf32, settings.cudnn.allow_tf32 = before
 
 
 def find_device(wanted: str) -> Device | None:

@@ -31,6 +31,10 @@ def decline(case: Case) -> str | None:
     if case.layout == "channels-first" and name == "tensorflow" and device.kind == "cpu":
         return "TensorFlow has no channels-first convolutions on a CPU; use --layout channels-last"
     lacking = {
+        "Keras does not scale the loss here, which fp16 needs; use --precision bf16": case.precision == "fp16",
+        "a CPU has no TF32; use --precision bf16": case.precision == "tf32" and device.kind == "cpu",
+        "Keras' engines have no modes of compilation; leave out --compile-mode": case.compile_mode != "default",
+        "images are decoded by the harness or TensorFlow; leave out --decoder": case.decoder != "pillow",
         "Keras' optimizers have no choice of kernels; leave out --fused": case.fused,
         "batch norms are folded in PyTorch only; leave out --fold-norms": case.fold_norms,
         "Keras on torch runs eagerly; use --engine tensorflow or jax to compile": case.compile and name == "torch",

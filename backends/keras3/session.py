@@ -51,12 +51,14 @@ class KerasSession:
     def __init__(self, case: Case, model: Model, classes: int, device: Device) -> None:
         self.case = case
         wide = case.precision == "fp64"
-        self._engine = Engine(device, case.threads, wide=wide, devices=case.devices)
+        tf32 = case.precision == "tf32"
+        allowed = tf32 if tf32 or not case.idiom else None
+        self._engine = Engine(device, case.threads, wide=wide, devices=case.devices, tf32_allowed=allowed)
         # Layers take their seeds from `random`. keras.utils.set_random_seed would also start an installed TensorFlow.
         random.seed(case.seed)
         self._engine.seed(case.seed)
         keras.config.set_floatx("float64" if wide else "float32")
-        keras.config.set_dtype_policy(_POLICIES[case.precision])
+        keras.config.set_dtype_policy(_POLICIES["fp32" if tf32 else case.precision])
         keras.config.set_image_data_format(case.layout.replace("-", "_"))
         self.batch_layout: Literal["nhwc", "nchw"] = "nchw" if case.layout == "channels-first" else "nhwc"
         with nullcontext() if case.idiom else undrawn(), self._engine.scope():
@@ -203,6 +205,7 @@ class KerasSession:
             "epsilon": keras.config.epsilon(),
             "loss_passed_to_clock": "raw loss of the step, on the device",
         }
+        found = _precision(self.blocks)
         if self.optimizer:
             kind = type(self.optimizer)
             settings["optimizer"] = layers.dotted(kind)
@@ -211,7 +214,7 @@ class KerasSession:
         return Effective(
             device=self._engine.device.kind,
             device_name=self._engine.device.name,
-            precision=_precision(self.blocks),
+            precision="tf32" if self._engine.uses_tf32() and found == "fp32" else found,
             layout=keras.config.image_data_format().replace("_", "-"),
             compile="xla" if self._predictor.jit_compile else eager,
             threads=self._engine.threads(),

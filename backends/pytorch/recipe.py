@@ -73,6 +73,18 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["base_lr"] * factor
 
 
+class CountingScaler(torch.amp.GradScaler):  # type: ignore[misc]
+    """torch's scaler of the loss for fp16, which counts the updates that it skips because a gradient is not finite."""
+
+    skipped = 0
+
+    def update(self, new_scale: float | torch.Tensor | None = None) -> None:
+        """Choose the scale of the next step; a skipped update makes it smaller."""
+        before = self.get_scale()
+        super().update(new_scale)
+        self.skipped += self.get_scale() < before
+
+
 def foldable(network: TorchNetwork, stage: Stage, image: torch.Tensor) -> list[Folded]:
     """Return each batch norm that a stage keeps fixed and whose input is a frozen convolution that nothing else reads.
 

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import shutil
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,36 +29,78 @@ def decline(case: Case) -> str | None:
     if case.device == "cuda" and not cuda:
         built = torch.version.cuda or "no CUDA"
         return f"torch {torch.__version__} (built for {built}) finds no CUDA device"
-    if reason := _no_processes(case, torch.cuda.device_count() if cuda and case.device != "cpu" else None):
-        return reason
-    if case.own_optimizer and not case.idiom:
-        return "torch's own rule is the matched one; leave out --optimizer-rule own"
     on_cuda = cuda and case.device != "cpu"
-    if case.precision == "bf16" and not (_cuda_has_bf16() if on_cuda else torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-        return f"this {'GPU' if on_cuda else 'CPU'} has no bfloat16 arithmetic that torch can use"
-    return _no_compiler(on_cuda) if case.compile else None
+    checks = _no_processes, _no_own_rule, _no_arithmetic, _no_decoder, _no_compiler
+    return next((reason for check in checks if (reason := check(case, on_cuda))), None)
 
 
-def _no_processes(case: Case, gpus: int | None) -> str | None:
-    """Return why a case cannot have a process for each of its devices. `gpus` is None on a CPU."""
-    from torch import distributed
+def _no_processes(case: Case, on_cuda: bool) -> str | None:
+    """Return why a case cannot have a process for each of its devices."""
+    import torch
 
     if case.devices == 1:
         return None
-    if not distributed.is_available():
+    if not torch.distributed.is_available():
         return "this build of torch has no torch.distributed; leave out --devices"
-    if gpus is not None and gpus < case.devices:
+    if on_cuda and (gpus := torch.cuda.device_count()) < case.devices:
         return f"torch finds {gpus} CUDA devices, not {case.devices}; use --devices {gpus} or less"
     return None
 
 
-def _cuda_has_bf16() -> bool:
+def _no_own_rule(case: Case, on_cuda: bool) -> str | None:
+    own = case.own_optimizer and not case.idiom
+    return "torch's own rule is the matched one; leave out --optimizer-rule own" if own else None
+
+
+def _no_arithmetic(case: Case, on_cuda: bool) -> str | None:
+    name, has = _HARDWARE.get(case.precision, ("", None))
+    if has is None or has(on_cuda):
+        return None
+    return f"this {'GPU' if on_cuda else 'CPU'} has no {name} arithmetic that torch can use"
+
+
+def _has_tf32(on_cuda: bool) -> bool:
     import torch
 
-    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return on_cuda and torch.cuda.get_device_capability() >= (8, 0)
 
 
-def _no_compiler(on_cuda: bool) -> str | None:
+def _has_bf16(on_cuda: bool) -> bool:
+    import torch
+
+    if on_cuda:
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _has_fp16(on_cuda: bool) -> bool:
+    import torch
+
+    return on_cuda or bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+
+
+_HARDWARE: Mapping[str, tuple[str, Callable[[bool], bool] | None]] = {
+    "tf32": ("TF32", _has_tf32),
+    "bf16": ("bfloat16", _has_bf16),
+    "fp16": ("float16", _has_fp16),
+}
+"""The name of a precision, and whether a CUDA device, or this CPU, computes in it."""
+
+
+def _no_decoder(case: Case, on_cuda: bool) -> str | None:
+    if case.decoder == "pillow":
+        return None
+    if case.input != "native":
+        return f"files are decoded in training only with --input native; leave out --decoder {case.decoder}"
+    missing = importlib.util.find_spec(case.decoder) is None
+    return f"{case.decoder} is not installed; pip install {case.decoder}" if missing else None
+
+
+def _no_compiler(case: Case, on_cuda: bool) -> str | None:
+    if not case.compile:
+        return None
+    if case.compile_mode == "reduce-overhead" and not on_cuda:
+        return "CUDA graphs need a CUDA device; leave out --compile-mode reduce-overhead"
     if on_cuda and importlib.util.find_spec("triton") is None:
         return "torch.compile needs triton on CUDA, and it is not installed"
     if not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
@@ -75,9 +117,11 @@ def configure(case: Case) -> None:
     torch.set_num_threads(case.threads)
     if torch.get_num_interop_threads() != 1:
         torch.set_num_interop_threads(1)
+    tf32 = case.precision == "tf32"
+    if tf32 or not case.idiom:
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.allow_tf32 = tf32
     if not case.idiom:
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True  # one shape per stage; TensorFlow autotunes too
 
 
@@ -102,6 +146,13 @@ def _flushes_denormals() -> bool:
     import torch
 
     return not (torch.full((1,), 1.2e-38) * 0.1).view(torch.int32).item()
+
+
+def uses_tf32() -> bool:
+    """Return whether matrix products and convolutions of float32 use TF32, on a GPU that has it."""
+    import torch
+
+    return bool(torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32)
 
 
 def settings_read_back() -> dict[str, str | int | float | bool]:

@@ -32,7 +32,8 @@ from harness.schedule import factors
 from harness.spec import Case, Frozen, Stage
 
 NATIVE_FILE = "model.pt"
-_PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float64: "fp64"}
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_PRECISIONS = {torch.float32: "fp32", torch.float64: "fp64", **{dtype: name for name, dtype in _AUTOCAST.items()}}
 Pair = tuple[torch.Tensor, torch.Tensor]
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
@@ -66,7 +67,7 @@ class TorchSession:
         self.optimizer: torch.optim.Optimizer | None = None
         self._ran: torch.dtype | None = None
         self._group: tuple[int, str] | None = None
-        self._most_folded = 0
+        self._most_folded = self._skipped_updates = 0
 
     def train(self, stage: Stage, feed: Feed, clock: Clock) -> None:
         """Train a stage. Raise `Refused` if it freezes more blocks than the model has.
@@ -118,6 +119,7 @@ class TorchSession:
         pairs: Sequence[recipe.Folded] = (),
     ) -> None:
         factor = iter(factors(stage.schedule, stage.epochs, steps_per_epoch).tolist())
+        scaler = recipe.CountingScaler(self.device.type, enabled=self.case.precision == "fp16")
         with self.arithmetic():
             for _ in range(stage.epochs):
                 batches = next(epochs)  # may compute features, in inference mode
@@ -128,11 +130,13 @@ class TorchSession:
                         recipe.set_rates(optimizer, next(factor))
                         optimizer.zero_grad(set_to_none=True)
                         loss = self.loss(forward, images, labels, stage.label_smoothing)
-                        loss.backward()
-                        optimizer.step()
+                        scaler.scale(loss).backward()
+                        scaler.step(optimizer)
+                        scaler.update()
                         clock.tick(loss.detach())
                 clock.epoch_end()
         optimizer.zero_grad(set_to_none=True)
+        self._skipped_updates += scaler.skipped
 
     def begin(self, stage: Stage) -> torch.optim.Optimizer:
         """Freeze what the stage declares and create its optimizer."""
@@ -211,9 +215,7 @@ class TorchSession:
         """Return the number of graphs of torch.compile; 0 without `compile`."""
         if not self.case.compile:
             return 0
-        from torch._dynamo.utils import counters
-
-        return int(counters["stats"]["unique_graphs"])
+        return _dynamo_counter("stats", "unique_graphs")
 
     def device_memory(self) -> int | None:
         """Return the peak of torch's allocator, without the CUDA context."""
@@ -231,6 +233,10 @@ class TorchSession:
             settings["fused_optimizer"] = bool(self.optimizer and self.optimizer.param_groups[0]["fused"])
         if self.case.fold_norms:
             settings["folded_norms"] = self._most_folded  # of all stages
+        if self.case.compile_mode == "reduce-overhead":
+            settings["skipped_cuda_graphs"] = _dynamo_counter("inductor", "cudagraph_skips")
+        if self.case.precision == "fp16":
+            settings["skipped_updates"] = self._skipped_updates
         if self._channels_first:
             settings["channels_first_convolutions"] = self._channels_first
         if self._group:
@@ -238,18 +244,24 @@ class TorchSession:
         return Effective(
             device=self.device.type,
             device_name=torch.cuda.get_device_name(self.device) if cuda else f"{platform.machine()} {capability}",
-            precision="not run" if self._ran is None else _PRECISIONS.get(self._ran, str(self._ran)),
+            precision=self._precision(),
             layout="channels-last" if last else "channels-first",
             compile="inductor" if self.compile_events() else "none",
             threads=torch.get_num_threads(),
             settings=settings,
         )
 
+    def _precision(self) -> str:
+        if self._ran is None:
+            return "not run"
+        tf32 = self.device.type == "cuda" and requirements.uses_tf32() and self._ran == torch.float32
+        return "tf32" if tf32 else _PRECISIONS.get(self._ran, str(self._ran))
+
     def layers(self) -> list[Layer]:
         return layers.trace(self.network.module, self.black_image())
 
     def layer_work(self, batch_size: int) -> Iterator[LayerWork]:
-        dtype = torch.bfloat16 if self.case.precision == "bf16" else self.dtype
+        dtype = _AUTOCAST.get(self.case.precision, self.dtype)
         kind = TensorKind(self.device, dtype, self.memory_format, self.autocast)
         with self.arithmetic():
             yield from layer_work(self.network, self.black_image(), batch_size, kind)
@@ -285,10 +297,10 @@ class TorchSession:
         return requirements.denormals_flushed(not self.case.idiom)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return a context that computes in bf16 if the case requires it."""
-        if self.case.precision != "bf16":
+        """Return a context that computes in bf16 or fp16 if the case requires it."""
+        if self.case.precision not in _AUTOCAST:
             return nullcontext()
-        autocast: AbstractContextManager[Any] = torch.autocast(self.device.type, dtype=torch.bfloat16)
+        autocast: AbstractContextManager[Any] = torch.autocast(self.device.type, _AUTOCAST[self.case.precision])
         return autocast
 
     def _use_channels_first(self) -> int:
@@ -308,12 +320,15 @@ class TorchSession:
     def _compiled(self, function: Forward) -> Forward:
         if not self.case.compile:
             return function
-        compiled: Forward = torch.compile(function, dynamic=False)
+        mode = None if self.case.compile_mode == "default" else self.case.compile_mode
+        compiled: Forward = torch.compile(function, dynamic=False, mode=mode)
         return compiled
 
     def _epochs(self, feed: Feed) -> Iterator[Iterator[Pair]]:
         # Yields an iterator per epoch; its batches are on the device.
-        loader = native.pipeline(feed, pin=self.device.type == "cuda") if feed.input == "native" else None
+        loader = None
+        if feed.input == "native":
+            loader = native.pipeline(feed, self.case.decoder, pin=self.device.type == "cuda")
         for epoch in range(feed.epochs):
             if loader is not None:
                 found = native.epoch(loader, feed)
@@ -347,3 +362,9 @@ class TorchSession:
 
 def _copy(tensor: torch.Tensor) -> NDArray[Any]:
     return np.array(tensor.detach().cpu().numpy(), order="C", copy=True)
+
+
+def _dynamo_counter(group: str, name: str) -> int:
+    from torch._dynamo.utils import counters
+
+    return int(counters[group][name])

@@ -46,11 +46,13 @@ def decline(case: Case) -> str | None:
     """Return why this case cannot run here, or None."""
     reasons = {
         "the reference backend runs on the CPU only": case.device == "cuda",
-        "the reference backend has no bfloat16 arithmetic": case.precision == "bf16",
+        f"the reference backend computes in fp32 and fp64 only, not in {case.precision}": case.precision
+        not in ("fp32", "fp64"),
         "the reference backend keeps its activations channels-last": case.layout != "channels-last",
         "the reference backend has no compiler": case.compile,
         "the reference backend has no fused optimizer": case.fused,
         "the reference backend does not fold batch norms; leave out --fold-norms": case.fold_norms,
+        "the reference backend reads no files in training; leave out --decoder": case.decoder != "pillow",
         "the reference backend has no native input pipeline; use --input arrays or stream": case.input == "native",
         "the reference backend has no native defaults; it follows torch's semantics": case.native,
         "the reference backend has no data parallelism; leave out --devices": case.devices > 1,

@@ -26,8 +26,8 @@ FILE, FOLDER = click.Path(dir_okay=False, path_type=Path), click.Path(file_okay=
 SELECTION = {
     RUN: ("backend", "engine", "model", "scenario", "data", "validation_split", "validation_seed",
           "test_split", "splits", "checkpoint", "input_scaling", "seeds", "limit"),
-    "How to compute": ("device", "precision", "layout", "compile", "features", "fused", "fold_norms", "keep_memory",
-                       "input", "workers", "threads", "devices"),
+    "How to compute": ("device", "precision", "layout", "compile", "compile_mode", "features", "fused", "fold_norms",
+                       "keep_memory", "input", "decoder", "workers", "threads", "devices"),
     MEASURE: ("warmup_steps",),
 }  # fmt: skip
 """The fields of `Selection` below each heading; all others are below "How to train"."""

@@ -26,7 +26,7 @@ from harness.process.ask import ask
 from harness.process.launch import Event
 from harness.process.machine import usable_cores
 from harness.running.opening import find_model_for
-from harness.spec import Case, Job, Part, Scenario, Stage
+from harness.spec import SETTINGS, Case, Job, Part, Scenario, Stage
 
 
 class PlannedCase(NamedTuple):
@@ -70,6 +70,8 @@ class Preparation:
                 raise Declined(unfit.reason)
             if reason := without_devices(case):
                 raise Declined(reason)
+            if reason := without_needed(case):
+                raise Refused(reason)
             refuse_undivided(case)
             _refuse_short(case, data.meta)
             refuse_single_values(case, self._catalogue.plugins)
@@ -190,11 +192,22 @@ def without_devices(case: Case) -> str | None:
         f"batches are divided when they are ready in memory; use --input arrays {used}": case.input != "arrays",
         f"a compiled step runs on one device; leave out --compile {used}": case.compile,
         f"batch norms are folded on one device; leave out --fold-norms {used}": case.fold_norms,
+        f"the loss of fp16 is scaled on one device; use --precision bf16 {used}": case.precision == "fp16",
         f"memory is kept by a single process; leave out --keep-memory {used}": case.keep_memory,
         f"data parallelism has no native defaults here; leave out --native-defaults {used}": case.idiom,
         f"data parallelism has the matched optimizers here; leave out --optimizer-rule own {used}": case.own_optimizer,
     }
     return next((reason for reason, applies in reasons.items() if applies), None)
+
+
+def without_needed(case: Case) -> str | None:
+    """Return which setting of a case means nothing without another one, which the case does not have, or None."""
+    for name, setting in SETTINGS.items():
+        needed = SETTINGS.get(setting.needs)
+        if needed and getattr(case, name) != setting.default and getattr(case, needed.name) == needed.default:
+            option, other = (str(one.option).replace("_", "-") for one in (setting, needed))
+            return f"--{option} {getattr(case, name)} means nothing without --{other}; use both"
+    return None
 
 
 def refuse_undivided(case: Case) -> None:

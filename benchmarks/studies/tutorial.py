@@ -2,8 +2,9 @@
 
     python -m benchmarks.studies.tutorial photos/ --checkpoint resnet18.pth --method frozen --set features=kept
 
-Each round runs every command once, with a seed of its own, in a random order, on the same cores. The images are decoded into the cache before
-the first round; kept features are removed before each. The tutorial's script is `docs/peers/torch_tutorial.py`.
+Each round runs every command once, with a seed of its own, in a random order, on the same cores. The images are decoded
+into the cache before the first round; kept features are removed before each. The tutorial's script is
+`docs/peers/torch_tutorial.py`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from benchmarks.comparing.comparison_run import IN_TURNS
 from benchmarks.comparing.pairs import Side, failure_of, measure_pair
 from benchmarks.preparing.certify import Request, written
 from benchmarks.preparing.missing_certificates import make_one, subject_here
-from benchmarks.preparing.plan import Preparation, steps_of, without_fixed_part
+from benchmarks.preparing.plan import Preparation, steps_of, without_fixed_part, without_needed
 from benchmarks.running.execute import run_side
 from benchmarks.tuning.race import Race, Standing
 from harness.errors import Declined, Refused
@@ -97,6 +97,8 @@ def candidates(selected: SelectedCase) -> tuple[list[Acceleration], dict[str, st
         if not changes:
             continue
         case = replace(selected.case, **changes)
+        if without_needed(case):
+            continue
         if unfit := without_fixed_part(case):
             not_tried[written({name: getattr(case, name) for name in unfit.settings})] = unfit.reason
             continue
@@ -169,7 +171,8 @@ class Tuning:
         """Enter the combinations of changes that are faster alone."""
         faster = {standing.name for standing in race.standings() if standing.value < 0}
         for name, candidate in by_name.items():
-            slow = [text for key, value in candidate.changes.items() if (text := written({key: value})) not in faster]
+            changes = [written({key: value}) for key, value in candidate.changes.items() if not SETTINGS[key].needs]
+            slow = [change for change in changes if change not in faster]
             if len(candidate.changes) > 1 and not slow:
                 race.enter(name)
             elif len(candidate.changes) > 1:

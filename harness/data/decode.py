@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -51,6 +51,10 @@ _DAMAGE = (
     *(ZeroDivisionError, NotImplementedError, AssertionError, struct.error, zlib.error, MemoryError),
 )
 """Exceptions of Pillow's decoders for damaged pixels; they get no metadata, except WebP's, which they do not read."""
+
+
+JpegDecoder = Callable[[bytes], NDArray[np.uint8]]
+"""Decodes the bytes of a JPEG to RGB pixels uint8 [height, width, 3] as stored, not turned. Raises ValueError."""
 
 
 class Unreadable(Exception):
@@ -96,11 +100,17 @@ def decode(path: str | Path, side: int) -> Decoded:
     return Decoded(np.asarray(_centre_square(image, side)), first_of)
 
 
-def read(path: str | Path) -> OpenedImage:
-    """Read an image as upright 8-bit RGB. Alpha is dropped, as in torchvision. Raise `Unreadable`."""
+def read(path: str | Path, jpeg: JpegDecoder | None = None) -> OpenedImage:
+    """Read an image as upright 8-bit RGB. Alpha is dropped, as in torchvision. Raise `Unreadable`.
+
+    `jpeg` decodes colour and grey JPEG files instead of Pillow.
+    """
     with _opened(path) as (image, orientation):
-        image.load()
-        colours = _rgb(image)
+        if jpeg and image.format == "JPEG" and image.mode in ("RGB", "L") and isinstance(image.fp, BytesIO):
+            colours = Image.fromarray(jpeg(image.fp.getvalue()))
+        else:
+            image.load()
+            colours = _rgb(image)
         upright = colours.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else colours
         return OpenedImage(upright, _first_of(image))
 

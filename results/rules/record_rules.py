@@ -13,8 +13,8 @@ from harness.rules import Breach, Finding, ask, rule, switched_off
 from harness.running.record import Record, StageRecord
 from harness.spec import Stage
 
-BITS = {"fp32": (15.0, 30.0), "bf16": (5.0, 10.5), "fp64": (40.0, 53.0)}
-"""Allowed bits of mantissa of products and convolutions, by precision (fp32 has 22, TF32 12, bf16 9)."""
+BITS = {"fp32": (15.0, 30.0), "tf32": (10.5, 15.0), "bf16": (5.0, 10.5), "fp16": (10.5, 15.0), "fp64": (40.0, 53.0)}
+"""Allowed bits of mantissa of products and convolutions, by precision (fp32 has 22, TF32 and fp16 12, bf16 9)."""
 
 
 @rule("V07", "record")
@@ -40,7 +40,7 @@ def kept_state(record: Record) -> Iterator[Finding]:
             yield where, f"the optimizer started with state values up to {done.seen.slots_at_start:.2g}"
 
 
-FEATURES = {"fp32": 1e-4, "bf16": 5e-2, "fp64": 1e-10}
+FEATURES = {"fp32": 1e-4, "tf32": 1e-2, "bf16": 5e-2, "fp16": 1e-2, "fp64": 1e-10}
 """Largest difference between logits from kept features and from images, relative to the largest logit."""
 
 

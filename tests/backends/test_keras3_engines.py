@@ -135,6 +135,23 @@ def test_a_compiled_case_trains_like_an_uncompiled_one_and_says_so_or_is_decline
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_tf32_is_chosen_on_a_gpu_alone_and_read_back(engine: str) -> None:
+    found = probed(engine)["tf32"]
+    assert [name for name, used in found.items() if used is True] == ["cuda yes"]
+    assert found["cuda no"] is found["cuda own"] is found["cpu yes"] is False
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("setting", "remedy"),
+    [("tf32", "use --precision bf16"), ("fp16", "use --precision bf16"), ("mode", "leave out --compile-mode"),
+     ("decoder", "leave out --decoder")],
+)  # fmt: skip
+def test_a_setting_of_torch_alone_is_declined_with_the_remedy(engine: str, setting: str, remedy: str) -> None:
+    assert remedy in probed(engine)["tf32"][setting]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_what_dropout_drops_follows_the_cases_seed_alone(engine: str) -> None:
     first, again, other = probed(engine)["dropped"]
     assert first == again != other
@@ -450,6 +467,21 @@ def _dropped(engine: str, seed: int) -> list[float]:
     return _train(session, STAGES["lr0"], _feed(session, STAGES["lr0"])).losses
 
 
+def _tf32(case: Case) -> dict[str, Any]:
+    """Whether each of these engines uses TF32; the GPU is planted, and nothing is computed on it."""
+    from backends.keras3.engine import Device, Engine
+
+    choices = {"yes": True, "no": False, "own": None}
+    found: dict[str, Any] = {
+        f"{kind} {name}": Engine(Device(kind, "planted"), case.threads, tf32_allowed=allowed).uses_tf32()
+        for kind in ("cpu", "cuda")
+        for name, allowed in choices.items()
+    }
+    cases = {"tf32": {"precision": "tf32"}, "fp16": {"precision": "fp16"}}
+    cases |= {"mode": {"compile": True, "compile_mode": "max-autotune"}, "decoder": {"decoder": "simplejpeg"}}
+    return found | {name: keras3.decline(replace(case, **fields)) for name, fields in cases.items()}
+
+
 def _wide(engine: str) -> dict[str, Any]:
     session = _open(_case(engine, STAGES["small-lr"], precision="fp64"))
     found: dict[str, Any] = {"precision": session.effective().precision, "losses": _losses(session)}
@@ -494,6 +526,7 @@ def _probe(engine: str) -> dict[str, Any]:
         found["mobilenet"] = _mobilenet(engine)
     found["dropped"] = [_dropped(engine, seed) for seed in (1, 1, 2)]
     found["wide"] = _wide(engine)
+    found["tf32"] = _tf32(case)  # last, because it changes the engine's settings
     return found
 
 

@@ -336,7 +336,7 @@ def test_pytorch_trains_and_predicts_in_float64(pipeline: Any) -> None:
 
 def test_the_reference_runs_in_float64_and_declines_bfloat16() -> None:
     assert reference.decline(probe_case("reference", None, "tiny-cnn", SIZE)) is None
-    assert "bfloat16" in str(reference.decline(probe_case("reference", None, "tiny-cnn", SIZE, precision="bf16")))
+    assert "not in bf16" in str(reference.decline(probe_case("reference", None, "tiny-cnn", SIZE, precision="bf16")))
     session, _ = tiny("reference")
     assert session.effective().precision == "fp64"
     assert session.predict(probing.batch(session, SIZE)[0]).dtype == np.float64

@@ -213,7 +213,9 @@ def test_effective_says_what_ran() -> None:
     ("changes", "reason"),
     [
         ({"device": "cuda"}, "CPU"),
-        ({"precision": "bf16"}, "bfloat16"),
+        ({"precision": "bf16"}, "not in bf16"),
+        ({"precision": "fp16"}, "not in fp16"),
+        ({"decoder": "simplejpeg"}, "--decoder"),
         ({"layout": "channels-first"}, "channels-last"),
         ({"compile": True}, "compile"),
         ({"input": "native"}, "stream"),

@@ -61,7 +61,7 @@ def test_wrong_options_are_refused_with_the_message_of_the_command(tmp_path: Pat
 def test_a_case_that_cannot_run_is_a_row_with_its_reason(tmp_path: Path) -> None:
     found = finetune_bench.run(**CASE, precision="bf16", report=False, results=tmp_path)
     assert list(found["status"]) == ["skipped"]
-    assert "bfloat16" in found["reason"][0]
+    assert "in bf16" in found["reason"][0]
 
 
 def test_compare_returns_the_stored_comparison(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from importlib import import_module
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,6 +10,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from backends.keras3 import engine
 from backends.keras3.session import KerasSession
 from backends.keras3.tensors import array_of
 from harness.running.numerics import PRODUCT_SIDE, Numerics, examine
@@ -26,7 +25,7 @@ def both_ways(session: KerasSession) -> dict[str, Numerics]:
     """Measure the precision with TF32 off and on, then restore the setting."""
     found = {}
     for name, allowed in (("TF32 off", False), ("TF32 on", True)):
-        with _tf32(allowed):
+        with engine.tf32(allowed):
             found[name] = numerics(session)
     return found
 
@@ -63,35 +62,3 @@ def _elementwise(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArra
 def _array(tensor: Any) -> NDArray[Any]:
     narrow = keras.backend.standardize_dtype(tensor.dtype) == "bfloat16"
     return np.array(array_of(ops.cast(tensor, "float32") if narrow else tensor))
-
-
-def _tf32(allowed: bool) -> AbstractContextManager[None]:
-    name = keras.backend.backend()
-    if name == "jax":
-        precision: AbstractContextManager[None] = import_module("jax").default_matmul_precision(
-            "tensorfloat32" if allowed else "float32"
-        )
-        return precision
-    return _tf32_of_torch(allowed) if name == "torch" else _tf32_of_tensorflow(allowed)
-
-
-@contextmanager
-def _tf32_of_tensorflow(allowed: bool) -> Iterator[None]:
-    config = import_module("tensorflow").config.experimental
-    before = config.tensor_float_32_execution_enabled()
-    config.enable_tensor_float_32_execution(allowed)
-    try:
-        yield
-    finally:
-        config.enable_tensor_float_32_execution(before)
-
-
-@contextmanager
-def _tf32_of_torch(allowed: bool) -> Iterator[None]:
-    settings = import_module("torch").backends
-    before = settings.cuda.matmul.allow_tf32, settings.cudnn.allow_tf32
-    settings.cuda.matmul.allow_tf32 = settings.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        settings.cuda.matmul.allow_tf32, settings.cudnn.allow_tf32 = before

@@ -63,7 +63,7 @@ def _measure(session: TorchSession) -> Numerics:
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    wide = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+    wide = tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
     return np.asarray(wide.cpu().numpy())
 
 

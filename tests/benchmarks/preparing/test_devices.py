@@ -29,6 +29,7 @@ TWO = replace(CASE, devices=2)
         ({"idiom": True}, "leave out --native-defaults"),
         ({"keep_memory": True}, "leave out --keep-memory"),
         ({"fold_norms": True}, "leave out --fold-norms"),
+        ({"precision": "fp16"}, "use --precision bf16"),
         ({"optimizer_rule": "own"}, "leave out --optimizer-rule own"),
     ],
 )

@@ -118,6 +118,13 @@ def test_settings_for_a_fixed_part_need_one(
     assert possible.job is not None
 
 
+def test_a_setting_that_another_one_makes_meaningful_needs_it(catalogue: Catalogue) -> None:
+    with pytest.raises(Refused, match=r"^--compile-mode max-autotune means nothing without --compile; use both$"):
+        plan(catalogue, compile_mode="max-autotune")
+    (planned,) = plan(catalogue, compile=True, compile_mode="max-autotune")
+    assert planned.job is not None
+
+
 def test_a_plugin_s_data_is_prepared_in_a_worker(catalogue: Catalogue) -> None:
     (planned,) = plan(catalogue, data=("light",))
     assert planned.job is not None

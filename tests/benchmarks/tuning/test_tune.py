@@ -11,8 +11,9 @@ import pytest
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.choosing.selection import Selection, expand
 from benchmarks.preparing import missing_certificates
-from benchmarks.tuning.tune import Tuning, candidates
+from benchmarks.tuning.tune import Acceleration, Tuning, candidates
 from harness.errors import Declined
+from harness.spec import Job
 from tests.benchmarks.commanding import invoke, refused
 from tests.harness.cases import write_tiny
 
@@ -34,7 +35,7 @@ def names(scenario: str, **settings: Any) -> tuple[set[str], dict[str, str]]:
 
 def test_every_combination_but_the_plain_one_is_a_candidate() -> None:
     found, not_tried = names("freeze-conv")
-    assert len(found) == 47
+    assert len(found) == 95
     assert not any("features=kept" in one and "fold_norms=true" in one for one in found)
     assert "compute no fixed part" in not_tried["features=kept, fold_norms=true"]
     assert {
@@ -46,11 +47,21 @@ def test_every_combination_but_the_plain_one_is_a_candidate() -> None:
     assert "changes the numbers" in not_tried["other precision"]
 
 
+def test_a_mode_of_the_compiler_is_a_candidate_only_with_the_compiler() -> None:
+    found, _ = names("full")
+    modes = {one for one in found if "compile_mode" in one}
+    assert {"compile=true, compile_mode=reduce-overhead", "compile=true, compile_mode=max-autotune"} <= modes
+    assert all("compile=true" in one for one in modes)
+    compiled, _ = names("full", compile=True)
+    assert {"compile_mode=reduce-overhead", "compile=false"} <= compiled
+    assert not any("compile=false" in one and "compile_mode" in one for one in compiled)
+
+
 def test_a_setting_that_the_scenario_cannot_use_is_named_with_the_reason() -> None:
     found, not_tried = names("full")
     alone = {"layout=channels-first", "compile=true", "fused=true", "keep_memory=true"}
     assert alone < found
-    assert len(found) == 15
+    assert len(found) == 31
     for name in ("features=kept", "fold_norms=true"):
         assert not_tried[name].startswith("no stage of full keeps a part of the network fixed")
 
@@ -77,6 +88,25 @@ def test_what_is_fast_but_not_proved_is_not_recommended(tmp_path: Path) -> None:
     assert result.stdout.splitlines()[0] == "Nothing is faster than the plain settings and proved equal to them."
     assert "not proved equal: planted: it trains something else" in result.stdout
     assert "  keep_memory=true: × " in result.stdout
+
+
+@pytest.mark.parametrize(("of_compile", "fastest"), [(-0.2, "compile=true, compile_mode=reduce-overhead"), (0.2, "")])
+def test_modes_of_the_compiler_are_measured_if_it_is_faster_alone(of_compile: float, fastest: str) -> None:
+    costs = {"compile": of_compile, "compile_mode": -0.1}
+
+    def planted(tuning: Tuning, plain: Job, candidate: Acceleration) -> float:
+        return sum(costs.get(name, 0.1) for name in candidate.changes)
+
+    wanted = {"backend": ("reference",), "model": ("tiny-cnn",), "scenario": ("scratch",)}
+    (selected,) = expand(Selection(**wanted), read_catalogue(()))
+    with (
+        patch.object(Tuning, "_sample", planted),
+        patch.object(Tuning, "_proved", return_value=(None, {})),
+    ):
+        tuned = Tuning(selected, read_catalogue(()), Any, Any, 10, lambda event: None).run()
+    names = [standing.name for standing in tuned.standings if standing.value < 0]
+    assert names[:1] == ([fastest] if fastest else [])
+    assert any("compile_mode" in standing.name for standing in tuned.standings) == bool(fastest)
 
 
 def test_more_than_one_case_is_refused(tmp_path: Path) -> None:

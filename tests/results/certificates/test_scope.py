@@ -18,7 +18,7 @@ from tests.results.records import build
 INSTALLED = {"pytorch": "torch 2.14.1", "keras3-tensorflow": "keras 3.15.1, tensorflow 2.21.0"}
 
 OUTSIDE = {"backend", "engine", "dataset", "dataset_sha256", "checkpoint", "augment", "reuse_head", "limit", "seed",
-           "dropout", "input", "workers", "threads", "warmup_steps"}  # fmt: skip
+           "dropout", "input", "workers", "threads", "warmup_steps", "decoder"}  # fmt: skip
 """Fields of a case that no certificate depends on; each has its reason in `SETTINGS`."""
 ARMS = ("backend", "engine")
 
