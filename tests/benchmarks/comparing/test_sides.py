@@ -42,7 +42,7 @@ def test_backends_revisions_folders_interpreters_and_settings_are_sides() -> Non
         ({"settings": ("precision=bf16",)}, "--set precision=bf16: precision is not a side .+; write B.precision=bf16"),
         ({"settings": ("B.precision",)}, "--set B.precision: no value; write B.precision=bf16"),
         ({"settings": ("B.precison=bf16",)}, "--set B.precison=bf16: .*did you mean precision"),
-        ({"settings": ("B.precision=half",)}, "half is not a value of precision .+; write one of fp32, bf16, fp64"),
+        ({"settings": ("B.precision=half",)}, "half is not a value .+; write one of fp32, tf32, bf16, fp16, fp64"),
         ({"settings": ("B.threads=many",)}, "--set B.threads=many: many is not a value of threads"),
         ({"settings": ("B.data=cats",)}, "data must be the same on both sides; write --data cats"),
         ({"python": ("/usr/bin/python3",)}, "--python /usr/bin/python3: .+ is not a side .+; write B=venv/bin/python"),
