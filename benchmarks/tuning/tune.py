@@ -170,13 +170,21 @@ class Tuning:
     def _combine(self, race: Race, by_name: dict[str, Acceleration]) -> None:
         """Enter the combinations of changes that are faster alone."""
         faster = {standing.name for standing in race.standings() if standing.value < 0}
+        slow: dict[str, None] = {}
+        left_out = 0
         for name, candidate in by_name.items():
+            if len(candidate.changes) == 1:
+                continue
             changes = [written({key: value}) for key, value in candidate.changes.items() if not SETTINGS[key].needs]
-            slow = [change for change in changes if change not in faster]
-            if len(candidate.changes) > 1 and not slow:
+            if faster.issuperset(changes):
                 race.enter(name)
-            elif len(candidate.changes) > 1:
-                self._not_tried.setdefault(name, f"not faster alone: {', '.join(slow)}")
+            else:
+                slow |= dict.fromkeys(change for change in changes if change not in faster)
+                left_out += 1
+        if left_out:
+            self._not_tried[counted(left_out, "combination")] = (
+                f"with settings that are not faster alone: {', '.join(slow)}"
+            )
 
     def _left(self, share: float = 1.0) -> float:
         return self._started + share * self._budget_s - time.monotonic()

@@ -107,6 +107,10 @@ def test_modes_of_the_compiler_are_measured_if_it_is_faster_alone(of_compile: fl
     names = [standing.name for standing in tuned.standings if standing.value < 0]
     assert names[:1] == ([fastest] if fastest else [])
     assert any("compile_mode" in standing.name for standing in tuned.standings) == bool(fastest)
+    (left_out,) = (reason for name, reason in tuned.not_tried.items() if name.endswith(" combinations"))
+    slow = left_out.removeprefix("with settings that are not faster alone: ").split(", ")
+    assert ("compile=true" in slow) == (not fastest)
+    assert {"layout=channels-first", "fused=true", "keep_memory=true"} <= set(slow)
 
 
 def test_more_than_one_case_is_refused(tmp_path: Path) -> None:
