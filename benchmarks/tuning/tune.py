@@ -175,7 +175,8 @@ class Tuning:
         for name, candidate in by_name.items():
             if len(candidate.changes) == 1:
                 continue
-            changes = [written({key: value}) for key, value in candidate.changes.items() if not SETTINGS[key].needs]
+            parts = candidate.changes.items()
+            changes = [written({key: value}) for key, value in parts if SETTINGS[key].needs not in candidate.changes]
             if faster.issuperset(changes):
                 race.enter(name)
             else:

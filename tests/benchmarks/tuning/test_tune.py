@@ -11,7 +11,7 @@ import pytest
 from benchmarks.choosing.catalogue import read_catalogue
 from benchmarks.choosing.selection import Selection, expand
 from benchmarks.preparing import missing_certificates
-from benchmarks.tuning.tune import Acceleration, Tuning, candidates
+from benchmarks.tuning.tune import Acceleration, Tuned, Tuning, candidates
 from harness.errors import Declined
 from harness.spec import Job
 from tests.benchmarks.commanding import invoke, refused
@@ -90,20 +90,21 @@ def test_what_is_fast_but_not_proved_is_not_recommended(tmp_path: Path) -> None:
     assert "  keep_memory=true: × " in result.stdout
 
 
-@pytest.mark.parametrize(("of_compile", "fastest"), [(-0.2, "compile=true, compile_mode=reduce-overhead"), (0.2, "")])
-def test_modes_of_the_compiler_are_measured_if_it_is_faster_alone(of_compile: float, fastest: str) -> None:
-    costs = {"compile": of_compile, "compile_mode": -0.1}
+def raced(costs: dict[str, float], **settings: Any) -> Tuned:
+    """The outcome of a race in which each change has a planted cost, in logs; nothing is proved."""
 
     def planted(tuning: Tuning, plain: Job, candidate: Acceleration) -> float:
         return sum(costs.get(name, 0.1) for name in candidate.changes)
 
-    wanted = {"backend": ("reference",), "model": ("tiny-cnn",), "scenario": ("scratch",)}
+    wanted = {"backend": ("reference",), "model": ("tiny-cnn",), "scenario": ("scratch",), **settings}
     (selected,) = expand(Selection(**wanted), read_catalogue(()))
-    with (
-        patch.object(Tuning, "_sample", planted),
-        patch.object(Tuning, "_proved", return_value=(None, {})),
-    ):
-        tuned = Tuning(selected, read_catalogue(()), Any, Any, 10, lambda event: None).run()
+    with patch.object(Tuning, "_sample", planted), patch.object(Tuning, "_proved", return_value=(None, {})):
+        return Tuning(selected, read_catalogue(()), Any, Any, 10, lambda event: None).run()
+
+
+@pytest.mark.parametrize(("of_compile", "fastest"), [(-0.2, "compile=true, compile_mode=reduce-overhead"), (0.2, "")])
+def test_modes_of_the_compiler_are_measured_if_it_is_faster_alone(of_compile: float, fastest: str) -> None:
+    tuned = raced({"compile": of_compile, "compile_mode": -0.1})
     names = [standing.name for standing in tuned.standings if standing.value < 0]
     assert names[:1] == ([fastest] if fastest else [])
     assert any("compile_mode" in standing.name for standing in tuned.standings) == bool(fastest)
@@ -111,6 +112,12 @@ def test_modes_of_the_compiler_are_measured_if_it_is_faster_alone(of_compile: fl
     slow = left_out.removeprefix("with settings that are not faster alone: ").split(", ")
     assert ("compile=true" in slow) == (not fastest)
     assert {"layout=channels-first", "fused=true", "keep_memory=true"} <= set(slow)
+
+
+def test_a_mode_that_is_slower_alone_is_not_combined_where_the_case_compiles_already() -> None:
+    tuned = raced({"compile_mode": 0.1, "fused": -0.2, "keep_memory": -0.2}, compile=True)
+    assert tuned.standings[0].name == "fused=true, keep_memory=true"
+    assert not any("compile_mode" in one.name and "fused" in one.name for one in tuned.standings)
 
 
 def test_more_than_one_case_is_refused(tmp_path: Path) -> None:
