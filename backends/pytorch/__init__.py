@@ -44,6 +44,7 @@ def decline(case: Case) -> str | None:
 
     if reason := requirements.missing_package():
         return reason
+    requirements.load_openmp()
     import_quickly(f"{__name__}.session")
     return requirements.decline(case)
 

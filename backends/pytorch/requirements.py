@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import shutil
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +21,25 @@ def missing_package() -> str | None:
         if importlib.util.find_spec(module) is None:
             return f"{module.replace('_', '-')} is not installed; pip install 'finetune-bench[torch]'"
     return None
+
+
+def load_openmp() -> None:
+    """Load torch's GNU OpenMP, if it has one, while this process may use every core.
+
+    OpenMP counts the cores when it is loaded; more threads than that sleep between operations. An evaluation with more
+    threads than training would be slower than with one.
+    """
+    found = importlib.util.find_spec("torch")
+    if found is None or not found.origin or "torch" in sys.modules or not hasattr(os, "sched_setaffinity"):
+        return
+    package = Path(found.origin).parent
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        for library in (*package.glob("lib/libgomp*"), *package.parent.glob("torch.libs/libgomp*")):
+            ctypes.CDLL(str(library))
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def decline(case: Case) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -56,6 +57,23 @@ def test_naming_the_models_imports_no_framework() -> None:
         "assert not {'torch', 'torchvision', 'efficientnet_pytorch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux binds a process to cores")
+def test_openmp_counts_every_core_although_its_process_is_bound_to_one(all_cores: list[int]) -> None:
+    code = (
+        "import os, sys; from backends.pytorch import requirements; requirements.load_openmp(); import torch;"
+        "loaded = {line.split()[-1] for line in open('/proc/self/maps') if 'libgomp' in line};"
+        "tasks = os.listdir('/proc/self/task'); cores = [sorted(os.sched_getaffinity(int(task))) for task in tasks];"
+        "print(len(loaded), cores)"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    done = subprocess.run(
+        ["taskset", "-c", str(all_cores[-1]), sys.executable, "-c", code], env=environment | {"OMP_DISPLAY_ENV": "true"},
+        check=True, cwd=Path(__file__).parents[2], capture_output=True, text=True,
+    )  # fmt: skip
+    assert f"OMP_NUM_THREADS = '{len(all_cores)}'" in done.stderr
+    assert done.stdout.split(maxsplit=1) == ["1", f"{[[all_cores[-1]]]}\n"]
 
 
 @pytest.mark.parametrize("name", ORIGINALS)
