@@ -5,17 +5,22 @@ from __future__ import annotations
 import ctypes
 import platform
 import resource
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks.datasets.writing import PreparedDataset
 from harness.errors import Declined
 from harness.process import memory
 from harness.process.ask import ask
-from harness.running import opening
+from harness.running import opening, run
+from harness.running.evaluate import Evaluator
 from harness.running.opening import find_model_for
-from tests.harness.cases import run_here, tiny_case
+from harness.running.record import StageRecord
+from harness.running.stage import StageRun
+from tests.harness.cases import STAGE, run_here, scenario, tiny_case
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory")
 ARRAYS, PAGES = 16, 512
@@ -60,6 +65,30 @@ def test_another_system_declines_the_case_before_it_begins(
     with pytest.raises(Declined, match="only the allocator of glibc"):
         find_model_for(tiny_case(tiny_dataset, keep_memory=True), ())
     find_model_for(tiny_case(tiny_dataset), ())
+
+
+@glibc
+def test_memory_is_kept_after_the_training_of_every_case_when_nothing_is_timed_any_more(
+    tiny_dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    stage, logits = StageRun.run, Evaluator.logits
+
+    def train(*arguments: Any) -> StageRecord:
+        record = stage(*arguments)
+        happened.append("trained")
+        return record
+
+    def evaluate(self: Evaluator, split: str) -> NDArray[np.float32]:
+        happened.append(split)
+        return logits(self, split)
+
+    monkeypatch.setattr(StageRun, "run", train)
+    monkeypatch.setattr(Evaluator, "logits", evaluate)
+    monkeypatch.setattr(run, "keep_freed_memory", lambda: happened.append("kept"))
+    run_here(tiny_dataset, tiny_case(tiny_dataset, scenario=scenario(STAGE, STAGE, start="random")))
+    assert happened[happened.index("kept") - 1 : happened.index("kept") + 2] == ["trained", "kept", "test"]
+    assert (happened.count("trained"), happened.count("kept")) == (2, 1)
 
 
 @glibc
