@@ -78,8 +78,7 @@ def run_case(
     sensors = disturbance.read()
     if not cannot_keep_memory():
         keep_freed_memory()  # nothing is timed from here on
-    test = evaluator.split("test")
-    np.savez(Path(folder) / "logits.npz", logits=evaluator.logits("test"), labels=test.labels, ids=test.ids)
+    _write_logits(evaluator, Path(folder))
     quality = {split: evaluator.quality(split) for split in ("test", "val")}
     wall.lap("evaluation")
     artefacts = keep_model(session, case, dataset.meta, opened.found.normalisation, job.save_model)
@@ -121,6 +120,11 @@ def run_case(
         notes=(*dataset.meta.notes, *dict.fromkeys(problems)),
         artefacts=artefacts,
     )
+
+
+def _write_logits(evaluator: Evaluator, folder: Path) -> None:
+    test = evaluator.split("test")
+    np.savez(folder / "logits.npz", logits=evaluator.logits("test"), labels=test.labels, ids=test.ids)
 
 
 def _count(session: Session) -> tuple[dict[str, int], int]:

@@ -68,10 +68,10 @@ def test_openmp_counts_every_core_although_its_process_is_bound_to_one(all_cores
         "print(len(loaded), cores)"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
-    done = subprocess.run(
-        ["taskset", "-c", str(all_cores[-1]), sys.executable, "-c", code], env=environment | {"OMP_DISPLAY_ENV": "true"},
-        check=True, cwd=Path(__file__).parents[2], capture_output=True, text=True,
-    )  # fmt: skip
+    environment["OMP_DISPLAY_ENV"] = "true"
+    command = ["taskset", "-c", str(all_cores[-1]), sys.executable, "-c", code]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, env=environment, check=True, cwd=root, capture_output=True, text=True)
     assert f"OMP_NUM_THREADS = '{len(all_cores)}'" in done.stderr
     assert done.stdout.split(maxsplit=1) == ["1", f"{[[all_cores[-1]]]}\n"]
 
