@@ -216,8 +216,9 @@ class Probe(Protocol):
 class Backend(Protocol):
     """The names of a backend module.
 
-    Two more functions are optional: `open_probe(session)` returns a `Probe`, which certificates need;
-    `probe_numerics(session)` returns `Numerics`, the precision of its operations (V32).
+    Three more functions are optional: `open_probe(session)` returns a `Probe`, which certificates need;
+    `probe_numerics(session)` returns `Numerics`, the precision of its operations (V32); and a worker calls
+    `prepare_process()` of a backend of this project before it imports a plugin or the framework.
     """
 
     MODELS: Mapping[str, Model]

@@ -143,6 +143,13 @@ def find_backend(name: str, paths: Sequence[str] = ()) -> Backend:
     return cast(Backend, importlib.import_module(f"{PREFIX}backends.{name}"))
 
 
+def prepare_process(backend: str) -> None:
+    """Let a backend of this project prepare this process, before a plugin imports its framework; others do nothing."""
+    name = f"{PREFIX}backends.{backend}"
+    if backend.isidentifier() and importlib.util.find_spec(name) is not None:
+        getattr(importlib.import_module(name), "prepare_process", lambda: None)()
+
+
 def find_model(backend: str, name: str, paths: Sequence[str]) -> tuple[Backend, Model]:
     """Return a backend's module and one of its models; a plugin's model takes precedence. Raise `Refused`."""
     module = find_backend(backend, paths)

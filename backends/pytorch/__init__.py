@@ -30,6 +30,7 @@ __all__ = [
     "import_weights",
     "open_probe",
     "open_session",
+    "prepare_process",
     "probe_numerics",
 ]
 
@@ -38,13 +39,19 @@ ENGINES: tuple[str, ...] = ()
 FORMATS: tuple[str, ...] = (".pth", ".pt", ".bin", ".safetensors")
 
 
+def prepare_process() -> None:
+    """Load torch's OpenMP before anything imports torch; see `requirements.load_openmp`."""
+    from backends.pytorch import requirements
+
+    requirements.load_openmp()
+
+
 def decline(case: Case) -> str | None:
     """Return why this case cannot run here, or None. Imports torch if it is installed."""
     from backends.pytorch import requirements
 
     if reason := requirements.missing_package():
         return reason
-    requirements.load_openmp()
     import_quickly(f"{__name__}.session")
     return requirements.decline(case)
 

@@ -12,7 +12,7 @@ from harness.contract import Backend, Model, Session
 from harness.data.checkpoint import Checkpoint, Normalisation, read_checkpoint
 from harness.data.dataset import Dataset, open_dataset
 from harness.errors import Declined, Refused
-from harness.plugins import find_model
+from harness.plugins import find_model, prepare_process
 from harness.process.memory import cannot_keep_memory, keep_freed_memory
 from harness.rules import require
 from harness.running import checks
@@ -75,6 +75,7 @@ def find_model_for(
     case: Case, plugins: Sequence[str], classes: Sequence[str] = (), checkpoint: Checkpoint | None = None
 ) -> FoundModel:
     """Find a case's backend and model. Raise `Declined` with the reason if the case cannot run here."""
+    prepare_process(case.backend)
     backend, model = find_model(case.backend, case.model, plugins)
     if reason := backend.decline(case) or (case.keep_memory and cannot_keep_memory()):
         raise Declined(reason)

@@ -59,17 +59,29 @@ def test_naming_the_models_imports_no_framework() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
+OPENMP = """
+import os, sys
+from harness.running.opening import find_model_for
+from harness.spec import Case, Scenario
+case = Case(backend="pytorch", model="resnet18", scenario=Scenario(name="", explanation="", stages=()), dataset="",
+            dataset_sha256="", image_size=64)
+find_model_for(case, sys.argv[1:])
+loaded = {line.split()[-1] for line in open("/proc/self/maps") if "libgomp" in line}
+print(len(loaded), [sorted(os.sched_getaffinity(int(task))) for task in os.listdir("/proc/self/task")])
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux binds a process to cores")
-def test_openmp_counts_every_core_although_its_process_is_bound_to_one(all_cores: list[int]) -> None:
-    code = (
-        "import os, sys; from backends.pytorch import requirements; requirements.load_openmp(); import torch;"
-        "loaded = {line.split()[-1] for line in open('/proc/self/maps') if 'libgomp' in line};"
-        "tasks = os.listdir('/proc/self/task'); cores = [sorted(os.sched_getaffinity(int(task))) for task in tasks];"
-        "print(len(loaded), cores)"
-    )
+@pytest.mark.parametrize("plugins", [{}, {"own.py": "import torch\nMODELS = {}"}])
+def test_openmp_counts_every_core_although_its_process_is_bound_to_one(
+    plugins: dict[str, str], all_cores: list[int], tmp_path: Path
+) -> None:
+    for name, text in plugins.items():
+        (tmp_path / name).write_text(text)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     environment["OMP_DISPLAY_ENV"] = "true"
-    command = ["taskset", "-c", str(all_cores[-1]), sys.executable, "-c", code]
+    files = [str(tmp_path / name) for name in plugins]
+    command = ["taskset", "-c", str(all_cores[-1]), sys.executable, "-c", OPENMP, *files]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, env=environment, check=True, cwd=root, capture_output=True, text=True)
     assert f"OMP_NUM_THREADS = '{len(all_cores)}'" in done.stderr

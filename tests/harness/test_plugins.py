@@ -81,6 +81,11 @@ def test_a_backend_of_one_s_own_is_described_and_found(tmp_path: Path) -> None:
     assert plugins.find_model("mine", "tiny-cnn", [path])[0].__name__ == "own"
 
 
+@pytest.mark.parametrize("name", ["own", "of.two-words", "reference"])
+def test_a_backend_that_has_nothing_to_prepare_is_no_error(name: str) -> None:
+    plugins.prepare_process(name)
+
+
 def test_a_plugin_is_run_once_in_a_process(tmp_path: Path) -> None:
     path = written(tmp_path / "once.py", SCENARIO.format(name="gentle"))
     assert plugins.load(path) is plugins.load(path)
