@@ -29,8 +29,10 @@ def load_openmp() -> None:
     OpenMP counts the cores when it is loaded; more threads than that sleep between operations. An evaluation with more
     threads than training would be slower than with one.
     """
+    if "torch" in sys.modules or not hasattr(os, "sched_setaffinity"):
+        return
     found = importlib.util.find_spec("torch")
-    if found is None or not found.origin or "torch" in sys.modules or not hasattr(os, "sched_setaffinity"):
+    if found is None or found.origin is None:
         return
     package = Path(found.origin).parent
     before = os.sched_getaffinity(0)
