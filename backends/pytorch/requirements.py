@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.process.environment import bound_to_cores
 from harness.spec import Case
 
 
@@ -26,22 +27,16 @@ def missing_package() -> str | None:
 def load_openmp() -> None:
     """Load torch's GNU OpenMP, if it has one, while this process may use every core.
 
-    OpenMP counts the cores when it is loaded; more threads than that sleep between operations. An evaluation with more
-    threads than training would be slower than with one.
+    OpenMP counts the cores when it is loaded; more threads than that sleep between operations. With EfficientNet-B0, an
+    evaluation with such threads is slower than with one thread.
     """
-    if "torch" in sys.modules or not hasattr(os, "sched_setaffinity"):
-        return
-    found = importlib.util.find_spec("torch")
+    found = None if "torch" in sys.modules else importlib.util.find_spec("torch")
     if found is None or found.origin is None:
         return
     package = Path(found.origin).parent
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, range(os.cpu_count() or 1))
-    try:
+    with bound_to_cores(range(os.cpu_count() or 1)):
         for library in (*package.glob("lib/libgomp*"), *package.parent.glob("torch.libs/libgomp*")):
             ctypes.CDLL(str(library))
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def decline(case: Case) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,7 @@ QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1", "PYTHONHASHS
          "PYTHONIOENCODING": "utf-8:backslashreplace"}  # fmt: skip
 """Fixed settings of every worker. PYTHONIOENCODING makes its log UTF-8 in every locale."""
 MEASURED = {"GOMP_SPINCOUNT": "50000", "KMP_BLOCKTIME": "1"}
-"""Idle OpenMP threads of a measured worker sleep after about 0.5 ms (GNU) or 1 ms (LLVM, Intel).
+"""Idle OpenMP threads of a measured worker sleep after about 1 ms (GNU OpenMP on a Zen 4: 1.2 ms).
 
 Thus two workers on the same cores do not disturb each other. Threads that sleep at once have to be woken for every
 operation: with two threads, a step of MobileNetV2 at 64 px would take more than twice as long.
@@ -81,12 +81,23 @@ def bound_to(count: int, beside: int = 0) -> Iterator[None]:
     These are the last cores, because core 0 handles most interrupts, or the cores before the last `beside` ones.
     """
     # A child process inherits the affinity, so it applies from the worker's first instruction.
-    before = usable_cores()
-    if not hasattr(os, "sched_setaffinity") or count >= len(before):
+    cores = usable_cores()
+    if count >= len(cores):
         yield
         return
-    end = len(before) - beside
-    os.sched_setaffinity(0, before[end - count : end] if end >= count else before[-count:])
+    end = len(cores) - beside
+    with bound_to_cores(cores[end - count : end] if end >= count else cores[-count:]):
+        yield
+
+
+@contextmanager
+def bound_to_cores(cores: Iterable[int]) -> Iterator[None]:
+    """Bind this thread to these cores during the block, or do nothing on a system that cannot."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ from harness.data.checkpoint import Normalisation
 from harness.data.dataset import Dataset, Split
 from harness.data.feed import evaluation_batches, filled
 from harness.data.kept_features import KeptFeatures
+from harness.process.environment import bound_to_cores
 from harness.running.record import Quality
 
 BATCH_SIZE = 32
@@ -132,14 +133,12 @@ def on_cores(session: Session, cores: Sequence[int], threads: int) -> Iterator[N
     if not isinstance(session, Threaded) or len(cores) <= threads or not hasattr(os, "sched_setaffinity"):
         yield
         return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    session.use_threads(len(cores))
-    try:
-        yield
-    finally:
-        session.use_threads(threads)
-        os.sched_setaffinity(0, before)
+    with bound_to_cores(cores):
+        session.use_threads(len(cores))
+        try:
+            yield
+        finally:
+            session.use_threads(threads)
 
 
 def split_logits(
