@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -96,12 +97,18 @@ def test_its_messages_give_back_every_record_and_no_framework_is_imported_for_it
 
 def test_nothing_says_who_exported_it_and_where(tmp_path: Path) -> None:
     store(tmp_path / "results", build())
-    write_offline_runs(results.load(tmp_path / "results"), tmp_path / "runs", "p")
+    frame = results.load(tmp_path / "results")
+    write_offline_runs(frame, tmp_path / "runs", "p")
+    (training,) = trainings(frame)
     (file,) = (path for path in (tmp_path / "runs").rglob("*") if path.is_file())
     found = messages(file)
     assert (found["run"][0].run.host, found["run"][0].run.HasField("git")) == ("-", False)
-    for name in (socket.gethostname(), f"/{getpass.getuser()}/", str(tmp_path), str(Path(__file__).parents[3])):
-        assert name.encode() not in file.read_bytes()
+    for path in (f"/{getpass.getuser()}/", str(tmp_path), str(Path(__file__).parents[3])):
+        assert path.encode() not in file.read_bytes()
+    said = "\n".join(str(message) for kind in found.values() for message in kind)
+    assert f'run_id: "{training.identity}"' in said
+    # As a word: W&B adds random letters, and the name of a host may have only two.
+    assert not re.search(rf"(?<!\w){re.escape(socket.gethostname())}(?!\w)", said)
 
 
 def test_a_second_export_adds_only_what_is_new(tmp_path: Path) -> None:
