@@ -50,7 +50,7 @@ SCENARIO = {"frozen": "freeze-conv", "first-stage": str(PEERS / "first_stage.tom
     "variants",
     multiple=True,
     default=("features=live",),
-    help="options of one run of the harness, such as precision=fp32,keep-memory",
+    help="options of one run of the harness, such as precision=fp32,keep-memory; NAME= leaves one out, such as epochs=",
 )
 def command(
     data: str, checkpoint: str, method: str, augment: str, epochs: int, rounds: int, variants: tuple[str, ...]
@@ -58,7 +58,7 @@ def command(
     """Print the seconds and accuracy of each command and round, and ratios over rounds with a 95 % interval."""
     draw = random.Random(0)
     with tempfile.TemporaryDirectory(prefix="finetune-bench-") as scratch:
-        ours = {variant: _ours(data, checkpoint, method, augment, variant) for variant in variants}
+        ours = {variant: _ours(data, checkpoint, method, augment, epochs, variant) for variant in variants}
         _timed([*ours[variants[0]], "--epochs", "2", "--results", f"{scratch}/first"])
         seconds: dict[str, list[float]] = {TUTORIAL: [], **{variant: [] for variant in variants}}
         for seed in range(rounds):
@@ -70,8 +70,7 @@ def command(
                     accuracy = _last(output)
                 else:
                     seeds = ["--seeds", str(rounds), "--shard", f"{seed + 1}/{rounds}"]  # one of them in each round
-                    options = ["--epochs", str(epochs), *seeds, "--results", str(folder)]
-                    spent, _ = _timed([*ours[name], *options])
+                    spent, _ = _timed([*ours[name], *seeds, "--results", str(folder)])
                     accuracy = _stored(folder)
                 seconds[name].append(spent)
                 click.echo(f"round {seed + 1}: {name} {spent:.1f} s, accuracy {accuracy:.1%}")
@@ -92,11 +91,14 @@ def sentence(theirs: list[float], ours: list[float], variant: str) -> str:
     return f"{seconds}: it ends × {value:.2f} sooner ({over})"
 
 
-def _ours(data: str, checkpoint: str, method: str, augment: str, variant: str) -> list[str]:
+def _ours(data: str, checkpoint: str, method: str, augment: str, epochs: int, variant: str) -> list[str]:
     options = {"data": data, "checkpoint": checkpoint, "scenario": SCENARIO[method], "augment": AUGMENT[augment]}
     options |= {"backend": "pytorch", "model": "resnet18", "image-size": "224", "input-scaling": "imagenet"}
-    options |= {"recipe": "tutorial", "threads": str(len(usable_cores()))}
-    options |= {name: value for name, _, value in (text.partition("=") for text in variant.split(","))}
+    options |= {"recipe": "tutorial", "threads": str(len(usable_cores())), "epochs": str(epochs)}
+    for name, given, value in (text.partition("=") for text in variant.split(",")):
+        options[name] = value
+        if given and not value:
+            del options[name]
     texts = [part for name, value in options.items() for part in (f"--{name}", value) if part]
     return [sys.executable, "-m", f"{PREFIX}benchmarks", "run", *texts]
 
