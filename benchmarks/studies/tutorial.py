@@ -27,7 +27,6 @@ import numpy as np
 import results
 from benchmarks.datasets.cache import cache_folder
 from harness import PREFIX
-from harness.errors import Refused
 from harness.process.machine import usable_cores
 from results.statistics import mean
 
@@ -96,9 +95,10 @@ def _ours(data: str, checkpoint: str, method: str, augment: str, epochs: int, va
     options |= {"backend": "pytorch", "model": "resnet18", "image-size": "224", "input-scaling": "imagenet"}
     options |= {"recipe": "tutorial", "threads": str(len(usable_cores())), "epochs": str(epochs)}
     for name, given, value in (text.partition("=") for text in variant.split(",")):
-        options[name] = value
-        if given and not value:
-            del options[name]
+        if value or not given:
+            options[name] = value
+        elif options.pop(name, None) is None:
+            raise click.BadParameter(f"{name}= leaves out an option that is not there", param_hint="--set")
     texts = [part for name, value in options.items() for part in (f"--{name}", value) if part]
     return [sys.executable, "-m", f"{PREFIX}benchmarks", "run", *texts]
 
@@ -113,7 +113,7 @@ def _timed(command: list[str]) -> tuple[float, str]:
     started = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
     if done.returncode:
-        raise Refused(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
+        raise click.ClickException(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
     return time.monotonic() - started, done.stdout
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,15 @@ def test_a_variant_replaces_an_option_or_leaves_it_out(tmp_path: Path, monkeypat
     assert "--keep-memory" in plain
     assert "--epochs" not in own
     assert own.count("--scenario") == 1
+    wrong = CliRunner().invoke(command, [str(tmp_path), *options, "--set", "epohcs="])
+    assert wrong.exit_code == 2
+    assert "epohcs=" in wrong.output
+
+
+def test_a_command_that_fails_is_shown_with_its_last_words(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_text("no weights")
+    words = ["-m", "benchmarks.studies.tutorial", str(tmp_path), "--checkpoint", str(tmp_path / "weights.pth")]
+    done = subprocess.run([sys.executable, *words, "--rounds", "1"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ended with 2" in done.stderr
+    assert "Traceback" not in done.stderr
