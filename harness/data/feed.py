@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -177,7 +177,7 @@ class Feed:
         if taken:
             groups = groupby(taken, key=lambda use: use[0])
             crops = [self.crops(used_in, np.array([position for _, position, _ in uses])) for used_in, uses in groups]
-            names = kept.add(np.concatenate(crops))
+            names = chain.from_iterable(kept.add(crops))
             self._names |= {view: name for (_, _, view), name in zip(taken, names, strict=True)}
 
 

@@ -85,16 +85,21 @@ class KeptFeatures:
         """Size of all views so far."""
         return sum(self._views[name].features.nbytes for name in self._used)
 
-    def add(self, images: NDArray[np.uint8]) -> list[bytes]:
-        """Compute the features of those uint8 images [n, h, w, 3] that are new; return the names of all.
+    def add(self, groups: Iterable[NDArray[np.uint8]]) -> list[list[bytes]]:
+        """Compute the features of those uint8 images [n, h, w, 3] that are new; return the names of all, by group.
 
-        Raises `Declined` if the features need too much memory.
+        New images of several groups share a batch, so only the last batch is padded. Raises `Declined` if the features
+        need too much memory.
         """
-        names = [hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images]
-        missing = {name: place for place, name in enumerate(names) if name not in self._views}
-        places = list(missing.values())
-        for start in range(0, len(places), self.batch_size):
-            self._fill(images, list(missing)[start : start + self.batch_size], places[start : start + self.batch_size])
+        names: list[list[bytes]] = []
+        new: dict[bytes, NDArray[np.uint8]] = {}
+        for images in groups:
+            names.append([hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in images])
+            new |= {name: image for name, image in zip(names[-1], images, strict=True) if name not in self._views}
+            while len(new) >= self.batch_size:
+                self._fill({name: new.pop(name) for name in list(new)[: self.batch_size]})
+        if new:
+            self._fill(new)
         return names
 
     def named(self, names: Sequence[bytes]) -> NDArray[Any]:
@@ -133,23 +138,24 @@ class KeptFeatures:
             np.savez(file, **arrays)  # type: ignore[arg-type]
         _make_room(folder.parent)
 
-    def _fill(self, images: NDArray[np.uint8], names: list[bytes], places: list[int]) -> None:
-        padded = [*places, *places[-1:] * (self.batch_size - len(places))]
+    def _fill(self, new: Mapping[bytes, NDArray[np.uint8]]) -> None:
+        real = list(new.values())
+        images = np.stack([*real, *real[-1:] * (self.batch_size - len(real))])
         if self._cold:
-            self._compute(images[padded])
+            self._compute(images)
             self._cold = False
         start = self._now()
-        found = self._compute(images[padded])[: len(places)]
+        found = self._compute(images)[: len(new)]
         spent = self._now() - start
         self.computed_ns += spent
-        if (needed := found[0].nbytes * (len(self._views) + len(names))) > LIMIT_BYTES:
+        if (needed := found[0].nbytes * (len(self._views) + len(new))) > LIMIT_BYTES:
             raise Declined(
-                f"the kept features of {len(self._views) + len(names)} views need {needed >> 20} MB, more than "
+                f"the kept features of {len(self._views) + len(new)} views need {needed >> 20} MB, more than "
                 f"{LIMIT_BYTES >> 20}; use --features live, fewer epochs or an augmentation with fewer views, as flip"
             )
-        for name, features in zip(names, found, strict=True):
-            self._views[name] = View(features.copy(), spent / len(places) / 1e9)
-        self._fresh.update(names)
+        for name, features in zip(new, found, strict=True):
+            self._views[name] = View(features.copy(), spent / len(new) / 1e9)
+        self._fresh.update(new)
 
 
 def features_folder(root: str | Path, facts: Mapping[str, Any]) -> Path:

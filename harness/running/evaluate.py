@@ -103,7 +103,7 @@ class Evaluator:
             raise TypeError(f"{type(session).__name__} cannot compute logits from features")
         if name not in self._names:
             batches = (split.ids[start : start + size] for start in range(0, len(split.ids), size))
-            self._names[name] = [kept.add(centre_crop(split.images[ids], self._image_size)) for ids in batches]
+            self._names[name] = kept.add(centre_crop(split.images[ids], self._image_size) for ids in batches)
         features = map(kept.named, self._names[name])
         return np.concatenate([session.predict_kept(filled(one, size), kept.part)[: len(one)] for one in features])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from unittest.mock import patch
 
@@ -100,13 +100,16 @@ def dropping(at: SinPlace) -> Iterator[None]:
 def other_view(at: SinPlace) -> Iterator[None]:
     """Gross: of every training image flipped. Subtle: of one image in each batch."""
     honest, first = KeptFeatures.add, 0 if at.gross else int(at.draw.integers(fixtures.BATCH))
+    every = 1 if at.gross else fixtures.BATCH
 
-    def add(self: KeptFeatures, images: NDArray[np.uint8]) -> list[bytes]:
-        if self.batch_size == fixtures.BATCH:  # not in evaluation
-            every = 1 if at.gross else fixtures.BATCH
-            images = images.copy()
-            images[first::every] = images[first::every, :, ::-1]
-        return honest(self, images)
+    def other(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        images = images.copy()
+        images[first::every] = images[first::every, :, ::-1]
+        return images
+
+    def add(self: KeptFeatures, groups: Iterable[NDArray[np.uint8]]) -> list[list[bytes]]:
+        training = self.batch_size == fixtures.BATCH  # not in evaluation
+        return honest(self, map(other, groups) if training else groups)
 
     with patch.object(KeptFeatures, "add", add):
         yield

@@ -33,7 +33,7 @@ def kept(network: Network, folder: Path | None = None) -> KeptFeatures:
 
 def features_of(kept_features: KeptFeatures, images: NDArray[np.uint8]) -> NDArray[Any]:
     """The features of an epoch's images."""
-    names = kept_features.add(images)
+    (names,) = kept_features.add([images])
     kept_features.count(names)
     return kept_features.named(names)
 
@@ -52,6 +52,18 @@ def test_a_view_is_computed_once_and_all_batches_have_one_shape() -> None:
     assert np.array_equal(network.batches[1], IMAGES[[4, 4, 4, 4]])
     assert np.array_equal(network.batches[2], IMAGES[[7, 7, 7, 7]])
     assert (features.views, features.reused, features.views_of_epoch) == (6, 0, [5, 1])
+
+
+def test_new_views_of_several_groups_share_a_batch() -> None:
+    network = Network()
+    features = kept(network)
+    features.add([IMAGES[:1]])
+    names = features.add(iter([IMAGES[:3], IMAGES[2:6], IMAGES[[9, 9]]]))
+    assert [len(group) for group in names] == [3, 4, 2]
+    assert np.array_equal(network.batches[1], IMAGES[[1, 2, 3, 4]])
+    assert np.array_equal(network.batches[2], IMAGES[[5, 9, 9, 9]])
+    assert len(network.batches) == 3
+    assert np.array_equal(features.named(names[1]), IMAGES[2:6].mean(axis=(1, 2), dtype=np.float32))
 
 
 def test_the_first_batch_may_be_computed_twice_and_counts_once() -> None:
