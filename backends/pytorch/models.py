@@ -144,7 +144,10 @@ def _efficientnet(name: str, image_size: int) -> Parts:
     # The padding of its convolutions is computed for one image size, when they are created.
     from efficientnet_pytorch import EfficientNet
 
-    return efficientnet_parts(EfficientNet.from_name(name, image_size=image_size))
+    network = EfficientNet.from_name(name, image_size=image_size)
+    # torch's own SiLU: the same function and the same memory, in fewer passes over the activations.
+    network.set_swish(memory_efficient=False)
+    return efficientnet_parts(network)
 
 
 def _mobilenet(width: float, image_size: int) -> Parts:
@@ -197,7 +200,7 @@ def _efficientnet_model(name: str, blocks: int, gmacs: float) -> Model:
         initialisation="torch-default",
         blocks=blocks,
         gmacs=gmacs,
-        about="efficientnet_pytorch",
+        about="efficientnet_pytorch with torch's SiLU",
     )
 
 

@@ -176,12 +176,29 @@ def test_real_weights_give_the_librarys_logits(name: str, file: str) -> None:
         original = torchvision.models.resnet18(num_classes=200)
     else:
         original = efficientnet_pytorch.EfficientNet.from_name(name, num_classes=200, image_size=64)
+        original.set_swish(memory_efficient=False)
     original.load_state_dict(torch.load(WEIGHTS / file, weights_only=True))
     original.eval().to(memory_format=torch.channels_last)
     images = np.random.default_rng(0).standard_normal((8, 64, 64, 3)).astype(np.float32)
     with torch.inference_mode():
         wanted = original(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
     np.testing.assert_array_equal(session.predict(images), wanted)
+
+
+def test_efficientnet_has_the_outputs_and_gradients_of_the_library() -> None:
+    ours = pytorch.MODELS["efficientnet-b0"].build(32).backbone.double().eval()
+    theirs = efficientnet_pytorch.EfficientNet.from_name("efficientnet-b0", image_size=32).double().eval()
+    theirs._fc = theirs._dropout = torch.nn.Identity()
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    outputs = [network(images) for network in (ours, theirs)]
+    scale = 1 / outputs[1].detach().abs().max()  # random weights make them tiny
+    for output in outputs:
+        (output * scale).square().sum().backward()
+    gradients = [[tensor.grad for tensor in network.parameters()] for network in (ours, theirs)]
+    with torch.no_grad():
+        for mine, their in zip([outputs[0], *gradients[0]], [outputs[1], *gradients[1]], strict=True):
+            assert (mine - their).abs().max() <= 1e-12 * their.abs().max()
 
 
 def test_a_users_changed_resnet_loads_the_rest_and_says_what_it_could_not() -> None:

@@ -158,7 +158,7 @@ def _transform(augmentation: Augmentation) -> str:
 def _model(described: Described, model: TorchModel) -> str:
     case, pieces = described.case, [_BUILT]
     if case.model.startswith("efficientnet"):
-        pieces.append("    model._dropout = nn.Identity()\n")
+        pieces.append("    model._dropout = nn.Identity()\n    model.set_swish(memory_efficient=False)\n")
     if case.model.startswith("efficientnet") and not case.dropout:
         pieces.append("    model._global_params = model._global_params._replace(drop_connect_rate=0.0)\n")
     pieces.append(_PADDED if case.model.startswith("mobilenet") else _MOMENTUM)
