@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -104,11 +104,11 @@ def bound_to_cores(cores: Iterable[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def bind_threads(process: int, count: int) -> None:
-    """Bind every thread of a process to the last `count` of this thread's cores."""
+def bind_threads(cores: Sequence[int], process: int | None = None) -> None:
+    """Bind every thread of a process (None: this one) to these cores, or do nothing on a system that cannot."""
     if not hasattr(os, "sched_setaffinity"):
         return
-    cores = usable_cores()[-count:]
-    with suppress(ProcessLookupError, FileNotFoundError):  # the process has just ended; its parent notices later
-        for thread in Path(f"/proc/{process}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), cores)
+    with suppress(FileNotFoundError, ProcessLookupError):  # the process has just ended; its parent notices later
+        for thread in Path(f"/proc/{process or 'self'}/task").iterdir():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), cores)

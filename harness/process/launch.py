@@ -140,7 +140,7 @@ class Worker:
 
     def join(self) -> None:
         """Move it to the last cores, which a worker without `beside` uses, and start its time limit again."""
-        bind_threads(self.pid, self._count)
+        bind_threads(usable_cores()[-self._count :], self.pid)
         if self._in_time:
             self._limit_from = time.monotonic()
 

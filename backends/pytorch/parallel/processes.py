@@ -19,6 +19,7 @@ from torch import distributed
 
 from harness import PREFIX, plugins
 from harness.errors import one_line
+from harness.process.environment import bind_threads
 from harness.process.machine import usable_cores
 from harness.spec import Case, Stage
 
@@ -200,16 +201,8 @@ def _cores_of(rank: int, case: Case) -> tuple[int, ...]:
 def _on_cores(cores: Sequence[int]) -> Iterator[None]:
     """Bind the threads of this process to these cores in the block."""
     before = usable_cores()
-    keep_to(cores)
+    bind_threads(cores)
     try:
         yield
     finally:
-        keep_to(before)
-
-
-def keep_to(cores: Sequence[int]) -> None:
-    """Bind every thread of this process to these cores."""
-    if not hasattr(os, "sched_setaffinity"):
-        return
-    for thread in Path("/proc/self/task").iterdir():
-        os.sched_setaffinity(int(thread.name), cores)
+        bind_threads(before)

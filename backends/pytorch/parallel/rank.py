@@ -10,11 +10,12 @@ import sys
 
 import msgspec
 
-from backends.pytorch.parallel.processes import RankJob, connect, keep_to
+from backends.pytorch.parallel.processes import RankJob, connect
 from backends.pytorch.parallel.share import DeviceShare, receive
 from harness import PREFIX
 from harness.lazy import import_quickly
 from harness.plugins import find_model
+from harness.process.environment import bind_threads
 from harness.process.worker import die_with
 
 
@@ -22,7 +23,7 @@ def main() -> None:
     """Run the job of standard input."""
     job = msgspec.json.decode(sys.stdin.buffer.readline(), type=RankJob)
     die_with(job.parent)
-    keep_to(job.cores)
+    bind_threads(job.cores)
     import_quickly(f"{PREFIX}backends.pytorch.session")
     import torch
 
