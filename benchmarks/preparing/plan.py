@@ -233,7 +233,7 @@ def _refuse_short(case: Case, meta: DatasetMeta) -> None:
             raise Refused(f"{where}: a batch of {stage.batch_size} is larger than the training set; {read}")
         if (steps := steps_of(stage, images)) < case.warmup_steps + 2:
             raise Refused(
-                f"{where}: {steps} steps are too few: the first step and {case.warmup_steps} warm-up steps do not "
+                f"{where}: too few steps ({steps}): the first step and {case.warmup_steps} warm-up steps do not "
                 f"count; use more --epochs, a smaller --batch-size or fewer --warmup-steps; {read}"
             )
 

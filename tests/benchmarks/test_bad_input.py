@@ -90,7 +90,7 @@ def test_an_unknown_option_is_refused_with_the_nearest(tmp_path: Path) -> None:
         ),
         (
             ("--batch-size", "16"),
-            "stage 1 on three colours: 3 steps are too few: the first step and 3 warm-up steps do not count",
+            "stage 1 on three colours: too few steps (3): the first step and 3 warm-up steps do not count",
         ),
         (("--seeds", "0"), "--seeds 0: must be at least 1"),
         (("--threads", "0"), "--threads 0: must be at least 1"),

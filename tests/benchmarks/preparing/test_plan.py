@@ -153,9 +153,9 @@ def test_strict_and_the_folder_for_networks_go_with_the_job(catalogue: Catalogue
             {"batch_size": (49,)},
             r"a batch of 49 is larger than the training set; data: 48 training images of the classes blue",
         ),
-        ({"batch_size": (16,)}, "3 steps are too few: the first step and 3 warm-up steps do not count"),
+        ({"batch_size": (16,)}, r"too few steps \(3\): the first step and 3 warm-up steps do not count"),
         ({"limit": 6}, "a batch of 8 is larger than the training set; data: 6 training images"),
-        ({"warmup_steps": 5}, "6 steps are too few: the first step and 5 warm-up steps do not count"),
+        ({"warmup_steps": 5}, r"too few steps \(6\): the first step and 5 warm-up steps do not count"),
         (
             {"scenario": ("two-stage",), "batch_size": ()},
             "two-stage, stage 1 on three colours: a batch of 64 is larger",
