@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from benchmarks.cluster.node import describe_node
 from benchmarks.cluster.overview import ClusterNode, NodeStatus, RunningCase, running_cases, table
@@ -12,7 +15,7 @@ from benchmarks.datasets.writing import PreparedDataset
 from harness.entry import RUN_CASE, VERSIONS
 from harness.process.launch import Worker
 from harness.spec import Job
-from tests.harness.cases import tiny_case
+from tests.harness.cases import STAGE, scenario, tiny_case
 
 FACTS = describe_node()
 STARTED = datetime(2026, 11, 29, 14, 3, 12, tzinfo=UTC)
@@ -30,11 +33,15 @@ def node(*cases: RunningCase, **fields: object) -> ClusterNode:
 def test_a_case_that_runs_below_a_process_has_its_label_and_its_start(
     tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    job = Job(case=tiny_case(tiny_dataset), dataset_path=str(tiny_dataset.folder))
+    long = tiny_case(tiny_dataset, scenario=scenario(replace(STAGE, epochs=10_000), start="random"))
+    job = Job(case=long, dataset_path=str(tiny_dataset.folder))
     before = datetime.now(UTC)
     assert list(running_cases(os.getpid())) == []
     with Worker(RUN_CASE, {"job": job}, folder=tmp_path, cores=1) as worker:
-        (one,) = running_cases(os.getpid())
+        until = time.monotonic() + 10
+        while not (found := list(running_cases(os.getpid()))) and time.monotonic() < until:
+            time.sleep(0.01)  # a process has no command line yet in the moment of its start
+        (one,) = found
         assert one.case == job.case.label
         assert before <= one.since <= datetime.now(UTC)
         assert 0 <= one.seconds < 60
