@@ -19,7 +19,7 @@ from harness.data.augment import centre_crop, compose, views_of
 from harness.data.checkpoint import Normalisation
 from harness.data.dataset import Split
 from harness.data.evidence import FeedEvidence
-from harness.data.kept_features import KeptFeatures
+from harness.data.kept_features import KeptFeatures, filled
 from harness.errors import Declined, Refused
 from harness.spec import Augmentation, Case
 
@@ -176,7 +176,7 @@ class Feed:
             self._next_use = next(self._uses, None)
         if taken:
             groups = groupby(taken, key=lambda use: use[0])
-            crops = [self.crops(used_in, np.array([position for _, position, _ in uses])) for used_in, uses in groups]
+            crops = (self.crops(used_in, np.array([position for _, position, _ in uses])) for used_in, uses in groups)
             names = chain.from_iterable(kept.add(crops))
             self._names |= {view: name for (_, _, view), name in zip(taken, names, strict=True)}
 
@@ -189,11 +189,6 @@ def evaluation_batches(
         ids = split.ids[start : start + batch_size]
         crops = centre_crop(split.images[ids], image_size)
         yield normalise(filled(crops, batch_size), normalisation, layout), len(ids)
-
-
-def filled(batch: NDArray[Any], size: int) -> NDArray[Any]:
-    """Return a batch of at most `size` with its last entry repeated up to `size`: a session gets one shape only."""
-    return np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
 
 
 def normalise(

@@ -139,8 +139,7 @@ class KeptFeatures:
         _make_room(folder.parent)
 
     def _fill(self, new: Mapping[bytes, NDArray[np.uint8]]) -> None:
-        real = list(new.values())
-        images = np.stack([*real, *real[-1:] * (self.batch_size - len(real))])
+        images = filled(np.stack(list(new.values())), self.batch_size)
         if self._cold:
             self._compute(images)
             self._cold = False
@@ -156,6 +155,11 @@ class KeptFeatures:
         for name, features in zip(new, found, strict=True):
             self._views[name] = View(features.copy(), spent / len(new) / 1e9)
         self._fresh.update(new)
+
+
+def filled(batch: NDArray[Any], size: int) -> NDArray[Any]:
+    """Return a batch of at most `size` with its last entry repeated up to `size`: a session gets one shape only."""
+    return np.concatenate([batch, np.repeat(batch[-1:], size - len(batch), axis=0)])
 
 
 def features_folder(root: str | Path, facts: Mapping[str, Any]) -> Path:

@@ -18,8 +18,8 @@ from harness.contract import Dividing, Session
 from harness.data.augment import centre_crop
 from harness.data.checkpoint import Normalisation
 from harness.data.dataset import Dataset, Split
-from harness.data.feed import evaluation_batches, filled
-from harness.data.kept_features import KeptFeatures
+from harness.data.feed import evaluation_batches
+from harness.data.kept_features import KeptFeatures, filled
 from harness.process.environment import bound_to_cores
 from harness.running.record import Quality
 

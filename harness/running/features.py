@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from harness.contract import Dividing, Session
 from harness.data.checkpoint import Normalisation, tensors_digest
-from harness.data.feed import Feed, filled, normalise
-from harness.data.kept_features import KeptFeatures, features_folder
+from harness.data.feed import Feed, normalise
+from harness.data.kept_features import KeptFeatures, features_folder, filled
 from harness.errors import Declined
 from harness.running.evaluate import Evaluator
 from harness.spec import Case, Stage
